@@ -1,0 +1,102 @@
+# Third-party libraries: Microsoft.GSL::GSL, CLI11::CLI11, nlohmann_json::nlohmann_json, and
+# GTest::gtest_main and GTest::gmock for the tests. Each is taken from, in this order:
+#   1. a CMake package (vcpkg on Windows, the distribution on Linux);
+#   2. when cross-compiling, the headers and sources that Debian's packages install;
+#   3. its release, fetched from its project's home.
+include(FetchContent)
+
+# When cross-compiling, /usr/include must not become an include directory: the build machine's libc
+# headers would hide MinGW's. This folder has symbolic links to just the libraries' own folders.
+set(CLRHM_DEBIAN_HEADERS "${PROJECT_BINARY_DIR}/debian-headers")
+
+# _clrhm_dependency(<package> <target> HEADER <folder/file> REPOSITORY <url> TAG <tag>)
+function(_clrhm_dependency package target)
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "HEADER;REPOSITORY;TAG" "")
+  if(TARGET ${target})
+    return()
+  endif()
+  find_package(${package} CONFIG QUIET GLOBAL)
+  if(TARGET ${target})
+    message(STATUS "${package}: CMake package in ${${package}_DIR}")
+    return()
+  endif()
+  if(CMAKE_CROSSCOMPILING AND CMAKE_HOST_UNIX AND EXISTS "/usr/include/${arg_HEADER}")
+    get_filename_component(folder "${arg_HEADER}" DIRECTORY)
+    file(MAKE_DIRECTORY "${CLRHM_DEBIAN_HEADERS}/${package}")
+    file(CREATE_LINK "/usr/include/${folder}" "${CLRHM_DEBIAN_HEADERS}/${package}/${folder}"
+         SYMBOLIC)
+    add_library(${target} INTERFACE IMPORTED GLOBAL)
+    target_include_directories(${target} SYSTEM INTERFACE "${CLRHM_DEBIAN_HEADERS}/${package}")
+    message(STATUS "${package}: the distribution's headers, /usr/include/${folder}")
+    return()
+  endif()
+  message(STATUS "${package}: fetching ${arg_TAG} from ${arg_REPOSITORY}")
+  string(TOLOWER "${package}" name)
+  FetchContent_Declare(${name} GIT_REPOSITORY "${arg_REPOSITORY}" GIT_TAG "${arg_TAG}"
+                       GIT_SHALLOW TRUE)
+  _clrhm_make_available(${name})
+endfunction()
+
+# FetchContent_MakeAvailable with the library's own tests off and its headers taken as SYSTEM.
+macro(_clrhm_make_available name)
+  set(BUILD_TESTING OFF)
+  set(BUILD_SHARED_LIBS OFF)
+  FetchContent_GetProperties(${name})
+  if(NOT ${name}_POPULATED)
+    FetchContent_Populate(${name})
+    add_subdirectory("${${name}_SOURCE_DIR}" "${${name}_BINARY_DIR}" EXCLUDE_FROM_ALL SYSTEM)
+  endif()
+endmacro()
+
+_clrhm_dependency(Microsoft.GSL Microsoft.GSL::GSL HEADER gsl/gsl
+                  REPOSITORY https://github.com/microsoft/GSL.git TAG v4.0.0)
+
+if(CLRHM_BUILD_TOOL)
+  _clrhm_dependency(CLI11 CLI11::CLI11 HEADER CLI/CLI.hpp
+                    REPOSITORY https://github.com/CLIUtils/CLI11.git TAG v2.1.2)
+endif()
+
+if(CLRHM_BUILD_TOOL OR CLRHM_BUILD_TESTS)
+  _clrhm_dependency(nlohmann_json nlohmann_json::nlohmann_json HEADER nlohmann/json.hpp
+                    REPOSITORY https://github.com/nlohmann/json.git TAG v3.11.2)
+endif()
+
+# GoogleTest is compiled with the tests' own compiler and flags (sanitizers!) wherever its sources
+# are at hand, as Debian's package has them.
+function(_clrhm_googletest)
+  if(TARGET GTest::gtest_main)
+    return()
+  endif()
+  set(INSTALL_GTEST OFF CACHE BOOL "" FORCE)
+  set(gtest_force_shared_crt ON CACHE BOOL "" FORCE)
+  set(BUILD_SHARED_LIBS OFF)
+  if(NOT MSVC AND EXISTS /usr/src/googletest/CMakeLists.txt)
+    set(source /usr/src/googletest)
+    set(CMAKE_WARN_DEPRECATED OFF)
+    add_subdirectory(${source} "${PROJECT_BINARY_DIR}/googletest" EXCLUDE_FROM_ALL SYSTEM)
+    message(STATUS "GTest: the distribution's sources, ${source}")
+  else()
+    find_package(GTest CONFIG QUIET GLOBAL)
+    if(TARGET GTest::gtest_main AND TARGET GTest::gmock)
+      message(STATUS "GTest: CMake package in ${GTest_DIR}")
+      return()
+    endif()
+    message(STATUS "GTest: fetching release-1.12.1")
+    FetchContent_Declare(googletest GIT_REPOSITORY https://github.com/google/googletest.git
+                         GIT_TAG release-1.12.1 GIT_SHALLOW TRUE)
+    _clrhm_make_available(googletest)
+  endif()
+  foreach(target gtest gtest_main gmock gmock_main)
+    if(NOT TARGET GTest::${target})
+      add_library(GTest::${target} ALIAS ${target})
+    endif()
+    # Third-party headers: no warnings of ours about them.
+    get_target_property(includes ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    set_property(TARGET ${target} PROPERTY INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${includes}")
+    set_property(TARGET ${target} PROPERTY FOLDER third-party)
+  endforeach()
+endfunction()
+
+if(CLRHM_BUILD_TESTS)
+  _clrhm_googletest()
+endif()

@@ -1,0 +1,43 @@
+# cmake --install, and the package that gives find_package(ClrHostMemory) the target
+# ClrHostMemory::ClrHostMemory. Windows only: the portable layers are no product of their own.
+if(NOT TARGET ClrHostMemory)
+  return()
+endif()
+
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(_clrhm_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/ClrHostMemory")
+
+# A static library's own private libraries must be there for whoever links it.
+set(_clrhm_targets ClrHostMemory)
+get_target_property(_clrhm_type ClrHostMemory TYPE)
+if(_clrhm_type STREQUAL "STATIC_LIBRARY" AND TARGET clrhm_portable)
+  get_target_property(_clrhm_portable_type clrhm_portable TYPE)
+  if(NOT _clrhm_portable_type STREQUAL "OBJECT_LIBRARY")
+    list(APPEND _clrhm_targets clrhm_portable)
+  endif()
+endif()
+
+install(
+  TARGETS ${_clrhm_targets}
+  EXPORT ClrHostMemoryTargets
+  RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}"
+  LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+  ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+  INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+if(TARGET clrmem)
+  install(TARGETS clrmem RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+endif()
+
+install(EXPORT ClrHostMemoryTargets NAMESPACE ClrHostMemory:: DESTINATION "${_clrhm_package_dir}")
+configure_package_config_file(
+  "${CMAKE_CURRENT_LIST_DIR}/ClrHostMemoryConfig.cmake.in"
+  "${PROJECT_BINARY_DIR}/ClrHostMemoryConfig.cmake" INSTALL_DESTINATION "${_clrhm_package_dir}")
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/ClrHostMemoryConfigVersion.cmake"
+                                 COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/ClrHostMemoryConfig.cmake"
+              "${PROJECT_BINARY_DIR}/ClrHostMemoryConfigVersion.cmake"
+        DESTINATION "${_clrhm_package_dir}")

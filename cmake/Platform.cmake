@@ -1,0 +1,18 @@
+# What every target of this project is compiled with on its platform, as an INTERFACE target so that
+# nothing of it reaches third-party code.
+add_library(clrhm_platform INTERFACE)
+target_compile_features(clrhm_platform INTERFACE cxx_std_20)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+target_link_libraries(clrhm_platform INTERFACE Threads::Threads)
+if(WIN32)
+  # Windows 10: the oldest version that the modern runtimes themselves support.
+  target_compile_definitions(
+    clrhm_platform INTERFACE WIN32_LEAN_AND_MEAN NOMINMAX UNICODE _UNICODE _WIN32_WINNT=0x0A00
+                             WINVER=0x0A00)
+endif()
+if(MSVC)
+  target_compile_options(
+    clrhm_platform INTERFACE /permissive- /Zc:__cplusplus /Zc:preprocessor /utf-8
+                             $<$<COMPILE_LANGUAGE:CXX>:/EHsc>)
+endif()
