@@ -1,0 +1,85 @@
+// The seam: all the manager asks of the operating system. os/windows implements it over Win32, tests by a fake.
+//
+// Contract for implementers:
+// - Every function may be called from any thread at any time, also while other threads are suspended inside it.
+// - No function calls back into the manager, and none allocates from the C or C++ heap.
+// - Failures are returned as Win32 error numbers, never 0 for a failure. Functions do not throw; should one do so in a
+//   test, the COM barrier turns it into E_FAIL.
+// - A call that succeeds leaves the thread's last error as it was.
+#ifndef CLRHM_OS_MEMORY_SYSTEM_H
+#define CLRHM_OS_MEMORY_SYSTEM_H
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/units.h"
+#include "base/win32.h"
+
+namespace clr_host_memory::os {
+
+struct AllocateRequest {
+  Address address = 0;  // 0: the OS chooses
+  std::uint64_t size = 0;
+  std::uint32_t type = 0;     // MEM_*
+  std::uint32_t protect = 0;  // PAGE_*
+  std::uint32_t node = win32::kNoPreferredNode;
+};
+
+struct [[nodiscard]] AllocateResult {
+  Address address = 0;
+  win32::Error error = win32::kSuccess;
+};
+
+// A run of pages in the same state, from a page on, as VirtualQuery describes it.
+struct PageRun {
+  Address base = 0;
+  Address allocation_base = 0;  // 0 where free
+  std::uint64_t size = 0;       // bytes from base; 0: the address is outside of user space
+  bool committed = false;
+  bool is_private = false;  // neither a mapped view nor an image
+};
+
+// Physical memory and commit charge of the machine, bytes.
+struct MemoryLoad {
+  std::uint32_t percent_in_use = 0;
+  Bytes available_physical;
+  Bytes total_physical;
+};
+
+using HeapHandle = void*;
+enum class HeapKind : std::uint32_t { kThreadSafe = 1, kExecutable = 2 };  // bits, as MALLOC_TYPE
+
+class MemorySystem {
+ public:
+  virtual ~MemorySystem() = default;
+
+  // VirtualAlloc, or VirtualAllocExNuma for this process when a node is named.
+  virtual AllocateResult Allocate(const AllocateRequest& request) = 0;
+  // VirtualFree. kSuccess or the error.
+  [[nodiscard]] virtual win32::Error Free(Address address, std::uint64_t size, std::uint32_t type) = 0;
+  // VirtualQuery into the caller's buffer, unchanged.
+  [[nodiscard]] virtual win32::Error Query(Address address, void* buffer, std::size_t length, std::size_t* written) = 0;
+  // VirtualProtect. *old_protect as Win32 leaves it.
+  [[nodiscard]] virtual win32::Error Protect(Address address, std::uint64_t size, std::uint32_t protect,
+                                             std::uint32_t* old_protect) = 0;
+  // VirtualQuery, in the ledger's terms.
+  [[nodiscard]] virtual PageRun Describe(Address address) = 0;
+  // GlobalMemoryStatusEx.
+  [[nodiscard]] virtual win32::Error Load(MemoryLoad* load) = 0;
+
+  // Zeroed, committed, page-aligned memory for the manager's own tables; null when there is none. Not charged.
+  [[nodiscard]] virtual void* AllocateMetadata(std::size_t size) = 0;
+  virtual void FreeMetadata(void* memory, std::size_t size) = 0;
+
+  // Private heaps. kind: bits of HeapKind. CreateHeap: null and *error on failure.
+  [[nodiscard]] virtual HeapHandle CreateHeap(std::uint32_t kind, win32::Error* error) = 0;
+  virtual void DestroyHeap(HeapHandle heap) = 0;
+  [[nodiscard]] virtual void* HeapAllocate(HeapHandle heap, std::size_t size, win32::Error* error) = 0;
+  // Whether block is the start of a live block of this very heap; any pointer value may be asked about. *size: its size.
+  [[nodiscard]] virtual bool HeapOwns(HeapHandle heap, const void* block, std::size_t* size) = 0;
+  [[nodiscard]] virtual win32::Error HeapRelease(HeapHandle heap, void* block) = 0;
+};
+
+}  // namespace clr_host_memory::os
+
+#endif  // CLRHM_OS_MEMORY_SYSTEM_H

@@ -1,0 +1,66 @@
+// The admission policy: a pure function of request, usage and limits. It knows no clock, no lock and no error number.
+//
+// Criticality in tiers (docs/policy.md): eTaskCritical may fill the limit less the domain's and the process's headroom,
+// eAppDomainCritical the limit less the process's headroom, eProcessCritical all of it. A request that needs no new
+// memory (pages that are charged already) is always admitted: it makes nothing worse.
+#ifndef CLRHM_POLICY_ADMISSION_H
+#define CLRHM_POLICY_ADMISSION_H
+
+#include "base/outcome.h"
+#include "base/units.h"
+
+namespace clr_host_memory::policy {
+
+// Invariant: app_domain_headroom + process_headroom <= limit.
+struct Limits {
+  Bytes limit = kUnlimited;
+  Bytes app_domain_headroom;
+  Bytes process_headroom;
+};
+
+struct Request {
+  Bytes bytes;  // that would be charged anew
+  Criticality level = Criticality::kTask;
+};
+
+struct Usage {
+  Bytes charged;
+};
+
+enum class Admission : std::uint8_t { kAdmitted, kOverCeiling };
+
+// The most that may be charged after a request of this level has been admitted.
+[[nodiscard]] constexpr Bytes Ceiling(Criticality level, const Limits& limits) {
+  if (limits.limit == kUnlimited) return kUnlimited;
+  switch (level) {
+    case Criticality::kTask:
+      return limits.limit - limits.app_domain_headroom - limits.process_headroom;
+    case Criticality::kAppDomain:
+      return limits.limit - limits.process_headroom;
+    case Criticality::kProcess:
+      break;
+  }
+  return limits.limit;
+}
+
+[[nodiscard]] constexpr Admission Admit(const Request& request, const Usage& usage, const Limits& limits) {
+  if (request.bytes == Bytes{}) return Admission::kAdmitted;
+  const Bytes ceiling = Ceiling(request.level, limits);
+  if (usage.charged > ceiling || request.bytes > ceiling - usage.charged) return Admission::kOverCeiling;
+  return Admission::kAdmitted;
+}
+
+// What is kept back when the host leaves it to the library: for the process 1/16 of the limit, between 1 and 64 MiB, for
+// the domain a quarter of that; never more than a quarter of the limit together. No limit: none.
+struct Headroom {
+  Bytes app_domain;
+  Bytes process;
+};
+[[nodiscard]] Headroom DefaultHeadroom(Bytes limit);
+
+enum class LimitsError : std::uint8_t { kNone, kLimitIsZero, kHeadroomExceedsLimit };
+[[nodiscard]] LimitsError Validate(const Limits& limits);
+
+}  // namespace clr_host_memory::policy
+
+#endif  // CLRHM_POLICY_ADMISSION_H
