@@ -2,6 +2,9 @@
 #ifndef CLRHM_BASE_OUTCOME_H
 #define CLRHM_BASE_OUTCOME_H
 
+#include <cstddef>
+#include <cstdint>
+
 #include "base/units.h"
 #include "base/win32.h"
 

@@ -75,6 +75,11 @@ PageWord* PageMap::EnsureWord(std::uint64_t word) {
   return &leaf->pages[word % kWordsPerLeaf];
 }
 
+bool PageMap::IsTouched(std::uint64_t word) const {
+  const Leaf* leaf = FindLeaf(word << PageWord::kShift);
+  return leaf != nullptr && leaf->touched.Test(word % kWordsPerLeaf);
+}
+
 std::uint64_t PageMap::Pack(const Region& region) {
   return (region.pages.value << kPagesShift) | static_cast<std::uint64_t>(region.kind);
 }

@@ -35,6 +35,7 @@ struct Region {
 
 // 64 pages. `charged` has a bit per page. `gate` tells who is at work on these pages: see Ledger, "Commits in flight".
 struct PageWord {
+  static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "a thread may be suspended inside any operation");
   static constexpr unsigned kShift = kPageShift + 6;
   std::atomic<std::uint64_t> charged;
   std::atomic<std::uint64_t> gate;
@@ -63,6 +64,9 @@ class PageMap {
   [[nodiscard]] PageWord* FindWord(std::uint64_t word) const;
   // The same, made when missing and marked as touched; null when the OS has no memory for it.
   [[nodiscard]] PageWord* EnsureWord(std::uint64_t word);
+
+  // Whether EnsureWord was ever called for it.
+  [[nodiscard]] bool IsTouched(std::uint64_t word) const;
 
   // Calls visit(PageWord&, word, mask) for every touched word that shares pages with range; mask selects those pages.
   template <typename Visitor>
@@ -99,10 +103,13 @@ class PageMap {
       const std::uint64_t mask = std::uint64_t{1} << (bit % 64);
       if ((words[bit / 64].load() & mask) == 0) words[bit / 64].fetch_or(mask);
     }
+    [[nodiscard]] bool Test(std::size_t bit) const { return (words[bit / 64].load() >> (bit % 64) & 1) != 0; }
     void Clear(std::size_t bit) { words[bit / 64].fetch_and(~(std::uint64_t{1} << (bit % 64))); }
     // Calls visit(bit) upward for set bits in [first, end).
     template <typename Visitor>
-    void ForEach(std::size_t first, std::size_t end, Visitor visit) const {
+    void ForEach(std::uint64_t from, std::uint64_t to, Visitor visit) const {
+      const auto first = static_cast<std::size_t>(from);
+      const auto end = static_cast<std::size_t>(to);
       for (std::size_t i = first / 64; i * 64 < end; ++i) {
         std::uint64_t set = words[i].load();
         if (i == first / 64) set &= ~std::uint64_t{0} << (first % 64);

@@ -6,6 +6,9 @@
 #ifndef CLRHM_POLICY_ADMISSION_H
 #define CLRHM_POLICY_ADMISSION_H
 
+#include <array>
+#include <cstddef>
+
 #include "base/outcome.h"
 #include "base/units.h"
 
@@ -29,23 +32,18 @@ struct Usage {
 
 enum class Admission : std::uint8_t { kAdmitted, kOverCeiling };
 
-// The most that may be charged after a request of this level has been admitted.
-[[nodiscard]] constexpr Bytes Ceiling(Criticality level, const Limits& limits) {
-  if (limits.limit == kUnlimited) return kUnlimited;
-  switch (level) {
-    case Criticality::kTask:
-      return limits.limit - limits.app_domain_headroom - limits.process_headroom;
-    case Criticality::kAppDomain:
-      return limits.limit - limits.process_headroom;
-    case Criticality::kProcess:
-      break;
-  }
-  return limits.limit;
+// The most that may be charged once a request of each level has been admitted.
+using Ceilings = std::array<Bytes, kCriticalityCount>;
+
+[[nodiscard]] constexpr Ceilings CeilingsOf(const Limits& limits) {
+  if (limits.limit == kUnlimited) return {kUnlimited, kUnlimited, kUnlimited};
+  const Bytes app_domain = limits.limit - limits.process_headroom;
+  return {app_domain - limits.app_domain_headroom, app_domain, limits.limit};
 }
 
-[[nodiscard]] constexpr Admission Admit(const Request& request, const Usage& usage, const Limits& limits) {
+[[nodiscard]] constexpr Admission Admit(const Request& request, const Usage& usage, const Ceilings& ceilings) {
   if (request.bytes == Bytes{}) return Admission::kAdmitted;
-  const Bytes ceiling = Ceiling(request.level, limits);
+  const Bytes ceiling = ceilings[static_cast<std::size_t>(request.level)];
   if (usage.charged > ceiling || request.bytes > ceiling - usage.charged) return Admission::kOverCeiling;
   return Admission::kAdmitted;
 }

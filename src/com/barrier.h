@@ -1,0 +1,71 @@
+// What every COM method of the manager has around it: nothing is thrown across the edge, the thread's last error is what
+// Win32 would have left, the answer is counted, and a broken invariant latches the manager.
+#ifndef CLRHM_COM_BARRIER_H
+#define CLRHM_COM_BARRIER_H
+
+#include "com/call_counters.h"
+#include "com/result_codes.h"
+#include "engine/engine.h"
+
+namespace clr_host_memory {
+
+class Barrier {
+ public:
+  Barrier(Engine& engine, CallCounters& counters) : engine_(engine), counters_(counters) {}
+
+  // body: () -> Outcome.
+  template <typename Body>
+  HRESULT Serve(ClrHostMemoryMethod method, Body body) noexcept {
+    return Answer(method, Run(body));
+  }
+
+  // The same for requests that have a criticality, whose refusals are counted by level.
+  template <typename Body>
+  HRESULT ServeAllocation(ClrHostMemoryMethod method, EMemoryCriticalLevel level, Body body) noexcept {
+    if (level < eTaskCritical || level > eProcessCritical) return Reject(method, E_INVALIDARG);
+    const auto criticality = static_cast<Criticality>(level);
+    const Result result = Run([&] { return body(criticality); });
+    const HRESULT hr = Answer(method, result);
+    if (hr != S_OK) counters_.CountRefusal(criticality, hr, result.outcome.verdict == Verdict::kOverLimit);
+    return hr;
+  }
+
+  // An argument that no Win32 function has a say about.
+  HRESULT Reject(ClrHostMemoryMethod method, HRESULT hr) noexcept {
+    ::SetLastError(ERROR_INVALID_PARAMETER);
+    counters_.Count(method, hr);
+    return hr;
+  }
+
+ private:
+  struct Result {
+    Outcome outcome;
+    DWORD caller_error;
+  };
+
+  template <typename Body>
+  Result Run(Body body) noexcept {
+    const DWORD caller_error = ::GetLastError();
+    try {
+      return {body(), caller_error};
+    } catch (...) {
+      // Nothing in the manager throws; whatever did has left it in a state nobody knows.
+      return {Outcome::InvariantBroken(), caller_error};
+    }
+  }
+
+  HRESULT Answer(ClrHostMemoryMethod method, const Result& result) noexcept {
+    if (result.outcome.verdict == Verdict::kInvariantBroken) engine_.Latch();
+    const HRESULT hr = ToHresult(result.outcome, method);
+    counters_.Count(method, hr);
+    ::SetLastError(result.outcome.ok() ? result.caller_error : result.outcome.error);
+    return hr;
+  }
+
+  Engine& engine_;
+  CallCounters& counters_;
+};
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_COM_BARRIER_H

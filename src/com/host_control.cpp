@@ -1,0 +1,66 @@
+// The IHostControl that hands the manager to a .NET Framework CLR.
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <atomic>
+#include <new>
+
+namespace clr_host_memory {
+namespace {
+
+class HostControl final : public IHostControl {
+ public:
+  HostControl(IHostMemoryManager* manager, IHostControl* inner) : manager_(manager), inner_(inner) {
+    manager_->AddRef();
+    if (inner_ != nullptr) inner_->AddRef();
+  }
+  HostControl(const HostControl&) = delete;
+  HostControl& operator=(const HostControl&) = delete;
+
+  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override {
+    if (object == nullptr) return E_POINTER;
+    *object = nullptr;
+    if (!IsEqualGUID(riid, kIidHostControl) && !IsEqualGUID(riid, IID_IUnknown)) return E_NOINTERFACE;
+    *object = static_cast<IHostControl*>(this);
+    AddRef();
+    return S_OK;
+  }
+  ULONG STDMETHODCALLTYPE AddRef() noexcept override { return references_.fetch_add(1) + 1; }
+  ULONG STDMETHODCALLTYPE Release() noexcept override {
+    const ULONG left = references_.fetch_sub(1) - 1;
+    if (left == 0) delete this;
+    return left;
+  }
+
+  HRESULT STDMETHODCALLTYPE GetHostManager(REFIID riid, void** object) noexcept override {
+    if (object == nullptr) return E_POINTER;
+    *object = nullptr;
+    if (IsEqualGUID(riid, kIidHostMemoryManager)) return manager_->QueryInterface(riid, object);
+    return inner_ == nullptr ? E_NOINTERFACE : inner_->GetHostManager(riid, object);
+  }
+  HRESULT STDMETHODCALLTYPE SetAppDomainManager(DWORD app_domain_id,
+                                                IUnknown* app_domain_manager) noexcept override {
+    return inner_ == nullptr ? S_OK : inner_->SetAppDomainManager(app_domain_id, app_domain_manager);
+  }
+
+ private:
+  ~HostControl() {
+    if (inner_ != nullptr) inner_->Release();
+    manager_->Release();
+  }
+
+  std::atomic<ULONG> references_ = 1;
+  IHostMemoryManager* const manager_;
+  IHostControl* const inner_;
+};
+
+}  // namespace
+}  // namespace clr_host_memory
+
+HRESULT STDMETHODCALLTYPE ClrHostMemoryCreateHostControl(IHostMemoryManager* manager, IHostControl* inner,
+                                                         IHostControl** object) {
+  if (object == nullptr) return E_POINTER;
+  *object = nullptr;
+  if (manager == nullptr) return E_POINTER;
+  *object = new (std::nothrow) clr_host_memory::HostControl(manager, inner);
+  return *object == nullptr ? E_OUTOFMEMORY : S_OK;
+}

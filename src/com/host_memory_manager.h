@@ -1,0 +1,80 @@
+// The COM object a CLR is given. Each method checks its pointers, clears its outputs, hands a request to the engine and
+// maps the outcome.
+#ifndef CLRHM_COM_HOST_MEMORY_MANAGER_H
+#define CLRHM_COM_HOST_MEMORY_MANAGER_H
+
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <atomic>
+
+#include "com/barrier.h"
+#include "com/call_counters.h"
+#include "com/notification_slot.h"
+#include "engine/engine.h"
+
+namespace clr_host_memory {
+
+class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemoryControl, public IClrHostMemoryClient {
+ public:
+  // os outlives the object; limits are valid by policy::Validate. Starts with one reference, the caller's.
+  HostMemoryManager(os::MemorySystem& os, const policy::Limits& limits)
+      : engine_(os, limits), barrier_(engine_, counters_) {}
+
+  HostMemoryManager(const HostMemoryManager&) = delete;
+  HostMemoryManager& operator=(const HostMemoryManager&) = delete;
+
+  [[nodiscard]] Engine& engine() noexcept { return engine_; }
+  [[nodiscard]] Barrier& barrier() noexcept { return barrier_; }
+
+  // IUnknown
+  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override;
+  ULONG STDMETHODCALLTYPE AddRef() noexcept override;
+  ULONG STDMETHODCALLTYPE Release() noexcept override;
+
+  // IHostMemoryManager
+  HRESULT STDMETHODCALLTYPE CreateMalloc(DWORD malloc_type, IHostMalloc** malloc) noexcept override;
+  HRESULT STDMETHODCALLTYPE VirtualAlloc(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,
+                                         EMemoryCriticalLevel level, void** memory) noexcept override;
+  HRESULT STDMETHODCALLTYPE VirtualFree(LPVOID address, SIZE_T size, DWORD free_type) noexcept override;
+  HRESULT STDMETHODCALLTYPE VirtualQuery(void* address, void* buffer, SIZE_T length,
+                                         SIZE_T* result) noexcept override;
+  HRESULT STDMETHODCALLTYPE VirtualProtect(void* address, SIZE_T size, DWORD new_protect,
+                                           DWORD* old_protect) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetMemoryLoad(DWORD* memory_load, SIZE_T* available_bytes) noexcept override;
+  HRESULT STDMETHODCALLTYPE
+  RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback* callback) noexcept override;
+  HRESULT STDMETHODCALLTYPE NeedsVirtualAddressSpace(LPVOID start_address, SIZE_T size) noexcept override;
+  HRESULT STDMETHODCALLTYPE AcquiredVirtualAddressSpace(LPVOID start_address, SIZE_T size) noexcept override;
+  HRESULT STDMETHODCALLTYPE ReleasedVirtualAddressSpace(LPVOID start_address) noexcept override;
+
+  // IClrHostMemoryControl
+  HRESULT STDMETHODCALLTYPE GetStatistics(ClrHostMemoryStatistics* statistics) noexcept override;
+  HRESULT STDMETHODCALLTYPE Audit(ClrHostMemoryAudit* audit) noexcept override;
+  HRESULT STDMETHODCALLTYPE SetLimit(uint64_t limit, uint64_t app_domain_headroom,
+                                     uint64_t process_headroom) noexcept override;
+  HRESULT STDMETHODCALLTYPE NotifyMemoryAvailable(EMemoryAvailable available) noexcept override;
+  HRESULT STDMETHODCALLTYPE Shutdown() noexcept override;
+
+  // IClrHostMemoryClient
+  HRESULT STDMETHODCALLTYPE VirtualAllocOnNode(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,
+                                               DWORD node, EMemoryCriticalLevel level,
+                                               void** memory) noexcept override;
+  HRESULT STDMETHODCALLTYPE FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept override;
+
+ private:
+  ~HostMemoryManager() = default;
+
+  std::atomic<ULONG> references_ = 1;
+  Engine engine_;
+  CallCounters counters_;
+  Barrier barrier_;
+  NotificationSlot callback_;
+};
+
+// limit and headrooms as ClrHostMemoryOptions has them, made explicit. *reason: null, or what is wrong with them.
+[[nodiscard]] policy::Limits LimitsFromOptions(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
+                                               const char** reason) noexcept;
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_COM_HOST_MEMORY_MANAGER_H

@@ -1,0 +1,222 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+
+namespace clr_host_memory {
+namespace {
+
+[[nodiscard]] bool HasAny(std::uint32_t flags, std::uint32_t any_of) { return (flags & any_of) != 0; }
+
+// The pages a new region will have, and from where the OS counts them: it rounds a wanted address down to a granule.
+[[nodiscard]] std::optional<PageRange> PagesOfNewRegion(const os::AllocateRequest& request) {
+  const auto range = PageRange::Covering(request.address, request.size);
+  if (!range) return std::nullopt;
+  const std::uint64_t start = RoundDownToGranule(request.address) >> kPageShift;
+  return PageRange{start, {range->end() - start}};
+}
+
+}  // namespace
+
+AddressOutcome Engine::Allocate(const os::AllocateRequest& request, Criticality level) {
+  if (!Serving()) return {Outcome::Unavailable()};
+  // MEM_RESET, MEM_RESET_UNDO and what Win32 will reject change no charge.
+  const bool commits = HasAny(request.type, win32::kMemCommit);
+  const bool reserves = HasAny(request.type, win32::kMemReserve);
+  if (HasAny(request.type, win32::kMemReset | win32::kMemResetUndo) || (!commits && !reserves)) {
+    return Forward(request);
+  }
+  if (reserves || request.address == 0) return AllocateRegion(request, level);
+
+  const auto range = PageRange::Covering(request.address, request.size);
+  if (!range || !PageMap::Tracks(*range)) return Forward(request);
+  const auto region = ledger_.FindRegion(request.address);
+  if (region && region->Range().Contains(*range)) return CommitInRegion(request, *range, level);
+  return CommitInForeignMemory(request, *range, level);
+}
+
+AddressOutcome Engine::Forward(const os::AllocateRequest& request) {
+  const os::AllocateResult result = os_.Allocate(request);
+  if (result.error != win32::kSuccess) return {Outcome::OsRefused(result.error)};
+  return {Outcome::Done(), result.address};
+}
+
+AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Criticality level) {
+  const bool commits = HasAny(request.type, win32::kMemCommit);
+  const auto expected = PagesOfNewRegion(request);
+  if (!expected) return Forward(request);  // no such size: the OS says so
+  const Bytes charge = commits ? expected->count.InBytes() : Bytes{};
+  Budget& budget = ledger_.budget();
+  if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
+
+  const os::AllocateResult result = os_.Allocate(request);
+  if (result.error != win32::kSuccess) {
+    budget.Return(charge);
+    return {Outcome::OsRefused(result.error)};
+  }
+
+  const Region region{result.address, expected->count, Region::Kind::kReserved};
+  const auto give_back = [&](Outcome outcome) -> AddressOutcome {
+    const win32::Error error = os_.Free(result.address, 0, win32::kMemRelease);
+    budget.Return(charge);
+    return {error == win32::kSuccess ? outcome : Outcome::InvariantBroken()};
+  };
+  if (!IsGranuleAligned(region.base) || !PageMap::Tracks(region.Range()) || region.base == 0) {
+    return give_back(Outcome::InvariantBroken());
+  }
+  if (!ledger_.AddRegion(region)) return give_back(Outcome::NoTracking());
+  if (commits) {
+    CommitInFlight commit(ledger_, region.Range());
+    if (!commit.ok()) {
+      static_cast<void>(ledger_.TakeRegion(region.base, region.kind));
+      return give_back(Outcome::NoTracking());
+    }
+    budget.Settle(charge, commit.Settle().InBytes());
+  }
+  return {Outcome::Done(), region.base};
+}
+
+AddressOutcome Engine::CommitInRegion(const os::AllocateRequest& request, PageRange range, Criticality level) {
+  CommitInFlight commit(ledger_, range);
+  if (!commit.ok()) return {Outcome::NoTracking()};
+  const Bytes charge = commit.Missing().InBytes();
+  Budget& budget = ledger_.budget();
+  if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
+
+  const os::AllocateResult result = os_.Allocate(request);
+  if (result.error != win32::kSuccess) {
+    budget.Return(charge);
+    return {Outcome::OsRefused(result.error)};
+  }
+  if (result.address != range.Start()) {
+    budget.Return(charge);
+    commit.AskOsOnLeave();
+    return {Outcome::InvariantBroken()};
+  }
+
+  budget.Settle(charge, commit.Settle().InBytes());
+  return {Outcome::Done(), result.address};
+}
+
+// Memory that others reserved: a view nobody announced, a thread's stack. Rare, so it may ask the OS what is committed
+// there already, which is not the CLR's.
+AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Criticality level) {
+  const os::PageRun start = os_.Describe(range.Start());
+  if (start.allocation_base == 0) return Forward(request);  // nothing is reserved there: the OS says so
+  CommitInFlight commit(ledger_, range);
+  if (!commit.ok()) return {Outcome::NoTracking()};
+  const Bytes charge = (commit.Missing() - std::min(commit.Missing(), ledger_.CommittedByOthers(range))).InBytes();
+  Budget& budget = ledger_.budget();
+  if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
+  const Bytes claimed = commit.ClaimUncommitted().InBytes();
+
+  const os::AllocateResult result = os_.Allocate(request);
+  budget.Settle(charge, claimed);
+  if (result.error != win32::kSuccess) {
+    commit.AskOsOnLeave();
+    return {Outcome::OsRefused(result.error)};
+  }
+  return {Outcome::Done(), result.address};
+}
+
+Outcome Engine::Free(Address address, std::uint64_t size, std::uint32_t type) {
+  if (type == win32::kMemRelease) return ReleaseRegion(address, size);
+  if (type == win32::kMemDecommit) return Decommit(address, size);
+  // No such type, or one that VirtualAlloc cannot have made memory for: the OS says so.
+  const win32::Error error = os_.Free(address, size, type);
+  return error == win32::kSuccess ? Outcome::InvariantBroken() : Outcome::OsRefused(error);
+}
+
+Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
+  const auto region = ledger_.FindRegion(address);
+  if (!region || region->kind != Region::Kind::kReserved) return Outcome::NotOurs();
+  if (size != 0 || RoundDownToPage(address) != region->base) {
+    // Ours, but not to be released like this: the OS says why.
+    const win32::Error error = os_.Free(address, size, win32::kMemRelease);
+    return error == win32::kSuccess ? Outcome::InvariantBroken() : Outcome::OsRefused(error);
+  }
+  if (!ledger_.TakeRegion(region->base, Region::Kind::kReserved)) return Outcome::NotOurs();  // someone else did
+  const Pages cleared = ledger_.ClearCharged(region->Range());
+
+  const win32::Error error = os_.Free(address, size, win32::kMemRelease);
+  if (error != win32::kSuccess) {
+    ledger_.RestoreRegion(*region);
+    ledger_.RecoverAfterFailedFree(region->Range());
+    ledger_.budget().Return(cleared.InBytes());
+    return Outcome::OsRefused(error);
+  }
+  ledger_.budget().Return(cleared.InBytes());
+  ledger_.SweepAfterFree(region->Range());
+  return Outcome::Done();
+}
+
+Outcome Engine::Decommit(Address address, std::uint64_t size) {
+  const auto region = ledger_.FindRegion(address);
+  // Size 0 at the base is the whole region.
+  auto range = PageRange::Covering(address, size);
+  if (size == 0 && region && RoundDownToPage(address) == region->base) range = region->Range();
+
+  if (range && region && region->kind == Region::Kind::kReserved && region->Range().Contains(*range)) {
+    const Pages cleared = ledger_.ClearCharged(*range);
+    const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
+    if (error != win32::kSuccess) {
+      ledger_.RecoverAfterFailedFree(*range);
+      ledger_.budget().Return(cleared.InBytes());
+      return Outcome::OsRefused(error);
+    }
+    ledger_.budget().Return(cleared.InBytes());
+    ledger_.SweepAfterFree(*range);
+    return Outcome::Done();
+  }
+
+  // A wrong range of a region of ours, or pages the manager committed in memory that others reserved.
+  if (!region && (!range || !PageMap::Tracks(*range) || !ledger_.AnyCharged(*range))) return Outcome::NotOurs();
+  const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
+  if (error != win32::kSuccess) return Outcome::OsRefused(error);
+  if (range && PageMap::Tracks(*range)) ledger_.budget().Return(ledger_.ClearCharged(*range).InBytes());
+  return Outcome::Done();
+}
+
+Outcome Engine::Query(Address address, void* buffer, std::size_t length, std::size_t* written) {
+  if (!Serving()) return Outcome::Unavailable();
+  const win32::Error error = os_.Query(address, buffer, length, written);
+  return error == win32::kSuccess ? Outcome::Done() : Outcome::OsRefused(error);
+}
+
+Outcome Engine::Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect) {
+  if (!Serving()) return Outcome::Unavailable();
+  const win32::Error error = os_.Protect(address, size, protect, old_protect);
+  return error == win32::kSuccess ? Outcome::Done() : Outcome::OsRefused(error);
+}
+
+MemoryLoadOutcome Engine::Load() {
+  if (!Serving()) return {Outcome::Unavailable()};
+  os::MemoryLoad load;
+  if (const win32::Error error = os_.Load(&load); error != win32::kSuccess) return {Outcome::OsRefused(error)};
+  const Bytes limit = ledger_.budget().CurrentLimits().limit;
+  if (limit == kUnlimited) return {Outcome::Done(), load.percent_in_use, load.available_physical};
+  const Bytes charged = std::min(ledger_.budget().Charged(), limit);
+  // In steps of 1/100 of the limit rounded up, so that no product overflows.
+  const std::uint64_t step = std::max<std::uint64_t>((limit.value + 99) / 100, 1);
+  const auto percent = static_cast<std::uint32_t>(std::min<std::uint64_t>(charged.value / step, 100));
+  return {Outcome::Done(), std::max(load.percent_in_use, percent),
+          std::min(load.available_physical, limit - charged)};
+}
+
+Outcome Engine::AcquireView(Address base, std::uint64_t size) {
+  if (!Serving()) return Outcome::Unavailable();
+  const auto range = PageRange::Covering(base, size);
+  if (!range || !PageMap::Tracks(*range) || !IsGranuleAligned(base) || base == 0) {
+    return Outcome::OsRefused(win32::kInvalidParameter);
+  }
+  if (!ledger_.AddRegion({base, range->count, Region::Kind::kView})) return Outcome::NoTracking();
+  return Outcome::Done();
+}
+
+Outcome Engine::ReleaseView(Address base) {
+  const auto region = ledger_.TakeRegion(base, Region::Kind::kView);
+  if (!region) return Outcome::Done();  // mapped before the manager was there, or known as something else by now
+  ledger_.budget().Return(ledger_.ClearCharged(region->Range()).InBytes());
+  return Outcome::Done();
+}
+
+}  // namespace clr_host_memory

@@ -1,0 +1,296 @@
+#include "ledger/ledger.h"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <gsl/gsl>
+#include <thread>
+
+namespace clr_host_memory {
+namespace {
+
+// PageWord::gate: commits at work, whether they overlapped, and a version that every entry changes.
+constexpr std::uint64_t kCountMask = 0xFFFF;
+constexpr std::uint64_t kOverlapped = 0x10000;
+constexpr std::uint64_t kVersionUnit = 0x20000;
+
+[[nodiscard]] Pages CountPages(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
+
+// The bits of `range` in word `index`.
+[[nodiscard]] std::uint64_t MaskOf(PageRange range, std::uint64_t index) {
+  const std::uint64_t word_first = index * 64;
+  const std::uint64_t low = std::max(range.first, word_first) - word_first;
+  const std::uint64_t high = std::min(range.end(), word_first + 64) - word_first;
+  const std::uint64_t up_to_high = high == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << high) - 1;
+  return up_to_high & (~std::uint64_t{0} << low);
+}
+
+}  // namespace
+
+bool Ledger::AddRegion(const Region& region) {
+  std::optional<Region> replaced;
+  if (!map_.AddRegion(region, &replaced)) return false;
+  // Nothing of ours can be here any more. The bits of a region that was freed behind our back would hide new commits.
+  Pages stale = ClearCharged(region.Range());
+  if (replaced) {
+    stale += ClearCharged(replaced->Range());
+    CountRegion(*replaced, false);
+  }
+  if (replaced || stale.value != 0) healed_.fetch_add(1, std::memory_order_relaxed);
+  if (stale.value != 0) budget_.Return(stale.InBytes());
+  CountRegion(region, true);
+  return true;
+}
+
+std::optional<Region> Ledger::TakeRegion(Address base, Region::Kind kind) {
+  auto region = map_.TakeRegion(base, kind);
+  if (region) CountRegion(*region, false);
+  return region;
+}
+
+void Ledger::RestoreRegion(const Region& region) {
+  map_.RestoreRegion(region);
+  CountRegion(region, true);
+}
+
+void Ledger::CountRegion(const Region& region, bool added) {
+  const std::uint64_t size = region.pages.InBytes().value;
+  std::atomic<std::uint64_t>& counter = region.kind == Region::Kind::kView ? mapped_ : reserved_;
+  if (!added) {
+    counter.fetch_sub(size, std::memory_order_relaxed);
+    regions_.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  const std::uint64_t now = counter.fetch_add(size, std::memory_order_relaxed) + size;
+  regions_.fetch_add(1, std::memory_order_relaxed);
+  if (region.kind == Region::Kind::kView) return;
+  std::uint64_t peak = peak_reserved_.load(std::memory_order_relaxed);
+  while (now > peak && !peak_reserved_.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+  }
+}
+
+Pages Ledger::ClearCharged(PageRange range) {
+  Pages cleared;
+  map_.ForEachTouchedWord(range, [&](PageWord& word, std::uint64_t, std::uint64_t mask) {
+    if ((word.charged.load() & mask) == 0) return;
+    cleared += CountPages(word.charged.fetch_and(~mask) & mask);
+  });
+  return cleared;
+}
+
+bool Ledger::AnyCharged(PageRange range) const {
+  bool any = false;
+  map_.ForEachTouchedWord(range, [&](const PageWord& word, std::uint64_t, std::uint64_t mask) {
+    any = any || (word.charged.load() & mask) != 0;
+  });
+  return any;
+}
+
+void Ledger::SweepAfterFree(PageRange range) {
+  map_.ForEachTouchedWord(range, [&](PageWord& word, std::uint64_t index, std::uint64_t mask) {
+    // The gate first: a commit that has left by now has set its bits before.
+    const bool at_work = (word.gate.load() & kCountMask) != 0;
+    if (!at_work && (word.charged.load() & mask) == 0) return;
+    Enter(word, true);
+    Leave(word, index);
+  });
+}
+
+void Ledger::RecoverAfterFailedFree(PageRange range) {
+  map_.ForEachTouchedWord(range, [&](PageWord& word, std::uint64_t index, std::uint64_t) {
+    Enter(word, true);
+    Leave(word, index);
+  });
+}
+
+Pages Ledger::CommittedByOthers(PageRange range) const {
+  Pages committed;
+  for (std::uint64_t index = range.first / 64; index * 64 < range.end(); ++index) {
+    const Truth truth = AskOs(index);
+    const PageWord* word = map_.FindWord(index);
+    const std::uint64_t charged = word == nullptr ? 0 : word->charged.load();
+    committed += CountPages(truth.other & ~charged & MaskOf(range, index));
+  }
+  return committed;
+}
+
+void Ledger::Enter(PageWord& word, bool overlapped) {
+  std::uint64_t gate = word.gate.load();
+  std::uint64_t entered = 0;
+  do {
+    entered = gate + kVersionUnit + 1;
+    if (overlapped || (gate & kCountMask) != 0) entered |= kOverlapped;
+  } while (!word.gate.compare_exchange_weak(gate, entered));
+}
+
+void Ledger::Leave(PageWord& word, std::uint64_t index) {
+  std::uint64_t gate = word.gate.load();
+  while (true) {
+    std::uint64_t left = gate - 1;
+    if ((gate & kCountMask) == 1 && (gate & kOverlapped) != 0) {
+      Reconcile(word, index);
+      left &= ~kOverlapped;
+    }
+    // Fails when someone entered meanwhile, even if they are gone again: the version tells.
+    if (word.gate.compare_exchange_weak(gate, left)) return;
+  }
+}
+
+void Ledger::Reconcile(PageWord& word, std::uint64_t index) {
+  const Truth truth = AskOs(index);
+  std::uint64_t charged = word.charged.load();
+  std::uint64_t corrected = 0;
+  do {
+    corrected = truth.ours | (charged & truth.other);
+    if (corrected == charged) return;
+  } while (!word.charged.compare_exchange_weak(charged, corrected));
+  budget_.Charge(CountPages(corrected & ~charged).InBytes());
+  budget_.Return(CountPages(charged & ~corrected).InBytes());
+}
+
+Ledger::Truth Ledger::AskOs(std::uint64_t index) const {
+  Truth truth;
+  const PageRange all{index * 64, {64}};
+  for (std::uint64_t page = all.first; page < all.end();) {
+    const os::PageRun run = os_.Describe(page << kPageShift);
+    const std::uint64_t run_end = (run.base + run.size) >> kPageShift;
+    if (run.size == 0 || run_end <= page) break;
+    if (run.committed) {
+      const std::uint64_t mask = MaskOf({page, {std::min(run_end, all.end()) - page}}, index);
+      const auto region = map_.RegionAt(run.allocation_base);
+      const bool ours = region && region->kind == Region::Kind::kReserved && run.is_private;
+      (ours ? truth.ours : truth.other) |= mask;
+    }
+    page = run_end;
+  }
+  return truth;
+}
+
+void Ledger::JudgeWord(const PageWord* word, std::uint64_t index, LedgerAudit* audit) const {
+  // A free clears its bits before the OS acts, and a commit sets them after: while calls run, differences come and go.
+  constexpr int kAttempts = 50;
+  std::uint64_t charged = 0;
+  std::uint64_t committed = 0;
+  bool at_work = false;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (attempt > 10) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (word == nullptr) word = map_.FindWord(index);
+    const std::uint64_t gate = word == nullptr ? 0 : word->gate.load();
+    charged = word == nullptr ? 0 : word->charged.load();
+    const Truth truth = AskOs(index);
+    committed = truth.ours | (charged & truth.other);
+    at_work = (gate & kCountMask) != 0;
+    if (charged == committed) break;
+  }
+  audit->charged += CountPages(charged);
+  audit->committed += CountPages(committed);
+  (at_work ? audit->in_flight : audit->mismatch) += CountPages(charged ^ committed);
+}
+
+LedgerAudit Ledger::AuditOnce() const {
+  LedgerAudit audit;
+  const PageRange everything{0, {std::uint64_t{1} << (PageMap::kAddressBits - kPageShift)}};
+  map_.ForEachTouchedWord(everything, [&](const PageWord& word, std::uint64_t index, std::uint64_t) {
+    JudgeWord(&word, index, &audit);
+  });
+  map_.ForEachRegion([&](const Region& region) {
+    ++audit.regions;
+    if (region.kind != Region::Kind::kReserved) return;
+    const PageRange range = region.Range();
+    for (std::uint64_t page = range.first; page < range.end();) {
+      const os::PageRun run = os_.Describe(page << kPageShift);
+      const std::uint64_t run_end = std::min((run.base + run.size) >> kPageShift, range.end());
+      if (run.size == 0 || run_end <= page || run.allocation_base != region.base) break;
+      if (run.committed) {
+        for (std::uint64_t index = page / 64; index * 64 < run_end; ++index) {
+          if (!map_.IsTouched(index)) JudgeWord(nullptr, index, &audit);
+        }
+      }
+      page = run_end;
+    }
+  });
+  const Bytes charge = budget_.Charged() - HeapBytes();
+  const Bytes explained = audit.charged.InBytes();
+  const std::uint64_t unexplained =
+      charge > explained ? (charge - explained).value : (explained - charge).value;
+  if (audit.in_flight.value == 0) audit.mismatch += Pages{(unexplained + kPageSize - 1) >> kPageShift};
+  return audit;
+}
+
+LedgerAudit Ledger::Audit() const {
+  // Charge and pages are read at different moments; only a difference that stays is one.
+  constexpr int kAttempts = 5;
+  LedgerAudit audit;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    audit = AuditOnce();
+    if (audit.mismatch.value == 0) break;
+  }
+  return audit;
+}
+
+LedgerFigures Ledger::Figures() const {
+  return {.reserved = {reserved_.load(std::memory_order_relaxed)},
+          .peak_reserved = {peak_reserved_.load(std::memory_order_relaxed)},
+          .mapped = {mapped_.load(std::memory_order_relaxed)},
+          .metadata = map_.MetadataBytes(),
+          .regions = regions_.load(std::memory_order_relaxed),
+          .healed = healed_.load(std::memory_order_relaxed)};
+}
+
+template <typename Visitor>
+void CommitInFlight::ForEachWord(Visitor visit) const {
+  for (std::uint64_t index = range_.first / 64; index * 64 < range_.end(); ++index) {
+    PageWord* word = ledger_.map_.FindWord(index);
+    Expects(word != nullptr);  // entered
+    visit(*word, index, MaskOf(range_, index));
+  }
+}
+
+CommitInFlight::CommitInFlight(Ledger& ledger, PageRange range) : ledger_(ledger), range_(range) {
+  Expects(range.count.value != 0 && PageMap::Tracks(range));
+  const std::uint64_t first = range.first / 64;
+  for (std::uint64_t index = first; index * 64 < range.end(); ++index) {
+    PageWord* word = ledger.map_.EnsureWord(index);
+    if (word == nullptr) {
+      for (std::uint64_t undo = first; undo < index; ++undo) ledger.Leave(*ledger.map_.FindWord(undo), undo);
+      return;
+    }
+    Ledger::Enter(*word, false);
+    missing_ += CountPages(MaskOf(range, index) & ~word->charged.load());
+  }
+  entered_ = true;
+}
+
+CommitInFlight::~CommitInFlight() {
+  if (!entered_) return;
+  ForEachWord([&](PageWord& word, std::uint64_t index, std::uint64_t) {
+    if (ask_os_) {
+      Ledger::Enter(word, true);
+      ledger_.Leave(word, index);
+    }
+    ledger_.Leave(word, index);
+  });
+}
+
+Pages CommitInFlight::Settle() {
+  Pages settled;
+  ForEachWord([&](PageWord& word, std::uint64_t index, std::uint64_t mask) {
+    settled += CountPages(mask & ~word.charged.fetch_or(mask));
+    ledger_.Leave(word, index);
+  });
+  entered_ = false;
+  return settled;
+}
+
+Pages CommitInFlight::ClaimUncommitted() {
+  Pages claimed;
+  ForEachWord([&](PageWord& word, std::uint64_t index, std::uint64_t mask) {
+    const Ledger::Truth truth = ledger_.AskOs(index);
+    mask &= ~(truth.ours | truth.other);
+    claimed += CountPages(mask & ~word.charged.fetch_or(mask));
+  });
+  return claimed;
+}
+
+}  // namespace clr_host_memory

@@ -1,0 +1,143 @@
+// The ledger: page map and charge together, exact at page granularity.
+//
+// The invariant, at every quiet moment: charged pages == pages VirtualQuery shows as committed in the regions reserved
+// through the manager, plus the pages the manager committed in views and in memory others reserved.
+//
+// Commits in flight. A commit cannot know before the OS answers, and a free cannot wait for it, since either thread may
+// be suspended. So each word of 64 pages has a gate that counts the commits at work on it. A commit that meets another
+// one, or a free that finds a commit at work, or finds pages charged again, marks the word as overlapped; whoever leaves
+// an overlapped word last asks the OS what is true and writes that down. Calls that do not overlap never ask.
+//
+// A free clears the pages' bits before the OS frees them (another thread may be given the address at once), returns the
+// charge after it, and then looks at the words once more (SweepAfterFree).
+#ifndef CLRHM_LEDGER_LEDGER_H
+#define CLRHM_LEDGER_LEDGER_H
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+#include "base/units.h"
+#include "ledger/budget.h"
+#include "ledger/page_map.h"
+#include "os/memory_system.h"
+
+namespace clr_host_memory {
+
+struct LedgerAudit {
+  Pages charged;    // the ledger says so
+  Pages committed;  // the OS says so
+  Pages mismatch;   // pages on which they differ, and charge that no page explains
+  Pages in_flight;  // pages not judged: commits were at work on them all the time
+  std::uint64_t regions = 0;
+};
+
+struct LedgerFigures {
+  Bytes reserved;
+  Bytes peak_reserved;
+  Bytes mapped;
+  Bytes metadata;
+  std::uint64_t regions = 0;
+  std::uint64_t healed = 0;
+};
+
+class Ledger {
+ public:
+  Ledger(os::MemorySystem& os, const policy::Limits& limits) : os_(os), map_(os), budget_(limits) {}
+
+  [[nodiscard]] Budget& budget() { return budget_; }
+  [[nodiscard]] const Budget& budget() const { return budget_; }
+
+  [[nodiscard]] std::optional<Region> FindRegion(Address address) const { return map_.FindRegion(address); }
+  [[nodiscard]] std::optional<Region> RegionAt(Address base) const { return map_.RegionAt(base); }
+
+  // After the OS gave the region: makes it known. Whatever the ledger still held for these pages is out of date (the OS
+  // would not have given them out) and is returned. False: no memory for the record; nothing is changed.
+  [[nodiscard]] bool AddRegion(const Region& region);
+  // Before the OS frees it: one caller gets the region, which is unknown from then on.
+  [[nodiscard]] std::optional<Region> TakeRegion(Address base, Region::Kind kind);
+  // When the OS would not free it after all.
+  void RestoreRegion(const Region& region);
+
+  // Clears the pages' bits; the charge for the pages returned stays with the caller, to be given to budget().Return.
+  [[nodiscard]] Pages ClearCharged(PageRange range);
+  // After the OS freed or decommitted range: has words looked at again that commits have overlapped.
+  void SweepAfterFree(PageRange range);
+  // After the OS refused to free range, whose bits were cleared: has the OS asked for every touched word of it.
+  void RecoverAfterFailedFree(PageRange range);
+  [[nodiscard]] bool AnyCharged(PageRange range) const;
+
+  // Of range, the pages that are committed according to the OS although not charged: foreign commits. Asks the OS.
+  [[nodiscard]] Pages CommittedByOthers(PageRange range) const;
+
+  // Compares all of it with the OS. Slow (a VirtualQuery per run of pages); may run while requests run.
+  [[nodiscard]] LedgerAudit Audit() const;
+  [[nodiscard]] LedgerFigures Figures() const;
+
+  // Heap blocks are charged in bytes beside the pages; kept here so that Audit can tell them apart.
+  void AddHeapBytes(Bytes amount) { heap_bytes_.fetch_add(amount.value); }
+  void SubtractHeapBytes(Bytes amount) { heap_bytes_.fetch_sub(amount.value); }
+  [[nodiscard]] Bytes HeapBytes() const { return {heap_bytes_.load()}; }
+
+ private:
+  friend class CommitInFlight;
+
+  struct Truth {
+    std::uint64_t ours = 0;   // committed, private, in a region reserved through the manager
+    std::uint64_t other = 0;  // committed elsewhere: charged if the manager committed it
+  };
+
+  static void Enter(PageWord& word, bool overlapped);
+  void Leave(PageWord& word, std::uint64_t index);
+  void Reconcile(PageWord& word, std::uint64_t index);
+  [[nodiscard]] Truth AskOs(std::uint64_t index) const;
+  void JudgeWord(const PageWord* word, std::uint64_t index, LedgerAudit* audit) const;
+  [[nodiscard]] LedgerAudit AuditOnce() const;
+  void CountRegion(const Region& region, bool added);
+
+  os::MemorySystem& os_;
+  PageMap map_;
+  Budget budget_;
+  std::atomic<std::uint64_t> heap_bytes_ = 0;
+  std::atomic<std::uint64_t> reserved_ = 0;
+  std::atomic<std::uint64_t> peak_reserved_ = 0;
+  std::atomic<std::uint64_t> mapped_ = 0;
+  std::atomic<std::uint64_t> regions_ = 0;
+  std::atomic<std::uint64_t> healed_ = 0;
+};
+
+// One commit at work on its pages, from before the OS is asked until the ledger has the result. Leaving the scope without
+// Settle leaves the ledger as it was.
+class CommitInFlight {
+ public:
+  CommitInFlight(Ledger& ledger, PageRange range);
+  ~CommitInFlight();
+  CommitInFlight(const CommitInFlight&) = delete;
+  CommitInFlight& operator=(const CommitInFlight&) = delete;
+
+  // False: no memory for tracking.
+  [[nodiscard]] bool ok() const { return entered_; }
+  // Pages of the range that were not charged yet.
+  [[nodiscard]] Pages Missing() const { return missing_; }
+  // The OS has committed the range: marks all of it as charged; returns how many pages are so by this call.
+  [[nodiscard]] Pages Settle();
+  // For memory others reserved: marks as charged, before the OS is asked, the pages that it does not hold as committed;
+  // returns how many. If the OS then fails, AskOsOnLeave undoes it.
+  [[nodiscard]] Pages ClaimUncommitted();
+  // Has the OS asked about every word when they are left.
+  void AskOsOnLeave() { ask_os_ = true; }
+
+ private:
+  template <typename Visitor>
+  void ForEachWord(Visitor visit) const;
+
+  Ledger& ledger_;
+  PageRange range_;
+  Pages missing_;
+  bool entered_ = false;
+  bool ask_os_ = false;
+};
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_LEDGER_LEDGER_H

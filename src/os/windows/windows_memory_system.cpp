@@ -1,0 +1,159 @@
+#include "os/windows/windows_memory_system.h"
+
+#include <windows.h>
+
+#include <cstdint>
+
+namespace clr_host_memory::os {
+namespace {
+
+static_assert(win32::kMemCommit == MEM_COMMIT && win32::kMemReserve == MEM_RESERVE);
+static_assert(win32::kMemDecommit == MEM_DECOMMIT && win32::kMemRelease == MEM_RELEASE);
+static_assert(win32::kMemFree == MEM_FREE && win32::kMemPrivate == MEM_PRIVATE && win32::kMemReset == MEM_RESET);
+static_assert(win32::kMemTopDown == MEM_TOP_DOWN && win32::kMemWriteWatch == MEM_WRITE_WATCH);
+static_assert(win32::kMemLargePages == MEM_LARGE_PAGES && win32::kMemResetUndo == 0x01000000);
+static_assert(win32::kAccessDenied == ERROR_ACCESS_DENIED && win32::kInvalidHandle == ERROR_INVALID_HANDLE);
+static_assert(win32::kNotEnoughMemory == ERROR_NOT_ENOUGH_MEMORY && win32::kOutOfMemory == ERROR_OUTOFMEMORY);
+static_assert(win32::kNotSupported == ERROR_NOT_SUPPORTED && win32::kInvalidParameter == ERROR_INVALID_PARAMETER);
+static_assert(win32::kSemTimeout == ERROR_SEM_TIMEOUT && win32::kWaitTimeout == WAIT_TIMEOUT);
+static_assert(win32::kNotOwner == ERROR_NOT_OWNER && win32::kInvalidAddress == ERROR_INVALID_ADDRESS);
+static_assert(win32::kCommitmentMinimum == ERROR_COMMITMENT_MINIMUM && win32::kAbandonedWait == ERROR_ABANDONED_WAIT_0);
+static_assert(win32::kOperationAborted == ERROR_OPERATION_ABORTED && win32::kNoAccess == ERROR_NOACCESS);
+static_assert(win32::kPrivilegeNotHeld == ERROR_PRIVILEGE_NOT_HELD && win32::kInvalidFlags == ERROR_INVALID_FLAGS);
+static_assert(win32::kCancelled == ERROR_CANCELLED && win32::kNoSystemResources == ERROR_NO_SYSTEM_RESOURCES);
+static_assert(win32::kNonpagedSystemResources == ERROR_NONPAGED_SYSTEM_RESOURCES);
+static_assert(win32::kPagedSystemResources == ERROR_PAGED_SYSTEM_RESOURCES);
+static_assert(win32::kWorkingSetQuota == ERROR_WORKING_SET_QUOTA && win32::kPagefileQuota == ERROR_PAGEFILE_QUOTA);
+static_assert(win32::kCommitmentLimit == ERROR_COMMITMENT_LIMIT && win32::kTimeout == ERROR_TIMEOUT);
+static_assert(win32::kDynamicCodeBlocked == 1655 && win32::kNotEnoughQuota == ERROR_NOT_ENOUGH_QUOTA);
+
+[[nodiscard]] void* ToPointer(Address address) {
+  return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
+}
+[[nodiscard]] Address ToAddress(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+// A size the caller's SIZE_T came from fits back; one computed too large for a 32-bit build cannot be served.
+[[nodiscard]] SIZE_T ToSize(std::uint64_t size) {
+  if constexpr (sizeof(SIZE_T) < sizeof(std::uint64_t)) {
+    if (size > SIZE_MAX) return SIZE_MAX;
+  }
+  return static_cast<SIZE_T>(size);
+}
+
+// The error of a call that failed; a failure without a number would look like success.
+[[nodiscard]] win32::Error FailureOf(DWORD error) { return error == ERROR_SUCCESS ? ERROR_INVALID_PARAMETER : error; }
+
+// Keeps the thread's last error across a call whose success may touch it.
+class LastErrorKeeper {
+ public:
+  LastErrorKeeper() : error_(::GetLastError()) {}
+  ~LastErrorKeeper() { ::SetLastError(error_); }
+  LastErrorKeeper(const LastErrorKeeper&) = delete;
+  LastErrorKeeper& operator=(const LastErrorKeeper&) = delete;
+
+ private:
+  DWORD error_;
+};
+
+class WindowsSystem final : public MemorySystem {
+ public:
+  AllocateResult Allocate(const AllocateRequest& request) override {
+    void* memory = request.node == win32::kNoPreferredNode
+                       ? ::VirtualAlloc(ToPointer(request.address), ToSize(request.size), request.type, request.protect)
+                       : ::VirtualAllocExNuma(::GetCurrentProcess(), ToPointer(request.address), ToSize(request.size),
+                                              request.type, request.protect, request.node);
+    if (memory == nullptr) return {0, FailureOf(::GetLastError())};
+    return {ToAddress(memory), win32::kSuccess};
+  }
+
+  win32::Error Free(Address address, std::uint64_t size, std::uint32_t type) override {
+    return ::VirtualFree(ToPointer(address), ToSize(size), type) ? win32::kSuccess : FailureOf(::GetLastError());
+  }
+
+  win32::Error Query(Address address, void* buffer, std::size_t length, std::size_t* written) override {
+    const SIZE_T size = ::VirtualQuery(ToPointer(address), static_cast<MEMORY_BASIC_INFORMATION*>(buffer), length);
+    *written = size;
+    return size != 0 ? win32::kSuccess : FailureOf(::GetLastError());
+  }
+
+  win32::Error Protect(Address address, std::uint64_t size, std::uint32_t protect,
+                       std::uint32_t* old_protect) override {
+    DWORD old = *old_protect;
+    const BOOL done = ::VirtualProtect(ToPointer(address), ToSize(size), protect, &old);
+    const win32::Error error = done ? win32::kSuccess : FailureOf(::GetLastError());
+    *old_protect = old;
+    return error;
+  }
+
+  PageRun Describe(Address address) override {
+    LastErrorKeeper keep;
+    MEMORY_BASIC_INFORMATION info{};
+    if (::VirtualQuery(ToPointer(address), &info, sizeof(info)) == 0) return {};
+    return {.base = ToAddress(info.BaseAddress),
+            .allocation_base = info.State == MEM_FREE ? 0 : ToAddress(info.AllocationBase),
+            .size = info.RegionSize,
+            .committed = info.State == MEM_COMMIT,
+            .is_private = info.Type == MEM_PRIVATE};
+  }
+
+  win32::Error Load(MemoryLoad* load) override {
+    MEMORYSTATUSEX status{};
+    status.dwLength = sizeof(status);
+    if (!::GlobalMemoryStatusEx(&status)) return FailureOf(::GetLastError());
+    *load = {.percent_in_use = status.dwMemoryLoad,
+             .available_physical = {status.ullAvailPhys},
+             .total_physical = {status.ullTotalPhys}};
+    return win32::kSuccess;
+  }
+
+  void* AllocateMetadata(std::size_t size) override {
+    LastErrorKeeper keep;
+    return ::VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  }
+
+  void FreeMetadata(void* memory, std::size_t /*size*/) override {
+    LastErrorKeeper keep;
+    ::VirtualFree(memory, 0, MEM_RELEASE);
+  }
+
+  HeapHandle CreateHeap(std::uint32_t kind, win32::Error* error) override {
+    DWORD options = 0;
+    if ((kind & static_cast<std::uint32_t>(HeapKind::kThreadSafe)) == 0) options |= HEAP_NO_SERIALIZE;
+    if ((kind & static_cast<std::uint32_t>(HeapKind::kExecutable)) != 0) options |= HEAP_CREATE_ENABLE_EXECUTE;
+    const HANDLE heap = ::HeapCreate(options, 0, 0);
+    if (heap == nullptr) *error = FailureOf(::GetLastError());
+    return heap;
+  }
+
+  void DestroyHeap(HeapHandle heap) override {
+    LastErrorKeeper keep;
+    ::HeapDestroy(heap);
+  }
+
+  void* HeapAllocate(HeapHandle heap, std::size_t size, win32::Error* error) override {
+    void* block = ::HeapAlloc(heap, 0, size);
+    if (block == nullptr) *error = ERROR_NOT_ENOUGH_MEMORY;  // HeapAlloc sets no last error
+    return block;
+  }
+
+  bool HeapOwns(HeapHandle heap, const void* block, std::size_t* size) override {
+    LastErrorKeeper keep;
+    if (!::HeapValidate(heap, 0, block)) return false;
+    *size = ::HeapSize(heap, 0, block);
+    return *size != static_cast<SIZE_T>(-1);
+  }
+
+  win32::Error HeapRelease(HeapHandle heap, void* block) override {
+    return ::HeapFree(heap, 0, block) ? win32::kSuccess : FailureOf(::GetLastError());
+  }
+};
+
+}  // namespace
+
+MemorySystem& WindowsMemorySystem() {
+  // Never destroyed: a CLR may free memory while the process ends.
+  static WindowsSystem* const system = new WindowsSystem;
+  return *system;
+}
+
+}  // namespace clr_host_memory::os

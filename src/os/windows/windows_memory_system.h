@@ -1,0 +1,14 @@
+// The seam over Win32.
+#ifndef CLRHM_OS_WINDOWS_WINDOWS_MEMORY_SYSTEM_H
+#define CLRHM_OS_WINDOWS_WINDOWS_MEMORY_SYSTEM_H
+
+#include "os/memory_system.h"
+
+namespace clr_host_memory::os {
+
+// Stateless and alive for the whole process.
+[[nodiscard]] MemorySystem& WindowsMemorySystem();
+
+}  // namespace clr_host_memory::os
+
+#endif  // CLRHM_OS_WINDOWS_WINDOWS_MEMORY_SYSTEM_H
