@@ -1,0 +1,180 @@
+// The COM object of an attached bridge, and the entry that makes it.
+#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bridge/module_files.h"
+#include "bridge/module_registry.h"
+#include "bridge/reason.h"
+
+namespace clr_host_memory::bridge {
+namespace {
+
+constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
+constexpr wchar_t kCoreClrFileName[] = L"coreclr.dll";
+
+// Runs body(std::string* reason), which returns an HRESULT, and hands the reason of a failure over the border. Nothing is
+// thrown across it.
+template <typename Body>
+HRESULT WithReason(char* reason, SIZE_T reason_size, Body body) noexcept {
+  CopyReason({}, reason, reason_size);
+  try {
+    std::string text;
+    const HRESULT hr = body(&text);
+    if (FAILED(hr)) {
+      CopyReason(hr == E_OUTOFMEMORY && text.empty() ? "There is not enough memory." : std::string_view(text), reason,
+                 reason_size);
+    }
+    return hr;
+  } catch (const std::bad_alloc&) {
+    CopyReason("There is not enough memory.", reason, reason_size);
+    return E_OUTOFMEMORY;
+  } catch (...) {
+    CopyReason("The bridge failed in a way it does not know.", reason, reason_size);
+    return E_FAIL;
+  }
+}
+
+// A coreclr.dll of this process that none of modules is; null: there is none.
+HMODULE UnbridgedCoreClr(const std::vector<BridgedModuleInfo>& modules) {
+  for (HMODULE loaded : LoadedModulesNamed(kCoreClrFileName)) {
+    const bool bridged = std::any_of(modules.begin(), modules.end(),
+                                     [loaded](const BridgedModuleInfo& info) { return info.module == loaded; });
+    if (!bridged) return loaded;
+  }
+  return nullptr;
+}
+
+class Bridge final : public IClrHostMemoryBridge {
+ public:
+  Bridge() = default;
+  Bridge(const Bridge&) = delete;
+  Bridge& operator=(const Bridge&) = delete;
+
+  STDMETHODIMP QueryInterface(REFIID riid, void** object) noexcept override {
+    if (object == nullptr) return E_POINTER;
+    *object = nullptr;
+    if (!IsEqualIID(riid, kIidUnknown) && !IsEqualIID(riid, kIidClrHostMemoryBridge)) return E_NOINTERFACE;
+    AddRef();
+    *object = static_cast<IClrHostMemoryBridge*>(this);
+    return S_OK;
+  }
+
+  STDMETHODIMP_(ULONG) AddRef() noexcept override { return references_.fetch_add(1, std::memory_order_relaxed) + 1; }
+
+  STDMETHODIMP_(ULONG) Release() noexcept override {
+    const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
+    if (left == 0) delete this;
+    return left;
+  }
+
+  // The first module comes with the manager; see ClrHostMemoryAttachToCoreClr.
+  HRESULT Attach(HMODULE coreclr, IHostMemoryManager* manager, std::string* reason) {
+    const HRESULT hr = OpenBridge(manager, &record_, reason);
+    return FAILED(hr) ? hr : bridge::AttachModule(&record_, coreclr, reason);
+  }
+
+  STDMETHODIMP AttachModule(HMODULE module, char* reason, SIZE_T reason_size) noexcept override {
+    return WithReason(reason, reason_size,
+                      [&](std::string* text) { return bridge::AttachModule(&record_, module, text); });
+  }
+
+  STDMETHODIMP NoteRuntimeStarted() noexcept override {
+    bridge::NoteRuntimeStarted(&record_);
+    return S_OK;
+  }
+
+  STDMETHODIMP GetCallCount(uint64_t* calls) noexcept override {
+    if (calls == nullptr) return E_POINTER;
+    *calls = CallCount(&record_);
+    return S_OK;
+  }
+
+  STDMETHODIMP GetModule(uint32_t index, ClrHostMemoryBridgedModule* module) noexcept override {
+    if (module == nullptr) return E_POINTER;
+    if (module->size < sizeof(*module)) return E_INVALIDARG;
+    return WithReason(nullptr, 0, [&](std::string*) {
+      const std::vector<BridgedModuleInfo> modules = ModulesOf(&record_);
+      if (index >= modules.size()) return S_FALSE;
+      const BridgedModuleInfo& info = modules[index];
+      module->import_count = static_cast<uint32_t>(info.imports.size());
+      module->module = info.module;
+      const std::size_t length = std::min(info.path.size(), std::size(module->path) - 1);
+      std::copy_n(info.path.data(), length, module->path);
+      module->path[length] = L'\0';
+      std::string names;
+      for (const char* name : info.imports) names += names.empty() ? name : std::string(" ") + name;
+      CopyReason(names, module->imports, sizeof(module->imports));
+      return S_OK;
+    });
+  }
+
+  STDMETHODIMP VerifyCallsArrive(char* reason, SIZE_T reason_size) noexcept override {
+    return WithReason(reason, reason_size, [&](std::string* text) { return Verify(text); });
+  }
+
+  STDMETHODIMP Detach() noexcept override {
+    CloseBridge(&record_);
+    return S_OK;
+  }
+
+ private:
+  ~Bridge() { CloseBridge(&record_); }
+
+  HRESULT Verify(std::string* reason) const {
+    const std::vector<BridgedModuleInfo> modules = ModulesOf(&record_);
+    if (!IsOpen(&record_) || modules.empty()) {
+      *reason = "The bridge is detached, so no call can come in; keep it until the runtime has ended.";
+      return HOST_E_CLRNOTAVAILABLE;
+    }
+    *reason = GcFailure(&record_);
+    if (!reason->empty()) return HOST_E_CLRNOTAVAILABLE;
+
+    const std::string bridged = Utf8(modules.front().path);
+    if (const HMODULE other = UnbridgedCoreClr(modules); other != nullptr) {
+      *reason = "Another CLR is loaded than the one that is bridged: " + Utf8(ModulePath(other)) + " is not, " + bridged +
+                " is. Load and bridge the very file that the host starts.";
+      return HOST_E_CLRNOTAVAILABLE;
+    }
+    if (CallCount(&record_) == 0) {
+      *reason = "No call has come in through the imports of " + bridged +
+                ": its runtime has not started, or another one has. Bridge the very file that the host starts, before "
+                "it starts, and ask again after it has.";
+      return HOST_E_CLRNOTAVAILABLE;
+    }
+    return S_OK;
+  }
+
+  std::atomic<ULONG> references_{1};
+  BridgeRecord record_;
+};
+
+}  // namespace
+}  // namespace clr_host_memory::bridge
+
+extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE
+ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager, IClrHostMemoryBridge** bridge, char* reason,
+                             SIZE_T reason_size) {
+  using namespace clr_host_memory;
+  if (bridge != nullptr) *bridge = nullptr;
+  return bridge::WithReason(reason, reason_size, [&](std::string* text) {
+    if (bridge == nullptr || manager == nullptr) {
+      *text = bridge == nullptr ? "bridge is null: there is nowhere to return the bridge."
+                                : "manager is null; make one with ClrHostMemoryCreate.";
+      return E_POINTER;
+    }
+    auto* const made = new bridge::Bridge();
+    ComPtr<IClrHostMemoryBridge> owned(made);
+    const HRESULT hr = made->Attach(coreclr, manager, text);
+    if (SUCCEEDED(hr)) *bridge = owned.Detach();
+    return hr;
+  });
+}

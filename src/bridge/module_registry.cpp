@@ -1,0 +1,303 @@
+#include "bridge/module_registry.h"
+
+#include <clr_host_memory/memory_manager.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "bridge/bridge_client.h"
+#include "bridge/import_patch.h"
+#include "bridge/module_files.h"
+#include "bridge/reason.h"
+#include "bridge/thunks.h"
+
+namespace clr_host_memory::bridge {
+namespace {
+
+constexpr std::array<const char*, 2> kRequiredImports = {"VirtualAlloc", "VirtualFree"};
+constexpr DWORD kDetachMilliseconds = 1000;
+
+enum class EntryState {
+  kFree,
+  kAttaching,
+  kAttached,
+  kDetaching,
+  kRetired,  // someone hooked over an import: its thunks may be called for the rest of the process
+};
+
+// Plain members only: at the end of the process no destructor may touch imports that threads still call through.
+struct Entry {
+  EntryState state = EntryState::kFree;
+  BridgeRecord* bridge = nullptr;
+  HMODULE module = nullptr;
+  std::uint64_t order = 0;
+  ImportPatch* patch = nullptr;
+  BridgedModuleInfo* info = nullptr;
+};
+
+constinit SRWLOCK registry_lock = SRWLOCK_INIT;
+constinit std::array<Entry, kMaxBridgedModules> entries{};
+constinit std::uint64_t next_order = 0;
+constinit BridgeClient* client = nullptr;
+constinit IUnknown* client_identity = nullptr;
+constinit std::size_t open_bridges = 0;
+
+class Locked {
+ public:
+  Locked() noexcept { AcquireSRWLockExclusive(&registry_lock); }
+  ~Locked() { ReleaseSRWLockExclusive(&registry_lock); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+};
+
+// The identity of a COM object; the pointer is only to be compared.
+IUnknown* IdentityOf(IUnknown* object) noexcept {
+  IUnknown* identity = nullptr;
+  if (FAILED(object->QueryInterface(IID_IUnknown, reinterpret_cast<void**>(&identity)))) return nullptr;
+  identity->Release();
+  return identity;
+}
+
+// Threads may be between a patched import and the first instruction of a thunk, or come there through someone else's hook,
+// at any later time: the module that has the thunks stays.
+void KeepThunksLoaded() noexcept {
+  HMODULE module = nullptr;
+  GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                     reinterpret_cast<LPCWSTR>(&registry_lock), &module);
+}
+
+// Modules whose memory calls the manager itself is built on: bridged, it would call itself without end.
+bool IsBelowManager(HMODULE module) noexcept {
+  return module == ModuleOf(&registry_lock) || module == GetModuleHandleW(L"kernel32.dll") ||
+         module == GetModuleHandleW(L"kernelbase.dll") || module == GetModuleHandleW(L"ntdll.dll");
+}
+
+std::uint64_t CallsOf(std::size_t index) noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& calls : ThunksOf(index).calls) sum += calls.load(std::memory_order_relaxed);
+  return sum;
+}
+
+bool IsInUse(const Entry& entry) noexcept {
+  return entry.state != EntryState::kFree && entry.state != EntryState::kRetired;
+}
+
+// Under the lock. HOST_E_INVALIDOPERATION: module is bridged already; E_OUTOFMEMORY: no set of thunks is left.
+HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) noexcept {
+  for (const Entry& entry : entries) {
+    if (IsInUse(entry) && entry.module == module) return HOST_E_INVALIDOPERATION;
+  }
+  const auto free = std::find_if(entries.begin(), entries.end(),
+                                 [](const Entry& entry) { return entry.state == EntryState::kFree; });
+  if (free == entries.end()) return E_OUTOFMEMORY;
+  *free = {EntryState::kAttaching, bridge, module, next_order++, nullptr, nullptr};
+  *index = static_cast<std::size_t>(free - entries.begin());
+  for (auto& calls : ThunksOf(*index).calls) calls.store(0, std::memory_order_relaxed);
+  return S_OK;
+}
+
+// Under the lock.
+void FreeEntry(std::size_t index, bool thunks_may_be_called) noexcept {
+  delete entries[index].patch;  // undone already
+  delete entries[index].info;
+  entries[index] = {};
+  if (thunks_may_be_called) entries[index].state = EntryState::kRetired;
+}
+
+// Patches the module of a reserved entry and settles the entry; bridge is only compared, it may have been closed.
+HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::unique_ptr<BridgedModuleInfo> info,
+                  std::unique_ptr<ImportPatch> patch, std::string* reason) noexcept {
+  const auto hooks = HooksOf(index);
+  HRESULT hr = ImportPatch::Apply(module, hooks, kRequiredImports, patch.get(), reason);
+  if (SUCCEEDED(hr)) {
+    info->imports.assign(patch->names().begin(), patch->names().end());  // within what was reserved
+    const Locked lock;
+    Entry& entry = entries[index];
+    if (entry.bridge == bridge) {
+      entry.patch = patch.release();
+      entry.info = info.release();
+      entry.state = EntryState::kAttached;
+      return S_OK;
+    }
+    hr = HOST_E_INVALIDOPERATION;
+  }
+  const bool hooked_over = patch->Undo() != 0;
+  const Locked lock;
+  FreeEntry(index, hooked_over);
+  return hr;
+}
+
+std::unique_ptr<BridgedModuleInfo> MakeInfo(HMODULE module) {
+  auto info = std::make_unique<BridgedModuleInfo>();
+  info->module = module;
+  info->path = ModulePath(module);
+  info->imports.reserve(kBridgedFunctionCount);
+  return info;
+}
+
+}  // namespace
+
+HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::string* reason) {
+  ComPtr<IHostMemoryManager> own_manager;
+  ComPtr<IClrHostMemoryClient> ledger;
+  if (FAILED(manager->QueryInterface(kIidHostMemoryManager, reinterpret_cast<void**>(own_manager.Receive()))) ||
+      FAILED(manager->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(ledger.Receive())))) {
+    *reason = "The memory manager is not one of this library's (it has no IClrHostMemoryClient); make it with "
+              "ClrHostMemoryCreate.";
+    return E_NOINTERFACE;
+  }
+  IUnknown* const identity = IdentityOf(manager);
+  auto made = std::make_unique<BridgeClient>();
+  KeepThunksLoaded();
+
+  const Locked lock;
+  if (client == nullptr) {
+    made->manager = own_manager.Detach();
+    made->ledger = ledger.Detach();
+    client = made.release();
+    client_identity = identity;
+    PublishClient(client);
+  } else if (client_identity != identity) {
+    *reason = "Another memory manager is bridged in this process already; use that one, or detach its bridge first.";
+    return HOST_E_INVALIDOPERATION;
+  }
+  ++open_bridges;
+  bridge->attached = true;
+  return S_OK;
+}
+
+void CloseBridge(BridgeRecord* bridge) noexcept {
+  std::array<bool, kMaxBridgedModules> closing{};
+  {
+    const Locked lock;
+    if (!bridge->attached) return;
+    bridge->attached = false;
+    for (std::size_t index = 0; index < entries.size(); ++index) {
+      Entry& entry = entries[index];
+      if (entry.bridge != bridge) continue;
+      entry.bridge = nullptr;  // whoever is attaching it undoes it
+      closing[index] = entry.state == EntryState::kAttached;
+      if (closing[index]) entry.state = EntryState::kDetaching;
+    }
+  }
+  for (std::size_t index = 0; index < entries.size(); ++index) {
+    if (!closing[index]) continue;
+    const bool hooked_over = entries[index].patch->Undo() != 0;  // its own until it is freed
+    const Locked lock;
+    bridge->earlier_calls += CallsOf(index);
+    FreeEntry(index, hooked_over);
+  }
+
+  BridgeClient* withdrawn = nullptr;
+  {
+    const Locked lock;
+    if (--open_bridges == 0) {
+      PublishClient(nullptr);
+      withdrawn = std::exchange(client, nullptr);
+      client_identity = nullptr;
+    }
+  }
+  if (withdrawn == nullptr || !WaitUntilNoCallIsInside(kDetachMilliseconds)) return;
+  withdrawn->ledger->Release();
+  withdrawn->manager->Release();
+  delete withdrawn;
+}
+
+HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) {
+  if (module != nullptr && IsBelowManager(module)) {
+    *reason = Utf8(ModulePath(module)) +
+              " is what the memory manager itself runs on and cannot be its client; pass the CLR's module.";
+    return E_INVALIDARG;
+  }
+  auto info = MakeInfo(module);
+  auto patch = std::make_unique<ImportPatch>();
+  std::size_t index = 0;
+  HRESULT hr = HOST_E_INVALIDOPERATION;
+  bool open = false;
+  {
+    const Locked lock;
+    open = bridge->attached;
+    if (open) hr = ReserveEntry(bridge, module, &index);
+  }
+  if (SUCCEEDED(hr)) return FillEntry(index, bridge, module, std::move(info), std::move(patch), reason);
+  if (!open) {
+    *reason = "This bridge is detached; attach a new one.";
+  } else if (hr == HOST_E_INVALIDOPERATION) {
+    *reason = Utf8(info->path) + " is bridged already; keep the bridge it has, or detach that first.";
+  } else {
+    *reason = "No more than " + std::to_string(kMaxBridgedModules) +
+              " modules can be bridged in a process; detach bridges that are not needed.";
+  }
+  return hr;
+}
+
+void AttachIfStandaloneGc(std::size_t loader_index, HMODULE loaded) noexcept try {
+  if (GetProcAddress(loaded, "GC_Initialize") == nullptr && !IsGcFileName(ModulePath(loaded))) return;
+  auto info = MakeInfo(loaded);
+  const std::string path = Utf8(info->path);
+  auto patch = std::make_unique<ImportPatch>();
+  BridgeRecord* bridge = nullptr;
+  std::size_t index = 0;
+  HRESULT hr = S_OK;
+  {
+    const Locked lock;
+    bridge = entries[loader_index].bridge;
+    if (bridge == nullptr) return;
+    hr = ReserveEntry(bridge, loaded, &index);
+    if (hr == HOST_E_INVALIDOPERATION) return;  // loaded once more: bridged already
+  }
+  std::string reason = "No set of thunks is left for it.";
+  if (SUCCEEDED(hr)) hr = FillEntry(index, bridge, loaded, std::move(info), std::move(patch), &reason);
+  if (SUCCEEDED(hr)) return;
+  std::string failure = "The standalone GC " + path + " could not be bridged, so its memory is not under control: " + reason;
+  const Locked lock;
+  if (entries[loader_index].bridge == bridge) bridge->gc_failure.swap(failure);
+} catch (const std::bad_alloc&) {
+  const Locked lock;
+  BridgeRecord* const bridge = entries[loader_index].bridge;
+  if (bridge != nullptr) bridge->gc_failure.assign("Out of memory.");  // short enough to need none itself
+}
+
+void NoteRuntimeStarted(const BridgeRecord* bridge) noexcept {
+  const Locked lock;
+  if (bridge->attached) client->runtime_started.store(true, std::memory_order_relaxed);
+}
+
+std::uint64_t CallCount(const BridgeRecord* bridge) noexcept {
+  const Locked lock;
+  std::uint64_t sum = bridge->earlier_calls;
+  for (std::size_t index = 0; index < entries.size(); ++index) {
+    if (entries[index].bridge == bridge) sum += CallsOf(index);
+  }
+  return sum;
+}
+
+std::vector<BridgedModuleInfo> ModulesOf(const BridgeRecord* bridge) {
+  std::array<const Entry*, kMaxBridgedModules> own{};
+  const Locked lock;
+  std::size_t count = 0;
+  for (const Entry& entry : entries) {
+    if (entry.bridge == bridge && entry.state == EntryState::kAttached) own[count++] = &entry;
+  }
+  std::sort(own.begin(), own.begin() + static_cast<std::ptrdiff_t>(count),
+            [](const Entry* left, const Entry* right) { return left->order < right->order; });
+  std::vector<BridgedModuleInfo> result;
+  result.reserve(count);
+  for (std::size_t index = 0; index < count; ++index) result.push_back(*own[index]->info);
+  return result;
+}
+
+std::string GcFailure(const BridgeRecord* bridge) {
+  const Locked lock;
+  return bridge->gc_failure;
+}
+
+bool IsOpen(const BridgeRecord* bridge) noexcept {
+  const Locked lock;
+  return bridge->attached;
+}
+
+}  // namespace clr_host_memory::bridge

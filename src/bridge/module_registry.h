@@ -1,0 +1,52 @@
+// The modules that are bridged now, and which bridge each belongs to. One registry for the process.
+//
+// Its lock is a leaf: nothing is called under it that takes the loader lock or calls a manager. Only attaching, detaching
+// and asking take it, never a call through a thunk, but for the load of a standalone GC.
+#ifndef CLRHM_BRIDGE_MODULE_REGISTRY_H
+#define CLRHM_BRIDGE_MODULE_REGISTRY_H
+
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace clr_host_memory::bridge {
+
+// What a bridge keeps here; guarded by the registry.
+struct BridgeRecord {
+  bool attached = false;
+  std::uint64_t earlier_calls = 0;  // of modules that are bridged no more
+  std::string gc_failure;           // why a standalone GC could not be attached
+};
+
+struct BridgedModuleInfo {
+  HMODULE module = nullptr;
+  std::wstring path;
+  std::vector<const char*> imports;
+};
+
+// Registers a bridge to manager. HOST_E_INVALIDOPERATION: another manager is bridged in this process already.
+// E_NOINTERFACE: manager is not one of this library's.
+[[nodiscard]] HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::string* reason);
+// Restores the imports of its modules, and, with the last bridge, waits for calls inside the thunks, at most a second,
+// and releases the manager; calls that stay longer keep the reference. Idempotent.
+void CloseBridge(BridgeRecord* bridge) noexcept;
+
+// Results as of IClrHostMemoryBridge::AttachModule.
+[[nodiscard]] HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason);
+// Called with what a bridged module, by the index of its thunks, has loaded: a module that exports GC_Initialize or is
+// called clrgc*.dll joins the same bridge. Failure is kept in the bridge's record.
+void AttachIfStandaloneGc(std::size_t loader_index, HMODULE loaded) noexcept;
+
+void NoteRuntimeStarted(const BridgeRecord* bridge) noexcept;
+[[nodiscard]] std::uint64_t CallCount(const BridgeRecord* bridge) noexcept;
+// In the order they were attached.
+[[nodiscard]] std::vector<BridgedModuleInfo> ModulesOf(const BridgeRecord* bridge);
+[[nodiscard]] std::string GcFailure(const BridgeRecord* bridge);
+[[nodiscard]] bool IsOpen(const BridgeRecord* bridge) noexcept;
+
+}  // namespace clr_host_memory::bridge
+
+#endif  // CLRHM_BRIDGE_MODULE_REGISTRY_H

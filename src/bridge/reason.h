@@ -1,0 +1,23 @@
+// Sentences for a person: what is wrong and what to do, UTF-8.
+#ifndef CLRHM_BRIDGE_REASON_H
+#define CLRHM_BRIDGE_REASON_H
+
+#include <windows.h>
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace clr_host_memory::bridge {
+
+[[nodiscard]] std::string Utf8(std::wstring_view text);
+
+// "0x00007FF812340000"
+[[nodiscard]] std::string Hex(const void* address);
+
+// Copies text with its terminating null, cut between two characters to buffer_size bytes. buffer may be null.
+void CopyReason(std::string_view text, char* buffer, std::size_t buffer_size) noexcept;
+
+}  // namespace clr_host_memory::bridge
+
+#endif  // CLRHM_BRIDGE_REASON_H

@@ -1,0 +1,69 @@
+// What the bridged Win32 functions do: each keeps the contract of the function it stands for, return value and last error
+// included, and gets the memory from the published client. Without a client they are the original functions.
+//
+// They hold no lock, allocate nothing and never throw: a GC suspends threads anywhere inside and calls them itself.
+#ifndef CLRHM_BRIDGE_THUNK_CALLS_H
+#define CLRHM_BRIDGE_THUNK_CALLS_H
+
+#include <windows.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace clr_host_memory::bridge {
+
+enum class BridgedFunction : std::size_t {
+  kVirtualAlloc,
+  kVirtualAllocExNuma,
+  kVirtualFree,
+  kVirtualQuery,
+  kVirtualProtect,
+  kMapViewOfFile,
+  kMapViewOfFileEx,
+  kUnmapViewOfFile,
+  kLoadLibraryExW,
+  kLoadLibraryExA,
+  kLoadLibraryW,
+  kLoadLibraryA,
+  kCount
+};
+inline constexpr std::size_t kBridgedFunctionCount = static_cast<std::size_t>(BridgedFunction::kCount);
+
+// One bridged module, as its thunks see it. Never destroyed: a thunk can be called for as long as the process lives.
+struct ThunkModule {
+  std::size_t index;  // which set of thunks is its own
+  // What its imports pointed at before; set before the import is patched, and never null again.
+  std::array<std::atomic<void*>, kBridgedFunctionCount> originals{};
+  // Calls that went to a client, relaxed.
+  std::array<std::atomic<std::uint64_t>, kBridgedFunctionCount> calls{};
+};
+
+namespace calls {
+LPVOID VirtualAlloc(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type, DWORD protect) noexcept;
+// For another process than this one it is the original function.
+LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protect,
+                          DWORD node) noexcept;
+// Memory that did not come from the manager goes to the original function.
+BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) noexcept;
+SIZE_T VirtualQuery(ThunkModule& module, LPCVOID address, PMEMORY_BASIC_INFORMATION buffer, SIZE_T length) noexcept;
+BOOL VirtualProtect(ThunkModule& module, LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) noexcept;
+
+// Views are announced to the manager; when address space is short it is asked to make room, and the call tried once more.
+LPVOID MapViewOfFile(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
+                     SIZE_T size) noexcept;
+LPVOID MapViewOfFileEx(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
+                       SIZE_T size, LPVOID base) noexcept;
+BOOL UnmapViewOfFile(ThunkModule& module, LPCVOID address) noexcept;
+
+// A standalone GC that was loaded becomes a bridged module (module_registry.h).
+HMODULE LoadLibraryExW(ThunkModule& module, LPCWSTR name, HANDLE file, DWORD flags) noexcept;
+HMODULE LoadLibraryExA(ThunkModule& module, LPCSTR name, HANDLE file, DWORD flags) noexcept;
+HMODULE LoadLibraryW(ThunkModule& module, LPCWSTR name) noexcept;
+HMODULE LoadLibraryA(ThunkModule& module, LPCSTR name) noexcept;
+}  // namespace calls
+
+}  // namespace clr_host_memory::bridge
+
+#endif  // CLRHM_BRIDGE_THUNK_CALLS_H

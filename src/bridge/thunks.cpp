@@ -1,0 +1,101 @@
+#include "bridge/thunks.h"
+
+#include <utility>
+
+namespace clr_host_memory::bridge {
+namespace {
+
+template <std::size_t... kIndex>
+constexpr std::array<ThunkModule, sizeof...(kIndex)> MakeModules(std::index_sequence<kIndex...>) {
+  return {ThunkModule{kIndex}...};
+}
+
+constinit std::array<ThunkModule, kMaxBridgedModules> thunk_modules =
+    MakeModules(std::make_index_sequence<kMaxBridgedModules>());
+
+template <std::size_t kIndex>
+ThunkModule& Module() noexcept {
+  return thunk_modules[kIndex];
+}
+
+// Functions with the exact Win32 signatures, one set for each index.
+template <std::size_t kIndex>
+struct Thunks {
+  static LPVOID WINAPI VirtualAlloc(LPVOID address, SIZE_T size, DWORD type, DWORD protect) {
+    return calls::VirtualAlloc(Module<kIndex>(), address, size, type, protect);
+  }
+  static LPVOID WINAPI VirtualAllocExNuma(HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protect,
+                                          DWORD node) {
+    return calls::VirtualAllocExNuma(Module<kIndex>(), process, address, size, type, protect, node);
+  }
+  static BOOL WINAPI VirtualFree(LPVOID address, SIZE_T size, DWORD type) {
+    return calls::VirtualFree(Module<kIndex>(), address, size, type);
+  }
+  static SIZE_T WINAPI VirtualQuery(LPCVOID address, PMEMORY_BASIC_INFORMATION buffer, SIZE_T length) {
+    return calls::VirtualQuery(Module<kIndex>(), address, buffer, length);
+  }
+  static BOOL WINAPI VirtualProtect(LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) {
+    return calls::VirtualProtect(Module<kIndex>(), address, size, protect, old_protect);
+  }
+  static LPVOID WINAPI MapViewOfFile(HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low, SIZE_T size) {
+    return calls::MapViewOfFile(Module<kIndex>(), mapping, access, offset_high, offset_low, size);
+  }
+  static LPVOID WINAPI MapViewOfFileEx(HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low, SIZE_T size,
+                                       LPVOID base) {
+    return calls::MapViewOfFileEx(Module<kIndex>(), mapping, access, offset_high, offset_low, size, base);
+  }
+  static BOOL WINAPI UnmapViewOfFile(LPCVOID address) { return calls::UnmapViewOfFile(Module<kIndex>(), address); }
+  static HMODULE WINAPI LoadLibraryExW(LPCWSTR name, HANDLE file, DWORD flags) {
+    return calls::LoadLibraryExW(Module<kIndex>(), name, file, flags);
+  }
+  static HMODULE WINAPI LoadLibraryExA(LPCSTR name, HANDLE file, DWORD flags) {
+    return calls::LoadLibraryExA(Module<kIndex>(), name, file, flags);
+  }
+  static HMODULE WINAPI LoadLibraryW(LPCWSTR name) { return calls::LoadLibraryW(Module<kIndex>(), name); }
+  static HMODULE WINAPI LoadLibraryA(LPCSTR name) { return calls::LoadLibraryA(Module<kIndex>(), name); }
+};
+
+// Function is what the replacement must be like in every respect: a thunk of another signature does not compile.
+template <typename Function>
+ImportHook Hook(std::size_t index, BridgedFunction function, const char* name, Function* replacement) noexcept {
+  return {name, reinterpret_cast<void*>(replacement), &thunk_modules[index].originals[static_cast<std::size_t>(function)]};
+}
+
+template <std::size_t kIndex>
+std::array<ImportHook, kBridgedFunctionCount> MakeHooks() noexcept {
+  using F = BridgedFunction;
+  using T = Thunks<kIndex>;
+  return {
+      Hook<decltype(::VirtualAlloc)>(kIndex, F::kVirtualAlloc, "VirtualAlloc", &T::VirtualAlloc),
+      Hook<decltype(::VirtualAllocExNuma)>(kIndex, F::kVirtualAllocExNuma, "VirtualAllocExNuma",
+                                           &T::VirtualAllocExNuma),
+      Hook<decltype(::VirtualFree)>(kIndex, F::kVirtualFree, "VirtualFree", &T::VirtualFree),
+      Hook<decltype(::VirtualQuery)>(kIndex, F::kVirtualQuery, "VirtualQuery", &T::VirtualQuery),
+      Hook<decltype(::VirtualProtect)>(kIndex, F::kVirtualProtect, "VirtualProtect", &T::VirtualProtect),
+      Hook<decltype(::MapViewOfFile)>(kIndex, F::kMapViewOfFile, "MapViewOfFile", &T::MapViewOfFile),
+      Hook<decltype(::MapViewOfFileEx)>(kIndex, F::kMapViewOfFileEx, "MapViewOfFileEx", &T::MapViewOfFileEx),
+      Hook<decltype(::UnmapViewOfFile)>(kIndex, F::kUnmapViewOfFile, "UnmapViewOfFile", &T::UnmapViewOfFile),
+      Hook<decltype(::LoadLibraryExW)>(kIndex, F::kLoadLibraryExW, "LoadLibraryExW", &T::LoadLibraryExW),
+      Hook<decltype(::LoadLibraryExA)>(kIndex, F::kLoadLibraryExA, "LoadLibraryExA", &T::LoadLibraryExA),
+      Hook<decltype(::LoadLibraryW)>(kIndex, F::kLoadLibraryW, "LoadLibraryW", &T::LoadLibraryW),
+      Hook<decltype(::LoadLibraryA)>(kIndex, F::kLoadLibraryA, "LoadLibraryA", &T::LoadLibraryA),
+  };
+}
+
+using MakeHooksFunction = std::array<ImportHook, kBridgedFunctionCount> (*)() noexcept;
+
+template <std::size_t... kIndex>
+constexpr std::array<MakeHooksFunction, sizeof...(kIndex)> MakeHookMakers(std::index_sequence<kIndex...>) {
+  return {&MakeHooks<kIndex>...};
+}
+
+}  // namespace
+
+ThunkModule& ThunksOf(std::size_t index) noexcept { return thunk_modules[index]; }
+
+std::array<ImportHook, kBridgedFunctionCount> HooksOf(std::size_t index) noexcept {
+  static constexpr auto kMakers = MakeHookMakers(std::make_index_sequence<kMaxBridgedModules>());
+  return kMakers[index]();
+}
+
+}  // namespace clr_host_memory::bridge
