@@ -8,7 +8,9 @@ using System.Runtime.Loader;
 
 // LoadAssemblies [ROUNDS]: what fills loader heaps and code heaps rather than the GC heap. Each of
 // ROUNDS (20) rounds makes dynamic methods, a dynamic type, a generic instantiation tree and a
-// collectible copy of this assembly, and unloads it.
+// collectible copy of this assembly, and unloads it. .NET 10 under Wine 8 needs
+// DOTNET_EnableWriteXorExecute=0 here: freeing code is a fatal error (0x80131506) without, whoever
+// is the host.
 internal static class LoadAssemblies
 {
     private static readonly string[] names_ =

@@ -1,0 +1,83 @@
+# clrhm_dotnet(): restores the Windows runtimes of .NET 8 and 10 into build/dotnet (a dotnet root)
+# and builds the managed sample programs into build/programs/<framework>/<Name>. Does nothing when
+# neither their sources nor the versions have changed since. Sets CLRHM_HAS_DOTNET to whether both
+# are there; without a .NET SDK or a package source, says so and goes on.
+include_guard(GLOBAL)
+include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
+
+# What every call needs. No build servers: they would outlive the script.
+set(_clrhm_dotnet_options -nologo -v quiet -nodeReuse:false "-p:UseSharedCompilation=false"
+                          "-p:ClrhmBuildRoot=${CLRHM_BUILD}/")
+
+# _clrhm_hash(<variable> <file>...): one hash of the files' names and contents.
+function(_clrhm_hash variable)
+  set(all "")
+  foreach(file IN LISTS ARGN)
+    file(SHA256 "${file}" hash)
+    string(APPEND all "${file} ${hash}\n")
+  endforeach()
+  string(SHA256 all "${all}")
+  set(${variable} "${all}" PARENT_SCOPE)
+endfunction()
+
+# _clrhm_dotnet_step(<what> <stamp file> <hash> <result variable> <command|with|arguments>...): runs
+# `dotnet` unless the stamp says that it was done with the same inputs.
+function(_clrhm_dotnet_step what stamp hash result_variable)
+  set(${result_variable} TRUE PARENT_SCOPE)
+  if(EXISTS "${stamp}")
+    file(READ "${stamp}" old)
+    if(old STREQUAL hash)
+      return()
+    endif()
+  endif()
+  file(REMOVE "${stamp}")
+  clrhm_say("${what}")
+  foreach(step IN LISTS ARGN)
+    string(REPLACE "|" ";" command "${step}")
+    execute_process(COMMAND "${CLRHM_DOTNET}" ${command} ${_clrhm_dotnet_options}
+                    WORKING_DIRECTORY "${CLRHM_ROOT}/tests/programs" RESULT_VARIABLE result
+                    OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    if(NOT result EQUAL 0)
+      message("${output}")
+      clrhm_say("${what}: failed; what needs it is left out")
+      set(${result_variable} FALSE PARENT_SCOPE)
+      return()
+    endif()
+  endforeach()
+  file(WRITE "${stamp}" "${hash}")
+endfunction()
+
+function(clrhm_dotnet)
+  set(CLRHM_HAS_DOTNET FALSE PARENT_SCOPE)
+  find_program(CLRHM_DOTNET dotnet NO_CACHE)
+  if(NOT CLRHM_DOTNET)
+    clrhm_say("No .NET SDK (`dotnet` in PATH), so no runtimes and no managed programs")
+    return()
+  endif()
+  set(ENV{DOTNET_CLI_TELEMETRY_OPTOUT} 1)
+  set(ENV{DOTNET_NOLOGO} 1)
+
+  set(programs "${CLRHM_ROOT}/tests/programs")
+  _clrhm_hash(runtimes_hash "${programs}/Runtimes/Runtimes.csproj")
+  if(NOT EXISTS "${CLRHM_BUILD}/dotnet/shared")
+    file(REMOVE "${CLRHM_BUILD}/dotnet/stamp")
+  endif()
+  _clrhm_dotnet_step(
+    "Restoring the Windows runtimes of .NET into build/dotnet" "${CLRHM_BUILD}/dotnet/stamp"
+    "${runtimes_hash}" has_runtimes "restore|Runtimes/Runtimes.csproj"
+    "build|Runtimes/Runtimes.csproj|--no-restore|-f|net10.0|-t:Layout")
+
+  file(GLOB_RECURSE sources "${programs}/*.cs" "${programs}/*.csproj" "${programs}/*.props"
+       "${programs}/*.slnx" "${programs}/*.json")
+  list(SORT sources)
+  _clrhm_hash(programs_hash ${sources})
+  if(NOT EXISTS "${CLRHM_BUILD}/programs/net10.0/Hello/Hello.dll")
+    file(REMOVE "${CLRHM_BUILD}/programs/stamp")
+  endif()
+  _clrhm_dotnet_step("Building the managed sample programs into build/programs"
+                     "${CLRHM_BUILD}/programs/stamp" "${programs_hash}" has_programs
+                     "build|Programs.slnx|-c|Release")
+  if(has_runtimes AND has_programs)
+    set(CLRHM_HAS_DOTNET TRUE PARENT_SCOPE)
+  endif()
+endfunction()
