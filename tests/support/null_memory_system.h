@@ -1,0 +1,45 @@
+// An operating system that does nothing but say yes, so that what is counted is the manager's own work.
+// Reserving hands out one address after the other; a commit answers with the address it was asked for.
+#ifndef CLRHM_TESTS_SUPPORT_NULL_MEMORY_SYSTEM_H
+#define CLRHM_TESTS_SUPPORT_NULL_MEMORY_SYSTEM_H
+
+#include <cstdlib>
+
+#include "os/memory_system.h"
+
+namespace clr_host_memory::test {
+
+class NullMemorySystem final : public os::MemorySystem {
+ public:
+  os::AllocateResult Allocate(const os::AllocateRequest& request) override {
+    if (request.address != 0) return {RoundDownToPage(request.address)};
+    const Address base = next_;
+    next_ += RoundDownToGranule(request.size + kGranuleSize - 1);
+    return {base};
+  }
+  win32::Error Free(Address, std::uint64_t, std::uint32_t) override { return win32::kSuccess; }
+  win32::Error Query(Address, void*, std::size_t, std::size_t* written) override {
+    *written = 0;
+    return win32::kSuccess;
+  }
+  win32::Error Protect(Address, std::uint64_t, std::uint32_t, std::uint32_t*) override { return win32::kSuccess; }
+  os::PageRun Describe(Address) override { return {}; }
+  win32::Error Load(os::MemoryLoad*) override { return win32::kSuccess; }
+  void* AllocateMetadata(std::size_t size) override { return std::calloc(1, size); }
+  void FreeMetadata(void* memory, std::size_t) override { std::free(memory); }
+  os::HeapHandle CreateHeap(std::uint32_t, win32::Error*) override { return this; }
+  void DestroyHeap(os::HeapHandle) override {}
+  void* HeapAllocate(os::HeapHandle, std::size_t size, win32::Error*) override { return std::malloc(size); }
+  bool HeapOwns(os::HeapHandle, const void*, std::size_t*) override { return true; }
+  win32::Error HeapRelease(os::HeapHandle, void* block) override {
+    std::free(block);
+    return win32::kSuccess;
+  }
+
+ private:
+  Address next_ = Address{1} << 32;
+};
+
+}  // namespace clr_host_memory::test
+
+#endif  // CLRHM_TESTS_SUPPORT_NULL_MEMORY_SYSTEM_H
