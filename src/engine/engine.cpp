@@ -15,10 +15,44 @@ namespace {
   return PageRange{start, {range->end() - start}};
 }
 
+// The whole of a commit in a region the ledger knows. A function of this file alone, so that it is compiled into its
+// caller: it is the hottest path there is.
+template <typename Commit>
+AddressOutcome CommitInRegion(os::MemorySystem& os, Budget& budget, Commit& commit, const os::AllocateRequest& request,
+                              Criticality level) {
+  const Bytes charge = commit.Missing().InBytes();
+  if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
+
+  const os::AllocateResult result = os.Allocate(request);
+  if (result.error != win32::kSuccess) {
+    budget.Return(charge);
+    return {Outcome::OsRefused(result.error)};
+  }
+  if (result.address != RoundDownToPage(request.address)) {
+    budget.Return(charge);
+    commit.AskOs();
+    return {Outcome::InvariantBroken()};
+  }
+
+  budget.Settle(charge, commit.Settle().InBytes());
+  return {Outcome::Done(), result.address};
+}
+
 }  // namespace
 
 AddressOutcome Engine::Allocate(const os::AllocateRequest& request, Criticality level) {
   if (!Serving()) return {Outcome::Unavailable()};
+  if (request.type == win32::kMemCommit) {
+    const PageSpan span = ledger_.LocateOwn(request.address, request.size);
+    if (span.word != nullptr) {
+      CommitInWord commit(ledger_, span);
+      return CommitInRegion(os_, ledger_.budget(), commit, request, level);
+    }
+  }
+  return AllocateSlowly(request, level);
+}
+
+AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Criticality level) {
   // MEM_RESET, MEM_RESET_UNDO and what Win32 will reject change no charge.
   const bool commits = HasAny(request.type, win32::kMemCommit);
   const bool reserves = HasAny(request.type, win32::kMemReserve);
@@ -30,8 +64,10 @@ AddressOutcome Engine::Allocate(const os::AllocateRequest& request, Criticality 
   const auto range = PageRange::Covering(request.address, request.size);
   if (!range || !PageMap::Tracks(*range)) return Forward(request);
   const auto region = ledger_.FindRegion(request.address);
-  if (region && region->Range().Contains(*range)) return CommitInRegion(request, *range, level);
-  return CommitInForeignMemory(request, *range, level);
+  if (!region || !region->Range().Contains(*range)) return CommitInForeignMemory(request, *range, level);
+  CommitInFlight commit(ledger_, *range);
+  if (!commit.ok()) return {Outcome::NoTracking()};
+  return CommitInRegion(os_, ledger_.budget(), commit, request, level);
 }
 
 AddressOutcome Engine::Forward(const os::AllocateRequest& request) {
@@ -75,28 +111,6 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Critic
   return {Outcome::Done(), region.base};
 }
 
-AddressOutcome Engine::CommitInRegion(const os::AllocateRequest& request, PageRange range, Criticality level) {
-  CommitInFlight commit(ledger_, range);
-  if (!commit.ok()) return {Outcome::NoTracking()};
-  const Bytes charge = commit.Missing().InBytes();
-  Budget& budget = ledger_.budget();
-  if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
-
-  const os::AllocateResult result = os_.Allocate(request);
-  if (result.error != win32::kSuccess) {
-    budget.Return(charge);
-    return {Outcome::OsRefused(result.error)};
-  }
-  if (result.address != range.Start()) {
-    budget.Return(charge);
-    commit.AskOsOnLeave();
-    return {Outcome::InvariantBroken()};
-  }
-
-  budget.Settle(charge, commit.Settle().InBytes());
-  return {Outcome::Done(), result.address};
-}
-
 // Memory that others reserved: a view nobody announced, a thread's stack. Rare, so it may ask the OS what is committed
 // there already, which is not the CLR's.
 AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Criticality level) {
@@ -112,15 +126,15 @@ AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request,
   const os::AllocateResult result = os_.Allocate(request);
   budget.Settle(charge, claimed);
   if (result.error != win32::kSuccess) {
-    commit.AskOsOnLeave();
+    commit.AskOs();
     return {Outcome::OsRefused(result.error)};
   }
   return {Outcome::Done(), result.address};
 }
 
 Outcome Engine::Free(Address address, std::uint64_t size, std::uint32_t type) {
-  if (type == win32::kMemRelease) return ReleaseRegion(address, size);
   if (type == win32::kMemDecommit) return Decommit(address, size);
+  if (type == win32::kMemRelease) return ReleaseRegion(address, size);
   // No such type, or one that VirtualAlloc cannot have made memory for: the OS says so.
   const win32::Error error = os_.Free(address, size, type);
   return error == win32::kSuccess ? Outcome::InvariantBroken() : Outcome::OsRefused(error);
@@ -140,7 +154,7 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
   const win32::Error error = os_.Free(address, size, win32::kMemRelease);
   if (error != win32::kSuccess) {
     ledger_.RestoreRegion(*region);
-    ledger_.RecoverAfterFailedFree(region->Range());
+    ledger_.AskOsAbout(region->Range());
     ledger_.budget().Return(cleared.InBytes());
     return Outcome::OsRefused(error);
   }
@@ -150,29 +164,40 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
 }
 
 Outcome Engine::Decommit(Address address, std::uint64_t size) {
-  const auto region = ledger_.FindRegion(address);
-  // Size 0 at the base is the whole region.
-  auto range = PageRange::Covering(address, size);
-  if (size == 0 && region && RoundDownToPage(address) == region->base) range = region->Range();
-
-  if (range && region && region->kind == Region::Kind::kReserved && region->Range().Contains(*range)) {
-    const Pages cleared = ledger_.ClearCharged(*range);
-    const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
-    if (error != win32::kSuccess) {
-      ledger_.RecoverAfterFailedFree(*range);
-      ledger_.budget().Return(cleared.InBytes());
-      return Outcome::OsRefused(error);
-    }
-    ledger_.budget().Return(cleared.InBytes());
-    ledger_.SweepAfterFree(*range);
-    return Outcome::Done();
+  PageSpan span = ledger_.LocateOwn(address, size);
+  if (span.word == nullptr) {
+    const auto located = LocateInOwnRegion(address, size);
+    if (!located) return DecommitElsewhere(address, size);
+    span = *located;
   }
 
+  const Pages cleared = ledger_.ClearCharged(span);
+  const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
+  if (error != win32::kSuccess) ledger_.AskOsAbout(span.range);
+  ledger_.budget().Return(cleared.InBytes());
+  if (error != win32::kSuccess) return Outcome::OsRefused(error);
+  ledger_.SweepAfterFree(span);
+  return Outcome::Done();
+}
+
+std::optional<PageSpan> Engine::LocateInOwnRegion(Address address, std::uint64_t size) const {
+  const auto region = ledger_.FindRegion(address);
+  if (!region || region->kind != Region::Kind::kReserved) return std::nullopt;
+  auto range = PageRange::Covering(address, size);
+  if (size == 0 && RoundDownToPage(address) == region->base) range = region->Range();  // all of it
+  if (!range || !region->Range().Contains(*range)) return std::nullopt;
+  return ledger_.Locate(*range);
+}
+
+Outcome Engine::DecommitElsewhere(Address address, std::uint64_t size) {
+  const auto region = ledger_.FindRegion(address);
+  auto range = PageRange::Covering(address, size);
+  if (range && !PageMap::Tracks(*range)) range.reset();
   // A wrong range of a region of ours, or pages the manager committed in memory that others reserved.
-  if (!region && (!range || !PageMap::Tracks(*range) || !ledger_.AnyCharged(*range))) return Outcome::NotOurs();
+  if (!region && (!range || !ledger_.AnyCharged(*range))) return Outcome::NotOurs();
   const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
   if (error != win32::kSuccess) return Outcome::OsRefused(error);
-  if (range && PageMap::Tracks(*range)) ledger_.budget().Return(ledger_.ClearCharged(*range).InBytes());
+  if (range) ledger_.budget().Return(ledger_.ClearCharged(*range).InBytes());
   return Outcome::Done();
 }
 

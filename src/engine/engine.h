@@ -51,13 +51,14 @@ class Engine {
   void Latch() { serving_.store(false); }
 
  private:
+  AddressOutcome AllocateSlowly(const os::AllocateRequest& request, Criticality level);
   AddressOutcome AllocateRegion(const os::AllocateRequest& request, Criticality level);
-  AddressOutcome CommitInRegion(const os::AllocateRequest& request, PageRange range, Criticality level);
   AddressOutcome CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Criticality level);
   AddressOutcome Forward(const os::AllocateRequest& request);
   Outcome ReleaseRegion(Address address, std::uint64_t size);
   Outcome Decommit(Address address, std::uint64_t size);
-  [[nodiscard]] std::optional<Region> OwnRegion(PageRange range) const;
+  Outcome DecommitElsewhere(Address address, std::uint64_t size);
+  [[nodiscard]] std::optional<PageSpan> LocateInOwnRegion(Address address, std::uint64_t size) const;
 
   os::MemorySystem& os_;
   std::atomic<bool> serving_ = true;

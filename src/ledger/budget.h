@@ -20,9 +20,9 @@ class Budget {
   [[nodiscard]] policy::Admission TryCharge(Bytes amount, Criticality level) {
     const policy::Request request{amount, level};
     std::uint64_t charged = charged_.load(std::memory_order_relaxed);
-    const policy::Ceilings ceilings = LoadCeilings();
+    const Bytes ceiling{ceilings_[static_cast<std::size_t>(level)].load(std::memory_order_relaxed)};
     do {
-      const policy::Admission verdict = policy::Admit(request, {{charged}}, ceilings);
+      const policy::Admission verdict = policy::Admit(request, {{charged}}, ceiling);
       if (verdict != policy::Admission::kAdmitted) return verdict;
     } while (!charged_.compare_exchange_weak(charged, charged + amount.value));
     return policy::Admission::kAdmitted;

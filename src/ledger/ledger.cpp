@@ -9,11 +9,6 @@
 namespace clr_host_memory {
 namespace {
 
-// PageWord::gate: commits at work, whether they overlapped, and a version that every entry changes.
-constexpr std::uint64_t kCountMask = 0xFFFF;
-constexpr std::uint64_t kOverlapped = 0x10000;
-constexpr std::uint64_t kVersionUnit = 0x20000;
-
 [[nodiscard]] Pages CountPages(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
 
 // The bits of `range` in word `index`.
@@ -72,8 +67,7 @@ void Ledger::CountRegion(const Region& region, bool added) {
 Pages Ledger::ClearCharged(PageRange range) {
   Pages cleared;
   map_.ForEachTouchedWord(range, [&](PageWord& word, std::uint64_t, std::uint64_t mask) {
-    if ((word.charged.load() & mask) == 0) return;
-    cleared += CountPages(word.charged.fetch_and(~mask) & mask);
+    if ((word.charged.load() & mask) != 0) cleared += ClearIn(word, mask, CountPages(mask));
   });
   return cleared;
 }
@@ -87,19 +81,14 @@ bool Ledger::AnyCharged(PageRange range) const {
 }
 
 void Ledger::SweepAfterFree(PageRange range) {
-  map_.ForEachTouchedWord(range, [&](PageWord& word, std::uint64_t index, std::uint64_t mask) {
-    // The gate first: a commit that has left by now has set its bits before.
-    const bool at_work = (word.gate.load() & kCountMask) != 0;
-    if (!at_work && (word.charged.load() & mask) == 0) return;
-    Enter(word, true);
-    Leave(word, index);
-  });
+  map_.ForEachTouchedWord(
+      range, [&](PageWord& word, std::uint64_t index, std::uint64_t mask) { SweepWord(word, index, mask); });
 }
 
-void Ledger::RecoverAfterFailedFree(PageRange range) {
+void Ledger::AskOsAbout(PageRange range) {
   map_.ForEachTouchedWord(range, [&](PageWord& word, std::uint64_t index, std::uint64_t) {
-    Enter(word, true);
-    Leave(word, index);
+    EnterOverlapped(word);
+    LeaveOverlapped(word, index);
   });
 }
 
@@ -114,16 +103,13 @@ Pages Ledger::CommittedByOthers(PageRange range) const {
   return committed;
 }
 
-void Ledger::Enter(PageWord& word, bool overlapped) {
+void Ledger::EnterOverlapped(PageWord& word) {
   std::uint64_t gate = word.gate.load();
-  std::uint64_t entered = 0;
-  do {
-    entered = gate + kVersionUnit + 1;
-    if (overlapped || (gate & kCountMask) != 0) entered |= kOverlapped;
-  } while (!word.gate.compare_exchange_weak(gate, entered));
+  while (!word.gate.compare_exchange_weak(gate, (gate + kVersionUnit + 1) | kOverlapped)) {
+  }
 }
 
-void Ledger::Leave(PageWord& word, std::uint64_t index) {
+void Ledger::LeaveOverlapped(PageWord& word, std::uint64_t index) {
   std::uint64_t gate = word.gate.load();
   while (true) {
     std::uint64_t left = gate - 1;
@@ -256,7 +242,7 @@ CommitInFlight::CommitInFlight(Ledger& ledger, PageRange range) : ledger_(ledger
       for (std::uint64_t undo = first; undo < index; ++undo) ledger.Leave(*ledger.map_.FindWord(undo), undo);
       return;
     }
-    Ledger::Enter(*word, false);
+    Ledger::Enter(*word);
     missing_ += CountPages(MaskOf(range, index) & ~word->charged.load());
   }
   entered_ = true;
@@ -264,22 +250,14 @@ CommitInFlight::CommitInFlight(Ledger& ledger, PageRange range) : ledger_(ledger
 
 CommitInFlight::~CommitInFlight() {
   if (!entered_) return;
-  ForEachWord([&](PageWord& word, std::uint64_t index, std::uint64_t) {
-    if (ask_os_) {
-      Ledger::Enter(word, true);
-      ledger_.Leave(word, index);
-    }
-    ledger_.Leave(word, index);
-  });
+  ForEachWord([&](PageWord& word, std::uint64_t index, std::uint64_t) { ledger_.Leave(word, index); });
 }
 
 Pages CommitInFlight::Settle() {
   Pages settled;
-  ForEachWord([&](PageWord& word, std::uint64_t index, std::uint64_t mask) {
+  ForEachWord([&](PageWord& word, std::uint64_t, std::uint64_t mask) {
     settled += CountPages(mask & ~word.charged.fetch_or(mask));
-    ledger_.Leave(word, index);
   });
-  entered_ = false;
   return settled;
 }
 

@@ -14,6 +14,7 @@
 #define CLRHM_LEDGER_LEDGER_H
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <optional>
 
@@ -48,7 +49,10 @@ class Ledger {
   [[nodiscard]] Budget& budget() { return budget_; }
   [[nodiscard]] const Budget& budget() const { return budget_; }
 
+  [[nodiscard]] PageSpan LocateOwn(Address address, std::uint64_t size) const { return map_.LocateOwn(address, size); }
+  [[nodiscard]] PageSpan Locate(PageRange range) const { return map_.Locate(range); }
   [[nodiscard]] std::optional<Region> FindRegion(Address address) const { return map_.FindRegion(address); }
+  [[nodiscard]] std::optional<Region> FindRegion(const PageSpan& span) const { return map_.FindRegion(span); }
   [[nodiscard]] std::optional<Region> RegionAt(Address base) const { return map_.RegionAt(base); }
 
   // After the OS gave the region: makes it known. Whatever the ledger still held for these pages is out of date (the OS
@@ -60,11 +64,18 @@ class Ledger {
   void RestoreRegion(const Region& region);
 
   // Clears the pages' bits; the charge for the pages returned stays with the caller, to be given to budget().Return.
+  [[nodiscard]] Pages ClearCharged(const PageSpan& span) {
+    return span.word != nullptr ? ClearIn(*span.word, span.mask, span.range.count) : ClearCharged(span.range);
+  }
   [[nodiscard]] Pages ClearCharged(PageRange range);
-  // After the OS freed or decommitted range: has words looked at again that commits have overlapped.
+  // After the OS freed or decommitted the pages: has words looked at again that commits have overlapped.
+  void SweepAfterFree(const PageSpan& span) {
+    if (span.word == nullptr) return SweepAfterFree(span.range);
+    SweepWord(*span.word, span.range.first / 64, span.mask);
+  }
   void SweepAfterFree(PageRange range);
-  // After the OS refused to free range, whose bits were cleared: has the OS asked for every touched word of it.
-  void RecoverAfterFailedFree(PageRange range);
+  // When what the OS did with range is not known any more: has it asked for every touched word of it.
+  void AskOsAbout(PageRange range);
   [[nodiscard]] bool AnyCharged(PageRange range) const;
 
   // Of range, the pages that are committed according to the OS although not charged: foreign commits. Asks the OS.
@@ -81,14 +92,55 @@ class Ledger {
 
  private:
   friend class CommitInFlight;
+  friend class CommitInWord;
 
   struct Truth {
     std::uint64_t ours = 0;   // committed, private, in a region reserved through the manager
     std::uint64_t other = 0;  // committed elsewhere: charged if the manager committed it
   };
 
-  static void Enter(PageWord& word, bool overlapped);
-  void Leave(PageWord& word, std::uint64_t index);
+  // PageWord::gate: commits at work, whether they overlapped, and a version that every entry changes.
+  static constexpr std::uint64_t kCountMask = 0xFFFF;
+  static constexpr std::uint64_t kOverlapped = 0x10000;
+  static constexpr std::uint64_t kVersionUnit = 0x20000;
+
+  static void Enter(PageWord& word) {
+    std::uint64_t gate = word.gate.load(std::memory_order_relaxed);
+    std::uint64_t entered = 0;
+    do {
+      entered = gate + kVersionUnit + 1;
+      if ((gate & kCountMask) != 0) [[unlikely]] {
+        entered |= kOverlapped;
+      }
+    } while (!word.gate.compare_exchange_weak(gate, entered));
+  }
+  static void EnterOverlapped(PageWord& word);
+  void Leave(PageWord& word, std::uint64_t index) {
+    std::uint64_t gate = word.gate.load(std::memory_order_relaxed);
+    if ((gate & kOverlapped) == 0 && word.gate.compare_exchange_strong(gate, gate - 1)) return;
+    LeaveOverlapped(word, index);
+  }
+  void LeaveOverlapped(PageWord& word, std::uint64_t index);
+  // Clears mask; how many of its pages, `all` at most, were charged.
+  static Pages ClearIn(PageWord& word, std::uint64_t mask, Pages all) {
+    return CountIn(word.charged.fetch_and(~mask), mask, all);
+  }
+  void SweepWord(PageWord& word, std::uint64_t index, std::uint64_t mask) {
+    // The gate first: a commit that has left by now has set its bits before.
+    const bool at_work = (word.gate.load() & kCountMask) != 0;
+    if (!at_work && (word.charged.load() & mask) == 0) return;
+    EnterOverlapped(word);
+    LeaveOverlapped(word, index);
+  }
+  // How many pages of mask, `all` together, are in bits; how many are not. Nearly always it is all of them, and no bits
+  // need counting.
+  [[nodiscard]] static Pages CountIn(std::uint64_t bits, std::uint64_t mask, Pages all) {
+    return (~bits & mask) == 0 ? all : Count(bits & mask);
+  }
+  [[nodiscard]] static Pages CountMissing(std::uint64_t bits, std::uint64_t mask, Pages all) {
+    return (bits & mask) == 0 ? all : Count(~bits & mask);
+  }
+  [[nodiscard]] static Pages Count(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
   void Reconcile(PageWord& word, std::uint64_t index);
   [[nodiscard]] Truth AskOs(std::uint64_t index) const;
   void JudgeWord(const PageWord* word, std::uint64_t index, LedgerAudit* audit) const;
@@ -107,7 +159,34 @@ class Ledger {
 };
 
 // One commit at work on its pages, from before the OS is asked until the ledger has the result. Leaving the scope without
-// Settle leaves the ledger as it was.
+// Settle leaves the ledger as it was. Two forms of the same thing: most commits lie in one word and are cheap.
+class CommitInWord {
+ public:
+  // span: as LocateOwn gave it.
+  CommitInWord(Ledger& ledger, const PageSpan& span)
+      : ledger_(ledger), word_(*span.word), mask_(span.mask), range_(span.range) {
+    Ledger::Enter(word_);
+  }
+  ~CommitInWord() { ledger_.Leave(word_, range_.first / 64); }
+  CommitInWord(const CommitInWord&) = delete;
+  CommitInWord& operator=(const CommitInWord&) = delete;
+
+  // As in CommitInFlight.
+  [[nodiscard]] Pages Missing() const {
+    return Ledger::CountMissing(word_.charged.load(), mask_, range_.count);
+  }
+  [[nodiscard]] Pages Settle() {
+    return Ledger::CountMissing(word_.charged.fetch_or(mask_), mask_, range_.count);
+  }
+  void AskOs() { ledger_.AskOsAbout(range_); }
+
+ private:
+  Ledger& ledger_;
+  PageWord& word_;
+  const std::uint64_t mask_;
+  const PageRange range_;
+};
+
 class CommitInFlight {
  public:
   CommitInFlight(Ledger& ledger, PageRange range);
@@ -122,20 +201,19 @@ class CommitInFlight {
   // The OS has committed the range: marks all of it as charged; returns how many pages are so by this call.
   [[nodiscard]] Pages Settle();
   // For memory others reserved: marks as charged, before the OS is asked, the pages that it does not hold as committed;
-  // returns how many. If the OS then fails, AskOsOnLeave undoes it.
+  // returns how many. If the OS then fails, AskOs undoes it.
   [[nodiscard]] Pages ClaimUncommitted();
-  // Has the OS asked about every word when they are left.
-  void AskOsOnLeave() { ask_os_ = true; }
+  // What the OS did is not known: has it asked about every word by whoever leaves it last.
+  void AskOs() { ledger_.AskOsAbout(range_); }
 
  private:
   template <typename Visitor>
   void ForEachWord(Visitor visit) const;
 
   Ledger& ledger_;
-  PageRange range_;
+  const PageRange range_;
   Pages missing_;
   bool entered_ = false;
-  bool ask_os_ = false;
 };
 
 }  // namespace clr_host_memory

@@ -4,13 +4,6 @@
 #include <new>
 
 namespace clr_host_memory {
-namespace {
-
-constexpr std::uint64_t kKindMask = 0xFF;
-constexpr unsigned kPagesShift = 8;
-
-}  // namespace
-
 PageMap::~PageMap() {
   present_.ForEach(0, kMiddleCount, [&](std::size_t m) {
     Middle* middle = middles_[m].load();
@@ -21,10 +14,10 @@ PageMap::~PageMap() {
 }
 
 template <typename Node>
-Node* PageMap::Publish(std::atomic<Node*>& place) {
+Node* PageMap::Publish(std::atomic<Node*>& place, Address start) {
   void* memory = os_.AllocateMetadata(sizeof(Node));
   if (memory == nullptr) return nullptr;
-  Node* node = new (memory) Node;
+  Node* node = new (memory) Node(start);
   Node* winner = nullptr;
   if (!place.compare_exchange_strong(winner, node)) {
     os_.FreeMetadata(memory, sizeof(Node));
@@ -34,26 +27,18 @@ Node* PageMap::Publish(std::atomic<Node*>& place) {
   return node;
 }
 
-PageMap::Leaf* PageMap::FindLeaf(Address address) const {
-  const std::size_t m = static_cast<std::size_t>(address >> kMiddleShift);
-  if (m >= kMiddleCount) return nullptr;
-  const Middle* middle = middles_[m].load();
-  if (middle == nullptr) return nullptr;
-  return middle->leaves[(address >> kLeafShift) % kLeavesPerMiddle].load();
-}
-
 PageMap::Leaf* PageMap::EnsureLeaf(Address address) {
   const std::size_t m = static_cast<std::size_t>(address >> kMiddleShift);
   if (m >= kMiddleCount) return nullptr;
   Middle* middle = middles_[m].load();
   if (middle == nullptr) {
-    middle = Publish(middles_[m]);
+    middle = Publish(middles_[m], std::uint64_t{m} << kMiddleShift);
     if (middle == nullptr) return nullptr;
   }
   const std::size_t l = (address >> kLeafShift) % kLeavesPerMiddle;
   Leaf* leaf = middle->leaves[l].load();
   if (leaf == nullptr) {
-    leaf = Publish(middle->leaves[l]);
+    leaf = Publish(middle->leaves[l], address >> kLeafShift << kLeafShift);
     if (leaf == nullptr) return nullptr;
   }
   // Set after the node, by whoever comes: a walk that sees the bit finds the node. Whoever uses the node passes here
@@ -63,12 +48,7 @@ PageMap::Leaf* PageMap::EnsureLeaf(Address address) {
   return leaf;
 }
 
-PageWord* PageMap::FindWord(std::uint64_t word) const {
-  Leaf* leaf = FindLeaf(word << PageWord::kShift);
-  return leaf == nullptr ? nullptr : &leaf->pages[word % kWordsPerLeaf];
-}
-
-PageWord* PageMap::EnsureWord(std::uint64_t word) {
+PageWord* PageMap::TouchWord(std::uint64_t word) {
   Leaf* leaf = EnsureLeaf(word << PageWord::kShift);
   if (leaf == nullptr) return nullptr;
   leaf->touched.Set(word % kWordsPerLeaf);
@@ -80,80 +60,58 @@ bool PageMap::IsTouched(std::uint64_t word) const {
   return leaf != nullptr && leaf->touched.Test(word % kWordsPerLeaf);
 }
 
-std::uint64_t PageMap::Pack(const Region& region) {
-  return (region.pages.value << kPagesShift) | static_cast<std::uint64_t>(region.kind);
-}
-
-std::optional<Region> PageMap::Unpack(std::uint64_t packed, Address base) {
-  if (packed == 0) return std::nullopt;
-  return Region{base, {packed >> kPagesShift}, static_cast<Region::Kind>(packed & kKindMask)};
-}
-
 std::optional<Region> PageMap::RegionAt(Address base) const {
   if (!IsGranuleAligned(base)) return std::nullopt;
   const Leaf* leaf = FindLeaf(base);
-  if (leaf == nullptr) return std::nullopt;
-  return Unpack(leaf->regions[(base >> kGranuleShift) % kGranulesPerLeaf].load(), base);
+  return leaf == nullptr ? std::nullopt : leaf->regions[GranuleInLeaf(base)].Read();
 }
 
-std::optional<Region> PageMap::FindRegion(Address address) const {
-  const std::uint64_t page = address >> kPageShift;
-  PageWord* word = FindWord(page / 64);
-  if (word != nullptr) {
-    // A live region at the remembered base that reaches this far is the one: regions do not overlap.
-    const Address base = word->region_base.load(std::memory_order_relaxed);
-    if (base != 0 && base <= address) {
-      const auto region = RegionAt(base);
-      if (region && page < region->Range().end()) return region;
-    }
-  }
-  const auto region = FindRegionBelow(address);
-  if (!region || page >= region->Range().end()) return std::nullopt;
-  if (word != nullptr) word->region_base.store(region->base, std::memory_order_relaxed);
-  return region;
-}
-
-std::optional<Region> PageMap::LastRegionIn(const Leaf& leaf, std::size_t end_granule, Address leaf_start) {
-  std::optional<Region> found;
+const RegionSlot* PageMap::LastSlotIn(const Leaf& leaf, std::size_t end_granule) {
+  const RegionSlot* last = nullptr;
   leaf.bases.FindDown(end_granule, [&](std::size_t g) {
-    found = Unpack(leaf.regions[g].load(), leaf_start + (std::uint64_t{g} << kGranuleShift));
-    return found.has_value();
+    if (leaf.regions[g].packed.load() == 0) return false;  // on its way in or out
+    last = &leaf.regions[g];
+    return true;
   });
-  return found;
+  return last;
 }
 
-std::optional<Region> PageMap::FindRegionBelow(Address address) const {
-  const std::size_t own_middle = static_cast<std::size_t>(address >> kMiddleShift);
+std::optional<Region> PageMap::FindRegionBelow(Address address, PageWord* word) const {
+  const auto own_middle = static_cast<std::size_t>(address >> kMiddleShift);
   if (own_middle >= kMiddleCount) return std::nullopt;
-  const std::size_t own_leaf = (address >> kLeafShift) % kLeavesPerMiddle;
-  std::optional<Region> found;
+  const auto own_leaf = static_cast<std::size_t>(address >> kLeafShift) % kLeavesPerMiddle;
+  const RegionSlot* slot = nullptr;
   with_bases_.FindDown(own_middle + 1, [&](std::size_t m) {
     const Middle& middle = *middles_[m].load();
     const std::size_t end_leaf = m == own_middle ? own_leaf + 1 : kLeavesPerMiddle;
     return middle.with_bases.FindDown(end_leaf, [&](std::size_t l) {
-      const Leaf& leaf = *middle.leaves[l].load();
       const bool own = m == own_middle && l == own_leaf;
-      const std::size_t end_granule = own ? (address >> kGranuleShift) % kGranulesPerLeaf + 1 : kGranulesPerLeaf;
-      found = LastRegionIn(leaf, end_granule, (std::uint64_t{m} << kMiddleShift) + (std::uint64_t{l} << kLeafShift));
-      return found.has_value();
+      slot = LastSlotIn(*middle.leaves[l].load(), own ? GranuleInLeaf(address) + 1 : kGranulesPerLeaf);
+      return slot != nullptr;
     });
   });
-  return found;
+  if (slot == nullptr) return std::nullopt;
+  const auto region = slot->Read();
+  if (!region || address >> kPageShift >= region->Range().end()) return std::nullopt;
+  if (word != nullptr && word->gate.load(std::memory_order_relaxed) != 0) {
+    word->region.store(slot, std::memory_order_relaxed);
+  }
+  return region;
 }
 
 bool PageMap::AddRegion(const Region& region, std::optional<Region>* replaced) {
   Leaf* leaf = EnsureLeaf(region.base);
   if (leaf == nullptr) return false;
-  const std::size_t granule = (region.base >> kGranuleShift) % kGranulesPerLeaf;
-  *replaced = Unpack(leaf->regions[granule].exchange(Pack(region)), region.base);
+  RegionSlot& slot = leaf->regions[GranuleInLeaf(region.base)];
+  *replaced = slot.Unpack(slot.packed.exchange(RegionSlot::Pack(region)));
   MarkBase(*leaf, region.base);
   return true;
 }
 
 void PageMap::MarkBase(Leaf& leaf, Address base) {
-  const std::size_t m = static_cast<std::size_t>(base >> kMiddleShift);
-  leaf.bases.Set((base >> kGranuleShift) % kGranulesPerLeaf);
-  middles_[m].load()->with_bases.Set((base >> kLeafShift) % kLeavesPerMiddle);
+  const auto m = static_cast<std::size_t>(base >> kMiddleShift);
+  leaf.bases.Set(GranuleInLeaf(base));
+  middles_[m].load()->with_bases.Set(static_cast<std::size_t>(base >> kLeafShift) % kLeavesPerMiddle);
   with_bases_.Set(m);
 }
 
@@ -161,22 +119,21 @@ std::optional<Region> PageMap::TakeRegion(Address base, Region::Kind kind) {
   if (!IsGranuleAligned(base)) return std::nullopt;
   Leaf* leaf = FindLeaf(base);
   if (leaf == nullptr) return std::nullopt;
-  const std::size_t granule = (base >> kGranuleShift) % kGranulesPerLeaf;
-  std::uint64_t packed = leaf->regions[granule].load();
-  const auto region = Unpack(packed, base);
+  RegionSlot& slot = leaf->regions[GranuleInLeaf(base)];
+  std::int64_t packed = slot.packed.load();
+  const auto region = slot.Unpack(packed);
   if (!region || region->kind != kind) return std::nullopt;
-  if (!leaf->regions[granule].compare_exchange_strong(packed, 0)) return std::nullopt;
-  leaf->bases.Clear(granule);
+  if (!slot.packed.compare_exchange_strong(packed, 0)) return std::nullopt;
+  leaf->bases.Clear(GranuleInLeaf(base));
   // A view's end may be told after the OS has given its address to someone else, who is known by now.
-  if (leaf->regions[granule].load() != 0) leaf->bases.Set(granule);
+  if (slot.packed.load() != 0) leaf->bases.Set(GranuleInLeaf(base));
   return region;
 }
 
 void PageMap::RestoreRegion(const Region& region) {
   Leaf* leaf = FindLeaf(region.base);
   Expects(leaf != nullptr);  // TakeRegion found it there
-  const std::size_t granule = (region.base >> kGranuleShift) % kGranulesPerLeaf;
-  leaf->regions[granule].store(Pack(region));
+  leaf->regions[GranuleInLeaf(region.base)].packed.store(RegionSlot::Pack(region));
   MarkBase(*leaf, region.base);
 }
 

@@ -13,6 +13,7 @@
 #include <bit>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "base/units.h"
 #include "os/memory_system.h"
@@ -33,13 +34,40 @@ struct Region {
   [[nodiscard]] constexpr PageRange Range() const { return {base >> kPageShift, pages}; }
 };
 
+// Where the record of a region that begins at page `first` is kept. In one word, so that it changes in one step: the
+// count of its pages, negative for a view, 0 while there is none. Thus one comparison tells of a page behind `first`
+// whether it lies in a region that was reserved through the manager.
+struct RegionSlot {
+  std::uint64_t first = 0;
+  std::atomic<std::int64_t> packed = 0;
+
+  [[nodiscard]] static constexpr std::int64_t Pack(const Region& region) {
+    const auto pages = static_cast<std::int64_t>(region.pages.value);
+    return region.kind == Region::Kind::kView ? -pages : pages;
+  }
+  [[nodiscard]] std::optional<Region> Unpack(std::int64_t value) const {
+    if (value == 0) return std::nullopt;
+    const auto pages = static_cast<std::uint64_t>(value < 0 ? -value : value);
+    return Region{first << kPageShift, {pages}, value < 0 ? Region::Kind::kView : Region::Kind::kReserved};
+  }
+  [[nodiscard]] std::optional<Region> Read() const { return Unpack(packed.load()); }
+};
+
 // 64 pages. `charged` has a bit per page. `gate` tells who is at work on these pages: see Ledger, "Commits in flight".
 struct PageWord {
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "a thread may be suspended inside any operation");
   static constexpr unsigned kShift = kPageShift + 6;
   std::atomic<std::uint64_t> charged;
-  std::atomic<std::uint64_t> gate;
-  std::atomic<std::uint64_t> region_base;  // where the region that holds these pages was last seen to begin; a hint
+  std::atomic<std::uint64_t> gate;  // not 0 once the word was touched
+  // Of the region these pages were last seen in: a hint, to be verified. Null until the word is touched.
+  std::atomic<const RegionSlot*> region;
+};
+
+// Pages of one request and, where they lie in one touched word, as most do, that word: found once, used at every step.
+struct PageSpan {
+  PageRange range;
+  PageWord* word = nullptr;
+  std::uint64_t mask = 0;  // of the pages in *word
 };
 
 class PageMap {
@@ -61,9 +89,47 @@ class PageMap {
   }
 
   // The word that holds a page, or null while that part of the address space is untouched. word = page / 64.
-  [[nodiscard]] PageWord* FindWord(std::uint64_t word) const;
+  [[nodiscard]] PageWord* FindWord(std::uint64_t word) const { return FindWordOf(word << PageWord::kShift); }
+  [[nodiscard]] PageWord* FindWordOf(Address address) const {
+    Leaf* leaf = FindLeaf(address);
+    return leaf == nullptr ? nullptr
+                           : &leaf->pages[static_cast<std::size_t>(address >> PageWord::kShift) % kWordsPerLeaf];
+  }
   // The same, made when missing and marked as touched; null when the OS has no memory for it.
-  [[nodiscard]] PageWord* EnsureWord(std::uint64_t word);
+  [[nodiscard]] PageWord* EnsureWord(std::uint64_t word) {
+    PageWord* found = FindWord(word);
+    return found != nullptr && found->gate.load(std::memory_order_relaxed) != 0 ? found : TouchWord(word);
+  }
+
+  // What nearly every request asks, in one go: the pages of [address, address + size) lie in one touched word, and in one
+  // live region reserved through the manager, which the word remembers. word is null where any of it does not hold.
+  [[nodiscard]] PageSpan LocateOwn(Address address, std::uint64_t size) const {
+    PageSpan span;
+    const std::uint64_t first = address >> kPageShift;
+    const std::uint64_t last = (address + size - 1) >> kPageShift;
+    if (size - 1 >= kPageSize * 64 || first / 64 != last / 64) return span;
+    PageWord* word = FindWordOf(address);
+    if (word == nullptr) return span;
+    const RegionSlot* slot = word->region.load(std::memory_order_relaxed);
+    if (slot == nullptr) return span;
+    if (first < slot->first || static_cast<std::int64_t>(last - slot->first) >= slot->packed.load()) return span;
+    span.range = {first, {last - first + 1}};
+    span.mask = ~std::uint64_t{0} >> (63 - (last - first)) << (first % 64);
+    span.word = word;
+    return span;
+  }
+
+  // range: not empty, and tracked.
+  [[nodiscard]] PageSpan Locate(PageRange range) const {
+    PageSpan span{range};
+    const std::uint64_t bit = range.first % 64;
+    if (bit + range.count.value > 64) return span;
+    PageWord* word = FindWord(range.first / 64);
+    if (word == nullptr || word->gate.load(std::memory_order_relaxed) == 0) return span;
+    span.word = word;
+    span.mask = ~std::uint64_t{0} >> (64 - range.count.value) << bit;
+    return span;
+  }
 
   // Whether EnsureWord was ever called for it.
   [[nodiscard]] bool IsTouched(std::uint64_t word) const;
@@ -73,7 +139,13 @@ class PageMap {
   void ForEachTouchedWord(PageRange range, Visitor visit) const;
 
   // The live region that holds address.
-  [[nodiscard]] std::optional<Region> FindRegion(Address address) const;
+  [[nodiscard]] std::optional<Region> FindRegion(Address address) const {
+    return FindRegion(address >> kPageShift, FindWordOf(address));
+  }
+  // The live region that holds the first page of span.
+  [[nodiscard]] std::optional<Region> FindRegion(const PageSpan& span) const {
+    return FindRegion(span.range.first, span.word != nullptr ? span.word : FindWord(span.range.first / 64));
+  }
   // The live region that begins at base.
   [[nodiscard]] std::optional<Region> RegionAt(Address base) const;
   // Makes region findable; replaces, and returns through *replaced, a record at the same base. False: no memory for it.
@@ -137,26 +209,49 @@ class PageMap {
   };
 
   struct Leaf {
+    explicit Leaf(Address start) {
+      for (RegionSlot& slot : regions) slot.first = std::exchange(start, start + kGranuleSize) >> kPageShift;
+    }
     std::array<PageWord, kWordsPerLeaf> pages;
-    std::array<std::atomic<std::uint64_t>, kGranulesPerLeaf> regions;  // packed Region of each granule that begins one
+    std::array<RegionSlot, kGranulesPerLeaf> regions;
     Bitmap<kWordsPerLeaf> touched;
     Bitmap<kGranulesPerLeaf> bases;  // granules that begin a live region
   };
   struct Middle {
+    explicit Middle(Address) {}
     std::array<std::atomic<Leaf*>, kLeavesPerMiddle> leaves;
     Bitmap<kLeavesPerMiddle> present;
     Bitmap<kLeavesPerMiddle> with_bases;  // leaves that ever held the begin of a region
   };
 
-  [[nodiscard]] Leaf* FindLeaf(Address address) const;
+  [[nodiscard]] std::optional<Region> FindRegion(std::uint64_t page, PageWord* word) const {
+    if (word != nullptr) {
+      if (const RegionSlot* slot = word->region.load(std::memory_order_relaxed); slot != nullptr) {
+        // A live region there that reaches this far is the one: regions do not overlap. (A base above wraps round.)
+        const auto region = slot->Read();
+        if (region && page - region->Range().first < region->pages.value) return region;
+      }
+    }
+    return FindRegionBelow(page << kPageShift, word);
+  }
+  [[nodiscard]] Leaf* FindLeaf(Address address) const {
+    const auto m = static_cast<std::size_t>(address >> kMiddleShift);
+    if (m >= kMiddleCount) return nullptr;
+    const Middle* middle = middles_[m].load();
+    if (middle == nullptr) return nullptr;
+    return middle->leaves[static_cast<std::size_t>(address >> kLeafShift) % kLeavesPerMiddle].load();
+  }
   [[nodiscard]] Leaf* EnsureLeaf(Address address);
   void MarkBase(Leaf& leaf, Address base);
+  [[nodiscard]] PageWord* TouchWord(std::uint64_t word);
   template <typename Node>
-  [[nodiscard]] Node* Publish(std::atomic<Node*>& place);
-  [[nodiscard]] std::optional<Region> FindRegionBelow(Address address) const;
-  [[nodiscard]] static std::optional<Region> LastRegionIn(const Leaf& leaf, std::size_t end_granule, Address leaf_start);
-  [[nodiscard]] static std::uint64_t Pack(const Region& region);
-  [[nodiscard]] static std::optional<Region> Unpack(std::uint64_t packed, Address base);
+  [[nodiscard]] Node* Publish(std::atomic<Node*>& place, Address start);
+  [[nodiscard]] static std::size_t GranuleInLeaf(Address address) {
+    return static_cast<std::size_t>(address >> kGranuleShift) % kGranulesPerLeaf;
+  }
+  // Searches downward from address; remembers what it found in word, which may be null.
+  [[nodiscard]] std::optional<Region> FindRegionBelow(Address address, PageWord* word) const;
+  [[nodiscard]] static const RegionSlot* LastSlotIn(const Leaf& leaf, std::size_t end_granule);
 
   os::MemorySystem& os_;
   std::atomic<std::uint64_t> metadata_ = 0;
@@ -203,9 +298,7 @@ void PageMap::ForEachRegion(Visitor visit) const {
     middle.with_bases.ForEach(0, kLeavesPerMiddle, [&](std::size_t l) {
       const Leaf& leaf = *middle.leaves[l].load();
       leaf.bases.ForEach(0, kGranulesPerLeaf, [&](std::size_t g) {
-        const Address base = (std::uint64_t{m} << kMiddleShift) + (std::uint64_t{l} << kLeafShift) +
-                             (std::uint64_t{g} << kGranuleShift);
-        if (const auto region = Unpack(leaf.regions[g].load(), base)) visit(*region);
+        if (const auto region = leaf.regions[g].Read()) visit(*region);
       });
     });
   });

@@ -41,11 +41,14 @@ using Ceilings = std::array<Bytes, kCriticalityCount>;
   return {app_domain - limits.app_domain_headroom, app_domain, limits.limit};
 }
 
-[[nodiscard]] constexpr Admission Admit(const Request& request, const Usage& usage, const Ceilings& ceilings) {
+// ceiling: of the request's level.
+[[nodiscard]] constexpr Admission Admit(const Request& request, const Usage& usage, Bytes ceiling) {
   if (request.bytes == Bytes{}) return Admission::kAdmitted;
-  const Bytes ceiling = ceilings[static_cast<std::size_t>(request.level)];
   if (usage.charged > ceiling || request.bytes > ceiling - usage.charged) return Admission::kOverCeiling;
   return Admission::kAdmitted;
+}
+[[nodiscard]] constexpr Admission Admit(const Request& request, const Usage& usage, const Ceilings& ceilings) {
+  return Admit(request, usage, ceilings[static_cast<std::size_t>(request.level)]);
 }
 
 // What is kept back when the host leaves it to the library: for the process 1/16 of the limit, between 1 and 64 MiB, for
