@@ -1,0 +1,138 @@
+#include "tool/hosts.h"
+
+#include "bridge/runtime_start.h"
+#include "tool/hostfxr_abi.h"
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace clr_host_memory::tool {
+namespace {
+
+namespace fs = std::filesystem;
+
+// hostfxr's error writer has no context; errors come on the hosting thread only.
+std::wstring& HostMessages() {
+  static auto* messages = new std::wstring();
+  return *messages;
+}
+
+void __cdecl CollectHostMessage(const wchar_t* message) { HostMessages().append(message).append(L"\n"); }
+
+// hostfxr's words as a part of our line, without the links at their end.
+std::string HostMessage(std::int32_t result) {
+  const std::wstring& messages = HostMessages();
+  const std::size_t links = std::min(messages.find(L"Learn more"), messages.find(L"To install missing framework"));
+  const std::string text = AsOneLine(ToUtf8(std::wstring_view(messages).substr(0, links)));
+  return text.empty() ? "it answers " + HexCode(static_cast<std::uint32_t>(result)) : text;
+}
+
+struct HostFxr {
+  HostFxrInitializeForDotnetCommandLine initialize;
+  HostFxrGetRuntimePropertyValue property;
+  HostFxrRunApp run;
+  HostFxrClose close;
+  HostFxrSetErrorWriter set_error_writer;
+};
+
+HostFxr LoadHostFxr(const DotnetRoot& root) {
+  HMODULE module = LoadRuntimeFile(root.hostfxr);
+  const HostFxr fxr{
+      FunctionOf<HostFxrInitializeForDotnetCommandLine>(module, "hostfxr_initialize_for_dotnet_command_line"),
+      FunctionOf<HostFxrGetRuntimePropertyValue>(module, "hostfxr_get_runtime_property_value"),
+      FunctionOf<HostFxrRunApp>(module, "hostfxr_run_app"),
+      FunctionOf<HostFxrClose>(module, "hostfxr_close"),
+      FunctionOf<HostFxrSetErrorWriter>(module, "hostfxr_set_error_writer"),
+  };
+  if (fxr.initialize == nullptr || fxr.property == nullptr || fxr.run == nullptr || fxr.close == nullptr ||
+      fxr.set_error_writer == nullptr) {
+    throw ToolError(ToUtf8(root.hostfxr) + " is older than .NET 5's", "name a newer dotnet root with --runtime");
+  }
+  return fxr;
+}
+
+std::vector<std::wstring> SplitPaths(std::wstring_view list) {
+  std::vector<std::wstring> paths;
+  for (std::size_t at = 0; at < list.size();) {
+    const std::size_t end = std::min(list.find(L';', at), list.size());
+    if (end > at) paths.emplace_back(list.substr(at, end - at));
+    at = end + 1;
+  }
+  return paths;
+}
+
+// The coreclr.dll that hostpolicy will start: beside System.Private.CoreLib.dll, else in the first of the folders with
+// native libraries that has one.
+fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
+  const auto paths_of = [&](const wchar_t* name) {
+    const wchar_t* value = nullptr;
+    return fxr.property(context, name, &value) == 0 ? SplitPaths(value) : std::vector<std::wstring>();
+  };
+  std::vector<fs::path> folders;
+  for (const fs::path assembly : paths_of(L"TRUSTED_PLATFORM_ASSEMBLIES")) {
+    if (_wcsicmp(assembly.filename().c_str(), L"System.Private.CoreLib.dll") == 0) folders.push_back(assembly.parent_path());
+  }
+  const std::vector<std::wstring> native = paths_of(L"NATIVE_DLL_SEARCH_DIRECTORIES");
+  folders.insert(folders.end(), native.begin(), native.end());
+  for (const fs::path& folder : folders) {
+    std::error_code ignored;
+    if (fs::is_regular_file(folder / L"coreclr.dll", ignored)) return folder / L"coreclr.dll";
+  }
+  throw ToolError("hostfxr resolved a runtime without coreclr.dll", "install .NET again, or name another root with --runtime");
+}
+
+}  // namespace
+
+std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Program& program,
+                             const RunOptions& options) {
+  const HostFxr fxr = LoadHostFxr(root);
+  fxr.set_error_writer(CollectHostMessage);
+
+  std::vector<std::wstring> arguments{program.file.native()};
+  std::transform(options.arguments.begin(), options.arguments.end(), std::back_inserter(arguments),
+                 [](const std::string& argument) { return ToWide(argument); });
+  std::vector<const wchar_t*> argv;
+  for (const std::wstring& argument : arguments) argv.push_back(argument.c_str());
+  const std::wstring root_path = root.path.native();
+  const std::wstring host_path = program.file.native();
+  const HostFxrInitializeParameters parameters{sizeof(parameters), host_path.c_str(), root_path.c_str()};
+  HostFxrHandle context = nullptr;
+  const std::int32_t initialized = fxr.initialize(static_cast<int>(argv.size()), argv.data(), &parameters, &context);
+  if (initialized < 0 || context == nullptr) {
+    throw ToolError("hostfxr cannot start " + ToUtf8(program.file) + ": " + HostMessage(initialized),
+                    "install what it asks for, or name another dotnet root with --runtime");
+  }
+
+  const fs::path file = RuntimeFile(fxr, context);
+  session.SetRuntime(".NET", VersionOfRuntimeFile(file), file);
+  session.AttachToCoreClr(LoadRuntimeFile(file));
+  const CoreClrBridge* bridge = session.bridge();
+  if (bridge != nullptr) {
+    std::string reason;
+    HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
+    if (FAILED(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy, bridge->get(), &reason))) {
+      throw ToolError("the runtime's start cannot be watched: " + reason, "run it with --no-bridge");
+    }
+  }
+
+  const std::int32_t result = fxr.run(context);
+  // hostpolicy's own failures are HRESULT-like; an app may end with such a code only after its runtime has started.
+  const std::optional<HRESULT> start = clr_host_memory::bridge::RuntimeStartResult();
+  const bool started = bridge != nullptr ? start && *start >= 0 : HostMessages().empty();
+  if (bridge != nullptr) {
+    std::string reason;
+    if (FAILED(bridge->VerifyCallsArrive(&reason)) && (started || start == HOST_E_CLRNOTAVAILABLE)) {
+      throw ToolError(reason, "or run it with --no-bridge, without any limit");
+    }
+  }
+  if (!started) throw RuntimeDidNotStart(session, options, HostMessage(result));
+  if (!HostMessages().empty()) session.WriteError(ToUtf8(HostMessages()));
+  fxr.close(context);
+  return static_cast<std::uint32_t>(result);
+}
+
+}  // namespace clr_host_memory::tool

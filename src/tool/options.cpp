@@ -1,0 +1,134 @@
+#include "tool/options.h"
+
+#include "tool/size_text.h"
+#include "tool/tool_error.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+namespace clr_host_memory::tool {
+namespace {
+
+constexpr const char* kVersion = "clrmem 0.1.0";
+
+std::optional<std::uint64_t> Limit(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  return ParseSize(text, "--limit");
+}
+
+// CLI11's own words, without its line ends, as the first half of our line.
+std::string Problem(const CLI::ParseError& error) {
+  std::string text = error.what();
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  while (!text.empty() && (text.back() == '.' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+// Options of run that are followed by a value.
+constexpr std::array<const char*, 3> kOptionsWithValue{"--limit", "--runtime", "--summary"};
+
+// Where APP, or the "--" before it, is in the arguments of run; their count when there is none.
+std::size_t FindApp(const std::vector<std::string>& arguments) {
+  std::size_t at = 1;
+  while (at < arguments.size() && arguments[at].starts_with("-") && arguments[at] != "--") {
+    const bool takes_value =
+        std::find(kOptionsWithValue.begin(), kOptionsWithValue.end(), arguments[at]) != kOptionsWithValue.end();
+    at += takes_value ? 2 : 1;
+  }
+  return std::min(at, arguments.size());
+}
+
+std::string Quoted(const std::string& text) { return "'" + text + "'"; }
+
+ToolError UnknownOption(const std::string& option, const std::string& command) {
+  return ToolError("unknown option " + option, "'clrmem " + command + "--help' lists what there is");
+}
+
+}  // namespace
+
+Options ParseOptions(const std::vector<std::string>& arguments) {
+  CLI::App app("Runs managed programs with every memory request of their runtime going through ClrHostMemory.", "clrmem");
+  // "/x" is a path under Wine and no option of ours.
+  app.allow_windows_style_options(false);
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(0, 1);
+  app.footer("Exit code: the app's; 2 for an error of clrmem's own, with one line that says what to do.");
+
+  RunOptions run;
+  std::string run_limit;
+  std::string run_summary;
+  CLI::App* run_command = app.add_subcommand("run", "Run APP under the memory manager");
+  run_command->add_option("--limit", run_limit, "Memory the runtime may have committed: 256M, 1.5G, bytes (default: none)");
+  run_command->add_option("--runtime", run.runtime, "A dotnet root, a runtime folder, or auto (default)");
+  run_command->add_option("--summary", run_summary, "Write the summary to this file as JSON, too");
+  run_command->add_flag("--no-bridge", run.no_bridge, "Host APP the same way, but without the memory manager");
+  run_command->footer("Everything after APP belongs to APP, options too.");
+
+  InfoOptions info;
+  CLI::App* info_command = app.add_subcommand("info", "List the runtimes found and what the OS says of memory");
+  info_command->add_option("--runtime", info.runtime, "Also look in this dotnet root");
+
+  std::string scripted_limit;
+  std::string scripted_summary;
+  CLI::App* scripted_command =
+      app.add_subcommand("scripted", "Play a desktop CLR's calls against the manager, without any CLR");
+  scripted_command->add_option("--limit", scripted_limit, "Memory the script may have committed (default: none)");
+  scripted_command->add_option("--summary", scripted_summary, "Write the summary to this file as JSON, too");
+
+  const std::size_t own_count = arguments.empty() || arguments.front() != "run" ? arguments.size() : FindApp(arguments);
+  std::vector<std::string> own(arguments.begin(), arguments.begin() + static_cast<std::ptrdiff_t>(own_count));
+  std::vector<std::string> rest(arguments.begin() + static_cast<std::ptrdiff_t>(own_count), arguments.end());
+  // "--" before APP says that APP comes next.
+  if (!rest.empty() && rest.front() == "--") rest.erase(rest.begin());
+  std::reverse(own.begin(), own.end());
+  try {
+    app.parse(own);
+  } catch (const CLI::CallForHelp&) {
+    if (app.get_subcommands().empty()) return PrintText{app.help()};
+    std::string help = app.get_subcommands().front()->help("clrmem");
+      // APP is none of CLI11's options: it would look at APP's arguments, too.
+    const std::string usage = "[OPTIONS]";
+    if (*run_command) help.replace(help.find(usage), usage.size(), usage + " APP [ARGUMENTS...]");
+    return PrintText{help};
+  } catch (const CLI::CallForVersion&) {
+    return PrintText{std::string(kVersion) + "\n"};
+  } catch (const CLI::ExtrasError&) {
+    std::vector<std::string> extras = app.remaining(true);
+    const std::string first = extras.empty() ? std::string() : extras.front();
+    if (first.starts_with("-")) {
+      const auto commands = app.get_subcommands();
+      throw UnknownOption(first, commands.empty() ? "" : commands.front()->get_name() + " ");
+    }
+    if (*info_command || *scripted_command) throw ToolError("too many arguments, " + Quoted(first), "leave it out");
+    throw ToolError("unknown command " + Quoted(first), "use clrmem run, clrmem info or clrmem scripted");
+  } catch (const CLI::ParseError& error) {
+    throw ToolError(Problem(error), "'clrmem --help' says how to write it");
+  }
+
+  if (*info_command) return info;
+  if (*scripted_command) {
+    ScriptedOptions scripted{Limit(scripted_limit), std::nullopt};
+    if (!scripted_summary.empty()) scripted.summary = scripted_summary;
+    return scripted;
+  }
+  if (!*run_command) throw ToolError("no command", "use clrmem run APP, clrmem info or clrmem scripted");
+
+  if (rest.empty()) throw ToolError("no program to run", "use clrmem run [OPTIONS] APP [ARGUMENTS...]");
+  run.limit = Limit(run_limit);
+  if (!run_summary.empty()) run.summary = run_summary;
+  run.app = rest.front();
+  run.arguments.assign(rest.begin() + 1, rest.end());
+  if (run.limit && run.no_bridge) {
+    throw ToolError("--no-bridge leaves the memory manager out, so --limit would not hold", "leave one of them out");
+  }
+  if (run.limit && *run.limit < kLeastLimit) {
+    throw ToolError("--limit " + run_limit + " is below the " + FormatSize(kLeastLimit) + " a CLR needs to start",
+                    "give at least that");
+  }
+  return run;
+}
+
+}  // namespace clr_host_memory::tool

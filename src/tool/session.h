@@ -1,0 +1,62 @@
+// One run of one managed program in this process: what every way of hosting shares, and what the summary is made of.
+#ifndef CLRHM_TOOL_SESSION_H
+#define CLRHM_TOOL_SESSION_H
+
+#include "tool/options.h"
+#include "tool/process_end.h"
+#include "tool/summary.h"
+#include "tool/text.h"
+
+#include <clr_host_memory/core_clr_bridge.h>
+#include <clr_host_memory/memory_manager.h>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace clr_host_memory::tool {
+
+// A process has at most one session, and it lives as long as the process: a runtime's threads, and the end of the
+// process itself, use it to the last. Setters are called by the hosting thread before managed code runs.
+class Session {
+ public:
+  // Makes the manager and the summary's file, exports the manager to the app as CLRMEM_MANAGER=0x<address of its
+  // IHostMemoryManager>, and watches for the end of the process. Throws ToolError.
+  [[nodiscard]] static Session& Begin(const RunOptions& options, Streams streams);
+
+  // Null when the app runs without the manager.
+  [[nodiscard]] const MemoryManager* manager() const noexcept { return manager_ ? &*manager_ : nullptr; }
+
+  void SetProgram(const std::filesystem::path& app);
+  void SetRuntime(const std::string& name, const std::string& version, const std::filesystem::path& path);
+
+  // Text for standard error, beside the summary.
+  void WriteError(const std::string& text) const { streams_.error.Write(text); }
+
+  // The run has failed on an error of clrmem's own: no summary is written, and its file is taken away.
+  void Abandon() noexcept;
+
+  // Attaches the bridge to a loaded coreclr.dll and watches the ends it brings about; without a manager, only the latter.
+  // Throws ToolError.
+  void AttachToCoreClr(HMODULE coreclr);
+  [[nodiscard]] const CoreClrBridge* bridge() const noexcept { return bridge_ ? &*bridge_ : nullptr; }
+
+ private:
+  Session(const RunOptions& options, Streams streams);
+  static void Report(void* session, EndedBy how, std::optional<std::uint32_t> exit_code) noexcept;
+  void WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code);
+
+  Streams streams_;
+  std::optional<MemoryManager> manager_;
+  std::optional<CoreClrBridge> bridge_;
+  std::optional<SummaryFile> file_;
+  Summary summary_;
+  ULONGLONG started_at_;
+};
+
+// What the manager has done, for a summary; also used without a session.
+[[nodiscard]] ManagerFigures FiguresOf(const MemoryManager& manager);
+
+}  // namespace clr_host_memory::tool
+
+#endif  // CLRHM_TOOL_SESSION_H

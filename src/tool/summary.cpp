@@ -1,0 +1,219 @@
+#include "tool/summary.h"
+
+#include "tool/size_text.h"
+#include "tool/text.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+namespace clr_host_memory::tool {
+namespace {
+
+struct Names {
+  const char* key;    // in JSON
+  const char* shown;  // in the table
+};
+constexpr std::array<Names, kClrHostMemoryMethodCount> kMethods{{
+    {"create_malloc", "CreateMalloc"},
+    {"virtual_alloc", "VirtualAlloc"},
+    {"virtual_free", "VirtualFree"},
+    {"virtual_query", "VirtualQuery"},
+    {"virtual_protect", "VirtualProtect"},
+    {"get_memory_load", "GetMemoryLoad"},
+    {"register_memory_notification_callback", "RegisterMemoryNotificationCallback"},
+    {"needs_virtual_address_space", "NeedsVirtualAddressSpace"},
+    {"acquired_virtual_address_space", "AcquiredVirtualAddressSpace"},
+    {"released_virtual_address_space", "ReleasedVirtualAddressSpace"},
+    {"malloc_alloc", "IHostMalloc::Alloc"},
+    {"malloc_debug_alloc", "IHostMalloc::DebugAlloc"},
+    {"malloc_free", "IHostMalloc::Free"},
+}};
+constexpr std::array<Names, kClrHostMemoryCodeCount> kCodes{{
+    {"ok", "S_OK"},
+    {"out_of_memory", "E_OUTOFMEMORY"},
+    {"timeout", "HOST_E_TIMEOUT"},
+    {"abandoned", "HOST_E_ABANDONED"},
+    {"not_owner", "HOST_E_NOT_OWNER"},
+    {"clr_not_available", "HOST_E_CLRNOTAVAILABLE"},
+    {"invalid_operation", "HOST_E_INVALIDOPERATION"},
+    {"fail", "E_FAIL"},
+    {"pointer", "E_POINTER"},
+    {"invalid_argument", "E_INVALIDARG"},
+}};
+constexpr std::array<Names, kClrHostMemoryLevelCount> kLevels{{
+    {"task_critical", "eTaskCritical"},
+    {"app_domain_critical", "eAppDomainCritical"},
+    {"process_critical", "eProcessCritical"},
+}};
+
+template <std::size_t Count>
+std::uint64_t Total(const std::uint64_t (&counters)[Count]) {
+  std::uint64_t total = 0;
+  for (const std::uint64_t counter : counters) total += counter;
+  return total;
+}
+
+// "3 E_OUTOFMEMORY, 1 E_INVALIDARG": the answers other than S_OK.
+std::string Failures(const std::uint64_t (&counters)[kClrHostMemoryCodeCount]) {
+  std::string text;
+  for (std::size_t code = 1; code < kCodes.size(); ++code) {
+    if (counters[code] == 0) continue;
+    text += (text.empty() ? "" : ", ") + FormatCount(counters[code]) + " " + kCodes[code].shown;
+  }
+  return text;
+}
+
+std::string ExitCodeText(std::optional<std::uint32_t> exit_code) {
+  if (!exit_code) return "unknown";
+  // What NTSTATUS and HRESULT values are known by is their hexadecimal form.
+  return *exit_code > 0x7FFFFFFF ? HexCode(*exit_code) : std::to_string(*exit_code);
+}
+
+class Table {
+ public:
+  void Row(const std::string& label, const std::string& value) {
+    text_ += "  " + label + std::string(label.size() < kLabelWidth ? kLabelWidth - label.size() : 0, ' ') + " " + value;
+    text_ += '\n';
+  }
+  void Count(const std::string& label, std::uint64_t count, const std::string& note) {
+    std::string number = FormatCount(count);
+    if (number.size() < kNumberWidth) number.insert(0, kNumberWidth - number.size(), ' ');
+    Row(label, note.empty() ? number : number + "  " + note);
+  }
+  void Line(const std::string& line) { text_ += line + '\n'; }
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  static constexpr std::size_t kLabelWidth = 36;
+  static constexpr std::size_t kNumberWidth = 11;
+  std::string text_;
+};
+
+void AddManager(Table& table, const ManagerFigures& figures) {
+  const ClrHostMemoryStatistics& statistics = figures.statistics;
+  table.Row("limit", statistics.limit == CLR_HOST_MEMORY_NO_LIMIT ? "none" : FormatSize(statistics.limit));
+  table.Row("committed",
+            FormatSize(statistics.charged) + " now, " + FormatSize(statistics.peak_charged) + " at the peak");
+  table.Row("of it in IHostMalloc's heap", FormatSize(statistics.heap_bytes));
+  table.Row("reserved",
+            FormatSize(statistics.reserved) + " now, " + FormatSize(statistics.peak_reserved) + " at the peak");
+  table.Line("  calls of");
+  for (std::size_t method = 0; method < kMethods.size(); ++method) {
+    const std::uint64_t total = Total(statistics.calls[method]);
+    if (total != 0) table.Count(std::string("  ") + kMethods[method].shown, total, Failures(statistics.calls[method]));
+  }
+  bool refused = false;
+  for (std::size_t level = 0; level < kLevels.size(); ++level) {
+    const std::uint64_t total = Total(statistics.refusals[level]);
+    if (total == 0) continue;
+    if (!refused) table.Line("  refused allocations of");
+    refused = true;
+    table.Count(std::string("  ") + kLevels[level].shown, total,
+                Failures(statistics.refusals[level]) + "; " + FormatCount(statistics.limit_refusals[level]) +
+                    " by the limit");
+  }
+  if (!refused) table.Row("refused allocations", "none");
+}
+
+void AddBridge(Table& table, const BridgeFigures& bridge) {
+  table.Row("bridge", FormatCount(bridge.calls) + " calls through " +
+                          (bridge.modules.size() == 1 ? "1 module" : FormatCount(bridge.modules.size()) + " modules"));
+  for (const BridgedModule& module : bridge.modules) {
+    const std::size_t name = module.path.find_last_of("\\/");
+    table.Count("  " + (name == std::string::npos ? module.path : module.path.substr(name + 1)), module.import_count,
+                "imports");
+  }
+}
+
+using Json = nlohmann::ordered_json;
+
+Json CodesJson(const std::uint64_t (&counters)[kClrHostMemoryCodeCount]) {
+  Json json = {{"total", Total(counters)}};
+  for (std::size_t code = 0; code < kCodes.size(); ++code) json[kCodes[code].key] = counters[code];
+  return json;
+}
+
+// A limit or a headroom; null is none.
+Json BytesOrNull(std::uint64_t bytes) { return bytes == CLR_HOST_MEMORY_NO_LIMIT ? Json(nullptr) : Json(bytes); }
+
+void AddManager(Json& json, const ManagerFigures& figures) {
+  const ClrHostMemoryStatistics& statistics = figures.statistics;
+  json["limit_bytes"] = BytesOrNull(statistics.limit);
+  json["app_domain_headroom_bytes"] = BytesOrNull(statistics.app_domain_headroom);
+  json["process_headroom_bytes"] = BytesOrNull(statistics.process_headroom);
+  json["memory"] = {
+      {"charged_bytes", statistics.charged},       {"peak_charged_bytes", statistics.peak_charged},
+      {"page_bytes", statistics.page_bytes},       {"heap_bytes", statistics.heap_bytes},
+      {"reserved_bytes", statistics.reserved},     {"peak_reserved_bytes", statistics.peak_reserved},
+      {"mapped_bytes", statistics.mapped},         {"metadata_bytes", statistics.metadata},
+      {"regions", statistics.regions},             {"healed_regions", statistics.healed_regions},
+  };
+  Json calls = Json::object();
+  for (std::size_t method = 0; method < kMethods.size(); ++method) {
+    calls[kMethods[method].key] = CodesJson(statistics.calls[method]);
+  }
+  Json refusals = Json::object();
+  Json limit_refusals = Json::object();
+  for (std::size_t level = 0; level < kLevels.size(); ++level) {
+    refusals[kLevels[level].key] = CodesJson(statistics.refusals[level]);
+    limit_refusals[kLevels[level].key] = statistics.limit_refusals[level];
+  }
+  json["calls"] = std::move(calls);
+  json["refusals"] = std::move(refusals);
+  json["limit_refusals"] = std::move(limit_refusals);
+  json["audit"] = {
+      {"ledger_bytes", figures.audit.charged_pages},   {"virtual_query_bytes", figures.audit.committed_pages},
+      {"mismatch_bytes", figures.audit.mismatch},      {"in_flight_bytes", figures.audit.in_flight},
+      {"regions", figures.audit.regions},
+  };
+}
+
+}  // namespace
+
+const char* MethodKey(ClrHostMemoryMethod method) { return kMethods.at(static_cast<std::size_t>(method)).key; }
+const char* CodeKey(ClrHostMemoryCode code) { return kCodes.at(static_cast<std::size_t>(code)).key; }
+
+std::string FormatTable(const Summary& summary) {
+  Table table;
+  table.Line("clrmem: " + summary.runtime_name +
+             (summary.runtime_version.empty() ? "" : " " + summary.runtime_version) +
+             (summary.manager ? "" : ", without the memory manager (--no-bridge)"));
+  if (!summary.runtime_path.empty()) table.Row("runtime", summary.runtime_path);
+  if (!summary.app.empty()) table.Row("app", summary.app);
+  table.Row("end", summary.ended_by + ", exit code " + ExitCodeText(summary.exit_code));
+  if (summary.manager) AddManager(table, *summary.manager);
+  if (summary.bridge) AddBridge(table, *summary.bridge);
+  if (summary.manager) {
+    const ClrHostMemoryAudit& audit = summary.manager->audit;
+    table.Line("  audit: ledger " + FormatCount(audit.charged_pages) + " bytes, VirtualQuery " +
+               FormatCount(audit.committed_pages) + " bytes, mismatch " + FormatCount(audit.mismatch) + " bytes" +
+               (audit.in_flight == 0 ? "" : ", " + FormatCount(audit.in_flight) + " bytes in flight"));
+  }
+  return table.text();
+}
+
+nlohmann::ordered_json ToJson(const Summary& summary) {
+  Json json = {{"schema", kSummarySchema}};
+  json["runtime"] = {{"name", summary.runtime_name},
+                     {"version", summary.runtime_version},
+                     {"path", summary.runtime_path}};
+  json["app"] = summary.app;
+  json["exit_code"] = summary.exit_code ? Json(*summary.exit_code) : Json(nullptr);
+  json["ended_by"] = summary.ended_by;
+  json["elapsed_milliseconds"] = summary.elapsed_milliseconds;
+  json["managed_by_host"] = summary.manager.has_value();
+  if (summary.manager) AddManager(json, *summary.manager);
+  if (summary.bridge) {
+    Json modules = Json::array();
+    for (const BridgedModule& module : summary.bridge->modules) {
+      modules.push_back({{"path", module.path}, {"import_count", module.import_count}, {"imports", module.imports}});
+    }
+    json["bridge"] = {{"calls", summary.bridge->calls}, {"modules", std::move(modules)}};
+  } else {
+    json["bridge"] = nullptr;
+  }
+  return json;
+}
+
+}  // namespace clr_host_memory::tool
