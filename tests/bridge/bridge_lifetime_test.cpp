@@ -1,0 +1,154 @@
+// Attaching and detaching while the module is in use.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "bridge/fake_clr.h"
+
+namespace clrhm_test {
+namespace {
+
+TEST(BridgeLifetime, DetachRestoresEveryByteAndReleasesTheManager) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  const auto before = clr.AllSlots();
+  Attachment attachment(clr.get(), &manager);
+  ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
+  EXPECT_NE(clr.AllSlots(), before);
+  EXPECT_GT(manager.references(), 1U);
+  EXPECT_EQ(attachment.bridge->Detach(), S_OK);
+  EXPECT_EQ(clr.AllSlots(), before);
+  EXPECT_EQ(manager.references(), 1U);
+  EXPECT_EQ(attachment.bridge->Detach(), S_OK) << "idempotent";
+  EXPECT_EQ(attachment.bridge.Detach()->Release(), 0U);
+  EXPECT_EQ(manager.references(), 1U);
+}
+
+TEST(BridgeLifetime, CallsAreRememberedAfterDetach) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  Attachment attachment(clr.get(), &manager);
+  MEMORY_BASIC_INFORMATION information{};
+  clr.virtual_query(&information, &information, sizeof(information));
+  attachment.bridge->Detach();
+  clr.virtual_query(&information, &information, sizeof(information));
+  uint64_t calls = 0;
+  attachment.bridge->GetCallCount(&calls);
+  EXPECT_EQ(calls, 1U);
+  ClrHostMemoryBridgedModule module{};
+  module.size = sizeof(module);
+  EXPECT_EQ(attachment.bridge->GetModule(0, &module), S_FALSE);
+}
+
+TEST(BridgeLifetime, AttachAndDetachUnderTrafficLoseNoCall) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  const auto before = clr.AllSlots();
+  std::atomic<bool> stop{false};
+  std::atomic<int> failures{0};
+  std::vector<std::thread> threads;
+  for (int index = 0; index < 4; ++index) {
+    threads.emplace_back([&] {
+      while (!stop.load()) {
+        void* memory = clr.virtual_alloc(nullptr, 65536, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+        MEMORY_BASIC_INFORMATION information{};
+        if (memory == nullptr || clr.virtual_query(memory, &information, sizeof(information)) == 0 ||
+            information.AllocationBase != memory || !clr.virtual_free(memory, 0, MEM_RELEASE)) {
+          ++failures;
+        }
+      }
+    });
+  }
+  for (int round = 0; round < 100; ++round) {
+    Attachment attachment(clr.get(), &manager);
+    ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
+    const ULONGLONG start = GetTickCount64();
+    for (uint64_t calls = 0; calls < 20 && GetTickCount64() - start < 5000;) attachment.bridge->GetCallCount(&calls);
+    attachment.bridge->Detach();
+    EXPECT_EQ(manager.references(), 1U) << "no thread is in a thunk for a second";
+    EXPECT_EQ(clr.AllSlots(), before);
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failures, 0);
+  EXPECT_GE(manager.RequestsOf(Asked::kAlloc).size(), 100U);
+}
+
+TEST(BridgeLifetime, AManagerThatACallStaysInsideOfIsKeptAlive) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  std::atomic<bool> inside{false};
+  std::atomic<bool> leave{false};
+  manager.inside_alloc = [&] {
+    inside = true;
+    while (!leave.load()) Sleep(1);
+  };
+  Attachment attachment(clr.get(), &manager);
+  ASSERT_EQ(attachment.hr, S_OK);
+  void* memory = nullptr;
+  std::thread caller([&] { memory = clr.virtual_alloc(nullptr, 65536, MEM_RESERVE, PAGE_NOACCESS); });
+  while (!inside.load()) Sleep(1);
+
+  const ULONGLONG start = GetTickCount64();
+  attachment.bridge->Detach();
+  const ULONGLONG waited = GetTickCount64() - start;
+  EXPECT_GE(waited, 900U);
+  EXPECT_LT(waited, 5000U);
+  EXPECT_GT(manager.references(), 1U);
+
+  leave = true;
+  caller.join();
+  EXPECT_NE(memory, nullptr) << "the call is completed by the manager it began with";
+  VirtualFree(memory, 0, MEM_RELEASE);
+}
+
+decltype(&::VirtualAlloc) hooked_thunk;
+LPVOID WINAPI HookOver(LPVOID address, SIZE_T size, DWORD type, DWORD protect) {
+  return hooked_thunk(address, size, type, protect);
+}
+
+TEST(BridgeLifetime, AThunkSomeoneHookedOverGoesOnToWin32AndTheModuleCanBeBridgedAgain) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  const auto before = clr.AllSlots();
+  void** slot = clr.Slot("VirtualAlloc");
+  void* const original = *slot;
+  {
+    Attachment attachment(clr.get(), &manager);
+    ASSERT_EQ(attachment.hr, S_OK);
+    hooked_thunk = reinterpret_cast<decltype(hooked_thunk)>(*slot);
+    *slot = reinterpret_cast<void*>(&HookOver);
+  }
+  EXPECT_EQ(*slot, reinterpret_cast<void*>(&HookOver)) << "not ours to take back";
+  EXPECT_EQ(manager.references(), 1U);
+  void* memory = clr.virtual_alloc(nullptr, 65536, MEM_RESERVE, PAGE_NOACCESS);
+  EXPECT_NE(memory, nullptr);
+  EXPECT_TRUE(manager.requests().empty());
+  VirtualFree(memory, 0, MEM_RELEASE);
+  {
+    Attachment attachment(clr.get(), &manager);
+    ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
+    memory = clr.virtual_alloc(nullptr, 65536, MEM_RESERVE, PAGE_NOACCESS);
+    EXPECT_EQ(manager.RequestsOf(Asked::kAlloc).size(), 1U);
+    VirtualFree(memory, 0, MEM_RELEASE);
+  }
+  *slot = original;
+  EXPECT_EQ(clr.AllSlots(), before);
+}
+
+TEST(BridgeLifetime, ABridgedModuleStaysLoadedUntilDetach) {
+  auto gc = std::make_unique<LoadedModule>(Beside(L"clrgc_fake.dll"));
+  RecordingManager manager;
+  Attachment attachment(gc->get(), &manager);
+  ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
+  gc.reset();
+  EXPECT_NE(GetModuleHandleW(L"clrgc_fake.dll"), nullptr);
+  attachment.bridge->Detach();
+  EXPECT_EQ(GetModuleHandleW(L"clrgc_fake.dll"), nullptr);
+}
+
+}  // namespace
+}  // namespace clrhm_test

@@ -1,0 +1,202 @@
+// IClrHostMemoryBridge and ClrHostMemoryAttachToCoreClr: arguments, errors, reasons.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "bridge/fake_clr.h"
+
+namespace clrhm_test {
+namespace {
+
+bool Has(const std::array<char, 2048>& reason, const char* text) {
+  return std::string(reason.data()).find(text) != std::string::npos;
+}
+
+TEST(AttachToCoreClr, RefusesWhatIsNoClrAndSaysWhy) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  const LoadedModule data(Beside(L"clrgc_fake.dll"), LOAD_LIBRARY_AS_DATAFILE);
+  const LoadedModule without_free(Beside(L"fake_without_free.dll"));
+  int on_the_stack = 0;
+  const struct {
+    HMODULE module;
+    const char* says;
+  } table[] = {
+      {nullptr, "null"},
+      {reinterpret_cast<HMODULE>(&on_the_stack), "no loaded module"},
+      {reinterpret_cast<HMODULE>(std::uintptr_t{0x7000}), "no loaded module"},
+      {data.get(), "data file"},
+      {without_free.get(), "does not import VirtualFree"},
+      {GetModuleHandleW(L"kernel32.dll"), "itself runs on"},
+      {GetModuleHandleW(nullptr), "itself runs on"},
+  };
+  const auto before = clr.AllSlots();
+  for (const auto& row : table) {
+    Attachment attachment(row.module, &manager);
+    EXPECT_EQ(attachment.hr, E_INVALIDARG) << row.says;
+    EXPECT_TRUE(Has(attachment.reason, row.says)) << attachment.reason.data();
+    EXPECT_EQ(attachment.bridge.get(), nullptr);
+    EXPECT_EQ(manager.references(), 1U);
+  }
+  EXPECT_EQ(clr.AllSlots(), before);
+}
+
+TEST(AttachToCoreClr, RefusesNullPointers) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  Attachment without_manager(clr.get(), nullptr);
+  EXPECT_EQ(without_manager.hr, E_POINTER);
+  EXPECT_TRUE(Has(without_manager.reason, "manager is null"));
+  EXPECT_EQ(ClrHostMemoryAttachToCoreClr(clr.get(), &manager, nullptr, nullptr, 0), E_POINTER);
+  EXPECT_EQ(manager.references(), 1U);
+}
+
+TEST(AttachToCoreClr, RefusesAForeignManager) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  manager.is_ours = false;
+  Attachment attachment(clr.get(), &manager);
+  EXPECT_EQ(attachment.hr, E_NOINTERFACE);
+  EXPECT_TRUE(Has(attachment.reason, "ClrHostMemoryCreate"));
+  EXPECT_EQ(manager.references(), 1U);
+}
+
+TEST(AttachToCoreClr, CutsTheReasonToTheBuffer) {
+  RecordingManager manager;
+  IClrHostMemoryBridge* bridge = nullptr;
+  std::array<char, 8> reason;
+  reason.fill('x');
+  EXPECT_EQ(ClrHostMemoryAttachToCoreClr(nullptr, &manager, &bridge, reason.data(), reason.size()), E_INVALIDARG);
+  EXPECT_STREQ(reason.data(), "The mod");
+}
+
+TEST_F(BridgedFakeClr, TheSameModuleTwiceIsRefused) {
+  Attachment second(clr_.get(), &manager_);
+  EXPECT_EQ(second.hr, HOST_E_INVALIDOPERATION);
+  EXPECT_TRUE(Has(second.reason, "bridged already")) << second.reason.data();
+  std::array<char, 2048> reason{};
+  EXPECT_EQ(bridge()->AttachModule(clr_.get(), reason.data(), reason.size()), HOST_E_INVALIDOPERATION);
+  EXPECT_TRUE(Has(reason, "fake_coreclr.dll")) << reason.data();
+}
+
+TEST_F(BridgedFakeClr, AnotherManagerIsRefusedWhileOneIsAttached) {
+  RecordingManager other;
+  const LoadedModule gc(Beside(L"clrgc_fake.dll"));
+  Attachment second(gc.get(), &other);
+  EXPECT_EQ(second.hr, HOST_E_INVALIDOPERATION);
+  EXPECT_TRUE(Has(second.reason, "Another memory manager")) << second.reason.data();
+  EXPECT_EQ(other.references(), 1U);
+}
+
+TEST_F(BridgedFakeClr, TwoBridgesShareOneManager) {
+  const LoadedModule gc(Beside(L"clrgc_fake.dll"));
+  Attachment second(gc.get(), &manager_);
+  ASSERT_EQ(second.hr, S_OK) << second.reason.data();
+  attachment_.bridge.Reset();
+  const auto allocate = gc.Export<decltype(::VirtualAlloc)>("FakeGcVirtualAlloc");
+  VirtualFree(allocate(nullptr, 4096, MEM_RESERVE, PAGE_NOACCESS), 0, MEM_RELEASE);
+  EXPECT_EQ(manager_.RequestsOf(Asked::kAlloc).size(), 1U) << "the second one still serves";
+}
+
+TEST_F(BridgedFakeClr, QueryInterfaceFollowsTheRules) {
+  constexpr GUID kUnknown = {0, 0, 0, {0xC0, 0, 0, 0, 0, 0, 0, 0x46}};
+  IUnknown* unknown = nullptr;
+  IUnknown* again = nullptr;
+  void* none = this;
+  ASSERT_EQ(bridge()->QueryInterface(kUnknown, reinterpret_cast<void**>(&unknown)), S_OK);
+  ASSERT_EQ(bridge()->QueryInterface(clr_host_memory::kIidClrHostMemoryBridge, reinterpret_cast<void**>(&again)), S_OK);
+  EXPECT_EQ(unknown, again);
+  EXPECT_EQ(bridge()->QueryInterface(clr_host_memory::kIidHostMalloc, &none), E_NOINTERFACE);
+  EXPECT_EQ(none, nullptr);
+  EXPECT_EQ(bridge()->QueryInterface(kUnknown, nullptr), E_POINTER);
+  EXPECT_EQ(again->Release(), 2U);
+  EXPECT_EQ(unknown->Release(), 1U);
+}
+
+TEST_F(BridgedFakeClr, ModulesAreListedInTheirOrderWithTheirImports) {
+  const LoadedModule gc(Beside(L"clrgc_fake.dll"));
+  ASSERT_EQ(bridge()->AttachModule(gc.get(), nullptr, 0), S_OK);
+  ClrHostMemoryBridgedModule module{};
+  module.size = sizeof(module);
+  ASSERT_EQ(bridge()->GetModule(0, &module), S_OK);
+  EXPECT_EQ(module.module, clr_.get());
+  EXPECT_EQ(module.path, clr_host_memory::bridge::ModulePath(clr_.get()));
+  EXPECT_EQ(module.import_count, 12U);
+  const std::string imports = module.imports;
+  EXPECT_EQ(std::count(imports.begin(), imports.end(), ' '), 11) << imports;
+  EXPECT_NE((" " + imports + " ").find(" VirtualAllocExNuma "), std::string::npos) << imports;
+  ASSERT_EQ(bridge()->GetModule(1, &module), S_OK);
+  EXPECT_EQ(module.module, gc.get());
+  EXPECT_EQ(bridge()->GetModule(2, &module), S_FALSE);
+  EXPECT_EQ(bridge()->GetModule(0, nullptr), E_POINTER);
+  module.size = 8;
+  EXPECT_EQ(bridge()->GetModule(0, &module), E_INVALIDARG);
+  EXPECT_EQ(bridge()->GetCallCount(nullptr), E_POINTER);
+}
+
+TEST_F(BridgedFakeClr, VerifySaysWhenNoCallHasComeIn) {
+  std::array<char, 2048> reason{};
+  EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), HOST_E_CLRNOTAVAILABLE);
+  EXPECT_TRUE(Has(reason, "No call has come in")) << reason.data();
+  EXPECT_TRUE(Has(reason, "fake_coreclr.dll")) << reason.data();
+  MEMORY_BASIC_INFORMATION information{};
+  clr_.virtual_query(&information, &information, sizeof(information));
+  EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), S_OK);
+  EXPECT_STREQ(reason.data(), "");
+}
+
+TEST_F(BridgedFakeClr, VerifyNamesAnotherCopyOfCoreClr) {
+  MEMORY_BASIC_INFORMATION information{};
+  clr_.virtual_query(&information, &information, sizeof(information));
+  std::array<wchar_t, MAX_PATH> folder{};
+  ASSERT_NE(GetTempPathW(static_cast<DWORD>(folder.size()), folder.data()), 0U);
+  const std::wstring copy = std::wstring(folder.data()) + L"CoreCLR.dll";
+  ASSERT_TRUE(CopyFileW(Beside(L"fake_coreclr.dll").c_str(), copy.c_str(), FALSE));
+  {
+    const LoadedModule other(copy);
+    ASSERT_NE(other.get(), nullptr);
+    std::array<char, 2048> reason{};
+    EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), HOST_E_CLRNOTAVAILABLE);
+    EXPECT_TRUE(Has(reason, "CoreCLR.dll")) << reason.data();
+    EXPECT_TRUE(Has(reason, "fake_coreclr.dll")) << reason.data();
+    ASSERT_EQ(bridge()->AttachModule(other.get(), nullptr, 0), S_OK);
+    EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), S_OK) << reason.data();
+    bridge()->Detach();
+  }
+  DeleteFileW(copy.c_str());
+}
+
+TEST_F(BridgedFakeClr, ADetachedBridgeSaysSo) {
+  bridge()->Detach();
+  std::array<char, 2048> reason{};
+  EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), HOST_E_CLRNOTAVAILABLE);
+  EXPECT_TRUE(Has(reason, "detached")) << reason.data();
+  const LoadedModule gc(Beside(L"clrgc_fake.dll"));
+  EXPECT_EQ(bridge()->AttachModule(gc.get(), reason.data(), reason.size()), HOST_E_INVALIDOPERATION);
+  EXPECT_TRUE(Has(reason, "detached")) << reason.data();
+  EXPECT_EQ(bridge()->NoteRuntimeStarted(), S_OK);
+}
+
+TEST(CoreClrBridge, TheCppFaceAttachesAndDetaches) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  const auto before = clr.AllSlots();
+  {
+    auto bridge = clr_host_memory::AttachToCoreClr(clr.get(), &manager);
+    ASSERT_TRUE(bridge) << bridge.reason();
+    EXPECT_NE(clr.AllSlots(), before);
+    std::string reason;
+    EXPECT_EQ(bridge->VerifyCallsArrive(&reason), HOST_E_CLRNOTAVAILABLE);
+    EXPECT_FALSE(reason.empty());
+    EXPECT_EQ(bridge->CallCount(), 0U);
+  }
+  EXPECT_EQ(clr.AllSlots(), before);
+  const auto none = clr_host_memory::AttachToCoreClr(nullptr, &manager);
+  EXPECT_FALSE(none);
+  EXPECT_EQ(none.code(), E_INVALIDARG);
+  EXPECT_FALSE(none.reason().empty());
+}
+
+}  // namespace
+}  // namespace clrhm_test

@@ -1,0 +1,118 @@
+// The stand-ins for a CLR's DLLs, loaded and with their exports at hand, and what most tests of the bridge begin with.
+#ifndef CLRHM_TESTS_BRIDGE_FAKE_CLR_H
+#define CLRHM_TESTS_BRIDGE_FAKE_CLR_H
+
+#include <clr_host_memory/core_clr_bridge.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "bridge/import_table.h"
+#include "bridge/module_files.h"
+#include "bridge/recording_manager.h"
+
+namespace clrhm_test {
+
+// A DLL beside this program; unloaded in the end.
+class LoadedModule {
+ public:
+  explicit LoadedModule(const std::wstring& path, DWORD flags = 0) : module_(LoadLibraryExW(path.c_str(), nullptr, flags)) {}
+  LoadedModule(const LoadedModule&) = delete;
+  LoadedModule& operator=(const LoadedModule&) = delete;
+  ~LoadedModule() {
+    if (module_ != nullptr) FreeLibrary(module_);
+  }
+  [[nodiscard]] HMODULE get() const { return module_; }
+
+  template <typename Function>
+  [[nodiscard]] Function* Export(const char* name) const {
+    const FARPROC found = GetProcAddress(module_, name);
+    EXPECT_NE(found, nullptr) << name;
+    return reinterpret_cast<Function*>(reinterpret_cast<void*>(found));
+  }
+
+ private:
+  HMODULE module_;
+};
+
+// Full path of a file beside this program.
+inline std::wstring Beside(const wchar_t* name) {
+  std::wstring path = clr_host_memory::bridge::ModulePath(nullptr);
+  path.resize(path.size() - clr_host_memory::bridge::BaseName(path).size());
+  return path + name;
+}
+
+class FakeCoreClr : public LoadedModule {
+ public:
+  FakeCoreClr() : LoadedModule(Beside(L"fake_coreclr.dll")) {}
+
+  decltype(::VirtualAlloc)* virtual_alloc = Export<decltype(::VirtualAlloc)>("FakeVirtualAlloc");
+  decltype(::VirtualAllocExNuma)* virtual_alloc_ex_numa =
+      Export<decltype(::VirtualAllocExNuma)>("FakeVirtualAllocExNuma");
+  decltype(::VirtualFree)* virtual_free = Export<decltype(::VirtualFree)>("FakeVirtualFree");
+  decltype(::VirtualQuery)* virtual_query = Export<decltype(::VirtualQuery)>("FakeVirtualQuery");
+  decltype(::VirtualProtect)* virtual_protect = Export<decltype(::VirtualProtect)>("FakeVirtualProtect");
+  decltype(::MapViewOfFile)* map_view = Export<decltype(::MapViewOfFile)>("FakeMapViewOfFile");
+  decltype(::MapViewOfFileEx)* map_view_ex = Export<decltype(::MapViewOfFileEx)>("FakeMapViewOfFileEx");
+  decltype(::UnmapViewOfFile)* unmap_view = Export<decltype(::UnmapViewOfFile)>("FakeUnmapViewOfFile");
+  decltype(::LoadLibraryExW)* load_library_ex_w = Export<decltype(::LoadLibraryExW)>("FakeLoadLibraryExW");
+  decltype(::LoadLibraryExA)* load_library_ex_a = Export<decltype(::LoadLibraryExA)>("FakeLoadLibraryExA");
+  decltype(::LoadLibraryW)* load_library_w = Export<decltype(::LoadLibraryW)>("FakeLoadLibraryW");
+  decltype(::LoadLibraryA)* load_library_a = Export<decltype(::LoadLibraryA)>("FakeLoadLibraryA");
+
+  // The place in the import address table for the import called name.
+  [[nodiscard]] void** Slot(const char* name) const {
+    std::vector<clr_host_memory::bridge::NamedImport> imports;
+    std::string reason;
+    EXPECT_EQ(clr_host_memory::bridge::ReadNamedImports(get(), &imports, &reason), S_OK) << reason;
+    for (const auto& import : imports) {
+      if (import.name == name) return import.slot;
+    }
+    ADD_FAILURE() << "no import " << name;
+    return nullptr;
+  }
+
+  // What the import address table holds, by name.
+  [[nodiscard]] std::vector<void*> AllSlots() const {
+    std::vector<clr_host_memory::bridge::NamedImport> imports;
+    std::string reason;
+    EXPECT_EQ(clr_host_memory::bridge::ReadNamedImports(get(), &imports, &reason), S_OK) << reason;
+    std::vector<void*> values;
+    for (const auto& import : imports) values.push_back(*import.slot);
+    return values;
+  }
+};
+
+// ClrHostMemoryAttachToCoreClr with its reason kept.
+struct Attachment {
+  Attachment(HMODULE module, IHostMemoryManager* manager) {
+    hr = ClrHostMemoryAttachToCoreClr(module, manager, bridge.Receive(), reason.data(), reason.size());
+  }
+  HRESULT hr;
+  clr_host_memory::ComPtr<IClrHostMemoryBridge> bridge;
+  std::array<char, 2048> reason{};
+};
+
+// A fake CLR whose imports are bridged to a recording manager.
+class BridgedFakeClr : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(attachment_.hr, S_OK) << attachment_.reason.data();
+    manager_.Forget();
+  }
+  void TearDown() override {
+    attachment_.bridge.Reset();
+    EXPECT_EQ(manager_.references(), 1U);
+  }
+  [[nodiscard]] IClrHostMemoryBridge* bridge() const { return attachment_.bridge.get(); }
+
+  FakeCoreClr clr_;
+  RecordingManager manager_;
+  Attachment attachment_{clr_.get(), &manager_};
+};
+
+}  // namespace clrhm_test
+
+#endif  // CLRHM_TESTS_BRIDGE_FAKE_CLR_H

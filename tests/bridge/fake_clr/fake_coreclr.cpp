@@ -1,0 +1,53 @@
+// Stands in for coreclr.dll: imports the memory functions from KERNEL32 by name, as the real one does, and calls them for
+// whoever calls its exports. What a test sees is what the CLR would see: value returned and last error.
+#include <windows.h>
+
+#include <cstdint>
+
+#define FAKE_EXPORT extern "C" __declspec(dllexport)
+
+FAKE_EXPORT LPVOID FakeVirtualAlloc(LPVOID address, SIZE_T size, DWORD type, DWORD protect) {
+  return VirtualAlloc(address, size, type, protect);
+}
+FAKE_EXPORT LPVOID FakeVirtualAllocExNuma(HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protect,
+                                          DWORD node) {
+  return VirtualAllocExNuma(process, address, size, type, protect, node);
+}
+FAKE_EXPORT BOOL FakeVirtualFree(LPVOID address, SIZE_T size, DWORD type) { return VirtualFree(address, size, type); }
+FAKE_EXPORT SIZE_T FakeVirtualQuery(LPCVOID address, PMEMORY_BASIC_INFORMATION buffer, SIZE_T length) {
+  return VirtualQuery(address, buffer, length);
+}
+FAKE_EXPORT BOOL FakeVirtualProtect(LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) {
+  return VirtualProtect(address, size, protect, old_protect);
+}
+FAKE_EXPORT LPVOID FakeMapViewOfFile(HANDLE mapping, DWORD access, DWORD high, DWORD low, SIZE_T size) {
+  return MapViewOfFile(mapping, access, high, low, size);
+}
+FAKE_EXPORT LPVOID FakeMapViewOfFileEx(HANDLE mapping, DWORD access, DWORD high, DWORD low, SIZE_T size, LPVOID base) {
+  return MapViewOfFileEx(mapping, access, high, low, size, base);
+}
+FAKE_EXPORT BOOL FakeUnmapViewOfFile(LPCVOID address) { return UnmapViewOfFile(address); }
+FAKE_EXPORT HMODULE FakeLoadLibraryExW(LPCWSTR name, HANDLE file, DWORD flags) {
+  return LoadLibraryExW(name, file, flags);
+}
+FAKE_EXPORT HMODULE FakeLoadLibraryExA(LPCSTR name, HANDLE file, DWORD flags) {
+  return LoadLibraryExA(name, file, flags);
+}
+FAKE_EXPORT HMODULE FakeLoadLibraryW(LPCWSTR name) { return LoadLibraryW(name); }
+FAKE_EXPORT HMODULE FakeLoadLibraryA(LPCSTR name) { return LoadLibraryA(name); }
+
+// The start of a runtime, as hostpolicy calls it. Its answer is what the first property's value says, as a number.
+FAKE_EXPORT int WINAPI coreclr_initialize(const char* exe_path, const char* app_domain_name, int property_count,
+                                          const char** /*keys*/, const char** values, void** host_handle,
+                                          unsigned int* domain_id) {
+  if (exe_path == nullptr || app_domain_name == nullptr || property_count != 1) return E_INVALIDARG;
+  *host_handle = VirtualAlloc(nullptr, 4096, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  *domain_id = 1;
+  std::int64_t answer = 0;
+  bool negative = false;
+  for (const char* digit = values[0]; *digit != '\0'; ++digit) {
+    if (*digit == '-') negative = true;
+    if (*digit >= '0' && *digit <= '9') answer = answer * 10 + (*digit - '0');
+  }
+  return static_cast<int>(negative ? -answer : answer);
+}

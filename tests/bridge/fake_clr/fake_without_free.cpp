@@ -1,0 +1,6 @@
+// A module that allocates but cannot free: no CLR, and half of its calls could not be accounted for.
+#include <windows.h>
+
+extern "C" __declspec(dllexport) LPVOID FakeVirtualAlloc(LPVOID address, SIZE_T size, DWORD type, DWORD protect) {
+  return VirtualAlloc(address, size, type, protect);
+}

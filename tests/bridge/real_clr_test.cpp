@@ -1,0 +1,129 @@
+// The import tables of the real runtimes: loaded and patched, not started.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "bridge/fake_clr.h"
+#include "bridge/import_patch.h"
+#include "bridge/runtime_start.h"
+#include "clrhm_test_paths.h"
+
+namespace clrhm_test {
+namespace {
+
+using clr_host_memory::AttachToCoreClr;
+using clr_host_memory::CreateMemoryManager;
+
+struct Runtime {
+  const char* name;
+  const wchar_t* folder;
+  bool has_clrgcexp;
+};
+
+class RealClr : public testing::TestWithParam<Runtime> {
+ protected:
+  void SetUp() override {
+    const std::string root = kDotnetRoot;
+    folder_ = std::wstring(root.begin(), root.end()) + L"\\shared\\Microsoft.NETCore.App\\" + GetParam().folder + L"\\";
+    if (GetFileAttributesW((folder_ + L"coreclr.dll").c_str()) == INVALID_FILE_ATTRIBUTES) {
+      GTEST_SKIP() << ".NET " << GetParam().name << " is not in " << root
+                   << "; cmake -P cmake/test.cmake restores it there";
+    }
+  }
+  std::wstring folder_;
+};
+
+std::string Imports(IClrHostMemoryBridge* bridge, uint32_t index) {
+  ClrHostMemoryBridgedModule module{};
+  module.size = sizeof(module);
+  if (bridge->GetModule(index, &module) != S_OK) return "no module";
+  return std::string(" ") + module.imports + " ";
+}
+
+TEST_P(RealClr, CoreClrImportsAllThatIsBridgedByName) {
+  const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
+  ASSERT_NE(coreclr.get(), nullptr) << GetLastError();
+  auto manager = CreateMemoryManager();
+  ASSERT_TRUE(manager) << manager.reason();
+  auto bridge = AttachToCoreClr(coreclr.get(), *manager);
+  ASSERT_TRUE(bridge) << bridge.reason();
+  const std::string imports = Imports(bridge->get(), 0);
+  for (const char* name : {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree", "VirtualQuery", "VirtualProtect",
+                           "MapViewOfFile", "MapViewOfFileEx", "UnmapViewOfFile", "LoadLibraryExW", "LoadLibraryExA"}) {
+    EXPECT_NE(imports.find(std::string(" ") + name + " "), std::string::npos) << name << " is not in" << imports;
+  }
+}
+
+TEST_P(RealClr, StandaloneGcsCanBeBridged) {
+  const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
+  ASSERT_NE(coreclr.get(), nullptr);
+  auto manager = CreateMemoryManager();
+  ASSERT_TRUE(manager) << manager.reason();
+  auto bridge = AttachToCoreClr(coreclr.get(), *manager);
+  ASSERT_TRUE(bridge) << bridge.reason();
+  std::vector<std::wstring> names = {L"clrgc.dll"};
+  if (GetParam().has_clrgcexp) names.push_back(L"clrgcexp.dll");
+  for (uint32_t index = 0; index < names.size(); ++index) {
+    const LoadedModule gc(folder_ + names[index], LOAD_WITH_ALTERED_SEARCH_PATH);
+    ASSERT_NE(gc.get(), nullptr) << GetLastError();
+    EXPECT_NE(GetProcAddress(gc.get(), "GC_Initialize"), nullptr) << "how the bridge tells a GC";
+    std::string reason;
+    EXPECT_EQ(bridge->AttachModule(gc.get(), &reason), S_OK) << reason;
+    const std::string imports = Imports(bridge->get(), index + 1);
+    for (const char* name : {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree"}) {
+      EXPECT_NE(imports.find(std::string(" ") + name + " "), std::string::npos) << name << " is not in" << imports;
+    }
+  }
+}
+
+TEST_P(RealClr, PatchingLeavesTheImportTableReadOnlyAndUndoLeavesItAsItWas) {
+  const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
+  ASSERT_NE(coreclr.get(), nullptr);
+  std::vector<clr_host_memory::bridge::NamedImport> imports;
+  std::string reason;
+  ASSERT_EQ(clr_host_memory::bridge::ReadNamedImports(coreclr.get(), &imports, &reason), S_OK) << reason;
+  ASSERT_GT(imports.size(), 100U);
+  const auto values = [&] {
+    std::vector<void*> result;
+    for (const auto& import : imports) result.push_back(*import.slot);
+    return result;
+  };
+  const auto protection = [&] {
+    MEMORY_BASIC_INFORMATION information{};
+    VirtualQuery(imports[0].slot, &information, sizeof(information));
+    return information.Protect;
+  };
+  const auto values_before = values();
+  const DWORD protection_before = protection();
+  auto manager = CreateMemoryManager();
+  ASSERT_TRUE(manager) << manager.reason();
+  {
+    auto bridge = AttachToCoreClr(coreclr.get(), *manager);
+    ASSERT_TRUE(bridge) << bridge.reason();
+    EXPECT_NE(values(), values_before);
+    EXPECT_EQ(protection(), protection_before);
+  }
+  EXPECT_EQ(values(), values_before);
+  EXPECT_EQ(protection(), protection_before);
+}
+
+TEST_P(RealClr, HostpolicyAsksGetProcAddressByName) {
+  const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
+  const LoadedModule hostpolicy(folder_ + L"hostpolicy.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
+  ASSERT_NE(hostpolicy.get(), nullptr) << GetLastError();
+  auto manager = CreateMemoryManager();
+  ASSERT_TRUE(manager) << manager.reason();
+  auto bridge = AttachToCoreClr(coreclr.get(), *manager);
+  ASSERT_TRUE(bridge) << bridge.reason();
+  std::string reason;
+  EXPECT_EQ(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy.get(), bridge->get(), &reason), S_OK) << reason;
+  clr_host_memory::bridge::StopWatchingRuntimeStart();
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, RealClr,
+                         testing::Values(Runtime{"8.0", L"8.0.33", false}, Runtime{"10.0", L"10.0.14", true}),
+                         [](const auto& runtime) { return runtime.index == 0 ? "Net8" : "Net10"; });
+
+}  // namespace
+}  // namespace clrhm_test

@@ -1,0 +1,161 @@
+// A memory manager for tests of the bridge: does what Win32 does, keeps what it was asked, and refuses what it is told to.
+#ifndef CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
+#define CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
+
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <atomic>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+namespace clrhm_test {
+
+enum class Asked { kAlloc, kAllocOnNode, kFree, kQuery, kProtect, kNeeds, kAcquired, kReleased };
+
+struct Request {
+  Asked asked;
+  const void* address = nullptr;
+  SIZE_T size = 0;
+  DWORD type = 0;
+  DWORD protect = 0;
+  DWORD node = 0;
+  EMemoryCriticalLevel level = eProcessCritical;
+  bool operator==(const Request&) const = default;
+};
+
+// Lives on the test's stack: Release never deletes, references() says what is still held.
+class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryClient {
+ public:
+  // What the tests choose. Answers other than S_OK come with the last error ERROR_COMMITMENT_LIMIT.
+  HRESULT alloc_answer = S_OK;
+  HRESULT free_answer = S_OK;
+  HRESULT query_answer = S_OK;
+  HRESULT protect_answer = S_OK;
+  HRESULT needs_answer = E_OUTOFMEMORY;
+  HRESULT released_answer = S_OK;
+  bool is_ours = true;  // false: has no IClrHostMemoryClient
+  std::vector<ClrHostMemoryRegion> regions;
+  std::function<void()> inside_alloc = [] {};
+
+  [[nodiscard]] ULONG references() const { return references_.load(); }
+  [[nodiscard]] std::vector<Request> requests() const {
+    const std::lock_guard lock(mutex_);
+    return requests_;
+  }
+  [[nodiscard]] std::vector<Request> RequestsOf(Asked asked) const {
+    std::vector<Request> result = requests();
+    std::erase_if(result, [asked](const Request& request) { return request.asked != asked; });
+    return result;
+  }
+  [[nodiscard]] Request Last() const {
+    const std::lock_guard lock(mutex_);
+    return requests_.empty() ? Request{} : requests_.back();
+  }
+  void Forget() {
+    const std::lock_guard lock(mutex_);
+    requests_.clear();
+  }
+
+  STDMETHODIMP QueryInterface(REFIID riid, void** object) noexcept override {
+    *object = nullptr;
+    constexpr GUID kUnknown = {0, 0, 0, {0xC0, 0, 0, 0, 0, 0, 0, 0x46}};
+    if (IsEqualIID(riid, kUnknown) || IsEqualIID(riid, clr_host_memory::kIidHostMemoryManager)) {
+      *object = static_cast<IHostMemoryManager*>(this);
+    } else if (is_ours && IsEqualIID(riid, clr_host_memory::kIidClrHostMemoryClient)) {
+      *object = static_cast<IClrHostMemoryClient*>(this);
+    } else {
+      return E_NOINTERFACE;
+    }
+    AddRef();
+    return S_OK;
+  }
+  STDMETHODIMP_(ULONG) AddRef() noexcept override { return ++references_; }
+  STDMETHODIMP_(ULONG) Release() noexcept override { return --references_; }
+
+  STDMETHODIMP CreateMalloc(DWORD, IHostMalloc**) noexcept override { return E_NOTIMPL; }
+  STDMETHODIMP VirtualAlloc(void* address, SIZE_T size, DWORD type, DWORD protect, EMemoryCriticalLevel level,
+                            void** memory) noexcept override {
+    Record({Asked::kAlloc, address, size, type, protect, 0, level});
+    inside_alloc();
+    if (alloc_answer != S_OK) return Refuse(alloc_answer);
+    *memory = ::VirtualAlloc(address, size, type, protect);
+    return *memory != nullptr ? S_OK : E_OUTOFMEMORY;
+  }
+  STDMETHODIMP VirtualAllocOnNode(void* address, SIZE_T size, DWORD type, DWORD protect, DWORD node,
+                                  EMemoryCriticalLevel level, void** memory) noexcept override {
+    Record({Asked::kAllocOnNode, address, size, type, protect, node, level});
+    if (alloc_answer != S_OK) return Refuse(alloc_answer);
+    *memory = ::VirtualAllocExNuma(GetCurrentProcess(), address, size, type, protect, node);
+    return *memory != nullptr ? S_OK : E_OUTOFMEMORY;
+  }
+  STDMETHODIMP VirtualFree(LPVOID address, SIZE_T size, DWORD type) noexcept override {
+    Record({Asked::kFree, address, size, type});
+    if (free_answer != S_OK) return Refuse(free_answer);
+    return ::VirtualFree(address, size, type) ? S_OK : E_INVALIDARG;
+  }
+  STDMETHODIMP VirtualQuery(void* address, void* buffer, SIZE_T length, SIZE_T* result) noexcept override {
+    Record({Asked::kQuery, address, length});
+    if (query_answer != S_OK) return Refuse(query_answer);
+    *result = ::VirtualQuery(address, static_cast<MEMORY_BASIC_INFORMATION*>(buffer), length);
+    return *result != 0 ? S_OK : E_INVALIDARG;
+  }
+  STDMETHODIMP VirtualProtect(void* address, SIZE_T size, DWORD protect, DWORD* old_protect) noexcept override {
+    Record({Asked::kProtect, address, size, 0, protect});
+    if (protect_answer != S_OK) return Refuse(protect_answer);
+    return ::VirtualProtect(address, size, protect, old_protect) ? S_OK : E_INVALIDARG;
+  }
+  STDMETHODIMP GetMemoryLoad(DWORD*, SIZE_T*) noexcept override { return E_NOTIMPL; }
+  STDMETHODIMP RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback*) noexcept override {
+    return E_NOTIMPL;
+  }
+  STDMETHODIMP NeedsVirtualAddressSpace(LPVOID start, SIZE_T size) noexcept override {
+    Record({Asked::kNeeds, start, size});
+    return needs_answer == S_OK ? S_OK : Refuse(needs_answer);
+  }
+  // The last error is disturbed on purpose: the functions bridged must not let that be seen.
+  STDMETHODIMP AcquiredVirtualAddressSpace(LPVOID start, SIZE_T size) noexcept override {
+    Record({Asked::kAcquired, start, size});
+    regions.push_back({start, size, 1, 0});
+    SetLastError(ERROR_BAD_LENGTH);
+    return S_OK;
+  }
+  STDMETHODIMP ReleasedVirtualAddressSpace(LPVOID start) noexcept override {
+    Record({Asked::kReleased, start});
+    std::erase_if(regions, [start](const ClrHostMemoryRegion& region) { return region.base == start; });
+    SetLastError(ERROR_BAD_LENGTH);
+    return released_answer;
+  }
+  STDMETHODIMP FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept override {
+    const auto* at = static_cast<const char*>(address);
+    for (const ClrHostMemoryRegion& known : regions) {
+      const auto* base = static_cast<const char*>(known.base);
+      if (at < base || at >= base + known.reserved) continue;
+      *region = known;
+      return S_OK;
+    }
+    return S_FALSE;
+  }
+
+ private:
+  static HRESULT Refuse(HRESULT answer) {
+    SetLastError(ERROR_COMMITMENT_LIMIT);
+    return answer;
+  }
+  void Record(const Request& request) {
+    const DWORD error = GetLastError();
+    {
+      const std::lock_guard lock(mutex_);
+      requests_.push_back(request);
+    }
+    SetLastError(error);
+  }
+
+  std::atomic<ULONG> references_{1};
+  mutable std::mutex mutex_;
+  std::vector<Request> requests_;
+};
+
+}  // namespace clrhm_test
+
+#endif  // CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
