@@ -49,6 +49,13 @@ bool IsThisProcess(HANDLE process) noexcept {
   return GetProcessId(process) == GetCurrentProcessId();
 }
 
+// Splits, joins or keeps placeholders, which only VirtualAlloc2 makes: never memory of the manager.
+bool IsOfPlaceholders(DWORD free_type) noexcept {
+  constexpr DWORD kCoalescePlaceholders = 0x1;  // MEM_COALESCE_PLACEHOLDERS, which MinGW's headers lack
+  constexpr DWORD kPreservePlaceholder = 0x2;   // MEM_PRESERVE_PLACEHOLDER
+  return (free_type & (kCoalescePlaceholders | kPreservePlaceholder)) != 0;
+}
+
 // Whether a view could not be mapped for want of memory or address space, rather than for a mistake of the caller.
 bool WantsRoom(DWORD error, const void* base) noexcept {
   return error == ERROR_NOT_ENOUGH_MEMORY || error == ERROR_COMMITMENT_LIMIT ||
@@ -147,10 +154,11 @@ LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, S
 BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) noexcept {
   const CallScope scope;
   const BridgeClient* client = Count(module, BridgedFunction::kVirtualFree, scope);
-  if (client != nullptr) {
+  if (client != nullptr && !IsOfPlaceholders(type)) {
     const DWORD error_before = GetLastError();
     const HRESULT hr = client->manager->VirtualFree(address, size, type);
-    if (hr != HOST_E_INVALIDOPERATION) return hr == S_OK ? TRUE : FALSE;
+    // A manager that is down still frees what it gave out, so what it does not answer for is not its own either.
+    if (hr != HOST_E_INVALIDOPERATION && hr != HOST_E_CLRNOTAVAILABLE) return hr == S_OK ? TRUE : FALSE;
     SetLastError(error_before);
   }
   return Original<decltype(::VirtualFree)>(module, BridgedFunction::kVirtualFree)(address, size, type);
@@ -159,22 +167,27 @@ BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) n
 SIZE_T VirtualQuery(ThunkModule& module, LPCVOID address, PMEMORY_BASIC_INFORMATION buffer, SIZE_T length) noexcept {
   const CallScope scope;
   const BridgeClient* client = Count(module, BridgedFunction::kVirtualQuery, scope);
-  if (client == nullptr) {
-    return Original<decltype(::VirtualQuery)>(module, BridgedFunction::kVirtualQuery)(address, buffer, length);
+  if (client != nullptr && buffer != nullptr) {
+    const DWORD error_before = GetLastError();
+    SIZE_T written = 0;
+    const HRESULT hr = client->manager->VirtualQuery(const_cast<void*>(address), buffer, length, &written);
+    if (hr != HOST_E_CLRNOTAVAILABLE) return FAILED(hr) ? 0 : written;
+    SetLastError(error_before);  // asking takes no memory: it goes on when the manager is down
   }
-  SIZE_T written = 0;
-  const HRESULT hr = client->manager->VirtualQuery(const_cast<void*>(address), buffer, length, &written);
-  return FAILED(hr) ? 0 : written;
+  return Original<decltype(::VirtualQuery)>(module, BridgedFunction::kVirtualQuery)(address, buffer, length);
 }
 
 BOOL VirtualProtect(ThunkModule& module, LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) noexcept {
   const CallScope scope;
   const BridgeClient* client = Count(module, BridgedFunction::kVirtualProtect, scope);
-  if (client == nullptr) {
-    return Original<decltype(::VirtualProtect)>(module, BridgedFunction::kVirtualProtect)(address, size, protect,
-                                                                                          old_protect);
+  if (client != nullptr && old_protect != nullptr) {
+    const DWORD error_before = GetLastError();
+    const HRESULT hr = client->manager->VirtualProtect(address, size, protect, old_protect);
+    if (hr != HOST_E_CLRNOTAVAILABLE) return hr == S_OK ? TRUE : FALSE;
+    SetLastError(error_before);  // changing protections takes no memory either
   }
-  return client->manager->VirtualProtect(address, size, protect, old_protect) == S_OK ? TRUE : FALSE;
+  return Original<decltype(::VirtualProtect)>(module, BridgedFunction::kVirtualProtect)(address, size, protect,
+                                                                                        old_protect);
 }
 
 LPVOID MapViewOfFile(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,

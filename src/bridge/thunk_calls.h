@@ -45,8 +45,9 @@ LPVOID VirtualAlloc(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type
 // For another process than this one it is the original function.
 LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protect,
                           DWORD node) noexcept;
-// Memory that did not come from the manager goes to the original function.
+// Memory that did not come from the manager, and placeholders of VirtualAlloc2, go to the original function.
 BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) noexcept;
+// These two go to the original function when the manager is shut down, and for a null out pointer.
 SIZE_T VirtualQuery(ThunkModule& module, LPCVOID address, PMEMORY_BASIC_INFORMATION buffer, SIZE_T length) noexcept;
 BOOL VirtualProtect(ThunkModule& module, LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) noexcept;
 
