@@ -42,6 +42,9 @@ find_program(ctest ctest HINTS "${bin}" REQUIRED NO_CACHE)
 set(configuration)
 if(CMAKE_HOST_WIN32)
   set(configuration -C Release)
+  if("${tested}" MATCHES "debug")
+    set(configuration -C Debug)
+  endif()
 endif()
 execute_process(
   COMMAND "${ctest}" --test-dir "${all}" --output-on-failure --no-tests=error --no-label-summary
