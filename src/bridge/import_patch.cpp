@@ -104,6 +104,11 @@ HRESULT HoldModule(HMODULE module, std::string* reason) {
   return S_OK;
 }
 
+// Of our own: the address of an imported function is no constant.
+BOOL WINAPI Protect(void* address, SIZE_T size, DWORD new_protect, DWORD* old_protect) {
+  return VirtualProtect(address, size, new_protect, old_protect);
+}
+
 void* CompareExchange(void** slot, void* desired, void* expected) {
   return InterlockedCompareExchangePointer(slot, desired, expected);
 }
@@ -117,7 +122,7 @@ HRESULT NotWritable(HMODULE module, DWORD error, std::string* reason) {
 }  // namespace
 
 const ImportPatchSystem& Win32ImportPatchSystem() noexcept {
-  static constexpr ImportPatchSystem kSystem = {&VirtualProtect, &CompareExchange};
+  static constexpr ImportPatchSystem kSystem = {&Protect, &CompareExchange};
   return kSystem;
 }
 
