@@ -33,10 +33,13 @@ function(clrhm_target_warnings target)
             -Wunused
             # Not said for members left at their defaults by designated initializers' own design.
             -Wno-missing-field-initializers
-            $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor
-            -Woverloaded-virtual
+            $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual
             -Wextra-semi
             -Wsuggest-override>)
+  if(NOT WIN32)
+    # COM interfaces have no virtual destructor, which would be one more slot in their vtables.
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>)
+  endif()
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(
       ${target} PRIVATE -Wduplicated-cond -Wduplicated-branches -Wlogical-op
