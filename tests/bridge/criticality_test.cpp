@@ -12,7 +12,7 @@ void* At(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
 TEST(Criticality, IsAsTheTableSays) {
   const std::uintptr_t base = 0x10000000;
   const ClrHostMemoryRegion gc{At(base), 16 * kMiB, 0, 0};
-  const ClrHostMemoryRegion small{At(base), 16 * kMiB - 4096, 0, 0};
+  const ClrHostMemoryRegion loader_heap{At(base), 16 * kMiB - 4096, 0, 0};
   const ClrHostMemoryRegion view{At(base), 64 * kMiB, 1, 0};
   const struct {
     const char* what;
@@ -28,7 +28,7 @@ TEST(Criticality, IsAsTheTableSays) {
       {"all of it", true, base, 16 * kMiB, MEM_COMMIT, &gc, eTaskCritical},
       {"growth with another flag", true, base, 4096, MEM_COMMIT | MEM_TOP_DOWN, &gc, eTaskCritical},
       {"growth before the runtime has started", false, base, 4096, MEM_COMMIT, &gc, eProcessCritical},
-      {"a loader heap", true, base, 4096, MEM_COMMIT, &small, eProcessCritical},
+      {"a loader heap", true, base, 4096, MEM_COMMIT, &loader_heap, eProcessCritical},
       {"code in a mapped view", true, base, 4096, MEM_COMMIT, &view, eProcessCritical},
       {"memory nobody knows", true, base, 4096, MEM_COMMIT, nullptr, eProcessCritical},
       {"a new block", true, 0, 32 * kMiB, MEM_COMMIT, &gc, eProcessCritical},

@@ -8,6 +8,7 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bridge/fake_clr.h"
@@ -52,9 +53,9 @@ class HandMadeImage {
     lookup(0) = kFirstName;
     lookup(1) = kOrdinalFlag | 7;
     lookup(2) = kSecondName;
-    std::strcpy(base_ + kLibraryName, "KERNEL32.dll");
-    std::strcpy(base_ + kFirstName + 2, "VirtualAlloc");
-    std::strcpy(base_ + kSecondName + 2, "VirtualFree");
+    Write(kLibraryName, "KERNEL32.dll");
+    Write(kFirstName + 2, "VirtualAlloc");
+    Write(kSecondName + 2, "VirtualFree");
   }
   HandMadeImage(const HandMadeImage&) = delete;
   HandMadeImage& operator=(const HandMadeImage&) = delete;
@@ -75,6 +76,8 @@ class HandMadeImage {
   std::string reason;
 
  private:
+  void Write(std::size_t offset, std::string_view text) { std::copy(text.begin(), text.end(), base_ + offset); }
+
   char* base_;
 };
 
