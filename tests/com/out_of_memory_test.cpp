@@ -1,0 +1,291 @@
+// E_OUTOFMEMORY in the methods that document it: by limit and headroom at each criticality, by the OS, by address space,
+// by the manager's own tables, and by a place that is taken.
+#include <algorithm>
+
+#include "host_over_fake.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+constexpr EMemoryCriticalLevel kLevels[] = {eTaskCritical, eAppDomainCritical, eProcessCritical};
+constexpr ClrHostMemoryMethod kAllocators[] = {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc,
+                                               kClrHostMemoryMallocDebugAlloc};
+
+void ExpectOutOfMemory(const Answer& answer, DWORD error) {
+  EXPECT_HR(E_OUTOFMEMORY, answer.hr);
+  EXPECT_EQ(error, answer.last_error);
+  EXPECT_TRUE(answer.outputs_cleared);
+}
+
+// ---- the limit
+
+class OutOfMemoryByLimit : public ::testing::Test {
+ protected:
+  static constexpr SIZE_T kLimit = 64 * kPage;
+  static constexpr SIZE_T kAppDomainHeadroom = 8 * kPage;
+  static constexpr SIZE_T kProcessHeadroom = 16 * kPage;
+  static constexpr SIZE_T kCeilings[] = {kLimit - kProcessHeadroom - kAppDomainHeadroom, kLimit - kProcessHeadroom,
+                                         kLimit};
+
+  // Commits at the region's end until just `charged` bytes are charged.
+  void FillTo(SIZE_T charged) {
+    const auto now = static_cast<SIZE_T>(StatisticsOf(host_.manager()).charged);
+    ASSERT_LE(now, charged);
+    filler_ = At(host_.region(), 8 * kGranule);
+    filled_ = (charged - now) / kPage * kPage;
+    ASSERT_NE(nullptr, Allocate(host_.manager(), filler_, filled_, MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
+  }
+  void Drain() { EXPECT_HR(S_OK, host_.manager()->VirtualFree(filler_, filled_, MEM_DECOMMIT)); }
+
+  HostOverFake host_{policy::Limits{
+      .limit = {kLimit}, .app_domain_headroom = {kAppDomainHeadroom}, .process_headroom = {kProcessHeadroom}}};
+  void* filler_ = nullptr;
+  SIZE_T filled_ = 0;
+};
+
+TEST_F(OutOfMemoryByLimit, EachLevelEndsAtItsOwnCeiling) {
+  for (const EMemoryCriticalLevel filled_to : kLevels) {
+    FillTo(kCeilings[filled_to]);
+    const auto left = kCeilings[filled_to] - static_cast<SIZE_T>(StatisticsOf(host_.manager()).charged);
+    ASSERT_LT(left, kPage);
+    for (const EMemoryCriticalLevel level : kLevels) {
+      SCOPED_TRACE(::testing::Message() << "filled to the ceiling of " << filled_to << ", asked at " << level);
+      const Answer answer = host_.Call(kClrHostMemoryVirtualAlloc, level);
+      if (level <= filled_to) {
+        ExpectOutOfMemory(answer, ERROR_COMMITMENT_LIMIT);
+      } else {
+        EXPECT_HR(S_OK, answer.hr);
+      }
+    }
+    Drain();
+  }
+  EXPECT_TRUE(LedgerIsExact(host_.manager()));
+}
+
+TEST_F(OutOfMemoryByLimit, TheLastPageUnderTheCeilingIsStillGiven) {
+  for (const EMemoryCriticalLevel level : kLevels) {
+    FillTo(kCeilings[level] - kPage);
+    EXPECT_HR(S_OK, host_.Call(kClrHostMemoryVirtualAlloc, level).hr) << level;
+    Drain();
+  }
+}
+
+TEST_F(OutOfMemoryByLimit, HeapBlocksAreHeldToTheSameCeilings) {
+  for (const EMemoryCriticalLevel level : kLevels) {
+    FillTo(kCeilings[level]);
+    const auto left = kCeilings[level] - static_cast<SIZE_T>(StatisticsOf(host_.manager()).charged);
+    void* memory = nullptr;
+    ASSERT_HR(S_OK, host_.malloc()->Alloc(left, level, &memory));
+    void* refused = Poison();
+    EXPECT_HR(E_OUTOFMEMORY, host_.malloc()->Alloc(1, level, &refused)) << level;
+    EXPECT_EQ(nullptr, refused);
+    refused = Poison();
+    EXPECT_HR(E_OUTOFMEMORY, host_.malloc()->DebugAlloc(1, level, nullptr, 0, &refused)) << level;
+    EXPECT_EQ(nullptr, refused);
+    EXPECT_EQ(DWORD{ERROR_COMMITMENT_LIMIT}, ::GetLastError());
+    EXPECT_HR(S_OK, host_.malloc()->Free(memory));
+    Drain();
+  }
+}
+
+TEST_F(OutOfMemoryByLimit, NeitherReservingNorCommittingAgainNorResettingNeedsAnyOfIt) {
+  FillTo(kCeilings[eProcessCritical]);
+  EXPECT_NE(nullptr, Allocate(host_.manager(), nullptr, 1 << 30, MEM_RESERVE, PAGE_READWRITE));
+  EXPECT_EQ(host_.page(), Allocate(host_.manager(), host_.page(), kPage, MEM_COMMIT, PAGE_READONLY));
+  EXPECT_EQ(host_.page(), Allocate(host_.manager(), host_.page(), kPage, MEM_RESET, PAGE_READWRITE));
+}
+
+TEST_F(OutOfMemoryByLimit, ARefusalAsksTheOsForNothing) {
+  FillTo(kCeilings[eProcessCritical]);
+  const std::uint64_t calls = host_.os.AllCalls();
+  for (const auto method : kAllocators) {
+    if (method == kClrHostMemoryVirtualAlloc) {
+      ExpectOutOfMemory(host_.Call(method, eTaskCritical), ERROR_COMMITMENT_LIMIT);
+    } else {
+      void* memory = Poison();
+      EXPECT_HR(E_OUTOFMEMORY, host_.malloc()->Alloc(2 * kPage, eTaskCritical, &memory));
+    }
+  }
+  EXPECT_EQ(calls, host_.os.AllCalls());
+}
+
+TEST_F(OutOfMemoryByLimit, IsCountedByLevelAsARefusalByTheLimit) {
+  FillTo(kCeilings[eProcessCritical]);
+  for (const EMemoryCriticalLevel level : kLevels) {
+    for (int i = 0; i <= level; ++i) static_cast<void>(host_.Call(kClrHostMemoryVirtualAlloc, level));
+  }
+  host_.os.Fail(OsCall::kAllocate, ERROR_COMMITMENT_LIMIT);
+  void* memory = nullptr;
+  EXPECT_HR(E_OUTOFMEMORY, host_.manager()->VirtualAlloc(nullptr, kPage, MEM_RESERVE, PAGE_READWRITE, eTaskCritical,
+                                                         &memory));
+  const auto statistics = StatisticsOf(host_.manager());
+  for (const EMemoryCriticalLevel level : kLevels) {
+    const std::uint64_t by_limit = static_cast<std::uint64_t>(level) + 1;
+    EXPECT_EQ(by_limit, statistics.limit_refusals[level]) << level;
+    EXPECT_EQ(by_limit + (level == eTaskCritical ? 1 : 0), statistics.refusals[level][kClrHostMemoryOutOfMemory]);
+  }
+}
+
+TEST_F(OutOfMemoryByLimit, FreeingMakesRoomAndALowerLimitTakesEffectAtOnce) {
+  FillTo(kCeilings[eProcessCritical]);
+  ExpectOutOfMemory(host_.Call(kClrHostMemoryVirtualAlloc, eProcessCritical), ERROR_COMMITMENT_LIMIT);
+  Drain();
+  EXPECT_HR(S_OK, host_.Call(kClrHostMemoryVirtualAlloc, eProcessCritical).hr);
+  ASSERT_HR(S_OK, ControlOf(host_.manager())->SetLimit(kPage, 0, 0));
+  ExpectOutOfMemory(host_.Call(kClrHostMemoryVirtualAlloc, eProcessCritical), ERROR_COMMITMENT_LIMIT);
+  ASSERT_HR(S_OK, ControlOf(host_.manager())->SetLimit(CLR_HOST_MEMORY_NO_LIMIT, 0, 0));
+  EXPECT_HR(S_OK, host_.Call(kClrHostMemoryVirtualAlloc, eTaskCritical).hr);
+}
+
+// ---- the operating system
+
+TEST(OutOfMemoryByOs, EveryErrorThatMeansNoMemoryIsPassedOnAsSuch) {
+  constexpr DWORD kErrors[] = {
+      ERROR_NOT_ENOUGH_MEMORY,      ERROR_OUTOFMEMORY,         ERROR_COMMITMENT_LIMIT,
+      ERROR_COMMITMENT_MINIMUM,     ERROR_NO_SYSTEM_RESOURCES, ERROR_NONPAGED_SYSTEM_RESOURCES,
+      ERROR_PAGED_SYSTEM_RESOURCES, ERROR_WORKING_SET_QUOTA,   ERROR_PAGEFILE_QUOTA,
+      ERROR_NOT_ENOUGH_QUOTA};
+  constexpr ClrHostMemoryMethod kDocumenting[] = {kClrHostMemoryVirtualAlloc, kClrHostMemoryCreateMalloc,
+                                                  kClrHostMemoryMallocAlloc, kClrHostMemoryMallocDebugAlloc};
+  HostOverFake host;
+  const auto charged = StatisticsOf(host.manager()).charged;
+  for (const DWORD error : kErrors) {
+    for (const auto method : kDocumenting) {
+      host.os.Fail(*SeamOf(method), error);
+      ExpectOutOfMemory(host.Call(method), error);
+      EXPECT_HR(S_OK, host.Call(method).hr);
+    }
+  }
+  EXPECT_EQ(charged, StatisticsOf(host.manager()).charged);
+  EXPECT_TRUE(LedgerIsExact(host.manager()));
+}
+
+TEST(OutOfMemoryByOs, ItsCommitLimitEndsCommitsAndLeavesWhatWasThere) {
+  HostOverFake host;
+  host.os.SetCommitLimit(host.os.Committed().InBytes() + Bytes{kPage});
+  void* const start = At(host.region(), 2 * kGranule);
+  EXPECT_EQ(start, Allocate(host.manager(), start, kPage, MEM_COMMIT, PAGE_READWRITE));
+  void* memory = Poison();
+  const Answer answer = Ask([&] {
+    return host.manager()->VirtualAlloc(At(start, kPage), kPage, MEM_COMMIT, PAGE_READWRITE, eProcessCritical,
+                                        &memory);
+  });
+  ExpectOutOfMemory(answer, ERROR_COMMITMENT_LIMIT);
+  EXPECT_EQ(nullptr, memory);
+  EXPECT_TRUE(LedgerIsExact(host.manager()));
+}
+
+TEST(OutOfMemoryByOs, NoAddressSpaceIsLeft) {
+  HostOverFake host;
+  host.os.SetSearchRange(0x1'0000'0000, 0x1'0010'0000);
+  void* memory = Poison();
+  EXPECT_HR(E_OUTOFMEMORY, host.manager()->VirtualAlloc(nullptr, 0x20'0000, MEM_RESERVE, PAGE_NOACCESS, eTaskCritical,
+                                                        &memory));
+  EXPECT_EQ(nullptr, memory);
+  EXPECT_EQ(DWORD{ERROR_NOT_ENOUGH_MEMORY}, ::GetLastError());
+  EXPECT_NE(nullptr, Allocate(host.manager(), nullptr, 0x10'0000, MEM_RESERVE, PAGE_NOACCESS));
+}
+
+TEST(OutOfMemoryByOs, TheHeapIsExhausted) {
+  HostOverFake host;
+  host.os.SetHeapLimit(1000);
+  void* memory = Poison();
+  EXPECT_HR(E_OUTOFMEMORY, host.malloc()->Alloc(1000, eProcessCritical, &memory));
+  EXPECT_EQ(nullptr, memory);
+  EXPECT_EQ(DWORD{ERROR_NOT_ENOUGH_MEMORY}, ::GetLastError());
+  EXPECT_HR(S_OK, host.malloc()->Alloc(500, eTaskCritical, &memory));
+  EXPECT_HR(S_OK, host.malloc()->Free(memory));
+}
+
+// ---- a place that is taken: not out of memory, but the CLR knows no other way to say it, and tries the next place
+
+TEST(OutOfMemoryByPlacement, IsNotFatal) {
+  HostOverFake host;
+  const auto before = StatisticsOf(host.manager());
+  void* memory = Poison();
+  const Answer answer = Ask([&] {
+    return host.manager()->VirtualAlloc(host.region(), kGranule, MEM_RESERVE, PAGE_NOACCESS, eProcessCritical, &memory);
+  });
+  ExpectOutOfMemory(answer, ERROR_INVALID_ADDRESS);
+  EXPECT_EQ(nullptr, memory);
+  // Committing what nobody reserved is the same.
+  memory = Poison();
+  EXPECT_HR(E_OUTOFMEMORY,
+            host.manager()->VirtualAlloc(reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x7000'0000)), kPage,
+                                         MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &memory));
+  EXPECT_EQ(nullptr, memory);
+  const auto after = StatisticsOf(host.manager());
+  EXPECT_EQ(before.charged, after.charged);
+  EXPECT_EQ(before.reserved, after.reserved);
+  EXPECT_EQ(std::uint64_t{0}, after.limit_refusals[eTaskCritical] + after.limit_refusals[eProcessCritical]);
+  EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);
+}
+
+// ---- the manager's own tables
+
+TEST(OutOfMemoryByMetadata, AReservationThatCannotBeTrackedIsGivenBackToTheOs) {
+  HostOverFake host;
+  const auto before = StatisticsOf(host.manager());
+  const std::size_t regions = host.os.RegionCount();
+  auto* const far_away = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x70'0000'0000));
+  for (const DWORD type : {DWORD{MEM_RESERVE}, DWORD{MEM_RESERVE | MEM_COMMIT}}) {
+    host.os.Fail(OsCall::kAllocateMetadata, ERROR_NOT_ENOUGH_MEMORY, 0, 100);
+    void* memory = Poison();
+    const Answer answer = Ask([&] {
+      return host.manager()->VirtualAlloc(far_away, kGranule, type, PAGE_READWRITE, eTaskCritical, &memory);
+    });
+    ExpectOutOfMemory(answer, ERROR_NOT_ENOUGH_MEMORY);
+    EXPECT_EQ(nullptr, memory);
+    host.os.ClearFaults();
+  }
+  EXPECT_EQ(regions, host.os.RegionCount());
+  EXPECT_EQ(before.charged, StatisticsOf(host.manager()).charged);
+  EXPECT_EQ(before.regions, StatisticsOf(host.manager()).regions);
+  EXPECT_NE(nullptr, Allocate(host.manager(), far_away, kGranule, MEM_RESERVE, PAGE_READWRITE));
+}
+
+TEST(OutOfMemoryByMetadata, ACommitThatCannotBeTrackedIsNotMade) {
+  HostOverFake host;
+  // A region so long that its pages' tables are not made yet; there is one for each 64 MiB.
+  constexpr SIZE_T kTable = SIZE_T{1} << 26;
+  auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x1'0000'0000));
+  ASSERT_EQ(base, Allocate(host.manager(), base, 64 * kTable, MEM_RESERVE, PAGE_NOACCESS));
+  const auto committed = host.os.Committed();
+  for (std::uint64_t made_before = 0; made_before < 2; ++made_before) {
+    host.os.Fail(OsCall::kAllocateMetadata, ERROR_NOT_ENOUGH_MEMORY, made_before, 100);
+    // Over the border of two tables, so that the second may fail after the first was made.
+    void* const start = At(base, 10 * kTable * (made_before + 1) - kPage);
+    void* memory = Poison();
+    EXPECT_HR(E_OUTOFMEMORY, host.manager()->VirtualAlloc(start, 128 * kPage, MEM_COMMIT, PAGE_READWRITE,
+                                                          eProcessCritical, &memory));
+    EXPECT_EQ(nullptr, memory);
+    host.os.ClearFaults();
+  }
+  EXPECT_EQ(committed, host.os.Committed());
+  EXPECT_TRUE(LedgerIsExact(host.manager()));
+  void* const start = At(base, 10 * kTable);
+  EXPECT_EQ(start, Allocate(host.manager(), start, kPage, MEM_COMMIT, PAGE_READWRITE));
+}
+
+TEST(OutOfMemoryByMetadata, AViewThatCannotBeTrackedIsRefused) {
+  HostOverFake host;
+  const auto view = host.os.MapView(0x60'0000'0000, kGranule, ViewPages::kReserved);
+  auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(view.address));
+  host.os.Fail(OsCall::kAllocateMetadata, ERROR_NOT_ENOUGH_MEMORY, 0, 100);
+  const Answer answer = Ask([&] { return host.manager()->AcquiredVirtualAddressSpace(base, kGranule); });
+  ExpectOutOfMemory(answer, ERROR_NOT_ENOUGH_MEMORY);
+  host.os.ClearFaults();
+  EXPECT_HR(S_OK, host.manager()->AcquiredVirtualAddressSpace(base, kGranule));
+}
+
+// ---- NeedsVirtualAddressSpace: the host may refuse with it, and this one has no address space kept back to give
+
+TEST(OutOfMemoryByHost, NeedsVirtualAddressSpaceIsRefusedSoThatTheClrDoesNotTryAgainInVain) {
+  HostOverFake host;
+  const std::uint64_t calls = host.os.AllCalls();
+  ExpectOutOfMemory(host.Call(kClrHostMemoryNeedsVirtualAddressSpace), ERROR_NOT_ENOUGH_MEMORY);
+  EXPECT_EQ(calls, host.os.AllCalls());
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test
