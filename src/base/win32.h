@@ -28,6 +28,7 @@ inline constexpr Error kAccessDenied = 5;
 inline constexpr Error kInvalidHandle = 6;
 inline constexpr Error kNotEnoughMemory = 8;
 inline constexpr Error kOutOfMemory = 14;
+inline constexpr Error kBadLength = 24;
 inline constexpr Error kNotSupported = 50;
 inline constexpr Error kInvalidParameter = 87;
 inline constexpr Error kSemTimeout = 121;

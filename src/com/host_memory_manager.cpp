@@ -145,8 +145,12 @@ HRESULT HostMemoryManager::AcquiredVirtualAddressSpace(LPVOID start_address, SIZ
 }
 
 HRESULT HostMemoryManager::ReleasedVirtualAddressSpace(LPVOID start_address) noexcept {
-  return barrier_.Serve(kClrHostMemoryReleasedVirtualAddressSpace,
-                        [&] { return engine_.ReleaseView(ToAddress(start_address)); });
+  return barrier_.Serve(kClrHostMemoryReleasedVirtualAddressSpace, [&] {
+    // As in VirtualFree: a view that is held is let go in every state, about others a manager that is down is silent.
+    const Address base = ToAddress(start_address);
+    if (!engine_.Serving() && !engine_.ledger().RegionAt(base)) return Outcome::Unavailable();
+    return engine_.ReleaseView(base);
+  });
 }
 
 HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) noexcept {

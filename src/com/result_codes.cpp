@@ -28,6 +28,7 @@ constexpr std::array kErrors = {
     ErrorEntry{win32::kInvalidAddress, ErrorFamily::kPlacement},         // STATUS_CONFLICTING_ADDRESSES, ..NOT_MAPPED..
     ErrorEntry{win32::kAccessDenied, ErrorFamily::kRequest},             // image or locked section pages
     ErrorEntry{win32::kInvalidHandle, ErrorFamily::kRequest},
+    ErrorEntry{win32::kBadLength, ErrorFamily::kRequest},                // VirtualQuery: STATUS_INFO_LENGTH_MISMATCH
     ErrorEntry{win32::kNotSupported, ErrorFamily::kRequest},
     ErrorEntry{win32::kInvalidParameter, ErrorFamily::kRequest},         // STATUS_INVALID_PARAMETER, ..PAGE_PROTECTION
     ErrorEntry{win32::kNoAccess, ErrorFamily::kRequest},                 // STATUS_ACCESS_VIOLATION: a bad out pointer

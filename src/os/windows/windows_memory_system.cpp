@@ -14,6 +14,7 @@ static_assert(win32::kMemTopDown == MEM_TOP_DOWN && win32::kMemWriteWatch == MEM
 static_assert(win32::kMemLargePages == MEM_LARGE_PAGES && win32::kMemResetUndo == 0x01000000);
 static_assert(win32::kAccessDenied == ERROR_ACCESS_DENIED && win32::kInvalidHandle == ERROR_INVALID_HANDLE);
 static_assert(win32::kNotEnoughMemory == ERROR_NOT_ENOUGH_MEMORY && win32::kOutOfMemory == ERROR_OUTOFMEMORY);
+static_assert(win32::kBadLength == ERROR_BAD_LENGTH);
 static_assert(win32::kNotSupported == ERROR_NOT_SUPPORTED && win32::kInvalidParameter == ERROR_INVALID_PARAMETER);
 static_assert(win32::kSemTimeout == ERROR_SEM_TIMEOUT && win32::kWaitTimeout == WAIT_TIMEOUT);
 static_assert(win32::kNotOwner == ERROR_NOT_OWNER && win32::kInvalidAddress == ERROR_INVALID_ADDRESS);
