@@ -28,7 +28,6 @@ function(clrhm_target_warnings target)
             -Wdouble-promotion
             -Wformat=2
             -Wimplicit-fallthrough
-            -Wnull-dereference
             -Wundef
             -Wunused
             # Not said for members left at their defaults by designated initializers' own design.
