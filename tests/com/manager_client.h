@@ -19,6 +19,7 @@ inline constexpr DWORD kCallersError = 0xC0FFEE;
 
 inline constexpr SIZE_T kPage = 0x1000;
 inline constexpr SIZE_T kGranule = 0x10000;
+inline constexpr SIZE_T kMiB = 0x100000;
 
 inline char* At(void* base, SIZE_T offset) { return static_cast<char*>(base) + offset; }
 

@@ -1,0 +1,228 @@
+// The C entry: each option checked, with a reason that names the field; and the C++ face over it.
+#include <cstring>
+#include <string>
+
+#include "manager_client.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+struct Made {
+  HRESULT hr = E_UNEXPECTED;
+  std::string reason;
+  ComPtr<IHostMemoryManager> manager;
+};
+
+Made Make(const ClrHostMemoryOptions* options, const GUID& iid = kIidHostMemoryManager) {
+  Made made;
+  auto* object = static_cast<IHostMemoryManager*>(Poison());
+  const char* reason = "left over";
+  made.hr = ClrHostMemoryCreate(options, iid, reinterpret_cast<void**>(&object), &reason);
+  made.reason = reason == nullptr ? "" : reason;
+  made.manager = ComPtr<IHostMemoryManager>(object);
+  return made;
+}
+
+struct BadOption {
+  const char* what;
+  void (*spoil)(ClrHostMemoryOptions&);
+  const char* reason_names;
+};
+constexpr BadOption kBadOptions[] = {
+    {"size 0", [](ClrHostMemoryOptions& o) { o.size = 0; }, "size"},
+    {"size of an older struct", [](ClrHostMemoryOptions& o) { o.size -= 8; }, "size"},
+    {"size of a newer struct", [](ClrHostMemoryOptions& o) { o.size += 8; }, "size"},
+    {"a flag", [](ClrHostMemoryOptions& o) { o.flags = 1; }, "flags"},
+    {"the highest flag", [](ClrHostMemoryOptions& o) { o.flags = 0x80000000; }, "flags"},
+    {"limit 0", [](ClrHostMemoryOptions& o) { o.limit = 0; }, "limit"},
+    {"app_domain_headroom over limit",
+     [](ClrHostMemoryOptions& o) {
+       o.limit = 100;
+       o.process_headroom = 0;
+       o.app_domain_headroom = 101;
+     },
+     "app_domain_headroom"},
+    {"process_headroom over limit",
+     [](ClrHostMemoryOptions& o) {
+       o.limit = 100;
+       o.app_domain_headroom = 0;
+       o.process_headroom = 101;
+     },
+     "process_headroom"},
+    {"headrooms that together exceed the limit",
+     [](ClrHostMemoryOptions& o) {
+       o.limit = 100;
+       o.app_domain_headroom = o.process_headroom = 51;
+     },
+     "add up"},
+    {"headrooms whose sum overflows",
+     [](ClrHostMemoryOptions& o) {
+       o.limit = 100;
+       o.app_domain_headroom = o.process_headroom = UINT64_MAX - 1;
+     },
+     "add up"},
+};
+
+TEST(Create, RefusesEachOptionOutOfRangeAndNamesIt) {
+  for (const BadOption& bad : kBadOptions) {
+    SCOPED_TRACE(bad.what);
+    ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+    bad.spoil(options);
+    const Made made = Make(&options);
+    EXPECT_HR(E_INVALIDARG, made.hr);
+    EXPECT_EQ(nullptr, made.manager.get());
+    EXPECT_NE(std::string::npos, made.reason.find(bad.reason_names)) << made.reason;
+  }
+}
+
+TEST(Create, TakesOptionsAtTheirBorders) {
+  struct Case {
+    std::uint64_t limit, app_domain, process;
+  };
+  constexpr Case kCases[] = {{1, 0, 0}, {100, 50, 50}, {100, 100, 0}, {100, 0, 100}, {UINT64_MAX - 1, 0, 0}};
+  for (const Case& c : kCases) {
+    ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+    options.limit = c.limit;
+    options.app_domain_headroom = c.app_domain;
+    options.process_headroom = c.process;
+    const Made made = Make(&options);
+    ASSERT_HR(S_OK, made.hr) << made.reason;
+    EXPECT_EQ("", made.reason);
+    const auto statistics = StatisticsOf(made.manager.get());
+    EXPECT_EQ(c.limit, statistics.limit);
+    EXPECT_EQ(c.app_domain, statistics.app_domain_headroom);
+    EXPECT_EQ(c.process, statistics.process_headroom);
+  }
+}
+
+TEST(Create, WithoutOptionsOrWithTheDefaultsThereIsNoLimit) {
+  const ClrHostMemoryOptions defaults = CLR_HOST_MEMORY_OPTIONS_INIT;
+  for (const ClrHostMemoryOptions* options : {static_cast<const ClrHostMemoryOptions*>(nullptr), &defaults}) {
+    const Made made = Make(options);
+    ASSERT_HR(S_OK, made.hr);
+    const auto statistics = StatisticsOf(made.manager.get());
+    EXPECT_EQ(CLR_HOST_MEMORY_NO_LIMIT, statistics.limit);
+    EXPECT_EQ(std::uint64_t{0}, statistics.app_domain_headroom);
+    EXPECT_EQ(std::uint64_t{0}, statistics.process_headroom);
+  }
+}
+
+TEST(Create, DerivesDefaultHeadroomFromTheLimit) {
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  options.limit = 256_MiB;
+  const auto statistics = StatisticsOf(Make(&options).manager.get());
+  EXPECT_EQ(16_MiB, statistics.process_headroom);
+  EXPECT_EQ(4_MiB, statistics.app_domain_headroom);
+}
+
+TEST(Create, RefusesANullPlaceForTheObject) {
+  const char* reason = nullptr;
+  EXPECT_HR(E_POINTER, ClrHostMemoryCreate(nullptr, kIidHostMemoryManager, nullptr, &reason));
+  ASSERT_NE(nullptr, reason);
+  EXPECT_NE(nullptr, std::strstr(reason, "object"));
+}
+
+TEST(Create, NeedsNoPlaceForAReason) {
+  void* object = Poison();
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  options.limit = 0;
+  EXPECT_HR(E_INVALIDARG, ClrHostMemoryCreate(&options, kIidHostMemoryManager, &object, nullptr));
+  EXPECT_EQ(nullptr, object);
+  options.limit = 1;
+  ASSERT_HR(S_OK, ClrHostMemoryCreate(&options, IID_IUnknown, &object, nullptr));
+  EXPECT_EQ(0u, static_cast<IUnknown*>(object)->Release());
+}
+
+TEST(Create, RefusesAnInterfaceTheManagerHasNot) {
+  const Made made = Make(nullptr, kIidHostControl);
+  EXPECT_HR(E_NOINTERFACE, made.hr);
+  EXPECT_EQ(nullptr, made.manager.get());
+  EXPECT_NE(std::string::npos, made.reason.find("riid"));
+}
+
+TEST(Create, GivesEachInterfaceWithOneReference) {
+  for (const GUID& iid : {kIidHostMemoryManager, kIidClrHostMemoryControl, kIidClrHostMemoryClient, IID_IUnknown}) {
+    void* object = nullptr;
+    ASSERT_HR(S_OK, ClrHostMemoryCreate(nullptr, iid, &object, nullptr));
+    EXPECT_EQ(0u, static_cast<IUnknown*>(object)->Release());
+  }
+}
+
+TEST(MemoryManagerFace, HasTheObjectOrTheReason) {
+  auto made = CreateMemoryManager({.limit = 512_MiB});
+  ASSERT_TRUE(made);
+  EXPECT_EQ(512_MiB, made->Statistics().limit);
+  EXPECT_EQ(std::uint64_t{0}, made->Audit().mismatch);
+  EXPECT_HR(E_INVALIDARG, made->SetLimit(100, 60, 60));
+  EXPECT_EQ(512_MiB, made->Statistics().limit);
+  EXPECT_HR(S_OK, made->SetLimit(1_GiB));
+  EXPECT_EQ(64_MiB, made->Statistics().process_headroom);
+
+  const auto refused = CreateMemoryManager({.limit = 0});
+  EXPECT_FALSE(refused);
+  EXPECT_HR(E_INVALIDARG, refused.code());
+  EXPECT_NE(std::string::npos, refused.reason().find("limit is 0"));
+}
+
+TEST(Control, FillsNoMoreThanTheCallersStruct) {
+  const MemoryManager manager = MakeManager({.limit = 1_GiB});
+  for (const std::uint32_t size : {8u, 16u, 40u, static_cast<unsigned>(sizeof(ClrHostMemoryStatistics))}) {
+    ClrHostMemoryStatistics statistics;
+    std::memset(&statistics, 0xCC, sizeof(statistics));
+    statistics.size = size;
+    ASSERT_HR(S_OK, manager.control()->GetStatistics(&statistics));
+    EXPECT_EQ(size, statistics.size);
+    EXPECT_EQ(1u, statistics.version);
+    const auto* bytes = reinterpret_cast<const unsigned char*>(&statistics);
+    for (std::size_t i = size; i < sizeof(statistics); ++i) ASSERT_EQ(0xCC, bytes[i]) << i;
+    if (size >= 16) {
+      EXPECT_EQ(1_GiB, statistics.limit);
+    }
+  }
+  ClrHostMemoryStatistics none{};
+  EXPECT_HR(E_INVALIDARG, manager.control()->GetStatistics(&none));
+  EXPECT_HR(E_POINTER, manager.control()->GetStatistics(nullptr));
+  ClrHostMemoryAudit audit{};
+  EXPECT_HR(E_INVALIDARG, manager.control()->Audit(&audit));
+  EXPECT_HR(E_POINTER, manager.control()->Audit(nullptr));
+  // A newer caller's longer struct: told how much of it is filled.
+  struct Longer {
+    ClrHostMemoryAudit audit;
+    std::uint64_t further;
+  } longer{};
+  longer.audit.size = sizeof(longer);
+  EXPECT_HR(S_OK, manager.control()->Audit(&longer.audit));
+  EXPECT_EQ(sizeof(ClrHostMemoryAudit), longer.audit.size);
+}
+
+TEST(Client, FindsTheRegionOfAnyOfItsAddressesWithoutTheOs) {
+  const MemoryManager manager = MakeManager();
+  const auto client = Query<IClrHostMemoryClient>(manager.get(), kIidClrHostMemoryClient);
+  ASSERT_TRUE(client);
+  void* const memory = Allocate(manager.get(), nullptr, 100 * kPage, MEM_RESERVE, PAGE_NOACCESS);
+  ClrHostMemoryRegion region{};
+  for (const SIZE_T offset : {SIZE_T{0}, SIZE_T{1}, 50 * kPage, 100 * kPage - 1}) {
+    ASSERT_HR(S_OK, client->FindRegion(At(memory, offset), &region)) << offset;
+    EXPECT_EQ(memory, region.base);
+    EXPECT_EQ(100 * kPage, region.reserved);
+    EXPECT_EQ(0u, region.is_view);
+  }
+  EXPECT_HR(S_FALSE, client->FindRegion(At(memory, 100 * kPage), &region));
+  EXPECT_EQ(nullptr, region.base);
+  EXPECT_HR(E_POINTER, client->FindRegion(memory, nullptr));
+  EXPECT_HR(S_OK, manager.get()->VirtualFree(memory, 0, MEM_RELEASE));
+  EXPECT_HR(S_FALSE, client->FindRegion(memory, &region));
+}
+
+TEST(Client, AllocatesOnANode) {
+  const MemoryManager manager = MakeManager();
+  const auto client = Query<IClrHostMemoryClient>(manager.get(), kIidClrHostMemoryClient);
+  void* memory = Poison();
+  ASSERT_HR(S_OK, client->VirtualAllocOnNode(nullptr, kGranule, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, 0,
+                                             eTaskCritical, &memory));
+  EXPECT_EQ(kGranule, manager.Statistics().charged);
+  EXPECT_HR(S_OK, manager.get()->VirtualFree(memory, 0, MEM_RELEASE));
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test

@@ -1,0 +1,43 @@
+// The DLL exports the documented entries and nothing else. Built only where the library is a DLL.
+#include <set>
+#include <string>
+
+#include "manager_client.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+HMODULE LibraryModule() {
+  HMODULE module = nullptr;
+  // Through the import: the address is inside the DLL.
+  const auto entry = reinterpret_cast<const wchar_t*>(reinterpret_cast<std::uintptr_t>(&ClrHostMemoryCreate));
+  ::GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT, entry,
+                       &module);
+  return module;
+}
+
+std::set<std::string> ExportsOf(HMODULE module) {
+  const auto* base = reinterpret_cast<const char*>(module);
+  const auto* dos = reinterpret_cast<const IMAGE_DOS_HEADER*>(base);
+  const auto* nt = reinterpret_cast<const IMAGE_NT_HEADERS*>(base + dos->e_lfanew);
+  const IMAGE_DATA_DIRECTORY& directory = nt->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_EXPORT];
+  std::set<std::string> names;
+  if (directory.Size == 0) return names;
+  const auto* exports = reinterpret_cast<const IMAGE_EXPORT_DIRECTORY*>(base + directory.VirtualAddress);
+  const auto* name_offsets = reinterpret_cast<const DWORD*>(base + exports->AddressOfNames);
+  for (DWORD i = 0; i < exports->NumberOfNames; ++i) names.insert(base + name_offsets[i]);
+  EXPECT_EQ(names.size(), exports->NumberOfFunctions) << "something is exported by number only";
+  return names;
+}
+
+TEST(Exports, AreTheDocumentedEntriesAndNothingElse) {
+  HMODULE const library = LibraryModule();
+  ASSERT_NE(nullptr, library);
+  ASSERT_NE(::GetModuleHandleW(nullptr), library) << "the library is linked into this program";
+  const std::set<std::string> documented = {"ClrHostMemoryAttachToCoreClr", "ClrHostMemoryCreate",
+                                            "ClrHostMemoryCreateHostControl"};
+  EXPECT_EQ(documented, ExportsOf(library));
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test
