@@ -84,6 +84,7 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Critic
   Budget& budget = ledger_.budget();
   if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
 
+  const std::uint64_t doubts = ledger_.Doubts();
   const os::AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
     budget.Return(charge);
@@ -99,14 +100,13 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Critic
   if (!IsGranuleAligned(region.base) || !PageMap::Tracks(region.Range()) || region.base == 0) {
     return give_back(Outcome::InvariantBroken());
   }
+  // At work on the pages before anyone can find the region and free some of them.
+  std::optional<CommitInFlight> commit;
+  if (commits && !commit.emplace(ledger_, region.Range()).ok()) return give_back(Outcome::NoTracking());
   if (!ledger_.AddRegion(region)) return give_back(Outcome::NoTracking());
-  if (commits) {
-    CommitInFlight commit(ledger_, region.Range());
-    if (!commit.ok()) {
-      static_cast<void>(ledger_.TakeRegion(region.base, region.kind));
-      return give_back(Outcome::NoTracking());
-    }
-    budget.Settle(charge, commit.Settle().InBytes());
+  if (commit) {
+    budget.Settle(charge, commit->Settle().InBytes());
+    if (ledger_.Doubts() != doubts) commit->AskOs();
   }
   return {Outcome::Done(), region.base};
 }
@@ -115,7 +115,16 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Critic
 // there already, which is not the CLR's.
 AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Criticality level) {
   const os::PageRun start = os_.Describe(range.Start());
-  if (start.allocation_base == 0) return Forward(request);  // nothing is reserved there: the OS says so
+  if (start.allocation_base == 0) {
+    const AddressOutcome forwarded = Forward(request);  // nothing is reserved there: the OS says so
+    if (!forwarded.outcome.ok()) return forwarded;
+    // It was reserved meanwhile, by someone who may not have told the ledger yet.
+    CommitInFlight late(ledger_, range);
+    if (!late.ok()) return {Outcome::InvariantBroken()};
+    ledger_.budget().Settle({}, late.Settle().InBytes());
+    late.AskOs();
+    return forwarded;
+  }
   CommitInFlight commit(ledger_, range);
   if (!commit.ok()) return {Outcome::NoTracking()};
   const Bytes charge = (commit.Missing() - std::min(commit.Missing(), ledger_.CommittedByOthers(range))).InBytes();
@@ -164,6 +173,7 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
 }
 
 Outcome Engine::Decommit(Address address, std::uint64_t size) {
+  const std::uint64_t takes = ledger_.Takes();
   PageSpan span = ledger_.LocateOwn(address, size);
   if (span.word == nullptr) {
     const auto located = LocateInOwnRegion(address, size);
@@ -176,6 +186,7 @@ Outcome Engine::Decommit(Address address, std::uint64_t size) {
   if (error != win32::kSuccess) ledger_.AskOsAbout(span.range);
   ledger_.budget().Return(cleared.InBytes());
   if (error != win32::kSuccess) return Outcome::OsRefused(error);
+  if (ledger_.Takes() != takes) ledger_.NoteDoubt();
   ledger_.SweepAfterFree(span);
   return Outcome::Done();
 }
@@ -193,11 +204,17 @@ Outcome Engine::DecommitElsewhere(Address address, std::uint64_t size) {
   const auto region = ledger_.FindRegion(address);
   auto range = PageRange::Covering(address, size);
   if (range && !PageMap::Tracks(*range)) range.reset();
+  if (size == 0 && region) range = region->Range();  // should the OS accept it after all
   // A wrong range of a region of ours, or pages the manager committed in memory that others reserved.
   if (!region && (!range || !ledger_.AnyCharged(*range))) return Outcome::NotOurs();
   const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
   if (error != win32::kSuccess) return Outcome::OsRefused(error);
-  if (range) ledger_.budget().Return(ledger_.ClearCharged(*range).InBytes());
+  if (range) {
+    ledger_.budget().Return(ledger_.ClearCharged(*range).InBytes());
+    // A region that was reserved there meanwhile has lost pages, or bits of its own.
+    ledger_.NoteDoubt();
+    ledger_.AskOsAbout(*range);
+  }
   return Outcome::Done();
 }
 

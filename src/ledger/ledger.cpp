@@ -34,12 +34,16 @@ bool Ledger::AddRegion(const Region& region) {
   if (replaced || stale.value != 0) healed_.fetch_add(1, std::memory_order_relaxed);
   if (stale.value != 0) budget_.Return(stale.InBytes());
   CountRegion(region, true);
+  // They may also be of a commit that was suspended while its own region went, and has acted on this one.
+  if (stale.value != 0) AskOsAbout(region.Range());
   return true;
 }
 
 std::optional<Region> Ledger::TakeRegion(Address base, Region::Kind kind) {
   auto region = map_.TakeRegion(base, kind);
-  if (region) CountRegion(*region, false);
+  if (!region) return region;
+  takes_.fetch_add(1);
+  CountRegion(*region, false);
   return region;
 }
 

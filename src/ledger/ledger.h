@@ -76,6 +76,14 @@ class Ledger {
   void SweepAfterFree(PageRange range);
   // When what the OS did with range is not known any more: has it asked for every touched word of it.
   void AskOsAbout(PageRange range);
+
+  // A decommit that found a region may reach the OS when that region is gone and its address is someone else's. It
+  // compares Takes from before with after, and notes a doubt; one who is given pages committed already compares Doubts
+  // from before with after, and asks the OS about them. So whoever comes second finds out.
+  [[nodiscard]] std::uint64_t Takes() const { return takes_.load(std::memory_order_acquire); }
+  [[nodiscard]] std::uint64_t Doubts() const { return doubts_.load(); }
+  void NoteDoubt() { doubts_.fetch_add(1); }
+
   [[nodiscard]] bool AnyCharged(PageRange range) const;
 
   // Of range, the pages that are committed according to the OS although not charged: foreign commits. Asks the OS.
@@ -156,6 +164,8 @@ class Ledger {
   std::atomic<std::uint64_t> mapped_ = 0;
   std::atomic<std::uint64_t> regions_ = 0;
   std::atomic<std::uint64_t> healed_ = 0;
+  std::atomic<std::uint64_t> takes_ = 0;   // regions taken
+  std::atomic<std::uint64_t> doubts_ = 0;
 };
 
 // One commit at work on its pages, from before the OS is asked until the ledger has the result. Leaving the scope without

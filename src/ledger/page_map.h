@@ -273,7 +273,8 @@ void PageMap::ForEachTouchedWord(PageRange range, Visitor visit) const {
     visit(page_word, word, mask);
   };
   if (first + 1 == end) {  // most requests
-    if (PageWord* page_word = FindWord(first); page_word != nullptr) visit_word(*page_word, first);
+    PageWord* page_word = FindWord(first);
+    if (page_word != nullptr && page_word->gate.load() != 0) visit_word(*page_word, first);
     return;
   }
   present_.ForEach(first / kWordsPerMiddle, (end - 1) / kWordsPerMiddle + 1, [&](std::size_t m) {

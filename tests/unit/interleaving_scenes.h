@@ -1,0 +1,145 @@
+// Operations that interrupt one another, and the scenes they meet in.
+#ifndef CLRHM_TESTS_UNIT_INTERLEAVING_SCENES_H
+#define CLRHM_TESTS_UNIT_INTERLEAVING_SCENES_H
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/engine_fixture.h"
+#include "support/interleaver.h"
+
+namespace clr_host_memory::test {
+
+inline constexpr Address kSceneBase = 0x10'0000'0000;
+inline constexpr std::uint64_t kSceneSize = 64 * kPageSize;
+
+// Where the region is: in one word of 64 pages, or across two.
+enum class Place : std::uint8_t { kOneWord, kTwoWords };
+[[nodiscard]] inline Address BaseOf(Place place) {
+  return place == Place::kOneWord ? kSceneBase : kSceneBase + 48 * kPageSize;
+}
+
+struct SceneOperation {
+  std::string name;
+  std::function<void(ManagedEngine&, Address base)> run;
+};
+struct Scene {
+  std::string name;
+  std::function<void(ManagedEngine&, Address base)> prepare;
+};
+
+// Verdicts are looked at by Check: none of these may find an invariant broken.
+inline std::vector<SceneOperation> RegionOperations() {
+  constexpr std::uint64_t kP = kPageSize;
+  const auto checked = [](Outcome outcome) {
+    if (outcome.verdict == Verdict::kInvariantBroken) ADD_FAILURE() << "an invariant broke";
+  };
+  return {
+      {"commit pages 0-7", [=](ManagedEngine& m, Address b) { checked(m.Commit(b, 8 * kP).outcome); }},
+      {"commit pages 4-19", [=](ManagedEngine& m, Address b) { checked(m.Commit(b + 4 * kP, 16 * kP).outcome); }},
+      {"decommit pages 0-7", [=](ManagedEngine& m, Address b) { checked(m.Decommit(b, 8 * kP)); }},
+      {"decommit pages 6-17", [=](ManagedEngine& m, Address b) { checked(m.Decommit(b + 6 * kP, 12 * kP)); }},
+      {"decommit all", [=](ManagedEngine& m, Address b) { checked(m.Decommit(b, 0)); }},
+      {"release", [=](ManagedEngine& m, Address b) { checked(m.Release(b)); }},
+      {"reserve there", [=](ManagedEngine& m, Address b) { checked(m.Reserve(kSceneSize, b).outcome); }},
+      {"reserve and commit there",
+       [=](ManagedEngine& m, Address b) { checked(m.ReserveAndCommit(kSceneSize, b).outcome); }},
+      {"release, then reserve and commit half of it",
+       [=](ManagedEngine& m, Address b) {
+         checked(m.Release(b));
+         checked(m.ReserveAndCommit(kSceneSize / 2, b).outcome);
+       }},
+      {"release, then reserve 64 KiB further and commit",
+       [=](ManagedEngine& m, Address b) {
+         checked(m.Release(b));
+         checked(m.Reserve(kSceneSize, b + kGranuleSize).outcome);
+         checked(m.Commit(b + kGranuleSize, 8 * kP).outcome);
+       }},
+      {"a commit the OS refuses",
+       [=](ManagedEngine& m, Address b) {
+         m.os.Fail(OsCall::kAllocate, win32::kCommitmentLimit);
+         checked(m.Commit(b + 2 * kP, 8 * kP).outcome);
+       }},
+      {"a decommit the OS refuses",
+       [=](ManagedEngine& m, Address b) {
+         m.os.Fail(OsCall::kFree, win32::kInvalidParameter);
+         checked(m.Decommit(b + 2 * kP, 8 * kP));
+       }},
+      {"a release the OS refuses",
+       [=](ManagedEngine& m, Address b) {
+         m.os.Fail(OsCall::kFree, win32::kInvalidParameter);
+         checked(m.Release(b));
+       }},
+  };
+}
+
+inline std::vector<Scene> RegionScenes() {
+  return {
+      {"a reserved region", [](ManagedEngine& m, Address b) { ASSERT_TRUE(m.Reserve(kSceneSize, b).outcome.ok()); }},
+      {"a region with pages 0-9 committed",
+       [](ManagedEngine& m, Address b) {
+         ASSERT_TRUE(m.Reserve(kSceneSize, b).outcome.ok());
+         ASSERT_TRUE(m.Commit(b, 10 * kPageSize).outcome.ok());
+       }},
+  };
+}
+
+// Plays operations in one scene; afterwards everything must be exact, and nothing charged once all is released.
+class SceneWorld final : public InterleavedWorld {
+ public:
+  SceneWorld(const Scene& scene, Place place, const std::vector<SceneOperation>& operations)
+      : base_(BaseOf(place)), operations_(operations) {
+    scene.prepare(manager_, base_);
+    manager_.os.SetObserver([](const OsCallInfo&) { InterleavingPoint(); });
+    name_ = scene.name + (place == Place::kOneWord ? " in one word" : " across two words");
+    for (const SceneOperation& operation : operations) name_ += "; " + operation.name;
+  }
+
+  std::vector<std::function<void()>> Operations() override {
+    std::vector<std::function<void()>> runs;
+    for (const SceneOperation& operation : operations_) {
+      runs.emplace_back([this, &operation] { operation.run(manager_, base_); });
+    }
+    return runs;
+  }
+
+  bool Check(const std::string& schedule) override {
+    manager_.os.ClearFaults();
+    const auto exact = manager_.Exact();
+    EXPECT_TRUE(exact) << name_ << "\n  " << schedule;
+    for (Address base = kSceneBase; base < kSceneBase + 4 * kSceneSize; base += kGranuleSize) {
+      static_cast<void>(manager_.Release(base));
+    }
+    EXPECT_EQ(manager_.Charged(), Bytes{}) << name_ << "\n  " << schedule;
+    EXPECT_EQ(manager_.os.RegionCount(), 0u) << "a region was forgotten: " << name_ << "\n  " << schedule;
+    const LedgerFigures figures = manager_.engine.ledger().Figures();
+    EXPECT_EQ(figures.regions, 0u) << name_ << "\n  " << schedule;
+    EXPECT_EQ(figures.reserved, Bytes{}) << name_ << "\n  " << schedule;
+    return !testing::Test::HasFailure();
+  }
+
+ private:
+  ManagedEngine manager_;
+  Address base_;
+  const std::vector<SceneOperation>& operations_;
+  std::string name_;
+};
+
+// Explores one choice of operations; false ends a test early, since one failing schedule says enough.
+[[nodiscard]] inline bool ExploreScene(const Scene& scene, Place place, const std::vector<SceneOperation>& operations,
+                                       int preemptions, std::uint64_t* schedules) {
+  const Exploration exploration =
+      Explore([&] { return std::make_unique<SceneWorld>(scene, place, operations); }, preemptions);
+  *schedules += exploration.schedules;
+  EXPECT_TRUE(exploration.complete);
+  return exploration.passed;
+}
+
+}  // namespace clr_host_memory::test
+
+#endif  // CLRHM_TESTS_UNIT_INTERLEAVING_SCENES_H
