@@ -37,7 +37,7 @@ using Options = std::variant<RunOptions, InfoOptions, ScriptedOptions, PrintText
 
 // The least --limit `clrmem run` takes, in bytes: below it neither .NET 8 nor .NET 10 gets a hello world started
 // (measured peaks: docs/tool.md).
-inline constexpr std::uint64_t kLeastLimit = std::uint64_t{16} << 20;
+inline constexpr std::uint64_t kLeastLimit = std::uint64_t{4} << 20;
 
 // arguments are UTF-8, without the program's own name. Throws ToolError.
 [[nodiscard]] Options ParseOptions(const std::vector<std::string>& arguments);

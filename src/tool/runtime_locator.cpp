@@ -112,7 +112,7 @@ std::optional<fs::path> NewestVersionFolder(const fs::path& parent) {
 std::vector<PlaceLookedAt> DotnetRootCandidates() {
   std::vector<PlaceLookedAt> places;
   const auto add = [&](const std::wstring& path, const std::string& source) {
-    if (!path.empty()) places.push_back({fs::path(path), source});
+    if (!path.empty()) places.push_back({fs::path(path).lexically_normal(), source});
   };
   add(EnvironmentVariable(kRootVariable), ToUtf8(std::wstring_view(kRootVariable)));
   add(EnvironmentVariable(L"DOTNET_ROOT"), "DOTNET_ROOT");
@@ -136,7 +136,8 @@ ModernRuntime ChooseModernRuntime(const std::string& option) {
   ModernRuntime runtime;
   if (option != "auto") {
     std::error_code error;
-    const fs::path path = fs::absolute(fs::path(ToWide(option)), error);
+    // coreclr takes no slashes in the paths of its properties.
+    const fs::path path = fs::absolute(fs::path(ToWide(option)), error).lexically_normal();
     if (error || !fs::is_directory(path, error)) {
       throw ToolError("--runtime " + option + " is no folder", "name a dotnet root or a runtime folder, or leave it out");
     }

@@ -1,0 +1,173 @@
+// Every bad input: one line that says what is wrong and what to do, exit code 2, and nothing on standard output.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "clrhm_test_paths.h"
+#include "integration/clrmem_process.h"
+
+namespace clrhm_test {
+namespace {
+
+using testing::AllOf;
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+void ExpectOneLine(const ProcessResult& result, const std::string& wrong, const std::string& remedy) {
+  EXPECT_EQ(result.exit_code, 2u);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.error, AllOf(StartsWith("clrmem: "), EndsWith("\n"), HasSubstr(wrong), HasSubstr("; " + remedy)));
+  EXPECT_EQ(std::count(result.error.begin(), result.error.end(), '\n'), 1) << result.error;
+}
+
+struct BadInput {
+  std::vector<std::string> arguments;
+  std::string wrong;
+  std::string remedy;
+};
+
+TEST(ClrmemErrors, SayInOneLineWhatIsWrongAndWhatToDo) {
+  const BadInput inputs[] = {
+      {{}, "no command", "use clrmem run APP"},
+      {{"frob"}, "unknown command 'frob'", "use clrmem run, clrmem info or clrmem scripted"},
+      {{"--bogus"}, "unknown option --bogus", "'clrmem --help'"},
+      {{"info", "--bogus"}, "unknown option --bogus", "'clrmem info --help'"},
+      {{"info", "more"}, "too many arguments, 'more'", "leave it out"},
+      {{"scripted", "--limit", "x"}, "--limit x is not a size", "write it like 256M"},
+      {{"run"}, "no program to run", "use clrmem run [OPTIONS] APP"},
+      {{"run", "--bogus", "x.dll"}, "unknown option --bogus", "'clrmem run --help'"},
+      {{"run", "--limit"}, "--limit: 1 required", "'clrmem --help'"},
+      {{"run", "--limit", "3Q", "x.dll"}, "--limit 3Q is not a size", "write it like 256M"},
+      {{"run", "--limit", "0", "x.dll"}, "--limit 0 is no memory at all", "write it like 256M"},
+      {{"run", "--limit", "-5M", "x.dll"}, "--limit -5M is not a size", "write it like 256M"},
+      {{"run", "--limit", "99999999T", "x.dll"}, "is larger than any address space", "name a smaller size"},
+      {{"run", "--limit", "1M", "x.dll"}, "--limit 1M is below the 4.0 MiB a CLR needs to start", "give at least that"},
+      {{"run", "--limit", "64M", "--no-bridge", "x.dll"}, "--limit would not hold", "leave one of them out"},
+      {{"run", "Z:\\no\\such.dll"}, "there is no file Z:\\no\\such.dll", "name a .NET program's .dll or .exe"},
+      {{"run", kBinDirectory}, "is a folder", "name a .NET program's .dll or .exe in it"},
+      {{"run", kClrmemPath}, "is a native program and has no managed .dll", "name a .NET program"},
+  };
+  for (const BadInput& input : inputs) {
+    SCOPED_TRACE(testing::PrintToString(input.arguments));
+    ExpectOneLine(RunClrmem(input.arguments), input.wrong, input.remedy);
+  }
+}
+
+TEST(ClrmemErrors, RefuseFilesThatAreNoManagedProgram) {
+  const TemporaryFile text(".dll");
+  text.Write("no program at all");
+  ExpectOneLine(RunClrmem({"run", text.path()}), "is not a program for Windows or .NET", "name a .NET program's");
+  text.Write("");
+  ExpectOneLine(RunClrmem({"run", text.path()}), "is not a program for Windows or .NET", "name a .NET program's");
+  std::string cut = "MZ";
+  cut.resize(0x3C);
+  cut += std::string("\x40\0\0\0PE\0\0\x64\x86", 10);
+  text.Write(cut);
+  ExpectOneLine(RunClrmem({"run", text.path()}), "is damaged, its PE header is cut off", "build or copy it again");
+}
+
+class ClrmemErrorsWithRuntime : public testing::TestWithParam<Runtime> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+    hello_ = ProgramPath(GetParam(), "Hello");
+  }
+  std::string hello_;
+};
+
+TEST_P(ClrmemErrorsWithRuntime, ALibraryIsNoProgram) {
+  ExpectOneLine(RunClrmem({"run", RuntimeFolder(GetParam()) + "\\System.Linq.dll"}), "is a class library",
+                "name the program that uses it");
+}
+
+TEST_P(ClrmemErrorsWithRuntime, ARuntimeThatIsNotThereIsNamedWithThePlacesLookedAt) {
+  const ProcessResult result = RunClrmem({"run", hello_}, {{"DOTNET_ROOT", "Z:\\nowhere"}});
+  if (result.exit_code == 0) GTEST_SKIP() << "this machine has a .NET of its own in Program Files";
+  ExpectOneLine(result, "no .NET runtime was found; looked in Z:\\nowhere (DOTNET_ROOT)", "install .NET, set DOTNET_ROOT");
+}
+
+TEST_P(ClrmemErrorsWithRuntime, ARuntimeOptionThatLeadsNowhereIsRefused) {
+  ExpectOneLine(RunClrmem({"run", "--runtime", "Z:\\nowhere", hello_}), "--runtime Z:\\nowhere is no folder",
+                "name a dotnet root or a runtime folder");
+  ExpectOneLine(RunClrmem({"run", "--runtime", kBinDirectory, hello_}), "as a dotnet root has", "name a folder that has");
+}
+
+TEST_P(ClrmemErrorsWithRuntime, ASummaryThatCannotBeWrittenIsRefusedBeforeTheAppRuns) {
+  ExpectOneLine(RunClrmem({"run", "--summary", "Z:\\no\\such\\folder\\x.json", hello_}),
+                "the summary cannot be written to Z:\\no\\such\\folder\\x.json", "name a file in a folder");
+  ExpectOneLine(RunClrmem({"run", "--summary", kBinDirectory, hello_}), "which is a folder", "name a file in a folder");
+}
+
+TEST_P(ClrmemErrorsWithRuntime, LeaveNoSummaryBehind) {
+  const RunWithSummary run = RunProgram({"--runtime", kBinDirectory}, hello_);
+  EXPECT_EQ(run.process.exit_code, 2u);
+  EXPECT_TRUE(run.summary.is_null());
+}
+
+TEST_P(ClrmemErrorsWithRuntime, HostFxrsOwnWordsArePassedOn) {
+  // A program whose runtimeconfig.json asks for a framework that is not there.
+  const TemporaryFile config(".runtimeconfig.json");
+  config.Write(R"({"runtimeOptions": {"framework": {"name": "Microsoft.NETCore.App", "version": "99.0.0"}}})");
+  const std::string name = config.path().substr(0, config.path().size() - std::string(".runtimeconfig.json").size());
+  std::string program = name + ".dll";
+  ASSERT_TRUE(CopyTo(hello_, program));
+  const ProcessResult result = RunClrmem({"run", program});
+  RemoveFile(program);
+  ExpectOneLine(result, "hostfxr cannot start " + program, "install what it asks for");
+  EXPECT_THAT(result.error, HasSubstr("version '99.0.0'"));
+}
+
+TEST_P(ClrmemErrorsWithRuntime, AProgramWithoutRuntimeConfigNeedsARuntimeFolder) {
+  const TemporaryFile program(".dll");
+  ASSERT_TRUE(CopyTo(hello_, program.path()));
+  ExpectOneLine(RunClrmem({"run", program.path()}), ".runtimeconfig.json beside it", "copy it there from the build");
+  const ProcessResult result = RunClrmem({"run", "--runtime", RuntimeFolder(GetParam()), program.path(), "4"});
+  EXPECT_EQ(result.exit_code, 4u) << result.error;
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemErrorsWithRuntime, testing::Values(kNet8, kNet10), [](const auto& info) {
+  return std::string(info.param.framework).substr(0, std::string(info.param.framework).find('.'));
+});
+
+TEST(ClrmemErrors, AProgramOfTheNetFrameworkSaysSoWhereThereIsNone) {
+  if (!WhyNoNetFramework()) GTEST_SKIP() << "this machine has the .NET Framework";
+  const std::string program = std::string(kProgramsDirectory) + "\\net48\\HelloFx\\HelloFx.exe";
+  if (!FileExists(program)) GTEST_SKIP() << "no " << program << "; cmake -P cmake/test.cmake builds it with a .NET SDK";
+  ExpectOneLine(RunClrmem({"run", program}), "the .NET Framework is not present", "run this program on Windows");
+}
+
+TEST(Clrmem, PrintsHelpAndVersionOnStandardOutput) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"--help"}, {"run", "--help"}, {"info", "--help"}, {"--version"}}) {
+    const ProcessResult result = RunClrmem(arguments);
+    EXPECT_EQ(result.exit_code, 0u);
+    EXPECT_EQ(result.error, "");
+    EXPECT_THAT(result.out, HasSubstr("clrmem"));
+  }
+}
+
+TEST(Clrmem, InfoListsTheRuntimesAndTheMachine) {
+  const ProcessResult result = RunClrmem({"info"});
+  EXPECT_EQ(result.exit_code, 0u);
+  EXPECT_THAT(result.out, AllOf(HasSubstr("DOTNET_ROOT"), HasSubstr(".NET Framework"), HasSubstr("65,536 bytes"),
+                                HasSubstr("physical memory"), HasSubstr("commit limit")));
+  if (!WhyNotRunnable(kNet8)) {
+    EXPECT_THAT(result.out, HasSubstr("Microsoft.NETCore.App 8.0.33"));
+  }
+}
+
+TEST(Clrmem, ScriptedPlaysEveryStepAndSaysThatItIsNoClr) {
+  const TemporaryFile file(".json");
+  const ProcessResult result = RunClrmem({"scripted", "--limit", "32M", "--summary", file.path()});
+  EXPECT_EQ(result.exit_code, 0u) << result.out;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("not a CLR"), HasSubstr("grow the heap to the limit")));
+  const auto summary = nlohmann::json::parse(file.Read());
+  EXPECT_EQ(summary["audit"]["mismatch_bytes"], 0);
+  EXPECT_EQ(summary["memory"]["charged_bytes"], 0);
+  EXPECT_EQ(summary["limit_refusals"]["task_critical"], 1);
+}
+
+}  // namespace
+}  // namespace clrhm_test

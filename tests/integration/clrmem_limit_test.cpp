@@ -1,0 +1,120 @@
+// A program that allocates without end under --limit: a catchable OutOfMemoryException near the limit, never above it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+#include <tuple>
+
+#include "integration/clrmem_process.h"
+
+namespace clrhm_test {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+
+struct Variant {
+  const char* name;
+  Environment environment;
+  const char* gc_module;  // a standalone GC that must be bridged, or null
+};
+
+const Variant kVariants[] = {
+    {"Workstation", {}, nullptr},
+    {"ServerGc", {{"DOTNET_gcServer", "1"}}, nullptr},
+    {"StandaloneGc", {{"DOTNET_GCName", "clrgc.dll"}}, "clrgc.dll"},
+    {"WithoutConcurrentGc", {{"DOTNET_gcConcurrent", "0"}}, nullptr},
+    {"WriteXorExecuteOn", {{"DOTNET_EnableWriteXorExecute", "1"}}, nullptr},
+    {"WriteXorExecuteOff", {{"DOTNET_EnableWriteXorExecute", "0"}}, nullptr},
+    {"TieredCompilationOff", {{"DOTNET_TieredCompilation", "0"}}, nullptr},
+};
+
+class ClrmemLimit : public testing::TestWithParam<std::tuple<Runtime, Variant>> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(runtime())) GTEST_SKIP() << *why;
+  }
+  [[nodiscard]] static const Runtime& runtime() { return std::get<0>(GetParam()); }
+  [[nodiscard]] static const Variant& variant() { return std::get<1>(GetParam()); }
+};
+
+// The number before " MiB" in the line that begins with what.
+int MiBAfter(const std::string& text, const std::string& what) {
+  const std::size_t at = text.find(what);
+  return at == std::string::npos ? -1 : std::stoi(text.substr(at + what.size()));
+}
+
+TEST_P(ClrmemLimit, BecomesACatchableOutOfMemoryException) {
+  const std::string app = ProgramPath(runtime(), "AllocateUntilOom");
+  const RunWithSummary run = RunProgram({"--limit", "128M"}, app, {}, variant().environment);
+  ASSERT_FALSE(run.process.timed_out) << run.process.out << run.process.error;
+  EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
+  const int reached = MiBAfter(run.process.out, "OutOfMemoryException after ");
+  EXPECT_GE(reached, 90) << run.process.out;
+  EXPECT_LE(reached, 128) << run.process.out;
+
+  ASSERT_TRUE(run.summary.is_object()) << run.process.error;
+  EXPECT_EQ(run.summary["limit_bytes"], 128 * kMiB);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 128 * kMiB);
+  EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 90 * kMiB);
+  EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0) << run.summary.dump(2);
+  EXPECT_GT(run.summary["refusals"]["task_critical"]["out_of_memory"], 0);
+  EXPECT_GT(run.summary["limit_refusals"]["task_critical"], 0);
+  EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0) << run.summary.dump(2);
+  EXPECT_THAT(run.process.error, HasSubstr("mismatch 0 bytes"));
+
+  if (variant().gc_module == nullptr) return;
+  bool found = false;
+  for (const auto& module : run.summary["bridge"]["modules"]) {
+    if (!module["path"].get<std::string>().ends_with(variant().gc_module)) continue;
+    found = true;
+    EXPECT_THAT(module["imports"], testing::Contains("VirtualAlloc"));
+  }
+  EXPECT_TRUE(found) << run.summary["bridge"].dump(2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemLimit,
+                         testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kVariants)),
+                         [](const auto& info) {
+                           const std::string framework = std::get<0>(info.param).framework;
+                           return framework.substr(0, framework.find('.')) + "_" + std::get<1>(info.param).name;
+                         });
+
+class ClrmemTightLimit : public testing::TestWithParam<Runtime> {};
+
+TEST_P(ClrmemTightLimit, FitsAProgramThatNeedsLess) {
+  if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  const RunWithSummary run = RunProgram({"--limit", "128M"}, ProgramPath(GetParam(), "AllocateUntilOom"), {"60"});
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  ASSERT_TRUE(run.summary.is_object());
+  EXPECT_EQ(run.summary["refusals"]["task_critical"]["total"], 0);
+  EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 60 * kMiB);
+}
+
+TEST_P(ClrmemTightLimit, StartsHelloAtTheLeastLimit) {
+  if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  const RunWithSummary run = RunProgram({"--limit", "4M"}, ProgramPath(GetParam(), "Hello"));
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
+  ASSERT_TRUE(run.summary.is_object());
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 4 * kMiB);
+}
+
+TEST_P(ClrmemTightLimit, SaysSoWhenTheRuntimeDoesNotStartWithinIt) {
+  if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  // A server GC of segments commits more than 4 MiB at its start.
+  const RunWithSummary run = RunProgram({"--limit", "4M"}, ProgramPath(GetParam(), "Hello"), {},
+                                        {{"DOTNET_gcServer", "1"}, {"DOTNET_GCName", "clrgc.dll"}});
+  EXPECT_EQ(run.process.exit_code, 2u) << run.process.error;
+  EXPECT_THAT(run.process.error, HasSubstr("clrmem: the runtime did not start within 4.0 MiB"));
+  EXPECT_THAT(run.process.error, HasSubstr("give a higher --limit"));
+  EXPECT_TRUE(run.summary.is_null());
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemTightLimit, testing::Values(kNet8, kNet10), [](const auto& info) {
+  return std::string(info.param.framework).substr(0, std::string(info.param.framework).find('.'));
+});
+
+}  // namespace
+}  // namespace clrhm_test

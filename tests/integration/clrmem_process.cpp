@@ -1,0 +1,201 @@
+#include "integration/clrmem_process.h"
+
+#include <windows.h>
+
+#include <array>
+#include <atomic>
+#include <cwchar>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include "clrhm_test_paths.h"
+#include "tool/net_framework.h"
+#include "tool/text.h"
+
+namespace clrhm_test {
+namespace {
+
+using clr_host_memory::tool::ToUtf8;
+using clr_host_memory::tool::ToWide;
+
+constexpr DWORD kTimeoutMilliseconds = 120'000;
+
+// As CommandLineToArgvW and the C run-time undo it: backslashes count only before a quotation mark.
+std::string Quoted(const std::string& argument) {
+  std::string quoted = "\"";
+  std::size_t backslashes = 0;
+  for (const char c : argument) {
+    if (c == '"') quoted.append(backslashes + 1, '\\');
+    backslashes = c == '\\' ? backslashes + 1 : 0;
+    quoted += c;
+  }
+  return quoted.append(backslashes, '\\') + "\"";
+}
+
+// This process's environment with some variables replaced, sorted, as CreateProcessW wants it.
+std::wstring EnvironmentBlock(const Environment& changes) {
+  std::map<std::wstring, std::wstring> variables;
+  wchar_t* own = GetEnvironmentStringsW();
+  for (const wchar_t* at = own; *at != L'\0'; at += std::wcslen(at) + 1) {
+    const std::wstring entry = at;
+    const std::size_t equals = entry.find(L'=', 1);
+    if (equals != std::wstring::npos) variables[entry.substr(0, equals)] = entry.substr(equals + 1);
+  }
+  FreeEnvironmentStringsW(own);
+  for (const auto& [name, value] : changes) variables[ToWide(name)] = ToWide(value);
+  std::wstring block;
+  for (const auto& [name, value] : variables) block += name + L"=" + value + L'\0';
+  return block + L'\0';
+}
+
+class Pipe {
+ public:
+  Pipe() {
+    SECURITY_ATTRIBUTES inheritable{sizeof(inheritable), nullptr, TRUE};
+    if (!CreatePipe(&read_, &write_, &inheritable, 0)) throw std::runtime_error("CreatePipe failed");
+    SetHandleInformation(read_, HANDLE_FLAG_INHERIT, 0);
+  }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+  ~Pipe() {
+    CloseWriteEnd();
+    CloseHandle(read_);
+  }
+  [[nodiscard]] HANDLE write_end() const { return write_; }
+  void CloseWriteEnd() {
+    if (write_ != nullptr) CloseHandle(std::exchange(write_, nullptr));
+  }
+  [[nodiscard]] std::string ReadAll() const {
+    std::string text;
+    std::array<char, 4096> buffer;
+    DWORD length = 0;
+    while (ReadFile(read_, buffer.data(), static_cast<DWORD>(buffer.size()), &length, nullptr) && length != 0) {
+      text.append(buffer.data(), length);
+    }
+    return text;
+  }
+
+ private:
+  HANDLE read_ = nullptr;
+  HANDLE write_ = nullptr;
+};
+
+}  // namespace
+
+ProcessResult RunClrmem(const std::vector<std::string>& arguments, const Environment& environment) {
+  std::string command_line = Quoted(kClrmemPath);
+  for (const std::string& argument : arguments) command_line += " " + Quoted(argument);
+  std::wstring wide_command_line = ToWide(command_line);
+
+  // Under Wine, a debugger would take over crashing programs and end them with its own exit code.
+  Environment variables{{"DOTNET_ROOT", kDotnetRoot}, {"WINEDLLOVERRIDES", "mshtml=;winedbg.exe=d"}};
+  for (const auto& [name, value] : environment) variables[name] = value;
+  std::wstring block = EnvironmentBlock(variables);
+
+  Pipe out;
+  Pipe error;
+  STARTUPINFOW startup{};
+  startup.cb = sizeof(startup);
+  startup.dwFlags = STARTF_USESTDHANDLES;
+  startup.hStdInput = GetStdHandle(STD_INPUT_HANDLE);
+  startup.hStdOutput = out.write_end();
+  startup.hStdError = error.write_end();
+  PROCESS_INFORMATION process{};
+  if (!CreateProcessW(ToWide(kClrmemPath).c_str(), wide_command_line.data(), nullptr, nullptr, TRUE,
+                      CREATE_UNICODE_ENVIRONMENT, block.data(), nullptr, &startup, &process)) {
+    throw std::runtime_error(std::string("cannot start ") + kClrmemPath + ", error " + std::to_string(GetLastError()));
+  }
+  CloseHandle(process.hThread);
+  out.CloseWriteEnd();
+  error.CloseWriteEnd();
+
+  ProcessResult result;
+  {
+    std::jthread out_reader([&] { result.out = out.ReadAll(); });
+    std::jthread error_reader([&] { result.error = error.ReadAll(); });
+    if (WaitForSingleObject(process.hProcess, kTimeoutMilliseconds) != WAIT_OBJECT_0) {
+      result.timed_out = true;
+      TerminateProcess(process.hProcess, 99);
+      WaitForSingleObject(process.hProcess, INFINITE);
+    }
+  }
+  DWORD exit_code = 0;
+  GetExitCodeProcess(process.hProcess, &exit_code);
+  CloseHandle(process.hProcess);
+  result.exit_code = exit_code;
+  return result;
+}
+
+TemporaryFile::TemporaryFile(const std::string& extension) {
+  static std::atomic<int> count{0};
+  const std::string name = "clrhm-" + std::to_string(GetCurrentProcessId()) + "-" + std::to_string(++count) + extension;
+  path_ = ToUtf8(std::filesystem::temp_directory_path() / ToWide(name));
+}
+
+TemporaryFile::~TemporaryFile() { RemoveFile(path_); }
+
+bool TemporaryFile::exists() const { return FileExists(path_); }
+
+bool FileExists(const std::string& path) {
+  return GetFileAttributesW(ToWide(path).c_str()) != INVALID_FILE_ATTRIBUTES;
+}
+
+bool CopyTo(const std::string& from, const std::string& to) {
+  return CopyFileW(ToWide(from).c_str(), ToWide(to).c_str(), FALSE) != FALSE;
+}
+
+void RemoveFile(const std::string& path) { DeleteFileW(ToWide(path).c_str()); }
+
+void TemporaryFile::Write(const std::string& text) const {
+  std::ofstream file(std::filesystem::path(ToWide(path_)), std::ios::binary);
+  file << text;
+  if (!file.flush()) throw std::runtime_error("cannot write " + path_);
+}
+
+std::string TemporaryFile::Read() const {
+  std::ifstream file(std::filesystem::path(ToWide(path_)), std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string ProgramPath(const Runtime& runtime, const std::string& name) {
+  return std::string(kProgramsDirectory) + "\\" + runtime.framework + "\\" + name + "\\" + name + ".dll";
+}
+
+std::string RuntimeFolder(const Runtime& runtime) {
+  return std::string(kDotnetRoot) + "\\shared\\Microsoft.NETCore.App\\" + runtime.version;
+}
+
+std::optional<std::string> WhyNotRunnable(const Runtime& runtime) {
+  for (const std::string& file : {RuntimeFolder(runtime) + "\\coreclr.dll", ProgramPath(runtime, "Hello")}) {
+    if (!FileExists(file)) {
+      return "no " + file + "; cmake -P cmake/test.cmake puts it there when there is a .NET SDK";
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> WhyNoNetFramework() {
+  if (clr_host_memory::tool::InstalledNetFrameworks().empty()) {
+    return "needs Windows with the .NET Framework 4.x; the Windows jobs of .github/workflows/ci.yml run it";
+  }
+  return std::nullopt;
+}
+
+RunWithSummary RunProgram(const std::vector<std::string>& options, const std::string& program,
+                          const std::vector<std::string>& arguments, const Environment& environment) {
+  const TemporaryFile file(".json");
+  std::vector<std::string> all{"run", "--summary", file.path()};
+  all.insert(all.end(), options.begin(), options.end());
+  all.push_back(program);
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  RunWithSummary run;
+  run.process = RunClrmem(all, environment);
+  if (file.exists()) run.summary = nlohmann::json::parse(file.Read());
+  return run;
+}
+
+}  // namespace clrhm_test

@@ -1,0 +1,74 @@
+// Runs clrmem.exe as a user does, and captures what it says.
+#ifndef CLRHM_TESTS_INTEGRATION_CLRMEM_PROCESS_H
+#define CLRHM_TESTS_INTEGRATION_CLRMEM_PROCESS_H
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace clrhm_test {
+
+using Environment = std::map<std::string, std::string>;
+
+struct ProcessResult {
+  std::uint32_t exit_code = 0;
+  bool timed_out = false;
+  std::string out;
+  std::string error;
+};
+
+// Starts clrmem with these arguments, quoted as the C run-time splits them, and waits for its end, at most two minutes.
+// environment is added to this process's own, with DOTNET_ROOT at the build's dotnet root. Throws std::runtime_error when
+// the process cannot be started.
+[[nodiscard]] ProcessResult RunClrmem(const std::vector<std::string>& arguments, const Environment& environment = {});
+
+// A file name in the temporary folder that no other test uses; the file is removed at the end.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& extension);
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile();
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] bool exists() const;
+  void Write(const std::string& text) const;
+  [[nodiscard]] std::string Read() const;
+
+ private:
+  std::string path_;
+};
+
+[[nodiscard]] bool FileExists(const std::string& path);
+[[nodiscard]] bool CopyTo(const std::string& from, const std::string& to);
+void RemoveFile(const std::string& path);
+
+// A modern runtime that the build has, and the programs built for it.
+struct Runtime {
+  const char* framework;  // "net8.0"
+  const char* version;    // "8.0.33"
+};
+inline constexpr Runtime kNet8{"net8.0", "8.0.33"};
+inline constexpr Runtime kNet10{"net10.0", "10.0.14"};
+
+[[nodiscard]] std::string ProgramPath(const Runtime& runtime, const std::string& name);
+[[nodiscard]] std::string RuntimeFolder(const Runtime& runtime);
+// Why tests on this runtime cannot run here; none: they can.
+[[nodiscard]] std::optional<std::string> WhyNotRunnable(const Runtime& runtime);
+// The same for programs of the .NET Framework.
+[[nodiscard]] std::optional<std::string> WhyNoNetFramework();
+
+// `clrmem run` with --summary: the result and the JSON.
+struct RunWithSummary {
+  ProcessResult process;
+  nlohmann::json summary;  // null when none was written
+};
+[[nodiscard]] RunWithSummary RunProgram(const std::vector<std::string>& options, const std::string& program,
+                                        const std::vector<std::string>& arguments = {},
+                                        const Environment& environment = {});
+
+}  // namespace clrhm_test
+
+#endif  // CLRHM_TESTS_INTEGRATION_CLRMEM_PROCESS_H

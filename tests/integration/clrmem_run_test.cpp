@@ -1,0 +1,144 @@
+// Real programs on real runtimes, without a limit: everything goes through the manager, and nothing of the app changes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "clrhm_test_paths.h"
+#include "integration/clrmem_process.h"
+
+namespace clrhm_test {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class ClrmemRun : public testing::TestWithParam<Runtime> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  }
+  [[nodiscard]] std::string Program(const std::string& name) const { return ProgramPath(GetParam(), name); }
+};
+
+// What holds after every run under the manager, whatever the app did.
+void ExpectSound(const RunWithSummary& run) {
+  ASSERT_FALSE(run.process.timed_out) << run.process.error;
+  ASSERT_TRUE(run.summary.is_object()) << run.process.error;
+  EXPECT_EQ(run.summary["schema"], 1);
+  EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0) << run.summary.dump(2);
+  EXPECT_EQ(run.summary["audit"]["ledger_bytes"], run.summary["audit"]["virtual_query_bytes"]) << run.summary.dump(2);
+  EXPECT_GT(run.summary["calls"]["virtual_alloc"]["ok"], 100);
+  EXPECT_GE(run.summary["bridge"]["calls"], run.summary["calls"]["virtual_alloc"]["total"]);
+  EXPECT_THAT(run.process.error, HasSubstr("mismatch 0 bytes"));
+}
+
+TEST_P(ClrmemRun, PassesOutputAndExitCodeThrough) {
+  for (const std::uint32_t exit_code : {0u, 7u, 255u}) {
+    const RunWithSummary run = RunProgram({}, Program("Hello"), {std::to_string(exit_code)});
+    ExpectSound(run);
+    EXPECT_EQ(run.process.exit_code, exit_code);
+    EXPECT_EQ(run.process.out, std::string("hello from .NET ") + GetParam().version + "\r\n");
+    EXPECT_EQ(run.summary["exit_code"], exit_code);
+    EXPECT_EQ(run.summary["ended_by"], "returned from Main");
+    EXPECT_EQ(run.summary["runtime"]["version"], GetParam().version);
+    EXPECT_EQ(run.summary["limit_bytes"], nullptr);
+  }
+}
+
+TEST_P(ClrmemRun, CountsTheCallsOfTheRuntimeAndNamesItsModule) {
+  const RunWithSummary run = RunProgram({}, Program("Hello"));
+  ExpectSound(run);
+  ASSERT_EQ(run.summary["bridge"]["modules"].size(), 1u);
+  const auto& module = run.summary["bridge"]["modules"][0];
+  EXPECT_THAT(module["path"].get<std::string>(), HasSubstr("coreclr.dll"));
+  EXPECT_THAT(module["imports"], testing::Contains("VirtualAlloc"));
+  EXPECT_THAT(module["imports"], testing::Contains("VirtualFree"));
+  EXPECT_EQ(module["import_count"], module["imports"].size());
+  EXPECT_GT(run.summary["memory"]["peak_charged_bytes"], 1 << 20);
+  EXPECT_GT(run.summary["memory"]["reserved_bytes"], std::uint64_t{1} << 30);
+}
+
+TEST_P(ClrmemRun, HostsInARuntimeFolderToo) {
+  const RunWithSummary run = RunProgram({"--runtime", RuntimeFolder(GetParam())}, Program("Hello"), {"5"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 5u);
+  EXPECT_THAT(run.process.out, HasSubstr(std::string("hello from .NET ") + GetParam().version));
+}
+
+TEST_P(ClrmemRun, FindsTheDotnetRootThatRuntimeNames) {
+  const RunWithSummary run =
+      RunProgram({"--runtime", kDotnetRoot}, Program("Hello"), {}, {{"DOTNET_ROOT", "Z:\\nowhere"}});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u);
+}
+
+TEST_P(ClrmemRun, LeavesTheManagerOutWhenAsked) {
+  const RunWithSummary run = RunProgram({"--no-bridge"}, Program("Hello"), {"9"});
+  EXPECT_EQ(run.process.exit_code, 9u);
+  ASSERT_TRUE(run.summary.is_object()) << run.process.error;
+  EXPECT_EQ(run.summary["managed_by_host"], false);
+  EXPECT_EQ(run.summary["bridge"], nullptr);
+  EXPECT_FALSE(run.summary.contains("calls"));
+  EXPECT_THAT(run.process.error, HasSubstr("without the memory manager (--no-bridge)"));
+}
+
+TEST_P(ClrmemRun, WritesTheSummaryWhenTheAppEndsTheProcess) {
+  const RunWithSummary run = RunProgram({}, Program("ExitEarly"));
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 7u);
+  EXPECT_EQ(run.summary["exit_code"], 7);
+  EXPECT_EQ(run.summary["ended_by"], "exited");
+  EXPECT_THAT(run.process.out, Not(HasSubstr("never printed")));
+}
+
+TEST_P(ClrmemRun, WritesTheSummaryWhenTheAppCrashes) {
+  const RunWithSummary run = RunProgram({}, Program("Crash"));
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0xE0434352u);
+  EXPECT_EQ(run.summary["exit_code"], 0xE0434352u);
+  EXPECT_EQ(run.summary["ended_by"], "unhandled exception");
+  EXPECT_THAT(run.process.error, HasSubstr("meant to be unhandled"));
+}
+
+TEST_P(ClrmemRun, LetsAManagedClientCallTheManager) {
+  const RunWithSummary run = RunProgram({}, Program("ComClient"));
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out;
+  EXPECT_THAT(run.process.out, HasSubstr("all ok"));
+  EXPECT_GE(run.summary["calls"]["malloc_free"]["invalid_operation"], 1);
+  EXPECT_GE(run.summary["calls"]["create_malloc"]["ok"], 1);
+}
+
+TEST_P(ClrmemRun, PassesArgumentsOnUntouched) {
+  // Hello takes its first argument as its exit code; what looks like options of clrmem's comes after it.
+  const RunWithSummary run = RunProgram({}, Program("Hello"), {"3", "--limit", "1", "--no-bridge", "--help", "a \"b\\"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 3u);
+}
+
+struct Load {
+  const char* program;
+  Environment environment;
+};
+
+TEST_P(ClrmemRun, KeepsExactAccountOfEveryKindOfLoad) {
+  // What is freed of W^X code mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+  const Load loads[] = {{"SmallObjects", {}},
+                        {"LargeObjects", {}},
+                        {"ManyThreads", {}},
+                        {"LoadAssemblies", {{"DOTNET_EnableWriteXorExecute", "0"}}}};
+  for (const Load& load : loads) {
+    SCOPED_TRACE(load.program);
+    const RunWithSummary run = RunProgram({}, Program(load.program), {}, load.environment);
+    ExpectSound(run);
+    EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+    EXPECT_EQ(run.summary["refusals"]["task_critical"]["total"], 0);
+    EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemRun, testing::Values(kNet8, kNet10), [](const auto& info) {
+  return std::string(info.param.framework).substr(0, std::string(info.param.framework).find('.'));
+});
+
+}  // namespace
+}  // namespace clrhm_test
