@@ -214,7 +214,8 @@ CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryCreateHostControl(IHo
 // Points the memory imports of coreclr (the module handle of a loaded coreclr.dll whose runtime has not started) at
 // manager, all or nothing, and returns the bridge with one reference. manager must be one of this library's.
 // S_OK; E_POINTER: bridge or manager is null; E_INVALIDARG: coreclr is null, no module, or does not import VirtualAlloc
-// and VirtualFree by name; HOST_E_INVALIDOPERATION: attached already; E_NOINTERFACE: a foreign manager; E_OUTOFMEMORY.
+// and VirtualFree by name; HOST_E_INVALIDOPERATION: attached already, or another manager is bridged in this process;
+// E_NOINTERFACE: a foreign manager; E_OUTOFMEMORY; HRESULT_FROM_WIN32: the import table could not be made writable.
 CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager,
                                                                            IClrHostMemoryBridge** bridge, char* reason,
                                                                            SIZE_T reason_size);

@@ -149,12 +149,9 @@ TEST_F(BridgedFakeClr, VerifySaysWhenNoCallHasComeIn) {
 TEST_F(BridgedFakeClr, VerifyNamesAnotherCopyOfCoreClr) {
   MEMORY_BASIC_INFORMATION information{};
   clr_.virtual_query(&information, &information, sizeof(information));
-  std::array<wchar_t, MAX_PATH> folder{};
-  ASSERT_NE(GetTempPathW(static_cast<DWORD>(folder.size()), folder.data()), 0U);
-  const std::wstring copy = std::wstring(folder.data()) + L"CoreCLR.dll";
-  ASSERT_TRUE(CopyFileW(Beside(L"fake_coreclr.dll").c_str(), copy.c_str(), FALSE));
+  const CopiedFakeCoreClr copy(L"CoreCLR.dll");
   {
-    const LoadedModule other(copy);
+    const LoadedModule other(copy.path());
     ASSERT_NE(other.get(), nullptr);
     std::array<char, 2048> reason{};
     EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), HOST_E_CLRNOTAVAILABLE);
@@ -164,7 +161,6 @@ TEST_F(BridgedFakeClr, VerifyNamesAnotherCopyOfCoreClr) {
     EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), S_OK) << reason.data();
     bridge()->Detach();
   }
-  DeleteFileW(copy.c_str());
 }
 
 TEST_F(BridgedFakeClr, ADetachedBridgeSaysSo) {

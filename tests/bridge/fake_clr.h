@@ -44,6 +44,30 @@ inline std::wstring Beside(const wchar_t* name) {
   return path + name;
 }
 
+// A copy of fake_coreclr.dll under another name, in a folder that no other test process uses. Load it inside its life.
+class CopiedFakeCoreClr {
+ public:
+  explicit CopiedFakeCoreClr(const wchar_t* name) {
+    std::array<wchar_t, MAX_PATH> temp{};
+    EXPECT_NE(GetTempPathW(static_cast<DWORD>(temp.size()), temp.data()), 0U);
+    folder_ = std::wstring(temp.data()) + L"clrhm_" + std::to_wstring(GetCurrentProcessId());
+    path_ = folder_ + L"\\" + name;
+    CreateDirectoryW(folder_.c_str(), nullptr);
+    EXPECT_TRUE(CopyFileW(Beside(L"fake_coreclr.dll").c_str(), path_.c_str(), FALSE)) << GetLastError();
+  }
+  CopiedFakeCoreClr(const CopiedFakeCoreClr&) = delete;
+  CopiedFakeCoreClr& operator=(const CopiedFakeCoreClr&) = delete;
+  ~CopiedFakeCoreClr() {
+    DeleteFileW(path_.c_str());
+    RemoveDirectoryW(folder_.c_str());
+  }
+  [[nodiscard]] const std::wstring& path() const { return path_; }
+
+ private:
+  std::wstring folder_;
+  std::wstring path_;
+};
+
 class FakeCoreClr : public LoadedModule {
  public:
   FakeCoreClr() : LoadedModule(Beside(L"fake_coreclr.dll")) {}

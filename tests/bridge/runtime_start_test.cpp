@@ -53,18 +53,14 @@ TEST_F(RuntimeStart, FailureIsKeptAndNotToldAsAStart) {
 }
 
 TEST_F(RuntimeStart, OfAnUnbridgedRuntimeIsRefusedBeforeItHappens) {
-  std::array<wchar_t, MAX_PATH> folder{};
-  ASSERT_NE(GetTempPathW(static_cast<DWORD>(folder.size()), folder.data()), 0U);
-  const std::wstring copy = std::wstring(folder.data()) + L"other_coreclr.dll";
-  ASSERT_TRUE(CopyFileW(Beside(L"fake_coreclr.dll").c_str(), copy.c_str(), FALSE));
+  const CopiedFakeCoreClr copy(L"other_coreclr.dll");
   {
-    const LoadedModule other(copy);
+    const LoadedModule other(copy.path());
     ASSERT_NE(other.get(), nullptr);
     EXPECT_EQ(start_(other.get(), "0"), HOST_E_CLRNOTAVAILABLE);
     EXPECT_EQ(RuntimeStartResult(), HOST_E_CLRNOTAVAILABLE);
     EXPECT_FALSE(HasStarted());
   }
-  DeleteFileW(copy.c_str());
 }
 
 TEST_F(RuntimeStart, OtherLookUpsGoAsEver) {
