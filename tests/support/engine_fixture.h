@@ -53,7 +53,7 @@ class ManagedEngine : public FakeOsHolder {
   [[nodiscard]] Bytes Charged() const { return engine.ledger().budget().Charged(); }
   [[nodiscard]] std::uint64_t ChargedPages() const { return Charged().value / kPageSize; }
 
-  // Audited to the page, and the audit agrees with what the fake knows by itself when `foreign` pages are not the CLR's.
+  // Audited to the page, and the audit agrees with what the fake knows by itself; `foreign` pages are not the CLR's.
   [[nodiscard]] testing::AssertionResult Exact(Pages foreign = {}) const {
     const LedgerAudit audit = engine.ledger().Audit();
     const Bytes committed = (os.Committed() - foreign).InBytes();

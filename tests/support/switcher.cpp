@@ -17,6 +17,8 @@
 
 namespace clr_host_memory::test {
 
+bool SwitchingIsCheap() { return true; }
+
 struct Switcher::Context {
   ucontext_t context{};
   std::unique_ptr<char[]> stack;
@@ -62,6 +64,8 @@ bool Switcher::Transfer(std::size_t from, std::size_t to) {
 #include <thread>
 
 namespace clr_host_memory::test {
+
+bool SwitchingIsCheap() { return false; }
 
 struct Switcher::Context {
   std::binary_semaphore go{0};

@@ -1,6 +1,6 @@
-// Several contexts of execution of which one runs at a time, and hands over by name. Where it can be had they are contexts
-// of one thread, which takes well below a microsecond to switch; else threads (Windows; sanitizers, who do not follow
-// a stack being exchanged).
+// Several contexts of execution of which one runs at a time, and hands over by name. Where it can be had they are
+// contexts of one thread, which takes well below a microsecond to switch; else threads (Windows; sanitizers, who do not
+// follow a stack being exchanged).
 #ifndef CLRHM_TESTS_SUPPORT_SWITCHER_H
 #define CLRHM_TESTS_SUPPORT_SWITCHER_H
 
@@ -11,10 +11,12 @@
 
 namespace clr_host_memory::test {
 
+// Whether switching costs so little that hundreds of thousands of schedules can be played.
+[[nodiscard]] bool SwitchingIsCheap();
+
 class Switcher {
  public:
-  // Contexts 0 .. count-1 begin in run(context) when first transferred to; run never returns before Leave. Context `count`
-  // is the caller's own.
+  // Contexts 0 .. count-1 begin in run(context) when first transferred to. Context `count` is the caller's own.
   Switcher(std::size_t count, std::function<void(std::size_t)> run);
   // Called from the caller's context. The others are abandoned where they wait: in Transfer, which threads are told by
   // its answer.
