@@ -144,9 +144,11 @@ AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request,
 Outcome Engine::Free(Address address, std::uint64_t size, std::uint32_t type) {
   if (type == win32::kMemDecommit) return Decommit(address, size);
   if (type == win32::kMemRelease) return ReleaseRegion(address, size);
-  // No such type, or one that VirtualAlloc cannot have made memory for: the OS says so.
+  // No such type, or one for placeholders, which VirtualAlloc does not make: for the OS to say, and to be believed.
   const win32::Error error = os_.Free(address, size, type);
-  return error == win32::kSuccess ? Outcome::InvariantBroken() : Outcome::OsRefused(error);
+  if (error != win32::kSuccess) return Outcome::OsRefused(error);
+  if (const auto region = ledger_.FindRegion(address); region) ledger_.AskOsAbout(region->Range());
+  return Outcome::Done();
 }
 
 Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
