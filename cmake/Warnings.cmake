@@ -43,6 +43,8 @@ function(clrhm_target_warnings target)
     target_compile_options(
       ${target} PRIVATE -Wduplicated-cond -Wduplicated-branches -Wlogical-op
                         # GetProcAddress cannot be used without; Win32's own function pointers.
-                        -Wno-cast-function-type)
+                        -Wno-cast-function-type
+                        # GCC 12 says it of std::string's own operator+ (GCC bug 105651).
+                        -Wno-restrict)
   endif()
 endfunction()
