@@ -10,13 +10,126 @@ class EngineRefusals : public EngineTest {};
 
 TEST_F(EngineRefusals, ADecommitTheOsRefusesOnPagesNeverTouchedLeavesNothingForALaterReleaseToMiss) {
   // Across two words of 64 pages; the refused range is inside the first.
-  const Address base = 0x10'0000'0000 + 48 * kPageSize;
+  const Address base = 0x4000'0000 + 48 * kPageSize;
   ASSERT_TRUE(Reserve(64 * kPageSize, base).outcome.ok());
   os.Fail(OsCall::kFree, win32::kInvalidParameter);
   EXPECT_EQ(Decommit(base + 2 * kPageSize, 8 * kPageSize), Outcome::OsRefused(win32::kInvalidParameter));
   ASSERT_TRUE(Commit(base, 8 * kPageSize).outcome.ok());
   ASSERT_TRUE(Release(base).ok());
   EXPECT_EQ(Charged(), Bytes{});
+}
+
+TEST_F(EngineRefusals, ACommitTheOsHasNoMemoryForIsRolledBack) {
+  const Address base = Reserve(kMiB).address;
+  ASSERT_TRUE(Commit(base, 4 * kPageSize).outcome.ok());
+  os.SetCommitLimit({10 * kPageSize});
+  struct Case {
+    const char* name;
+    AddressOutcome outcome;
+  };
+  const Case cases[] = {
+      {"in one word", Commit(base, 11 * kPageSize)},
+      {"in several words", Commit(base, 200 * kPageSize)},
+      {"with a new region", ReserveAndCommit(7 * kPageSize)},
+  };
+  for (const Case& c : cases) {
+    EXPECT_EQ(c.outcome.outcome, Outcome::OsRefused(win32::kCommitmentLimit)) << c.name;
+    EXPECT_EQ(c.outcome.address, 0u) << c.name;
+  }
+  EXPECT_EQ(ChargedPages(), 4u);
+  EXPECT_TRUE(Commit(base, 10 * kPageSize).outcome.ok()) << "what fits is still given";
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineRefusals, WithoutAddressesTheErrorIsNotEnoughMemory) {
+  os.SetSearchRange(0x7000'0000, 0x7000'0000 + kMiB);
+  EXPECT_EQ(Reserve(2 * kMiB).outcome, Outcome::OsRefused(win32::kNotEnoughMemory));
+  const Address base = Reserve(kMiB).address;
+  EXPECT_EQ(base, 0x7000'0000u);
+  EXPECT_EQ(Reserve(kPageSize).outcome, Outcome::OsRefused(win32::kNotEnoughMemory));
+  EXPECT_TRUE(Release(base).ok());
+  EXPECT_TRUE(Reserve(kPageSize).outcome.ok());
+}
+
+TEST_F(EngineRefusals, OverTheLimitTheOsIsNotEvenAsked) {
+  engine.ledger().budget().SetLimits({.limit = {32 * kPageSize}, .process_headroom = {8 * kPageSize}});
+  const Address base = Reserve(kMiB).address;
+  ASSERT_TRUE(Commit(base, 24 * kPageSize).outcome.ok());
+  os.ResetCalls();
+  EXPECT_EQ(Commit(base, 25 * kPageSize).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Commit(base + 100 * kPageSize, kPageSize).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Commit(base, 120 * kPageSize).outcome, Outcome::OverLimit());
+  EXPECT_EQ(ReserveAndCommit(kPageSize).outcome, Outcome::OverLimit());
+  EXPECT_EQ(os.Calls(OsCall::kAllocate), 0u);
+  EXPECT_EQ(ChargedPages(), 24u);
+  EXPECT_TRUE(Commit(base, 24 * kPageSize).outcome.ok()) << "what is charged already needs nothing new";
+  EXPECT_TRUE(Commit(base, 32 * kPageSize, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Commit(base, 33 * kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+  EXPECT_TRUE(Decommit(base, kPageSize).ok());
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineRefusals, ADecommitTheOsRefusesKeepsTheCharge) {
+  const Address base = ReserveAndCommit(kMiB).address;
+  for (const std::uint64_t pages : {std::uint64_t{8}, std::uint64_t{100}}) {
+    os.Fail(OsCall::kFree, win32::kInvalidParameter);
+    EXPECT_EQ(Decommit(base, pages * kPageSize), Outcome::OsRefused(win32::kInvalidParameter));
+    EXPECT_EQ(ChargedPages(), 256u);
+    EXPECT_TRUE(Exact());
+  }
+}
+
+TEST_F(EngineRefusals, AReleaseTheOsRefusesKeepsRegionAndCharge) {
+  const Address base = ReserveAndCommit(kMiB).address;
+  os.Fail(OsCall::kFree, win32::kInvalidParameter);
+  EXPECT_EQ(Release(base), Outcome::OsRefused(win32::kInvalidParameter));
+  EXPECT_EQ(ChargedPages(), 256u);
+  EXPECT_TRUE(engine.ledger().RegionAt(base));
+  EXPECT_EQ(engine.ledger().Figures().reserved, Bytes{kMiB});
+  EXPECT_TRUE(Exact());
+  EXPECT_TRUE(Release(base).ok());
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineRefusals, WithoutMemoryForTheTablesNothingHappensAtAll) {
+  for (std::uint64_t nth = 0; nth < 2; ++nth) {
+    ManagedEngine fresh;
+    fresh.os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, nth);
+    EXPECT_EQ(fresh.ReserveAndCommit(kMiB).outcome, Outcome::NoTracking());
+    EXPECT_EQ(fresh.os.RegionCount(), 0u) << "what the OS gave was not given back";
+    EXPECT_TRUE(fresh.Exact());
+    EXPECT_TRUE(fresh.ReserveAndCommit(kMiB).outcome.ok());
+  }
+}
+
+TEST_F(EngineRefusals, ACommitAcrossLeavesWithoutMemoryForTheSecondIsRolledBack) {
+  const Address leaf_border = 0x8000'0000;
+  const Address base = Reserve(2 * kMiB, leaf_border - kMiB).address;
+  os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
+  EXPECT_EQ(Commit(base + kMiB - kPageSize, 2 * kPageSize).outcome, Outcome::NoTracking());
+  EXPECT_TRUE(Exact());
+  EXPECT_TRUE(Commit(base + kMiB - kPageSize, 2 * kPageSize).outcome.ok());
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineRefusals, AnAnswerThatCannotBeIsABrokenInvariant) {
+  const Address base = Reserve(kMiB).address;
+  os.Fail(OsCall::kAllocate, win32::kSuccess, 0, 1, base + kGranuleSize);
+  EXPECT_EQ(Commit(base, kPageSize).outcome.verdict, Verdict::kInvariantBroken) << "committed elsewhere";
+  EXPECT_TRUE(Exact());
+  os.Fail(OsCall::kFree, win32::kSuccess);
+  EXPECT_EQ(engine.Free(base, kMiB, win32::kMemRelease).verdict, Verdict::kInvariantBroken) << "released in part";
+}
+
+TEST_F(EngineRefusals, AFreeOfAKindNobodyKnowsIsBelievedAndLookedInto) {
+  const Address base = ReserveAndCommit(kMiB).address;
+  os.Fail(OsCall::kFree, win32::kSuccess);
+  os.OnNext(OsCall::kFree, Moment::kBefore, [&](const OsCallInfo&) {
+    EXPECT_EQ(os.RawFree(base, 8 * kPageSize, win32::kMemDecommit), win32::kSuccess);
+  });
+  EXPECT_TRUE(engine.Free(base, 0, 0x40).ok());
+  EXPECT_EQ(ChargedPages(), 248u);
+  EXPECT_TRUE(Exact());
 }
 
 }  // namespace

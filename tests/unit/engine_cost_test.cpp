@@ -1,0 +1,108 @@
+// What requests cost, without a clock: calls to the OS, nodes of the page map.
+#include <gtest/gtest.h>
+
+#include "support/engine_fixture.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+constexpr std::uint64_t kHuge = sizeof(void*) == 8 ? 256 * kGiB : 512 * kMiB;
+
+struct Cost {
+  std::uint64_t allocate = 0;
+  std::uint64_t free = 0;
+  std::uint64_t describe = 0;
+  std::uint64_t metadata = 0;
+  std::uint64_t all = 0;
+  friend bool operator==(const Cost&, const Cost&) = default;
+};
+
+class EngineCost : public EngineTest {
+ protected:
+  [[nodiscard]] Cost CostSoFar() {
+    const Cost cost{.allocate = os.Calls(OsCall::kAllocate), .free = os.Calls(OsCall::kFree),
+                    .describe = os.Calls(OsCall::kDescribe), .metadata = os.Calls(OsCall::kAllocateMetadata),
+                    .all = os.AllCalls()};
+    os.ResetCalls();
+    return cost;
+  }
+};
+
+TEST_F(EngineCost, AHugeReservationCostsNoMoreThanASmallOne) {
+  Cost costs[2];
+  std::uint64_t sizes[2] = {kGranuleSize, kHuge};
+  for (int i = 0; i < 2; ++i) {
+    ManagedEngine fresh;
+    const Address base = fresh.Reserve(sizes[i]).address;
+    ASSERT_NE(base, 0u);
+    ASSERT_TRUE(fresh.Commit(base, kPageSize).outcome.ok());
+    ASSERT_TRUE(fresh.Release(base).ok());
+    costs[i] = {.allocate = fresh.os.Calls(OsCall::kAllocate), .free = fresh.os.Calls(OsCall::kFree),
+                .describe = fresh.os.Calls(OsCall::kDescribe), .metadata = fresh.os.Calls(OsCall::kAllocateMetadata),
+                .all = fresh.os.AllCalls()};
+  }
+  EXPECT_EQ(costs[0], costs[1]);
+  EXPECT_EQ(costs[1].metadata, 2u);
+  EXPECT_EQ(costs[1].all, 5u) << "reserve, commit, release, and two nodes";
+}
+
+TEST_F(EngineCost, ACommitAsksTheOsOnceAndADecommitToo) {
+  const Address base = Reserve(kMiB).address;
+  ASSERT_TRUE(Commit(base, kPageSize).outcome.ok());
+  for (const std::uint64_t pages : {std::uint64_t{16}, std::uint64_t{200}}) {
+    static_cast<void>(CostSoFar());
+    ASSERT_TRUE(Commit(base, pages * kPageSize).outcome.ok());
+    EXPECT_EQ(CostSoFar(), (Cost{.allocate = 1, .all = 1}));
+    ASSERT_TRUE(Commit(base, pages * kPageSize).outcome.ok());
+    EXPECT_EQ(CostSoFar(), (Cost{.allocate = 1, .all = 1})) << "again";
+    ASSERT_TRUE(Decommit(base, pages * kPageSize).ok());
+    EXPECT_EQ(CostSoFar(), (Cost{.free = 1, .all = 1}));
+  }
+}
+
+TEST_F(EngineCost, ReservingWithCommitAndReleasingAskTheOsOnceEach) {
+  ASSERT_TRUE(ReserveAndCommit(kMiB).outcome.ok());  // nodes are there from here on
+  static_cast<void>(CostSoFar());
+  const Address base = ReserveAndCommit(kMiB).address;
+  EXPECT_EQ(CostSoFar(), (Cost{.allocate = 1, .all = 1}));
+  ASSERT_TRUE(Release(base).ok());
+  EXPECT_EQ(CostSoFar(), (Cost{.free = 1, .all = 1}));
+  ASSERT_EQ(ReserveAndCommit(kMiB).address, base) << "the same pages once more";
+  EXPECT_EQ(CostSoFar(), (Cost{.allocate = 1, .all = 1}));
+}
+
+TEST_F(EngineCost, TrackingGrowsWithTheCommittedPlacesNotWithTheReservation) {
+  const Address base = Reserve(kHuge).address;
+  static_cast<void>(CostSoFar());
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(Commit(base + static_cast<std::uint64_t>(i) * kMiB, kMiB).outcome.ok());
+  EXPECT_LE(CostSoFar().metadata, 1u) << "8 MiB in one place";
+  ASSERT_TRUE(Commit(base + kHuge / 2, kMiB).outcome.ok());
+  EXPECT_LE(CostSoFar().metadata, 2u) << "a node of each level";
+}
+
+TEST_F(EngineCost, AWalkOverAHugeRangeVisitsOnlyTouchedWords) {
+  FakeMemorySystem fake;
+  PageMap map(fake);
+  const Address base = kHuge / 2;
+  std::optional<Region> replaced;
+  ASSERT_TRUE(map.AddRegion({base, {kHuge >> kPageShift}, Region::Kind::kReserved}, &replaced));
+  const std::uint64_t first = base >> kPageShift;
+  for (const std::uint64_t page : {first, first + 1000, first + (kHuge >> kPageShift) - 1}) {
+    ASSERT_NE(map.EnsureWord(page / 64), nullptr);
+  }
+  int visited = 0;
+  map.ForEachTouchedWord({first, {kHuge >> kPageShift}}, [&](const PageWord&, std::uint64_t, std::uint64_t) {
+    ++visited;
+  });
+  EXPECT_EQ(visited, 3);
+}
+
+TEST_F(EngineCost, RequestsNeverTouchAHeapOfTheOs) {
+  const Address base = Reserve(kMiB).address;
+  ASSERT_TRUE(Commit(base, kMiB).outcome.ok());
+  ASSERT_TRUE(Release(base).ok());
+  EXPECT_EQ(os.Calls(OsCall::kCreateHeap) + os.Calls(OsCall::kHeapAllocate), 0u);
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test

@@ -1,0 +1,156 @@
+// Memory that did not come from the manager: views, foreign regions, and regions freed behind its back.
+#include <gtest/gtest.h>
+
+#include "support/engine_fixture.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+class EngineAndOthers : public EngineTest {
+ protected:
+  Address ForeignReservation(std::uint64_t size) {
+    return os.RawAllocate({.size = size, .type = win32::kMemReserve, .protect = kPageReadWrite}).address;
+  }
+  void RawCommit(Address address, std::uint64_t size) {
+    const auto result =
+        os.RawAllocate({.address = address, .size = size, .type = win32::kMemCommit, .protect = kPageReadWrite});
+    ASSERT_EQ(result.error, win32::kSuccess);
+  }
+};
+
+TEST_F(EngineAndOthers, PagesCommittedInAnAnnouncedViewAreChargedAndReturnedWithIt) {
+  const Address view = os.MapView(0, kMiB, ViewPages::kReserved).address;
+  ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
+  EXPECT_EQ(Charged(), Bytes{});
+  EXPECT_EQ(engine.ledger().Figures().mapped, Bytes{kMiB});
+  ASSERT_TRUE(Commit(view, 8 * kPageSize).outcome.ok());
+  ASSERT_TRUE(Commit(view + 4 * kPageSize, 100 * kPageSize).outcome.ok());
+  EXPECT_EQ(ChargedPages(), 104u);
+  EXPECT_TRUE(Exact());
+  ASSERT_EQ(os.UnmapView(view), win32::kSuccess);
+  ASSERT_TRUE(engine.ReleaseView(view).ok());
+  EXPECT_EQ(Charged(), Bytes{});
+  EXPECT_EQ(engine.ledger().Figures().mapped, Bytes{});
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineAndOthers, AFilesViewIsNotChargedAndItsReleaseReturnsNothing) {
+  const Address view = os.MapView(0, kMiB, ViewPages::kCommitted).address;
+  ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
+  EXPECT_TRUE(Exact({256}));
+  EXPECT_EQ(Commit(view, kPageSize).outcome, Outcome::OsRefused(win32::kAccessDenied));
+  EXPECT_TRUE(Exact({256}));
+  ASSERT_EQ(os.UnmapView(view), win32::kSuccess);
+  ASSERT_TRUE(engine.ReleaseView(view).ok());
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineAndOthers, AViewCannotBeReleasedAsARegionNorARegionAsAView) {
+  const Address view = os.MapView(0, kMiB, ViewPages::kReserved).address;
+  ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
+  const Address region = ReserveAndCommit(kMiB).address;
+  EXPECT_EQ(Release(view), Outcome::NotOurs());
+  EXPECT_TRUE(engine.ReleaseView(region).ok());
+  EXPECT_EQ(ChargedPages(), 256u);
+  EXPECT_TRUE(engine.ledger().RegionAt(region));
+  EXPECT_TRUE(engine.ReleaseView(0x6000'0000).ok()) << "one mapped before the manager was there";
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineAndOthers, AnImpossibleViewIsRefused) {
+  EXPECT_EQ(engine.AcquireView(0, kMiB), Outcome::OsRefused(win32::kInvalidParameter));
+  EXPECT_EQ(engine.AcquireView(0x7000'1000, kMiB), Outcome::OsRefused(win32::kInvalidParameter));
+  EXPECT_EQ(engine.AcquireView(0x7000'0000, 0), Outcome::OsRefused(win32::kInvalidParameter));
+  EXPECT_EQ(engine.AcquireView(~Address{0xFFFF}, kMiB), Outcome::OsRefused(win32::kInvalidParameter));
+}
+
+TEST_F(EngineAndOthers, OfAForeignRegionOnlyWhatTheManagerCommittedIsCharged) {
+  const Address foreign = ForeignReservation(kMiB);
+  RawCommit(foreign, 4 * kPageSize);
+  ASSERT_TRUE(Commit(foreign, 10 * kPageSize).outcome.ok());
+  EXPECT_EQ(ChargedPages(), 6u);
+  ASSERT_TRUE(Commit(foreign, 100 * kPageSize).outcome.ok());
+  EXPECT_EQ(ChargedPages(), 96u);
+  EXPECT_TRUE(Exact({4}));
+  ASSERT_TRUE(Decommit(foreign + 50 * kPageSize, 50 * kPageSize).ok());
+  EXPECT_EQ(ChargedPages(), 46u);
+  EXPECT_TRUE(Exact({4}));
+  EXPECT_EQ(Release(foreign), Outcome::NotOurs());
+  EXPECT_TRUE(Exact({4}));
+}
+
+TEST_F(EngineAndOthers, AForeignRegionsOwnPagesCannotBeFreedThroughTheManager) {
+  const Address foreign = ForeignReservation(kMiB);
+  RawCommit(foreign, kMiB);
+  EXPECT_EQ(Decommit(foreign, kPageSize), Outcome::NotOurs());
+  EXPECT_EQ(Release(foreign), Outcome::NotOurs());
+  EXPECT_EQ(os.Committed(), Pages{256});
+}
+
+TEST_F(EngineAndOthers, AFailedCommitInAForeignRegionIsRolledBack) {
+  const Address foreign = ForeignReservation(kMiB);
+  os.SetCommitLimit({4 * kPageSize});
+  EXPECT_EQ(Commit(foreign, 10 * kPageSize).outcome, Outcome::OsRefused(win32::kCommitmentLimit));
+  EXPECT_TRUE(Exact());
+  engine.ledger().budget().SetLimits({.limit = {2 * kPageSize}});
+  EXPECT_EQ(Commit(foreign, 3 * kPageSize).outcome, Outcome::OverLimit());
+  EXPECT_TRUE(Exact());
+  os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
+  engine.ledger().budget().SetLimits({});
+  const Address far = os.RawAllocate({.address = 0x7000'0000, .size = kMiB, .type = win32::kMemReserve,
+                                      .protect = kPageReadWrite}).address;
+  EXPECT_EQ(Commit(far, kPageSize).outcome, Outcome::NoTracking());
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineAndOthers, ARegionFreedBehindOurBackIsHealedWhenItsAddressIsGivenOutAgain) {
+  const Address base = ReserveAndCommit(kMiB).address;
+  ASSERT_EQ(os.RawFree(base, 0, win32::kMemRelease), win32::kSuccess);
+  ASSERT_TRUE(ReserveAndCommit(kMiB / 2, base).outcome.ok());
+  EXPECT_EQ(ChargedPages(), 128u);
+  EXPECT_EQ(engine.ledger().Figures().healed, 1u);
+  EXPECT_EQ(engine.ledger().Figures().regions, 1u);
+  EXPECT_EQ(engine.ledger().Figures().reserved, Bytes{kMiB / 2});
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineAndOthers, PagesInAForeignRegionFreedBehindOurBackAreHealedToo) {
+  const Address foreign = ForeignReservation(kMiB);
+  ASSERT_TRUE(Commit(foreign, 16 * kPageSize).outcome.ok());
+  ASSERT_EQ(os.RawFree(foreign, 0, win32::kMemRelease), win32::kSuccess);
+  ASSERT_TRUE(Reserve(kMiB, foreign).outcome.ok());
+  EXPECT_EQ(Charged(), Bytes{});
+  EXPECT_EQ(engine.ledger().Figures().healed, 1u);
+  ASSERT_TRUE(Commit(foreign, 16 * kPageSize).outcome.ok());
+  EXPECT_EQ(ChargedPages(), 16u) << "old marks would hide a new commit";
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineAndOthers, AViewUnmappedUnannouncedIsHealedByTheNextOwner) {
+  const Address view = os.MapView(0, kMiB, ViewPages::kReserved).address;
+  ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
+  ASSERT_TRUE(Commit(view, 16 * kPageSize).outcome.ok());
+  ASSERT_EQ(os.UnmapView(view), win32::kSuccess);
+  ASSERT_TRUE(Reserve(kMiB, view).outcome.ok());
+  EXPECT_EQ(Charged(), Bytes{});
+  EXPECT_TRUE(engine.ReleaseView(view).ok()) << "told late: it is known as something else by now";
+  EXPECT_TRUE(engine.ledger().RegionAt(view));
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineAndOthers, TheAuditFindsWhatIsNotTrue) {
+  const Address base = ReserveAndCommit(16 * kPageSize).address;
+  ASSERT_EQ(os.RawFree(base, 4 * kPageSize, win32::kMemDecommit), win32::kSuccess);
+  EXPECT_EQ(engine.ledger().Audit().mismatch.value, 4u);
+  RawCommit(base, 4 * kPageSize);
+  EXPECT_EQ(engine.ledger().Audit().mismatch.value, 0u);
+  const Address untouched = Reserve(kMiB).address;
+  RawCommit(untouched + 70 * kPageSize, 3 * kPageSize);
+  EXPECT_EQ(engine.ledger().Audit().mismatch.value, 3u);
+  ASSERT_EQ(os.RawFree(untouched, 0, win32::kMemDecommit), win32::kSuccess);
+  engine.ledger().budget().Charge({kPageSize});
+  EXPECT_EQ(engine.ledger().Audit().mismatch.value, 1u) << "charge that no page explains";
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test

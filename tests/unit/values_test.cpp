@@ -1,0 +1,223 @@
+// Units, the admission policy and the budget.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <limits>
+#include <thread>
+#include <vector>
+
+#include "base/units.h"
+#include "ledger/budget.h"
+#include "policy/admission.h"
+
+namespace clr_host_memory {
+namespace {
+
+using policy::Admission;
+using policy::Limits;
+
+constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
+constexpr std::uint64_t kMiB = 1024 * 1024;
+
+struct CoveringCase {
+  Address address;
+  std::uint64_t size;
+  std::uint64_t first;
+  std::uint64_t count;  // 0: no range
+};
+
+TEST(PageRangeCovering, RoundsOutwardsAndNeverWraps) {
+  constexpr CoveringCase kCases[] = {
+      {0, 0, 0, 0},
+      {0, 1, 0, 1},
+      {0, kPageSize, 0, 1},
+      {0, kPageSize + 1, 0, 2},
+      {kPageSize - 1, 1, 0, 1},
+      {kPageSize - 1, 2, 0, 2},
+      {kPageSize, kPageSize, 1, 1},
+      {5 * kPageSize + 17, kPageSize, 5, 2},
+      {0x7FFF'FFFE'F000, kPageSize, 0x7'FFFF'FFEF, 1},
+      {kMax, 1, 0, 0},
+      {kMax - kPageSize, 1, 0, 0},
+      {kMax - kPageSize + 1, 1, 0, 0},
+      {kMax - 2 * kPageSize, kPageSize, (kMax >> kPageShift) - 2, 2},
+      {kMax - 2 * kPageSize, kPageSize + 1, 0, 0},
+      {0, kMax, 0, 0},
+      {0, kMax - kPageSize + 1, 0, 0},
+      {0, kMax - kPageSize, 0, kMax >> kPageShift},
+      {1, kMax, 0, 0},
+  };
+  for (const CoveringCase& c : kCases) {
+    const auto range = PageRange::Covering(c.address, c.size);
+    SCOPED_TRACE(testing::Message() << std::hex << "address " << c.address << ", size " << c.size);
+    EXPECT_EQ(range.has_value(), c.count != 0);
+    if (!range) continue;
+    EXPECT_EQ(range->first, c.first);
+    EXPECT_EQ(range->count.value, c.count);
+    EXPECT_GE(range->end(), range->first);
+  }
+}
+
+TEST(PageRangeContains, IsTrueForPartsOnly) {
+  const PageRange range{10, {5}};
+  EXPECT_TRUE(range.Contains({10, {5}}));
+  EXPECT_TRUE(range.Contains({14, {1}}));
+  EXPECT_FALSE(range.Contains({9, {2}}));
+  EXPECT_FALSE(range.Contains({14, {2}}));
+}
+
+TEST(Rounding, GoesDownToPagesAndGranules) {
+  EXPECT_EQ(RoundDownToPage(0x12345FFF), 0x12345000u);
+  EXPECT_EQ(RoundDownToGranule(0x12345FFF), 0x12340000u);
+  EXPECT_TRUE(IsGranuleAligned(0x12340000));
+  EXPECT_FALSE(IsGranuleAligned(0x12341000));
+}
+
+struct AdmissionCase {
+  std::uint64_t bytes;
+  std::uint64_t charged;
+  Criticality level;
+  Admission verdict;
+};
+
+TEST(AdmissionPolicy, EachLevelFillsUpToItsOwnCeiling) {
+  constexpr Limits kLimits{.limit = {1000}, .app_domain_headroom = {100}, .process_headroom = {200}};
+  constexpr AdmissionCase kCases[] = {
+      {700, 0, Criticality::kTask, Admission::kAdmitted},
+      {701, 0, Criticality::kTask, Admission::kOverCeiling},
+      {1, 699, Criticality::kTask, Admission::kAdmitted},
+      {1, 700, Criticality::kTask, Admission::kOverCeiling},
+      {800, 0, Criticality::kAppDomain, Admission::kAdmitted},
+      {801, 0, Criticality::kAppDomain, Admission::kOverCeiling},
+      {1000, 0, Criticality::kProcess, Admission::kAdmitted},
+      {1001, 0, Criticality::kProcess, Admission::kOverCeiling},
+      {1, 1000, Criticality::kProcess, Admission::kOverCeiling},
+      {0, 5000, Criticality::kTask, Admission::kAdmitted},     // needs nothing new
+      {1, 5000, Criticality::kProcess, Admission::kOverCeiling},
+      {kMax, 500, Criticality::kProcess, Admission::kOverCeiling},  // the sum would wrap
+      {kMax, kMax, Criticality::kProcess, Admission::kOverCeiling},
+  };
+  for (const AdmissionCase& c : kCases) {
+    EXPECT_EQ(policy::Admit({{c.bytes}, c.level}, {{c.charged}}, policy::CeilingsOf(kLimits)), c.verdict)
+        << c.bytes << " on top of " << c.charged << " at level " << static_cast<int>(c.level);
+  }
+}
+
+TEST(AdmissionPolicy, WhatALowerLevelGetsAHigherLevelGetsToo) {
+  for (const std::uint64_t limit : std::array<std::uint64_t, 5>{1, 4096, kMiB, kMiB << 20, kMax}) {
+    for (const std::uint64_t domain : std::array<std::uint64_t, 4>{0, 1, 4096, kMiB << 10}) {
+      for (const std::uint64_t process : std::array<std::uint64_t, 4>{0, 1, 8192, kMiB << 11}) {
+        const Limits limits{{limit}, {domain}, {process}};
+        if (policy::Validate(limits) != policy::LimitsError::kNone) continue;
+        const policy::Ceilings ceilings = policy::CeilingsOf(limits);
+        for (const std::uint64_t charged : {std::uint64_t{0}, limit / 2, limit - 1, limit}) {
+          for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{1}, limit / 4, limit, kMax}) {
+            bool admitted = false;
+            for (const auto level : {Criticality::kTask, Criticality::kAppDomain, Criticality::kProcess}) {
+              const bool now = policy::Admit({{bytes}, level}, {{charged}}, ceilings) == Admission::kAdmitted;
+              EXPECT_TRUE(now || !admitted) << limit << ' ' << domain << ' ' << process << ' ' << charged;
+              admitted = now;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(AdmissionPolicy, HeadroomThatDoesNotFitTheLimitIsRefused) {
+  using policy::LimitsError;
+  struct Case {
+    Limits limits;
+    LimitsError error;
+  };
+  const Case cases[] = {
+      {{}, LimitsError::kNone},
+      {{.limit = {0}}, LimitsError::kLimitIsZero},
+      {{{100}, {40}, {60}}, LimitsError::kNone},
+      {{{100}, {41}, {60}}, LimitsError::kHeadroomExceedsLimit},
+      {{{100}, {0}, {101}}, LimitsError::kHeadroomExceedsLimit},
+      {{{100}, {kMax}, {1}}, LimitsError::kHeadroomExceedsLimit},  // the sum would wrap
+  };
+  for (const Case& c : cases) {
+    EXPECT_EQ(policy::Validate(c.limits), c.error)
+        << c.limits.limit.value << ' ' << c.limits.app_domain_headroom.value << ' ' << c.limits.process_headroom.value;
+  }
+}
+
+TEST(AdmissionPolicy, DefaultHeadroomIsValidAndAQuarterOfTheLimitAtMost) {
+  EXPECT_EQ(policy::DefaultHeadroom(kUnlimited).process, Bytes{});
+  for (std::uint64_t limit = 1; limit != 0; limit <<= 1) {
+    for (const std::uint64_t value : {limit - 1, limit, limit + 1}) {
+      if (value == 0) continue;
+      const policy::Headroom headroom = policy::DefaultHeadroom({value});
+      EXPECT_EQ(policy::Validate({{value}, headroom.app_domain, headroom.process}), policy::LimitsError::kNone) << value;
+      EXPECT_LE((headroom.app_domain + headroom.process).value, value / 4) << value;
+    }
+  }
+  EXPECT_EQ(policy::DefaultHeadroom({128 * kMiB}).process, Bytes{8 * kMiB});
+  EXPECT_EQ(policy::DefaultHeadroom({128 * kMiB}).app_domain, Bytes{2 * kMiB});
+  EXPECT_EQ(policy::DefaultHeadroom({std::uint64_t{1} << 40}).process, Bytes{64 * kMiB});
+}
+
+TEST(BudgetTest, ARefusedChargeChangesNothing) {
+  Budget budget({.limit = {1000}, .process_headroom = {100}});
+  EXPECT_EQ(budget.TryCharge({900}, Criticality::kTask), Admission::kAdmitted);
+  EXPECT_EQ(budget.TryCharge({1}, Criticality::kTask), Admission::kOverCeiling);
+  EXPECT_EQ(budget.Charged(), Bytes{900});
+  EXPECT_EQ(budget.TryCharge({100}, Criticality::kProcess), Admission::kAdmitted);
+  budget.Return({1000});
+  EXPECT_EQ(budget.Charged(), Bytes{});
+}
+
+TEST(BudgetTest, SettlingReplacesTheChargeAndNotesThePeak) {
+  Budget budget({});
+  ASSERT_EQ(budget.TryCharge({100}, Criticality::kTask), Admission::kAdmitted);
+  budget.Settle({100}, {60});
+  EXPECT_EQ(budget.Charged(), Bytes{60});
+  budget.Settle({0}, {30});
+  EXPECT_EQ(budget.Charged(), Bytes{90});
+  budget.Return({90});
+  EXPECT_EQ(budget.Peak(), Bytes{90});
+}
+
+TEST(BudgetTest, TheLimitsReadBackAsTheyWereSet) {
+  Budget budget({});
+  EXPECT_EQ(budget.CurrentLimits().limit, kUnlimited);
+  EXPECT_EQ(budget.CurrentLimits().process_headroom, Bytes{});
+  budget.SetLimits({{1000}, {10}, {200}});
+  EXPECT_EQ(budget.CurrentLimits().limit, Bytes{1000});
+  EXPECT_EQ(budget.CurrentLimits().app_domain_headroom, Bytes{10});
+  EXPECT_EQ(budget.CurrentLimits().process_headroom, Bytes{200});
+}
+
+TEST(BudgetTest, ALimitSetBelowTheChargeRefusesUntilEnoughWasReturned) {
+  Budget budget({.limit = {1000}});
+  ASSERT_EQ(budget.TryCharge({800}, Criticality::kTask), Admission::kAdmitted);
+  budget.SetLimits({.limit = {500}});
+  EXPECT_EQ(budget.TryCharge({1}, Criticality::kProcess), Admission::kOverCeiling);
+  EXPECT_EQ(budget.TryCharge({0}, Criticality::kTask), Admission::kAdmitted);
+  budget.Return({301});
+  EXPECT_EQ(budget.TryCharge({1}, Criticality::kTask), Admission::kAdmitted);
+}
+
+TEST(BudgetTest, ThreadsTogetherNeverChargeMoreThanTheLimit) {
+  Budget budget({.limit = {100}});
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20'000; ++i) {
+        if (budget.TryCharge({7}, Criticality::kTask) != Admission::kAdmitted) continue;
+        EXPECT_LE(budget.Charged(), Bytes{100});
+        budget.NotePeak();
+        budget.Return({7});
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(budget.Charged(), Bytes{});
+  EXPECT_LE(budget.Peak(), Bytes{100});
+}
+
+}  // namespace
+}  // namespace clr_host_memory
