@@ -9,7 +9,7 @@
 
 namespace clr_host_memory::tool {
 
-// arguments are UTF-8, without the program's own name. Returns the exit code: the app's, or kExitUsage after one line on
+// arguments are UTF-8, without the program's own name. Returns the app's exit code, or kExitUsage after one line on
 // streams.error. `run` may be called once in a process, and does not return when the app ends the process.
 [[nodiscard]] int RunClrMem(const std::vector<std::string>& arguments, Streams streams);
 

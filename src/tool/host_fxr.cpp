@@ -74,7 +74,8 @@ fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
   };
   std::vector<fs::path> folders;
   for (const fs::path assembly : paths_of(L"TRUSTED_PLATFORM_ASSEMBLIES")) {
-    if (_wcsicmp(assembly.filename().c_str(), L"System.Private.CoreLib.dll") == 0) folders.push_back(assembly.parent_path());
+    const bool is_core_library = _wcsicmp(assembly.filename().c_str(), L"System.Private.CoreLib.dll") == 0;
+    if (is_core_library) folders.push_back(assembly.parent_path());
   }
   const std::vector<std::wstring> native = paths_of(L"NATIVE_DLL_SEARCH_DIRECTORIES");
   folders.insert(folders.end(), native.begin(), native.end());
@@ -82,7 +83,8 @@ fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
     std::error_code ignored;
     if (fs::is_regular_file(folder / L"coreclr.dll", ignored)) return folder / L"coreclr.dll";
   }
-  throw ToolError("hostfxr resolved a runtime without coreclr.dll", "install .NET again, or name another root with --runtime");
+  throw ToolError("hostfxr resolved a runtime without coreclr.dll",
+                  "install .NET again, or name another root with --runtime");
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ ComPtr<RuntimeInfo> FindRuntime(MetaHost& meta_host, const Program& program, con
   // A program of the 2.0 to 3.5 line runs on 4.x, as on a Windows that has no older one.
   ComPtr<RuntimeInfo> info;
   for (const std::wstring& candidate : {version, std::wstring(L"v4.0.30319")}) {
-    const HRESULT hr = meta_host.GetRuntime(candidate.c_str(), kIidRuntimeInfo, reinterpret_cast<void**>(info.Receive()));
+    const HRESULT hr =
+        meta_host.GetRuntime(candidate.c_str(), kIidRuntimeInfo, reinterpret_cast<void**>(info.Receive()));
     BOOL loadable = FALSE;
     if (SUCCEEDED(hr) && SUCCEEDED(info->IsLoadable(&loadable)) && loadable) return info;
     if (options.runtime != "auto") break;

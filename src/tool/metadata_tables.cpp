@@ -260,7 +260,9 @@ std::string MetadataTables::AssemblyName() const { return String(Cell(kAssembly,
 
 std::vector<std::string> MetadataTables::AssemblyReferences() const {
   std::vector<std::string> names;
-  for (std::uint32_t row = 1; row <= layout_[kAssemblyRef].rows; ++row) names.push_back(String(Cell(kAssemblyRef, row, 6)));
+  for (std::uint32_t row = 1; row <= layout_[kAssemblyRef].rows; ++row) {
+    names.push_back(String(Cell(kAssemblyRef, row, 6)));
+  }
   return names;
 }
 

@@ -1,6 +1,6 @@
-// The .NET Framework's hosting interfaces that MinGW's headers lack, as far as clrmem calls them, in the documented vtable
-// order (metahost.h and mscoree.h of the Windows SDK; mscorlib.tlb for _AppDomain and IAppDomainSetup). The names are our
-// own, so that they can stand beside the SDK's.
+// The .NET Framework's hosting interfaces that MinGW's headers lack, as far as clrmem calls them, in the documented
+// vtable order (metahost.h and mscoree.h of the Windows SDK; mscorlib.tlb for _AppDomain and IAppDomainSetup).
+// The names are our own, so that they can stand beside the SDK's.
 #ifndef CLRHM_TOOL_NET_FRAMEWORK_ABI_H
 #define CLRHM_TOOL_NET_FRAMEWORK_ABI_H
 

@@ -50,7 +50,8 @@ ToolError UnknownOption(const std::string& option, const std::string& command) {
 }  // namespace
 
 Options ParseOptions(const std::vector<std::string>& arguments) {
-  CLI::App app("Runs managed programs with every memory request of their runtime going through ClrHostMemory.", "clrmem");
+  CLI::App app("Runs managed programs with every memory request of their runtime going through ClrHostMemory.",
+               "clrmem");
   // "/x" is a path under Wine and no option of ours.
   app.allow_windows_style_options(false);
   app.set_version_flag("--version", kVersion);
@@ -61,7 +62,8 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
   std::string run_limit;
   std::string run_summary;
   CLI::App* run_command = app.add_subcommand("run", "Run APP under the memory manager");
-  run_command->add_option("--limit", run_limit, "Memory the runtime may have committed: 256M, 1.5G, bytes (default: none)");
+  run_command->add_option("--limit", run_limit,
+                          "Memory the runtime may have committed: 256M, 1.5G, bytes (default: none)");
   run_command->add_option("--runtime", run.runtime, "A dotnet root, a runtime folder, or auto (default)");
   run_command->add_option("--summary", run_summary, "Write the summary to this file as JSON, too");
   run_command->add_flag("--no-bridge", run.no_bridge, "Host APP the same way, but without the memory manager");

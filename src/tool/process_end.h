@@ -1,6 +1,6 @@
-// Learns that this process is about to end, however a managed program brings it about: Environment.Exit, a fail-fast, an
-// unhandled exception, or ExitProcess from any code. Ends that the OS carries out without asking (TerminateProcess from
-// outside, __fastfail) stay unseen.
+// Learns that this process is about to end, however a managed program brings it about: Environment.Exit, a fail-fast,
+// an unhandled exception, or ExitProcess from any code. Ends that the OS carries out without asking (TerminateProcess
+// from outside, __fastfail) stay unseen.
 #ifndef CLRHM_TOOL_PROCESS_END_H
 #define CLRHM_TOOL_PROCESS_END_H
 
@@ -22,8 +22,8 @@ enum class EndedBy {
 [[nodiscard]] const char* EndedByText(EndedBy how) noexcept;
 
 // Called once, on a thread of its own with 512 KiB of committed stack, while the ending thread waits, at most
-// kReportTimeoutMilliseconds; or, when the process is already being torn down, on the ending thread itself, and then the
-// exit code may be unknown.
+// kReportTimeoutMilliseconds; or, when the process is already being torn down, on the ending thread itself, and then
+// the exit code may be unknown.
 struct EndReporter {
   void (*report)(void* context, EndedBy how, std::optional<std::uint32_t> exit_code) noexcept;
   void* context;
@@ -35,7 +35,8 @@ inline constexpr DWORD kReportTimeoutMilliseconds = 30'000;
 void WatchProcessEnd(const EndReporter& reporter);
 
 // Also sees module's own calls to ExitProcess, TerminateProcess and RaiseFailFastException, which come before the
-// process starts to be torn down, and keeps module from replacing the process's filter for unhandled exceptions. For the rest of the process. Throws ToolError when its imports cannot be patched.
+// process starts to be torn down, and keeps module from replacing the process's filter for unhandled exceptions. For
+// the rest of the process. Throws ToolError when its imports cannot be patched.
 void WatchProcessEndOf(HMODULE module);
 
 // Main returned to us: reports now, unless another end was reported before.

@@ -139,7 +139,8 @@ ModernRuntime ChooseModernRuntime(const std::string& option) {
     // coreclr takes no slashes in the paths of its properties.
     const fs::path path = fs::absolute(fs::path(ToWide(option)), error).lexically_normal();
     if (error || !fs::is_directory(path, error)) {
-      throw ToolError("--runtime " + option + " is no folder", "name a dotnet root or a runtime folder, or leave it out");
+      throw ToolError("--runtime " + option + " is no folder",
+                      "name a dotnet root or a runtime folder, or leave it out");
     }
     if (IsRuntimeFolder(path)) {
       runtime.folder = path;

@@ -21,8 +21,8 @@ struct ScriptedRun {
   [[nodiscard]] bool AllPassed() const;
 };
 
-// Plays every step, also after one that failed, and frees what it took. Under a limit, the commits that the limit refuses
-// must be refused as documented: E_OUTOFMEMORY and a null address. Needs about 2 MiB of the limit for the rest.
+// Plays every step, also after one that failed, and frees what it took. Under a limit, what the limit refuses must be
+// refused as documented: E_OUTOFMEMORY and a null address. Needs about 2 MiB of the limit for the rest.
 [[nodiscard]] ScriptedRun PlayDesktopClr(IHostMemoryManager& manager);
 
 // One line a step.

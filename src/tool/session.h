@@ -36,7 +36,7 @@ class Session {
   // The run has failed on an error of clrmem's own: no summary is written, and its file is taken away.
   void Abandon() noexcept;
 
-  // Attaches the bridge to a loaded coreclr.dll and watches the ends it brings about; without a manager, only the latter.
+  // Attaches the bridge, if there is a manager, to a loaded coreclr.dll and watches the ends it brings about.
   // Throws ToolError.
   void AttachToCoreClr(HMODULE coreclr);
   [[nodiscard]] const CoreClrBridge* bridge() const noexcept { return bridge_ ? &*bridge_ : nullptr; }

@@ -11,7 +11,7 @@ namespace clr_host_memory::tool {
 // clrmem's own exit code for every error of its own; any other exit code is the app's.
 inline constexpr int kExitUsage = 2;
 
-// Thrown inside the tool, caught once in RunClrMem. what() is "<what is wrong>; <what to do>", UTF-8, without a line end.
+// Thrown inside the tool, caught once in RunClrMem. what() is "<what is wrong>; <what to do>", UTF-8, no line end.
 class ToolError : public std::runtime_error {
  public:
   ToolError(const std::string& wrong, const std::string& remedy) : std::runtime_error(wrong + "; " + remedy) {}

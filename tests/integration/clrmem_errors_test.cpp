@@ -85,13 +85,15 @@ TEST_P(ClrmemErrorsWithRuntime, ALibraryIsNoProgram) {
 TEST_P(ClrmemErrorsWithRuntime, ARuntimeThatIsNotThereIsNamedWithThePlacesLookedAt) {
   const ProcessResult result = RunClrmem({"run", hello_}, {{"DOTNET_ROOT", "Z:\\nowhere"}});
   if (result.exit_code == 0) GTEST_SKIP() << "this machine has a .NET of its own in Program Files";
-  ExpectOneLine(result, "no .NET runtime was found; looked in Z:\\nowhere (DOTNET_ROOT)", "install .NET, set DOTNET_ROOT");
+  ExpectOneLine(result, "no .NET runtime was found; looked in Z:\\nowhere (DOTNET_ROOT)",
+                "install .NET, set DOTNET_ROOT");
 }
 
 TEST_P(ClrmemErrorsWithRuntime, ARuntimeOptionThatLeadsNowhereIsRefused) {
   ExpectOneLine(RunClrmem({"run", "--runtime", "Z:\\nowhere", hello_}), "--runtime Z:\\nowhere is no folder",
                 "name a dotnet root or a runtime folder");
-  ExpectOneLine(RunClrmem({"run", "--runtime", kBinDirectory, hello_}), "as a dotnet root has", "name a folder that has");
+  ExpectOneLine(RunClrmem({"run", "--runtime", kBinDirectory, hello_}), "as a dotnet root has",
+                "name a folder that has");
 }
 
 TEST_P(ClrmemErrorsWithRuntime, ASummaryThatCannotBeWrittenIsRefusedBeforeTheAppRuns) {
@@ -127,8 +129,8 @@ TEST_P(ClrmemErrorsWithRuntime, AProgramWithoutRuntimeConfigNeedsARuntimeFolder)
   EXPECT_EQ(result.exit_code, 4u) << result.error;
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemErrorsWithRuntime, testing::Values(kNet8, kNet10), [](const auto& info) {
-  return std::string(info.param.framework).substr(0, std::string(info.param.framework).find('.'));
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemErrorsWithRuntime, testing::Values(kNet8, kNet10), [](const auto& tested) {
+  return ShortName(tested.param);
 });
 
 TEST(ClrmemErrors, AProgramOfTheNetFrameworkSaysSoWhereThereIsNone) {

@@ -77,9 +77,8 @@ TEST_P(ClrmemLimit, BecomesACatchableOutOfMemoryException) {
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemLimit,
                          testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kVariants)),
-                         [](const auto& info) {
-                           const std::string framework = std::get<0>(info.param).framework;
-                           return framework.substr(0, framework.find('.')) + "_" + std::get<1>(info.param).name;
+                         [](const auto& tested) {
+                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
                          });
 
 class ClrmemTightLimit : public testing::TestWithParam<Runtime> {};
@@ -112,8 +111,8 @@ TEST_P(ClrmemTightLimit, SaysSoWhenTheRuntimeDoesNotStartWithinIt) {
   EXPECT_TRUE(run.summary.is_null());
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemTightLimit, testing::Values(kNet8, kNet10), [](const auto& info) {
-  return std::string(info.param.framework).substr(0, std::string(info.param.framework).find('.'));
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemTightLimit, testing::Values(kNet8, kNet10), [](const auto& tested) {
+  return ShortName(tested.param);
 });
 
 }  // namespace

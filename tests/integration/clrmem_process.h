@@ -21,8 +21,8 @@ struct ProcessResult {
 };
 
 // Starts clrmem with these arguments, quoted as the C run-time splits them, and waits for its end, at most two minutes.
-// environment is added to this process's own, with DOTNET_ROOT at the build's dotnet root. Throws std::runtime_error when
-// the process cannot be started.
+// environment is added to this process's own, with DOTNET_ROOT at the build's dotnet root. Throws std::runtime_error
+// when the process cannot be started.
 [[nodiscard]] ProcessResult RunClrmem(const std::vector<std::string>& arguments, const Environment& environment = {});
 
 // A file name in the temporary folder that no other test uses; the file is removed at the end.
@@ -53,6 +53,11 @@ struct Runtime {
 inline constexpr Runtime kNet8{"net8.0", "8.0.33"};
 inline constexpr Runtime kNet10{"net10.0", "10.0.14"};
 
+// "net8", for names of tests.
+[[nodiscard]] inline std::string ShortName(const Runtime& runtime) {
+  const std::string framework = runtime.framework;
+  return framework.substr(0, framework.find('.'));
+}
 [[nodiscard]] std::string ProgramPath(const Runtime& runtime, const std::string& name);
 [[nodiscard]] std::string RuntimeFolder(const Runtime& runtime);
 // Why tests on this runtime cannot run here; none: they can.

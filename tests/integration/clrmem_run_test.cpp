@@ -110,7 +110,8 @@ TEST_P(ClrmemRun, LetsAManagedClientCallTheManager) {
 
 TEST_P(ClrmemRun, PassesArgumentsOnUntouched) {
   // Hello takes its first argument as its exit code; what looks like options of clrmem's comes after it.
-  const RunWithSummary run = RunProgram({}, Program("Hello"), {"3", "--limit", "1", "--no-bridge", "--help", "a \"b\\"});
+  const RunWithSummary run =
+      RunProgram({}, Program("Hello"), {"3", "--limit", "1", "--no-bridge", "--help", "a \"b\\"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 3u);
 }
@@ -136,8 +137,8 @@ TEST_P(ClrmemRun, KeepsExactAccountOfEveryKindOfLoad) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemRun, testing::Values(kNet8, kNet10), [](const auto& info) {
-  return std::string(info.param.framework).substr(0, std::string(info.param.framework).find('.'));
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemRun, testing::Values(kNet8, kNet10), [](const auto& tested) {
+  return ShortName(tested.param);
 });
 
 }  // namespace

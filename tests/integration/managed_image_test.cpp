@@ -107,7 +107,8 @@ std::vector<std::byte> MakeImage(const ImageShape& shape) {
   const std::uint32_t optional = image.size();
   const std::uint32_t directories = optional + (shape.is_pe64 ? 112 : 96);
   image.U16(shape.is_pe64 ? 0x20B : 0x10B).PadTo(directories - 4).U32(16).PadTo(directories + 14 * 8);
-  image.U32(shape.has_clr_header ? section_address : 0).U32(shape.has_clr_header ? 72 : 0).PadTo(optional + optional_size);
+  image.U32(shape.has_clr_header ? section_address : 0).U32(shape.has_clr_header ? 72 : 0);
+  image.PadTo(optional + optional_size);
   image.Text(".text").PadTo(optional + optional_size + 8);
   image.U32(section.size()).U32(section_address).U32(section.size()).U32(0x200).PadTo(0x200);
   image.Append(section);

@@ -40,7 +40,9 @@ TEST(ParseSize, RefusesWhatIsNoSizeAndSaysHowToWriteIt) {
                            "256Mi B", "1.1234567G", "infinity"}) {
     EXPECT_THROW((void)ParseSize(text, "--limit"), ToolError) << text;
   }
-  for (const char* text : {"0", "0M", "0.0G", "0.0001B"}) EXPECT_THROW((void)ParseSize(text, "--limit"), ToolError) << text;
+  for (const char* text : {"0", "0M", "0.0G", "0.0001B"}) {
+    EXPECT_THROW((void)ParseSize(text, "--limit"), ToolError) << text;
+  }
   for (const char* text : {"9223372036854775809", "8388609T", "18446744073709551616", "99999999999999999999999G"}) {
     EXPECT_THROW((void)ParseSize(text, "--limit"), ToolError) << text;
   }
