@@ -20,7 +20,8 @@ namespace {
 template <typename Commit>
 AddressOutcome CommitInRegion(os::MemorySystem& os, Budget& budget, Commit& commit, const os::AllocateRequest& request,
                               Criticality level) {
-  const Bytes charge = commit.Missing().InBytes();
+  const Pages missing = commit.Missing();
+  const Bytes charge = missing.InBytes();
   if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
 
   const os::AllocateResult result = os.Allocate(request);
@@ -34,7 +35,7 @@ AddressOutcome CommitInRegion(os::MemorySystem& os, Budget& budget, Commit& comm
     return {Outcome::InvariantBroken()};
   }
 
-  budget.Settle(charge, commit.Settle().InBytes());
+  commit.Settle(missing);
   return {Outcome::Done(), result.address};
 }
 
@@ -105,7 +106,7 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Critic
   if (commits && !commit.emplace(ledger_, region.Range()).ok()) return give_back(Outcome::NoTracking());
   if (!ledger_.AddRegion(region)) return give_back(Outcome::NoTracking());
   if (commit) {
-    budget.Settle(charge, commit->Settle().InBytes());
+    commit->Settle(expected->count);
     if (ledger_.Doubts() != doubts) commit->AskOs();
   }
   return {Outcome::Done(), region.base};
@@ -121,19 +122,18 @@ AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request,
     // It was reserved meanwhile, by someone who may not have told the ledger yet.
     CommitInFlight late(ledger_, range);
     if (!late.ok()) return {Outcome::InvariantBroken()};
-    ledger_.budget().Settle({}, late.Settle().InBytes());
+    late.Settle({});
     late.AskOs();
     return forwarded;
   }
   CommitInFlight commit(ledger_, range);
   if (!commit.ok()) return {Outcome::NoTracking()};
-  const Bytes charge = (commit.Missing() - std::min(commit.Missing(), ledger_.CommittedByOthers(range))).InBytes();
+  const Pages missing = commit.Missing() - std::min(commit.Missing(), ledger_.CommittedByOthers(range));
   Budget& budget = ledger_.budget();
-  if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
-  const Bytes claimed = commit.ClaimUncommitted().InBytes();
+  if (budget.TryCharge(missing.InBytes(), level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
+  commit.ClaimUncommitted(missing);
 
   const os::AllocateResult result = os_.Allocate(request);
-  budget.Settle(charge, claimed);
   if (result.error != win32::kSuccess) {
     commit.AskOs();
     return {Outcome::OsRefused(result.error)};

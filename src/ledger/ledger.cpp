@@ -126,16 +126,44 @@ void Ledger::LeaveOverlapped(PageWord& word, std::uint64_t index) {
   }
 }
 
+void Ledger::Mark(PageWord& word, std::uint64_t mask, Pages* paid) {
+  std::uint64_t charged = word.charged.load();
+  Pages missing;
+  do {
+    missing = CountPages(mask & ~charged);
+    if (missing > *paid) {
+      budget_.Charge((missing - *paid).InBytes());
+      *paid = missing;
+    }
+  } while (!word.charged.compare_exchange_weak(charged, charged | mask));
+  *paid = *paid - missing;
+}
+
+void Ledger::FinishMarking(Pages paid) {
+  budget_.Return(paid.InBytes());
+  budget_.NotePeak();
+}
+
+void Ledger::MarkAll(PageWord& word, std::uint64_t mask, Pages paid) {
+  Mark(word, mask, &paid);
+  FinishMarking(paid);
+}
+
 void Ledger::Reconcile(PageWord& word, std::uint64_t index) {
   const Truth truth = AskOs(index);
   std::uint64_t charged = word.charged.load();
   std::uint64_t corrected = 0;
+  Pages paid;
+  Pages added;
   do {
     corrected = truth.ours | (charged & truth.other);
-    if (corrected == charged) return;
-  } while (!word.charged.compare_exchange_weak(charged, corrected));
-  budget_.Charge(CountPages(corrected & ~charged).InBytes());
-  budget_.Return(CountPages(charged & ~corrected).InBytes());
+    added = CountPages(corrected & ~charged);
+    if (added > paid) {
+      budget_.Charge((added - paid).InBytes());
+      paid = added;
+    }
+  } while (corrected != charged && !word.charged.compare_exchange_weak(charged, corrected));
+  budget_.Return((paid - added + CountPages(charged & ~corrected)).InBytes());
 }
 
 Ledger::Truth Ledger::AskOs(std::uint64_t index) const {
@@ -257,22 +285,20 @@ CommitInFlight::~CommitInFlight() {
   ForEachWord([&](PageWord& word, std::uint64_t index, std::uint64_t) { ledger_.Leave(word, index); });
 }
 
-Pages CommitInFlight::Settle() {
-  Pages settled;
+void CommitInFlight::Settle(Pages paid) {
   ForEachWord([&](PageWord& word, std::uint64_t, std::uint64_t mask) {
-    settled += CountPages(mask & ~word.charged.fetch_or(mask));
+    ledger_.Mark(word, mask, &paid);
   });
-  return settled;
+  ledger_.FinishMarking(paid);
 }
 
-Pages CommitInFlight::ClaimUncommitted() {
-  Pages claimed;
+void CommitInFlight::ClaimUncommitted(Pages paid) {
   ForEachWord([&](PageWord& word, std::uint64_t index, std::uint64_t mask) {
     const Ledger::Truth truth = ledger_.AskOs(index);
     mask &= ~(truth.ours | truth.other);
-    claimed += CountPages(mask & ~word.charged.fetch_or(mask));
+    ledger_.Mark(word, mask, &paid);
   });
-  return claimed;
+  ledger_.FinishMarking(paid);
 }
 
 }  // namespace clr_host_memory

@@ -9,7 +9,8 @@
 // an overlapped word last asks the OS what is true and writes that down. Calls that do not overlap never ask.
 //
 // A free clears the pages' bits before the OS frees them (another thread may be given the address at once), returns the
-// charge after it, and then looks at the words once more (SweepAfterFree).
+// charge after it, and then looks at the words once more (SweepAfterFree). Who sets a bit has charged for it before: the
+// one who clears it may return the charge at once, and the sum must never fall below what is committed, or below 0.
 #ifndef CLRHM_LEDGER_LEDGER_H
 #define CLRHM_LEDGER_LEDGER_H
 
@@ -149,6 +150,12 @@ class Ledger {
     return (bits & mask) == 0 ? all : Count(~bits & mask);
   }
   [[nodiscard]] static Pages Count(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
+  // Marks mask as charged. *paid: what the caller has charged for pages that are not marked yet; raised first when it is
+  // not enough, and reduced by what was used.
+  void Mark(PageWord& word, std::uint64_t mask, Pages* paid);
+  // After the last Mark of a commit: gives back what was paid and not used.
+  void FinishMarking(Pages paid);
+  void MarkAll(PageWord& word, std::uint64_t mask, Pages paid);
   void Reconcile(PageWord& word, std::uint64_t index);
   [[nodiscard]] Truth AskOs(std::uint64_t index) const;
   void JudgeWord(const PageWord* word, std::uint64_t index, LedgerAudit* audit) const;
@@ -185,8 +192,14 @@ class CommitInWord {
   [[nodiscard]] Pages Missing() const {
     return Ledger::CountMissing(word_.charged.load(), mask_, range_.count);
   }
-  [[nodiscard]] Pages Settle() {
-    return Ledger::CountMissing(word_.charged.fetch_or(mask_), mask_, range_.count);
+  void Settle(Pages paid) {
+    std::uint64_t charged = word_.charged.load(std::memory_order_relaxed);
+    if ((charged & mask_) == 0 && paid == range_.count &&
+        word_.charged.compare_exchange_strong(charged, charged | mask_)) [[likely]] {
+      ledger_.budget_.NotePeak();
+    } else {
+      ledger_.MarkAll(word_, mask_, paid);
+    }
   }
   void AskOs() { ledger_.AskOsAbout(range_); }
 
@@ -208,11 +221,12 @@ class CommitInFlight {
   [[nodiscard]] bool ok() const { return entered_; }
   // Pages of the range that were not charged yet.
   [[nodiscard]] Pages Missing() const { return missing_; }
-  // The OS has committed the range: marks all of it as charged; returns how many pages are so by this call.
-  [[nodiscard]] Pages Settle();
-  // For memory others reserved: marks as charged, before the OS is asked, the pages that it does not hold as committed;
-  // returns how many. If the OS then fails, AskOs undoes it.
-  [[nodiscard]] Pages ClaimUncommitted();
+  // The OS has committed the range: marks all of it as charged. paid: pages the caller has charged for it; the charge
+  // is made right.
+  void Settle(Pages paid);
+  // For memory others reserved: the same before the OS is asked, for the pages that it does not hold as committed. If
+  // the OS then fails, AskOs undoes it.
+  void ClaimUncommitted(Pages paid);
   // What the OS did is not known: has it asked about every word by whoever leaves it last.
   void AskOs() { ledger_.AskOsAbout(range_); }
 

@@ -20,5 +20,24 @@ TEST(InterleavedAtEveryAtomic, AnyTwoOperationsInterruptedTwiceLeaveTheLedgerExa
   RecordProperty("schedules", std::to_string(schedules));
 }
 
+// A commit that found its pages charged, and lost them to a free meanwhile, has to charge for them before it marks them:
+// another free may return their charge as soon as they are marked.
+TEST(InterleavedAtEveryAtomic, TheChargeNeverFallsBelowWhatIsCommitted) {
+  const auto decommit_twice = [](ManagedEngine& m, Address base) {
+    EXPECT_TRUE(m.Decommit(base, 8 * kPageSize).ok());
+    EXPECT_TRUE(m.Decommit(base, 8 * kPageSize).ok());
+  };
+  const auto commit = [](ManagedEngine& m, Address base) { EXPECT_TRUE(m.Commit(base, 8 * kPageSize).outcome.ok()); };
+  const Scene scene{"a region with pages 0-7 committed", [&](ManagedEngine& m, Address base) {
+                      ASSERT_TRUE(m.Reserve(kSceneSize, base).outcome.ok());
+                      commit(m, base);
+                    }};
+  const std::vector<SceneOperation> operations = {{"decommit twice", decommit_twice}, {"commit", commit}};
+  std::uint64_t schedules = 0;
+  for (const Place place : {Place::kOneWord, Place::kTwoWords}) {
+    if (!ExploreScene(scene, place, operations, 3, &schedules)) return;
+  }
+}
+
 }  // namespace
 }  // namespace clr_host_memory::test

@@ -103,7 +103,11 @@ class SceneWorld final : public InterleavedWorld {
   std::vector<std::function<void()>> Operations() override {
     std::vector<std::function<void()>> runs;
     for (const SceneOperation& operation : operations_) {
-      runs.emplace_back([this, &operation] { operation.run(manager_, base_); });
+      runs.emplace_back([this, &operation] {
+        operation.run(manager_, base_);
+        // While others stand somewhere in theirs. A charge that has gone below 0 would refuse everybody.
+        charge_was_plausible_ = charge_was_plausible_ && manager_.Charged() <= Bytes{4 * kSceneSize};
+      });
     }
     return runs;
   }
@@ -112,6 +116,7 @@ class SceneWorld final : public InterleavedWorld {
     manager_.os.ClearFaults();
     const auto exact = manager_.Exact();
     EXPECT_TRUE(exact) << name_ << "\n  " << schedule;
+    EXPECT_TRUE(charge_was_plausible_) << name_ << "\n  " << schedule;
     for (Address base = kSceneBase; base < kSceneBase + 4 * kSceneSize; base += kGranuleSize) {
       static_cast<void>(manager_.Release(base));
     }
@@ -128,6 +133,7 @@ class SceneWorld final : public InterleavedWorld {
   Address base_;
   const std::vector<SceneOperation>& operations_;
   std::string name_;
+  bool charge_was_plausible_ = true;  // one thread runs at a time
 };
 
 // Explores one choice of operations; false ends a test early, since one failing schedule says enough.

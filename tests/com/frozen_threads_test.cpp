@@ -1,0 +1,286 @@
+// A thread that SuspendThread stops anywhere inside the manager holds up nobody else: the rule that a CLR which suspends
+// threads for a GC depends on.
+//
+// Workers go through VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect on regions of their own and on pages they
+// share. The test's own thread stops one of them at a random moment, and while it stands, gets through a full round of
+// calls itself, also on the very pages the frozen one works on; so does the other worker, which runs all the time.
+//
+// A thread stopped inside Windows or Wine may hold a lock of theirs (the process' address space, a critical section of
+// ntdll), and then every VirtualAlloc of the process waits for it, the manager or no manager. So there are two variants:
+// - over a seam that has no lock, every freeze must be survived, and the watchdog is an assertion about the manager alone;
+// - over Windows itself, a freeze that stalls the others is lifted. It counts against the manager unless the frozen
+//   thread stood inside the OS' own function, which the seam notes down.
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "com/host_memory_manager.h"
+#include "lock_free_memory_system.h"
+#include "manager_client.h"
+#include "os/windows/windows_memory_system.h"
+#include "spinning_memory_system.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr SIZE_T kSharedSize = 256 * kPage;  // four words of 64 pages
+constexpr SIZE_T kOwnSize = 64 * kPage;
+
+// One thread's calls, again and again. Direct calls only: what a frozen thread holds must be the manager's, not a test
+// library's.
+class Rounds {
+ public:
+  Rounds(HostMemoryManager& manager, void* shared, unsigned seed) : manager_(manager), shared_(shared), random_(seed) {}
+
+  // Reserves, commits in its own and in the shared memory, asks, protects, decommits, releases.
+  void Run(ThreadPlace& place) {
+    place_ = &place;
+    void* own = Alloc(nullptr, kOwnSize, MEM_RESERVE, PAGE_NOACCESS);
+    if (own == nullptr) return Fail("reserve");
+    void* const mine = At(own, (random_() % 32) * kPage);
+    if (Alloc(mine, (1 + random_() % 32) * kPage, MEM_COMMIT, PAGE_READWRITE) != mine) Fail("commit");
+    void* const shared = At(shared_, (random_() % 200) * kPage);
+    const SIZE_T size = (1 + random_() % 56) * kPage;
+    if (Alloc(shared, size, MEM_COMMIT, PAGE_READWRITE) != shared) Fail("shared commit");
+    MEMORY_BASIC_INFORMATION info{};
+    SIZE_T written = 0;
+    DWORD old = 0;
+    Check("query", [&] { return manager_.VirtualQuery(mine, &info, sizeof(info), &written); });
+    Check("protect", [&] { return manager_.VirtualProtect(mine, kPage, PAGE_READONLY, &old); });
+    if (random_() % 4 != 0) Check("shared decommit", [&] { return manager_.VirtualFree(shared, size, MEM_DECOMMIT); });
+    if (random_() % 2 == 0) Check("decommit", [&] { return manager_.VirtualFree(own, kOwnSize, MEM_DECOMMIT); });
+    Check("release", [&] { return manager_.VirtualFree(own, 0, MEM_RELEASE); });
+    done_.fetch_add(1);
+  }
+  [[nodiscard]] std::uint64_t done() const { return done_.load(); }
+  [[nodiscard]] const char* failure() const { return failure_.load(); }
+
+ private:
+  void Fail(const char* what) { failure_.store(what); }
+  template <typename Call>
+  HRESULT Enter(Call call) {
+    place_->in_manager.store(true);
+    const HRESULT hr = call();
+    place_->in_manager.store(false);
+    return hr;
+  }
+  template <typename Call>
+  void Check(const char* what, Call call) {
+    if (Enter(call) != S_OK) Fail(what);
+  }
+  void* Alloc(void* address, SIZE_T size, DWORD type, DWORD protect) {
+    void* memory = nullptr;
+    Enter([&] { return manager_.VirtualAlloc(address, size, type, protect, eTaskCritical, &memory); });
+    return memory;
+  }
+
+  HostMemoryManager& manager_;
+  void* const shared_;
+  std::minstd_rand random_;
+  ThreadPlace* place_ = nullptr;
+  std::atomic<std::uint64_t> done_ = 0;
+  std::atomic<const char*> failure_ = nullptr;
+};
+
+struct Worker {
+  std::unique_ptr<Rounds> rounds;
+  std::atomic<ThreadPlace*> place = nullptr;
+  std::thread thread;
+};
+
+struct Tally {
+  std::uint64_t freezes = 0;
+  std::uint64_t in_manager = 0;  // stood in the manager's own code, or between it and the OS
+  std::uint64_t in_os = 0;
+  std::uint64_t stalls_by_os = 0;
+  std::uint64_t stalls_by_manager = 0;
+};
+
+// Lifts a freeze that the helper does not get through, so that a failure is a message and no hang.
+class Watchdog {
+ public:
+  explicit Watchdog(Clock::duration patience) : patience_(patience), thread_([this] { Run(); }) {}
+  ~Watchdog() {
+    end_.store(true);
+    thread_.join();
+  }
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+  void Watch(HANDLE frozen) {
+    lifted_.store(false);
+    since_.store(Clock::now());
+    frozen_.store(frozen);
+  }
+  // Whether the watched freeze was over before the watchdog lost patience. If not, it has resumed the thread itself.
+  bool Leave() {
+    if (frozen_.exchange(nullptr) != nullptr) return true;
+    while (!lifted_.load()) std::this_thread::yield();
+    return false;
+  }
+
+ private:
+  void Run() {
+    while (!end_.load()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      if (frozen_.load() == nullptr || Clock::now() - since_.load() < patience_) continue;
+      const HANDLE frozen = frozen_.exchange(nullptr);
+      if (frozen == nullptr) continue;
+      ::ResumeThread(frozen);
+      lifted_.store(true);
+    }
+  }
+
+  const Clock::duration patience_;
+  std::atomic<HANDLE> frozen_ = nullptr;
+  std::atomic<Clock::time_point> since_ = Clock::now();
+  std::atomic<bool> lifted_ = false;
+  std::atomic<bool> end_ = false;
+  std::thread thread_;
+};
+
+class FrozenThreads : public ::testing::Test {
+ protected:
+  static constexpr unsigned kWorkers = 2;
+
+  void Start(os::MemorySystem& beneath, std::uint32_t most_spins) {
+    os_ = std::make_unique<SpinningMemorySystem>(beneath, most_spins);
+    manager_ = ComPtr<HostMemoryManager>(new HostMemoryManager(*os_, {}));
+    shared_ = Allocate(manager_.get(), nullptr, kSharedSize, MEM_RESERVE, PAGE_NOACCESS);
+    ASSERT_NE(nullptr, shared_);
+    helper_ = std::make_unique<Rounds>(*manager_.get(), shared_, 99);
+    for (unsigned i = 0; i < kWorkers; ++i) {
+      workers_.push_back(std::make_unique<Worker>());
+      Worker& worker = *workers_.back();
+      worker.rounds = std::make_unique<Rounds>(*manager_.get(), shared_, i + 1);
+      worker.thread = std::thread([this, &worker] {
+        ThreadPlace& place = SpinningMemorySystem::PlaceOfThisThread();
+        worker.place.store(&place);
+        while (!stop_.load()) worker.rounds->Run(place);
+      });
+    }
+    for (const auto& worker : workers_) {
+      while (worker->place.load() == nullptr) std::this_thread::yield();
+    }
+  }
+
+  void FreezeOnce(Tally& tally, Watchdog& watchdog) {
+    const std::size_t chosen = random_() % kWorkers;
+    Worker& worker = *workers_[chosen];
+    const HANDLE thread = NativeHandle(worker.thread);
+    for (auto spins = random_() % 20000; spins > 0; --spins) std::atomic_signal_fence(std::memory_order_seq_cst);
+    ASSERT_NE(static_cast<DWORD>(-1), ::SuspendThread(thread));
+    CONTEXT context{};
+    context.ContextFlags = CONTEXT_CONTROL;
+    ASSERT_TRUE(::GetThreadContext(thread, &context)) << "waits until the thread stands";
+    const ThreadPlace& place = *worker.place.load();
+    const bool in_os = place.in_os.load();
+    const bool in_manager = place.in_manager.load() && !in_os;
+    const std::uint64_t before = worker.rounds->done();
+
+    watchdog.Watch(thread);
+    helper_->Run(SpinningMemorySystem::PlaceOfThisThread());
+    // Now and then the other worker has to get through as well; it begins a round after the thread stood.
+    if (tally.freezes % 50 == 0) WaitForARound(*workers_[(chosen + 1) % kWorkers]);
+    const std::uint64_t charged = manager_->engine().ledger().budget().Charged().value;
+    EXPECT_LE(charged, (kWorkers + 1) * (kSharedSize + kOwnSize)) << "more than all of them could hold together";
+    const std::uint64_t after = worker.rounds->done();
+    const bool through = watchdog.Leave();
+    if (through) {
+      EXPECT_EQ(before, after) << "the thread went on though it was suspended";
+      ASSERT_NE(static_cast<DWORD>(-1), ::ResumeThread(thread));
+    }
+    ++tally.freezes;
+    if (in_manager) ++tally.in_manager;
+    if (in_os) ++tally.in_os;
+    if (!through) ++(in_os ? tally.stalls_by_os : tally.stalls_by_manager);
+  }
+
+  Tally FreezeManyTimes(std::uint64_t times, Clock::duration patience) {
+    Tally tally;
+    {
+      Watchdog watchdog(patience);
+      while (tally.freezes < times && !HasFailure() && tally.stalls_by_manager == 0) FreezeOnce(tally, watchdog);
+    }
+    stop_.store(true);
+    std::uint64_t rounds = helper_->done();
+    EXPECT_EQ(nullptr, helper_->failure()) << helper_->failure();
+    for (const auto& worker : workers_) {
+      worker->thread.join();
+      rounds += worker->rounds->done();
+      EXPECT_EQ(nullptr, worker->rounds->failure()) << worker->rounds->failure();
+    }
+    std::printf("%llu freezes: %llu inside the manager, %llu inside the OS (%llu of them stalled others); %llu rounds\n",
+                static_cast<unsigned long long>(tally.freezes), static_cast<unsigned long long>(tally.in_manager),
+                static_cast<unsigned long long>(tally.in_os), static_cast<unsigned long long>(tally.stalls_by_os),
+                static_cast<unsigned long long>(rounds));
+    return tally;
+  }
+
+  void ExpectExactAndEmptyAfterwards() {
+    EXPECT_TRUE(LedgerIsExact(Unknown()));
+    EXPECT_LE(StatisticsOf(Unknown()).peak_charged, (kWorkers + 1) * (kSharedSize + kOwnSize));
+    EXPECT_HR(S_OK, manager_->VirtualFree(shared_, kSharedSize, MEM_DECOMMIT));
+    EXPECT_EQ(std::uint64_t{0}, StatisticsOf(Unknown()).charged);
+    EXPECT_HR(S_OK, manager_->VirtualFree(shared_, 0, MEM_RELEASE));
+    EXPECT_EQ(std::uint64_t{0}, StatisticsOf(Unknown()).regions);
+    EXPECT_TRUE(LedgerIsExact(Unknown()));
+  }
+
+ private:
+  [[nodiscard]] IHostMemoryManager* Unknown() const { return manager_.get(); }
+
+  static void WaitForARound(const Worker& worker) {
+    const std::uint64_t wanted = worker.rounds->done() + 2;  // the one under way began before
+    while (worker.rounds->done() < wanted) ::SwitchToThread();
+  }
+
+  static HANDLE NativeHandle(std::thread& thread) {
+#if defined(__MINGW32__)
+    return static_cast<HANDLE>(::pthread_gethandle(thread.native_handle()));
+#else
+    return static_cast<HANDLE>(thread.native_handle());
+#endif
+  }
+
+  std::unique_ptr<SpinningMemorySystem> os_;
+  ComPtr<HostMemoryManager> manager_;
+  void* shared_ = nullptr;
+  std::unique_ptr<Rounds> helper_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::atomic<bool> stop_ = false;
+  std::minstd_rand random_{12345};
+};
+
+TEST_F(FrozenThreads, NeverHoldUpOthersOverAnOsThatHasNoLocks) {
+  constexpr std::uint64_t kFreezes = 10'000;
+  LockFreeMemorySystem os;
+  ASSERT_NO_FATAL_FAILURE(Start(os, 400));
+  const Tally tally = FreezeManyTimes(kFreezes, std::chrono::seconds(20));
+  EXPECT_EQ(kFreezes, tally.freezes);
+  EXPECT_EQ(std::uint64_t{0}, tally.stalls_by_manager) << "a frozen thread held up others";
+  EXPECT_EQ(std::uint64_t{0}, tally.stalls_by_os) << "this OS cannot stall";
+  EXPECT_GE(tally.in_manager, kFreezes / 10) << "too few freezes met the manager's own code to prove anything";
+  ExpectExactAndEmptyAfterwards();
+}
+
+TEST_F(FrozenThreads, NeverHoldUpOthersOverWindowsUnlessWindowsDoes) {
+  // The spins are as long as Windows' own calls: a freeze that is asked for inside one takes effect at its end, so that
+  // most of them would stand there.
+  constexpr std::uint64_t kFreezes = 2'000;
+  ASSERT_NO_FATAL_FAILURE(Start(os::WindowsMemorySystem(), 60'000));
+  const Tally tally = FreezeManyTimes(kFreezes, std::chrono::seconds(5));
+  EXPECT_EQ(kFreezes, tally.freezes);
+  EXPECT_EQ(std::uint64_t{0}, tally.stalls_by_manager) << "a frozen thread held up others";
+  EXPECT_GE(tally.in_manager, kFreezes / 20) << "too few freezes met the manager's own code to prove anything";
+  ExpectExactAndEmptyAfterwards();
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test

@@ -1,0 +1,107 @@
+// A seam that dawdles: before and after it passes a call on it spins for a random moment, so that a thread stopped at
+// random often stands between the manager's bookkeeping and the OS' act. It notes where each thread is.
+// Threads: any; nothing is shared between them, so a stopped thread holds up nobody here.
+#ifndef CLRHM_TESTS_COM_SPINNING_MEMORY_SYSTEM_H
+#define CLRHM_TESTS_COM_SPINNING_MEMORY_SYSTEM_H
+
+#include <atomic>
+#include <cstdint>
+
+#include "os/memory_system.h"
+
+namespace clr_host_memory::test {
+
+// Where a thread is now. Read by others while it is suspended.
+struct ThreadPlace {
+  std::atomic<bool> in_manager = false;  // set by the thread's own code around its calls
+  std::atomic<bool> in_os = false;       // the real call, without the spins around it
+  std::uint32_t random = 1;
+};
+
+class SpinningMemorySystem final : public os::MemorySystem {
+  // One call on its way to the OS and back. Before the methods, which deduce what Call returns.
+  class Passage {
+   public:
+    explicit Passage(std::uint32_t most_spins) : most_spins_(most_spins) { Spin(); }
+    ~Passage() { Spin(); }
+    Passage(const Passage&) = delete;
+    Passage& operator=(const Passage&) = delete;
+
+    template <typename Function>
+    auto Call(Function function) const {
+      place_.in_os.store(true);
+      auto result = function();
+      place_.in_os.store(false);
+      return result;
+    }
+
+      void Spin() const {
+      std::uint32_t random = place_.random;
+      random ^= random << 13;
+      random ^= random >> 17;
+      random ^= random << 5;
+      place_.random = random;
+      for (std::uint32_t left = random % most_spins_; left > 0; --left) std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+    const std::uint32_t most_spins_;
+    ThreadPlace& place_ = PlaceOfThisThread();
+  };
+
+ public:
+  // beneath outlives the object. Each spin is of 0 to most_spins - 1 steps, of about a nanosecond.
+  SpinningMemorySystem(os::MemorySystem& beneath, std::uint32_t most_spins)
+      : beneath_(beneath), most_spins_(most_spins) {}
+
+  [[nodiscard]] static ThreadPlace& PlaceOfThisThread() {
+    static std::atomic<std::uint32_t> seeds = 0;
+    static thread_local ThreadPlace place;
+    if (place.random == 1) place.random = (seeds.fetch_add(1) + 2) * 2654435761u | 1u;
+    return place;
+  }
+
+  os::AllocateResult Allocate(const os::AllocateRequest& request) override {
+    const Passage passage(most_spins_);
+    return passage.Call([&] { return beneath_.Allocate(request); });
+  }
+  win32::Error Free(Address address, std::uint64_t size, std::uint32_t type) override {
+    const Passage passage(most_spins_);
+    return passage.Call([&] { return beneath_.Free(address, size, type); });
+  }
+  win32::Error Query(Address address, void* buffer, std::size_t length, std::size_t* written) override {
+    const Passage passage(most_spins_);
+    return passage.Call([&] { return beneath_.Query(address, buffer, length, written); });
+  }
+  win32::Error Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old) override {
+    const Passage passage(most_spins_);
+    return passage.Call([&] { return beneath_.Protect(address, size, protect, old); });
+  }
+  os::PageRun Describe(Address address) override {
+    const Passage passage(most_spins_);
+    return passage.Call([&] { return beneath_.Describe(address); });
+  }
+  void* AllocateMetadata(std::size_t size) override {
+    const Passage passage(most_spins_);
+    return passage.Call([&] { return beneath_.AllocateMetadata(size); });
+  }
+  void FreeMetadata(void* memory, std::size_t size) override { beneath_.FreeMetadata(memory, size); }
+  win32::Error Load(os::MemoryLoad* load) override { return beneath_.Load(load); }
+  os::HeapHandle CreateHeap(std::uint32_t kind, win32::Error* error) override {
+    return beneath_.CreateHeap(kind, error);
+  }
+  void DestroyHeap(os::HeapHandle heap) override { beneath_.DestroyHeap(heap); }
+  void* HeapAllocate(os::HeapHandle heap, std::size_t size, win32::Error* error) override {
+    return beneath_.HeapAllocate(heap, size, error);
+  }
+  bool HeapOwns(os::HeapHandle heap, const void* block, std::size_t* size) override {
+    return beneath_.HeapOwns(heap, block, size);
+  }
+  win32::Error HeapRelease(os::HeapHandle heap, void* block) override { return beneath_.HeapRelease(heap, block); }
+
+ private:
+  os::MemorySystem& beneath_;
+  const std::uint32_t most_spins_;
+};
+
+}  // namespace clr_host_memory::test
+
+#endif  // CLRHM_TESTS_COM_SPINNING_MEMORY_SYSTEM_H
