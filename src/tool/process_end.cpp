@@ -154,8 +154,10 @@ void DisarmProcessEnd() noexcept { g_watch.armed.store(false); }
 #pragma comment(linker, "/INCLUDE:g_clrmem_process_detach")
 #endif
 #pragma const_seg(".CRT$XLY")
-extern "C" extern const PIMAGE_TLS_CALLBACK g_clrmem_process_detach;
+extern "C" {
+extern const PIMAGE_TLS_CALLBACK g_clrmem_process_detach;
 const PIMAGE_TLS_CALLBACK g_clrmem_process_detach = clr_host_memory::tool::ProcessDetach;
+}
 #pragma const_seg()
 #else
 extern "C" {

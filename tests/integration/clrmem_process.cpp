@@ -140,6 +140,8 @@ TemporaryFile::~TemporaryFile() { RemoveFile(path_); }
 
 bool TemporaryFile::exists() const { return FileExists(path_); }
 
+bool IsWine() { return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != nullptr; }
+
 bool FileExists(const std::string& path) {
   return GetFileAttributesW(ToWide(path).c_str()) != INVALID_FILE_ATTRIBUTES;
 }

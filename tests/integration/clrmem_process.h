@@ -41,6 +41,7 @@ class TemporaryFile {
   std::string path_;
 };
 
+[[nodiscard]] bool IsWine();
 [[nodiscard]] bool FileExists(const std::string& path);
 [[nodiscard]] bool CopyTo(const std::string& from, const std::string& to);
 void RemoveFile(const std::string& path);
