@@ -23,15 +23,26 @@ namespace {
 }  // namespace
 
 bool Ledger::AddRegion(const Region& region) {
+  // Nothing of ours can be here any more: what is known of it was freed behind our back, or its end is yet to be told.
+  // Its record would hide this one, its bits new commits.
+  Pages stale;
+  bool healed = false;
+  const auto forget = [&](const Region& gone) {
+    stale += ClearCharged(gone.Range());
+    CountRegion(gone, false);
+    healed = true;
+  };
+  map_.ForEachRegionIn(region.Range(), [&](const Region& other) {
+    if (other.base != region.base && map_.TakeRegion(other.base, other.kind)) forget(other);
+  });
   std::optional<Region> replaced;
-  if (!map_.AddRegion(region, &replaced)) return false;
-  // Nothing of ours can be here any more. The bits of a region that was freed behind our back would hide new commits.
-  Pages stale = ClearCharged(region.Range());
-  if (replaced) {
-    stale += ClearCharged(replaced->Range());
-    CountRegion(*replaced, false);
+  if (!map_.AddRegion(region, &replaced)) {
+    if (stale.value != 0) budget_.Return(stale.InBytes());
+    return false;
   }
-  if (replaced || stale.value != 0) healed_.fetch_add(1, std::memory_order_relaxed);
+  if (replaced) forget(*replaced);
+  stale += ClearCharged(region.Range());
+  if (healed || stale.value != 0) healed_.fetch_add(1, std::memory_order_relaxed);
   if (stale.value != 0) budget_.Return(stale.InBytes());
   CountRegion(region, true);
   // They may also be of a commit that was suspended while its own region went, and has acted on this one.
@@ -74,6 +85,21 @@ Pages Ledger::ClearCharged(PageRange range) {
     if ((word.charged.load() & mask) != 0) cleared += ClearIn(word, mask, CountPages(mask));
   });
   return cleared;
+}
+
+void Ledger::ClearViewThatIsGone(const Region& view) {
+  const Pages cleared = ClearCharged(view.Range());
+  if (cleared.value != 0) budget_.Return(cleared.InBytes());
+  // The OS gave its address back before we were told. Whose record is here by now may have lost bits to us; whoever
+  // brings a record later looks for doubts.
+  NoteDoubt();
+  bool others = false;
+  map_.ForEachRegionIn(view.Range(), [&](const Region&) { others = true; });
+  if (others) {
+    AskOsAbout(view.Range());
+  } else {
+    SweepAfterFree(view.Range());
+  }
 }
 
 bool Ledger::AnyCharged(PageRange range) const {
@@ -184,20 +210,20 @@ Ledger::Truth Ledger::AskOs(std::uint64_t index) const {
   return truth;
 }
 
-void Ledger::JudgeWord(const PageWord* word, std::uint64_t index, LedgerAudit* audit) const {
+void Ledger::JudgeWord(std::uint64_t index, std::uint64_t mask, std::uint64_t committed, LedgerAudit* audit) const {
   // A free clears its bits before the OS acts, and a commit sets them after: while calls run, differences come and go.
   constexpr int kAttempts = 50;
   std::uint64_t charged = 0;
-  std::uint64_t committed = 0;
   bool at_work = false;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (attempt > 10) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    if (word == nullptr) word = map_.FindWord(index);
-    const std::uint64_t gate = word == nullptr ? 0 : word->gate.load();
-    charged = word == nullptr ? 0 : word->charged.load();
-    const Truth truth = AskOs(index);
-    committed = truth.ours | (charged & truth.other);
-    at_work = (gate & kCountMask) != 0;
+    const PageWord* word = map_.FindWord(index);
+    at_work = word != nullptr && (word->gate.load() & kCountMask) != 0;
+    charged = word == nullptr ? 0 : word->charged.load() & mask;
+    if (attempt > 0) {
+      const Truth truth = AskOs(index);
+      committed = (truth.ours | (charged & truth.other)) & mask;
+    }
     if (charged == committed) break;
   }
   audit->charged += CountPages(charged);
@@ -205,27 +231,49 @@ void Ledger::JudgeWord(const PageWord* word, std::uint64_t index, LedgerAudit* a
   (at_work ? audit->in_flight : audit->mismatch) += CountPages(charged ^ committed);
 }
 
+// One question per run of pages: where address space is huge and empty, Wine takes milliseconds to answer.
+void Ledger::AuditRegion(const Region& region, LedgerAudit* audit) const {
+  const PageRange range = region.Range();
+  for (std::uint64_t page = range.first; page < range.end();) {
+    const os::PageRun run = os_.Describe(page << kPageShift);
+    const std::uint64_t run_end = std::min((run.base + run.size) >> kPageShift, range.end());
+    if (run.size == 0 || run_end <= page || run.allocation_base != region.base) return;
+    const PageRange pages{page, {run_end - page}};
+    if (run.committed) {
+      for (std::uint64_t index = page / 64; index * 64 < run_end; ++index) {
+        JudgeWord(index, MaskOf(pages, index), MaskOf(pages, index), audit);
+      }
+    } else {
+      map_.ForEachTouchedWord(pages, [&](const PageWord& word, std::uint64_t index, std::uint64_t mask) {
+        if ((word.charged.load() & mask) != 0) JudgeWord(index, mask, 0, audit);
+      });
+    }
+    page = run_end;
+  }
+}
+
+// Pages charged outside of the regions that were reserved through the manager: in views, and in memory of others.
+void Ledger::AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAudit* audit) const {
+  constexpr std::uint64_t kPagesPerGranule = kGranuleSize / kPageSize;
+  constexpr std::uint64_t kGranuleMask = (std::uint64_t{1} << kPagesPerGranule) - 1;
+  std::uint64_t elsewhere = word.charged.load();
+  for (std::uint64_t first = 0; first < 64 && elsewhere != 0; first += kPagesPerGranule) {
+    if ((elsewhere >> first & kGranuleMask) == 0) continue;
+    const auto region = map_.FindRegion((index * 64 + first) << kPageShift);
+    if (region && region->kind == Region::Kind::kReserved) elsewhere &= ~(kGranuleMask << first);
+  }
+  if (elsewhere != 0) JudgeWord(index, elsewhere, AskOs(index).other & elsewhere, audit);
+}
+
 LedgerAudit Ledger::AuditOnce() const {
   LedgerAudit audit;
-  const PageRange everything{0, {std::uint64_t{1} << (PageMap::kAddressBits - kPageShift)}};
-  map_.ForEachTouchedWord(everything, [&](const PageWord& word, std::uint64_t index, std::uint64_t) {
-    JudgeWord(&word, index, &audit);
-  });
   map_.ForEachRegion([&](const Region& region) {
     ++audit.regions;
-    if (region.kind != Region::Kind::kReserved) return;
-    const PageRange range = region.Range();
-    for (std::uint64_t page = range.first; page < range.end();) {
-      const os::PageRun run = os_.Describe(page << kPageShift);
-      const std::uint64_t run_end = std::min((run.base + run.size) >> kPageShift, range.end());
-      if (run.size == 0 || run_end <= page || run.allocation_base != region.base) break;
-      if (run.committed) {
-        for (std::uint64_t index = page / 64; index * 64 < run_end; ++index) {
-          if (!map_.IsTouched(index)) JudgeWord(nullptr, index, &audit);
-        }
-      }
-      page = run_end;
-    }
+    if (region.kind == Region::Kind::kReserved) AuditRegion(region, &audit);
+  });
+  const PageRange everything{0, {std::uint64_t{1} << (PageMap::kAddressBits - kPageShift)}};
+  map_.ForEachTouchedWord(everything, [&](const PageWord& word, std::uint64_t index, std::uint64_t) {
+    AuditElsewhere(word, index, &audit);
   });
   const Bytes charge = budget_.Charged() - HeapBytes();
   const Bytes explained = audit.charged.InBytes();

@@ -69,6 +69,8 @@ class Ledger {
     return span.word != nullptr ? ClearIn(*span.word, span.mask, span.range.count) : ClearCharged(span.range);
   }
   [[nodiscard]] Pages ClearCharged(PageRange range);
+  // Returns what was charged in a view whose record was taken after the OS had unmapped it.
+  void ClearViewThatIsGone(const Region& view);
   // After the OS freed or decommitted the pages: has words looked at again that commits have overlapped.
   void SweepAfterFree(const PageSpan& span) {
     if (span.word == nullptr) return SweepAfterFree(span.range);
@@ -79,8 +81,8 @@ class Ledger {
   void AskOsAbout(PageRange range);
 
   // A decommit that found a region may reach the OS when that region is gone and its address is someone else's. It
-  // compares Takes from before with after, and notes a doubt; one who is given pages committed already compares Doubts
-  // from before with after, and asks the OS about them. So whoever comes second finds out.
+  // compares Takes from before with after, and notes a doubt; one who is given a region compares Doubts from before with
+  // after, and asks the OS about its pages. So whoever comes second finds out.
   [[nodiscard]] std::uint64_t Takes() const { return takes_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint64_t Doubts() const { return doubts_.load(); }
   void NoteDoubt() { doubts_.fetch_add(1); }
@@ -158,7 +160,10 @@ class Ledger {
   void MarkAll(PageWord& word, std::uint64_t mask, Pages paid);
   void Reconcile(PageWord& word, std::uint64_t index);
   [[nodiscard]] Truth AskOs(std::uint64_t index) const;
-  void JudgeWord(const PageWord* word, std::uint64_t index, LedgerAudit* audit) const;
+  // Compares the pages of mask with `committed`, which the OS has just said of them, and asks again where they differ.
+  void JudgeWord(std::uint64_t index, std::uint64_t mask, std::uint64_t committed, LedgerAudit* audit) const;
+  void AuditRegion(const Region& region, LedgerAudit* audit) const;
+  void AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAudit* audit) const;
   [[nodiscard]] LedgerAudit AuditOnce() const;
   void CountRegion(const Region& region, bool added);
 

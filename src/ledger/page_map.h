@@ -156,7 +156,15 @@ class PageMap {
   void RestoreRegion(const Region& region);
   // Calls visit(Region) for every live region.
   template <typename Visitor>
-  void ForEachRegion(Visitor visit) const;
+  void ForEachRegion(Visitor visit) const {
+    ForEachBaseIn({0, {std::uint64_t{1} << (kAddressBits - kPageShift)}}, visit);
+  }
+  // The same for those that share pages with range, which is tracked.
+  template <typename Visitor>
+  void ForEachRegionIn(PageRange range, Visitor visit) const {
+    if (const auto region = FindRegion(range.Start()); region && region->Range().first < range.first) visit(*region);
+    ForEachBaseIn(range, visit);
+  }
 
   // Bytes of the map's own nodes.
   [[nodiscard]] Bytes MetadataBytes() const { return {metadata_.load(std::memory_order_relaxed)}; }
@@ -241,6 +249,9 @@ class PageMap {
     if (middle == nullptr) return nullptr;
     return middle->leaves[static_cast<std::size_t>(address >> kLeafShift) % kLeavesPerMiddle].load();
   }
+  // Regions that begin in range.
+  template <typename Visitor>
+  void ForEachBaseIn(PageRange range, Visitor visit) const;
   [[nodiscard]] Leaf* EnsureLeaf(Address address);
   void MarkBase(Leaf& leaf, Address base);
   [[nodiscard]] PageWord* TouchWord(std::uint64_t word);
@@ -293,12 +304,24 @@ void PageMap::ForEachTouchedWord(PageRange range, Visitor visit) const {
 }
 
 template <typename Visitor>
-void PageMap::ForEachRegion(Visitor visit) const {
-  with_bases_.ForEach(0, kMiddleCount, [&](std::size_t m) {
+void PageMap::ForEachBaseIn(PageRange range, Visitor visit) const {
+  // In granules from the start of the node at hand; a region begins at a granule.
+  constexpr std::uint64_t kPerGranule = kGranuleSize / kPageSize;
+  constexpr std::uint64_t kGranulesPerMiddle = kGranulesPerLeaf * kLeavesPerMiddle;
+  const std::uint64_t first = (range.first + kPerGranule - 1) / kPerGranule;
+  const std::uint64_t end = (range.end() + kPerGranule - 1) / kPerGranule;
+  if (first >= end) return;
+  with_bases_.ForEach(first / kGranulesPerMiddle, (end - 1) / kGranulesPerMiddle + 1, [&](std::size_t m) {
     const Middle& middle = *middles_[m].load();
-    middle.with_bases.ForEach(0, kLeavesPerMiddle, [&](std::size_t l) {
+    const std::uint64_t middle_start = m * kGranulesPerMiddle;
+    const std::uint64_t low = first > middle_start ? first - middle_start : 0;
+    const std::uint64_t high = end - middle_start < kGranulesPerMiddle ? end - middle_start : kGranulesPerMiddle;
+    middle.with_bases.ForEach(low / kGranulesPerLeaf, (high - 1) / kGranulesPerLeaf + 1, [&](std::size_t l) {
       const Leaf& leaf = *middle.leaves[l].load();
-      leaf.bases.ForEach(0, kGranulesPerLeaf, [&](std::size_t g) {
+      const std::uint64_t leaf_start = middle_start + l * kGranulesPerLeaf;
+      const std::uint64_t from = first > leaf_start ? first - leaf_start : 0;
+      const std::uint64_t to = end - leaf_start < kGranulesPerLeaf ? end - leaf_start : kGranulesPerLeaf;
+      leaf.bases.ForEach(from, to, [&](std::size_t g) {
         if (const auto region = leaf.regions[g].Read()) visit(*region);
       });
     });

@@ -116,11 +116,6 @@ const Break kBreaks[] = {
                     reinterpret_cast<std::uintptr_t>(host.region()) + 5 * kGranule);
        return AllocateAt(host, At(host.region(), kGranule), 128 * kPage, MEM_COMMIT);
      }},
-    {"a free of a type that does not exist succeeds",
-     [](HostOverFake& host) {
-       host.os.Fail(OsCall::kFree, win32::kSuccess);
-       return host.manager()->VirtualFree(host.region(), 0, 0x12345);
-     }},
     {"a release with a size succeeds",
      [](HostOverFake& host) {
        host.os.Fail(OsCall::kFree, win32::kSuccess);
@@ -146,8 +141,8 @@ TEST(Fail, ABrokenInvariantLatchesAndTheMemoryThatIsHeldCanStillBeFreed) {
 
 // ---- E_FAIL by an exception
 
-// The function of the seam each method can be reached by an exception through. AcquiredVirtualAddressSpace asks only for
-// tables; Register, Needs and ReleasedVirtualAddressSpace ask nothing, so that nothing in them can throw.
+// The function of the seam each method can be reached by an exception through. AcquiredVirtualAddressSpace asks only
+// for tables; Register, Needs and ReleasedVirtualAddressSpace ask nothing, so that nothing in them can throw.
 std::optional<OsCall> ThrowingSeamOf(ClrHostMemoryMethod method) {
   return method == kClrHostMemoryAcquiredVirtualAddressSpace ? OsCall::kAllocateMetadata : SeamOf(method);
 }
@@ -156,6 +151,16 @@ Answer CallOnNewMemory(HostOverFake& host, ClrHostMemoryMethod method) {
   if (method != kClrHostMemoryAcquiredVirtualAddressSpace) return host.Call(method);
   auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x50'0000'0000));
   return Ask([&] { return host.manager()->AcquiredVirtualAddressSpace(base, kGranule); });
+}
+
+TEST(Fail, AFreeOfAKindTheManagerDoesNotKnowIsNoBrokenInvariantWhenTheOsAcceptsIt) {
+  HostOverFake host;
+  host.os.Fail(OsCall::kFree, win32::kSuccess);
+  EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, 0x12345));
+  EXPECT_TRUE(LedgerIsExact(host.manager()));
+  void* memory = nullptr;
+  EXPECT_HR(S_OK, host.manager()->VirtualAlloc(At(host.region(), kGranule), kPage, MEM_COMMIT, PAGE_READWRITE,
+                                               eTaskCritical, &memory));
 }
 
 TEST(Fail, AnExceptionStopsAtTheEdgeAndLatches) {
