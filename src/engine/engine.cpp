@@ -54,13 +54,11 @@ AddressOutcome Engine::Allocate(const os::AllocateRequest& request, Criticality 
 }
 
 AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Criticality level) {
+  // Whatever comes of it is new memory; Wine reserves some even for a MEM_RESET at null.
+  if (HasAny(request.type, win32::kMemReserve) || request.address == 0) return AllocateRegion(request, level);
   // MEM_RESET, MEM_RESET_UNDO and what Win32 will reject change no charge.
   const bool commits = HasAny(request.type, win32::kMemCommit);
-  const bool reserves = HasAny(request.type, win32::kMemReserve);
-  if (HasAny(request.type, win32::kMemReset | win32::kMemResetUndo) || (!commits && !reserves)) {
-    return Forward(request);
-  }
-  if (reserves || request.address == 0) return AllocateRegion(request, level);
+  if (HasAny(request.type, win32::kMemReset | win32::kMemResetUndo) || !commits) return Forward(request);
 
   const auto range = PageRange::Covering(request.address, request.size);
   if (!range || !PageMap::Tracks(*range)) return Forward(request);
@@ -105,10 +103,8 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Critic
   std::optional<CommitInFlight> commit;
   if (commits && !commit.emplace(ledger_, region.Range()).ok()) return give_back(Outcome::NoTracking());
   if (!ledger_.AddRegion(region)) return give_back(Outcome::NoTracking());
-  if (commit) {
-    commit->Settle(expected->count);
-    if (ledger_.Doubts() != doubts) commit->AskOs();
-  }
+  if (commit) commit->Settle(expected->count);
+  if (ledger_.Doubts() != doubts) ledger_.AskOsAbout(region.Range());
   return {Outcome::Done(), region.base};
 }
 
@@ -206,7 +202,8 @@ Outcome Engine::DecommitElsewhere(Address address, std::uint64_t size) {
   const auto region = ledger_.FindRegion(address);
   auto range = PageRange::Covering(address, size);
   if (range && !PageMap::Tracks(*range)) range.reset();
-  if (size == 0 && region) range = region->Range();  // should the OS accept it after all
+  // Should the OS accept it after all; Wine does so with sizes that wrap round.
+  if ((size == 0 || !range) && region) range = region->Range();
   // A wrong range of a region of ours, or pages the manager committed in memory that others reserved.
   if (!region && (!range || !ledger_.AnyCharged(*range))) return Outcome::NotOurs();
   const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
@@ -259,7 +256,7 @@ Outcome Engine::AcquireView(Address base, std::uint64_t size) {
 Outcome Engine::ReleaseView(Address base) {
   const auto region = ledger_.TakeRegion(base, Region::Kind::kView);
   if (!region) return Outcome::Done();  // mapped before the manager was there, or known as something else by now
-  ledger_.budget().Return(ledger_.ClearCharged(region->Range()).InBytes());
+  ledger_.ClearViewThatIsGone(*region);
   return Outcome::Done();
 }
 

@@ -1,15 +1,17 @@
-// A thread that SuspendThread stops anywhere inside the manager holds up nobody else: the rule that a CLR which suspends
-// threads for a GC depends on.
+// A thread that SuspendThread stops anywhere inside the manager holds up nobody else: the rule that a CLR which
+// suspends threads for a GC depends on.
 //
-// Workers go through VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect on regions of their own and on pages they
-// share. The test's own thread stops one of them at a random moment, and while it stands, gets through a full round of
-// calls itself, also on the very pages the frozen one works on; so does the other worker, which runs all the time.
+// Workers go through VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect on regions of their own and on pages
+// they share. The test's own thread stops one of them at a random moment, and while it stands, gets through a full
+// round of calls itself, also on the very pages the frozen one works on; so does the other worker, which runs all the
+// time.
 //
-// A thread stopped inside Windows or Wine may hold a lock of theirs (the process' address space, a critical section of
-// ntdll), and then every VirtualAlloc of the process waits for it, the manager or no manager. So there are two variants:
-// - over a seam that has no lock, every freeze must be survived, and the watchdog is an assertion about the manager alone;
-// - over Windows itself, a freeze that stalls the others is lifted. It counts against the manager unless the frozen
-//   thread stood inside the OS' own function, which the seam notes down.
+// A thread stopped inside the OS might hold a lock of the OS' own, and then all would wait for it, the manager or no
+// manager. Windows holds a suspension back while the kernel has the address space locked, and Wine blocks the signal it
+// suspends with, so no such stall is expected; but that is theirs to keep. So there are two variants:
+// - over a seam that has no lock, every freeze must be survived, wherever the thread stands;
+// - over Windows itself, a freeze that stalls the others is lifted, and counts against the manager unless the thread
+//   stood inside the OS' own function, which the seam notes down.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -216,7 +218,7 @@ class FrozenThreads : public ::testing::Test {
       rounds += worker->rounds->done();
       EXPECT_EQ(nullptr, worker->rounds->failure()) << worker->rounds->failure();
     }
-    std::printf("%llu freezes: %llu inside the manager, %llu inside the OS (%llu of them stalled others); %llu rounds\n",
+    std::printf("%llu freezes: %llu inside the manager, %llu inside the OS (%llu stalled others); %llu rounds\n",
                 static_cast<unsigned long long>(tally.freezes), static_cast<unsigned long long>(tally.in_manager),
                 static_cast<unsigned long long>(tally.in_os), static_cast<unsigned long long>(tally.stalls_by_os),
                 static_cast<unsigned long long>(rounds));

@@ -35,8 +35,10 @@ struct Hr {
   }
 };
 
-#define EXPECT_HR(expected, actual) EXPECT_EQ(::clr_host_memory::test::Hr{expected}, ::clr_host_memory::test::Hr{actual})
-#define ASSERT_HR(expected, actual) ASSERT_EQ(::clr_host_memory::test::Hr{expected}, ::clr_host_memory::test::Hr{actual})
+#define EXPECT_HR(expected, actual) \
+  EXPECT_EQ(::clr_host_memory::test::Hr{expected}, ::clr_host_memory::test::Hr{actual})
+#define ASSERT_HR(expected, actual) \
+  ASSERT_EQ(::clr_host_memory::test::Hr{expected}, ::clr_host_memory::test::Hr{actual})
 
 template <typename Interface>
 ComPtr<Interface> Query(IUnknown* object, const GUID& iid) {

@@ -1,5 +1,5 @@
-// E_OUTOFMEMORY in the methods that document it: by limit and headroom at each criticality, by the OS, by address space,
-// by the manager's own tables, and by a place that is taken.
+// E_OUTOFMEMORY in the methods that document it: by limit and headroom at each criticality, by the OS, by address
+// space, by the manager's own tables, and by a place that is taken.
 #include <algorithm>
 
 #include "host_over_fake.h"

@@ -1,5 +1,5 @@
-// S_OK, HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER, HOST_E_INVALIDOPERATION, E_POINTER and E_INVALIDARG: each in
-// every method that documents it, with its cause. docs/return-codes.md has the table.
+// S_OK, HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER, HOST_E_INVALIDOPERATION, E_POINTER and E_INVALIDARG: each
+// in every method that documents it, with its cause. docs/return-codes.md has the table.
 #include <set>
 
 #include "com/result_codes.h"

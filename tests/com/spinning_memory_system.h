@@ -41,7 +41,9 @@ class SpinningMemorySystem final : public os::MemorySystem {
       random ^= random >> 17;
       random ^= random << 5;
       place_.random = random;
-      for (std::uint32_t left = random % most_spins_; left > 0; --left) std::atomic_signal_fence(std::memory_order_seq_cst);
+      for (std::uint32_t left = random % most_spins_; left > 0; --left) {
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+      }
     }
     const std::uint32_t most_spins_;
     ThreadPlace& place_ = PlaceOfThisThread();

@@ -1,0 +1,423 @@
+// The manager against Win32 itself: long random sequences of calls, each made through the manager in one arena and raw
+// in a twin arena, with the same addresses relative to it. After each call both must agree in success, last error,
+// relative result and, read with VirtualQuery, in the whole picture of the arena; and the ledger must be exact.
+//
+// The arenas begin as free space, and every reservation in them names its address. Calls with a null address
+// are kept to shapes whose place does not matter and are followed on their own. Known differences, all intended: memory
+// the manager did not give out is not freed through it. So what is freed lies inside an arena; whether it is allocated
+// there is left to chance, and for what is not, only "both refused" is compared.
+//
+// Seed: CLRHM_SEED in the environment, otherwise the clock's; printed. Steps: CLRHM_STEPS.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "manager_client.h"
+
+#ifndef MEM_RESET_UNDO
+#define MEM_RESET_UNDO 0x01000000
+#endif
+
+namespace clr_host_memory::test {
+namespace {
+
+constexpr SIZE_T kArena = 16 * kGranule;
+
+struct Result {
+  bool done = false;
+  DWORD error = kCallersError;
+  SIZE_T value = 0;  // relative address, old protection or bytes written
+  friend bool operator==(const Result&, const Result&) = default;
+};
+
+std::string TextOf(const Result& result) {
+  std::ostringstream out;
+  out << (result.done ? "done" : "refused") << ", error " << result.error << ", value 0x" << std::hex << result.value;
+  return out.str();
+}
+
+// One side: the calls, on an arena.
+class Side {
+ public:
+  explicit Side(char* arena) : arena_(arena) {}
+  virtual ~Side() = default;
+  Side(const Side&) = delete;
+  Side& operator=(const Side&) = delete;
+
+  Result Alloc(SIZE_T offset, SIZE_T size, DWORD type, DWORD protect) {
+    return Record([&](SIZE_T* value) {
+      void* memory = DoAlloc(arena_ + offset, size, type, protect);
+      if (memory != nullptr) *value = static_cast<SIZE_T>(static_cast<char*>(memory) - arena_);
+      return memory != nullptr;
+    });
+  }
+  Result Free(SIZE_T offset, SIZE_T size, DWORD type) {
+    return Record([&](SIZE_T*) { return DoFree(arena_ + offset, size, type); });
+  }
+  Result Protect(SIZE_T offset, SIZE_T size, DWORD protect) {
+    return Record([&](SIZE_T* value) {
+      DWORD old = 0;
+      const bool done = DoProtect(arena_ + offset, size, protect, &old);
+      if (done) *value = old;
+      return done;
+    });
+  }
+  Result Query(SIZE_T offset, SIZE_T length) {
+    return Record([&](SIZE_T* value) {
+      MEMORY_BASIC_INFORMATION info{};
+      return DoQuery(arena_ + offset, &info, length, value);
+    });
+  }
+  // State, protection and borders of every run of pages, relative to the arena.
+  std::string Picture() {
+    std::ostringstream out;
+    out << std::hex;
+    for (SIZE_T offset = 0; offset < kArena;) {
+      MEMORY_BASIC_INFORMATION info{};
+      SIZE_T written = 0;
+      if (!DoQuery(arena_ + offset, &info, sizeof(info), &written)) return "VirtualQuery failed";
+      const SIZE_T end = std::min<SIZE_T>(
+          static_cast<SIZE_T>(static_cast<char*>(info.BaseAddress) + info.RegionSize - arena_), kArena);
+      out << offset << '-' << end << " state " << info.State;
+      if (info.State != MEM_FREE) {
+        out << " of " << static_cast<SIZE_T>(static_cast<char*>(info.AllocationBase) - arena_) << " reserved as "
+            << info.AllocationProtect << " type " << info.Type << " protect " << info.Protect;
+      }
+      out << '\n';
+      offset = end;
+    }
+    return out.str();
+  }
+  [[nodiscard]] char* arena() const { return arena_; }
+
+ protected:
+  virtual void* DoAlloc(void* address, SIZE_T size, DWORD type, DWORD protect) = 0;
+  virtual bool DoFree(void* address, SIZE_T size, DWORD type) = 0;
+  virtual bool DoProtect(void* address, SIZE_T size, DWORD protect, DWORD* old) = 0;
+  virtual bool DoQuery(void* address, void* buffer, SIZE_T length, SIZE_T* written) = 0;
+
+ private:
+  template <typename Call>
+  static Result Record(Call call) {
+    Result result;
+    ::SetLastError(kCallersError);
+    result.done = call(&result.value);
+    result.error = ::GetLastError();
+    // A call that succeeds leaves the last error as it is by the manager's promise; Win32 makes none.
+    if (result.done) result.error = kCallersError;
+    return result;
+  }
+  char* const arena_;
+};
+
+class RawSide final : public Side {
+ public:
+  using Side::Side;
+
+ private:
+  void* DoAlloc(void* address, SIZE_T size, DWORD type, DWORD protect) override {
+    return ::VirtualAlloc(address, size, type, protect);
+  }
+  bool DoFree(void* address, SIZE_T size, DWORD type) override { return ::VirtualFree(address, size, type) != FALSE; }
+  bool DoProtect(void* address, SIZE_T size, DWORD protect, DWORD* old) override {
+    return ::VirtualProtect(address, size, protect, old) != FALSE;
+  }
+  bool DoQuery(void* address, void* buffer, SIZE_T length, SIZE_T* written) override {
+    *written = ::VirtualQuery(address, static_cast<MEMORY_BASIC_INFORMATION*>(buffer), length);
+    return *written != 0;
+  }
+};
+
+class ManagedSide final : public Side {
+ public:
+  ManagedSide(char* arena, IHostMemoryManager* manager) : Side(arena), manager_(manager) {}
+
+ private:
+  void* DoAlloc(void* address, SIZE_T size, DWORD type, DWORD protect) override {
+    void* memory = Poison();
+    const HRESULT hr = manager_->VirtualAlloc(address, size, type, protect, eTaskCritical, &memory);
+    EXPECT_EQ(hr == S_OK, memory != nullptr);
+    ExpectPromise(hr);
+    return memory;
+  }
+  bool DoFree(void* address, SIZE_T size, DWORD type) override {
+    return ExpectPromise(manager_->VirtualFree(address, size, type));
+  }
+  bool DoProtect(void* address, SIZE_T size, DWORD protect, DWORD* old) override {
+    return ExpectPromise(manager_->VirtualProtect(address, size, protect, old));
+  }
+  bool DoQuery(void* address, void* buffer, SIZE_T length, SIZE_T* written) override {
+    return manager_->VirtualQuery(address, buffer, length, written) == S_OK;
+  }
+  static bool ExpectPromise(HRESULT hr) {
+    EXPECT_TRUE(hr != S_OK || ::GetLastError() == kCallersError) << "success, and the last error was touched";
+    EXPECT_TRUE(hr != E_FAIL) << "E_FAIL for something Win32 can do or refuse; last error " << ::GetLastError();
+    return hr == S_OK;
+  }
+  IHostMemoryManager* const manager_;
+};
+
+std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+class Differential : public ::testing::Test {
+ protected:
+  // Twin arenas where neither OS puts anything by itself, the manager's tables among them.
+  Differential() {
+    constexpr std::uintptr_t kPlace = sizeof(void*) == 8 ? static_cast<std::uintptr_t>(0x3000'0000'0000) : 0x3000'0000;
+    auto* const place = reinterpret_cast<char*>(kPlace);
+    managed_ = std::make_unique<ManagedSide>(place, manager_.get());
+    raw_ = std::make_unique<RawSide>(place + 2 * kArena);
+    EXPECT_EQ(raw_->Picture(), managed_->Picture()) << "something is there already";
+  }
+
+  template <typename Container>
+  auto Pick(const Container& from) {
+    return from[random_() % std::size(from)];
+  }
+  // Mostly page borders, sometimes a byte to either side, sometimes anywhere.
+  SIZE_T PickOffset() {
+    const SIZE_T pages = kArena / kPage;
+    const SIZE_T offset = (random_() % 3 == 0 ? (random_() % (kArena / kGranule)) * (kGranule / kPage)
+                                              : static_cast<SIZE_T>(random_() % pages)) * kPage;
+    switch (random_() % 8) {
+      case 0:
+        return offset + 1;
+      case 1:
+        return offset == 0 ? kPage - 1 : offset - 1;
+      case 2:
+        return offset + random_() % kPage;
+      default:
+        return offset;
+    }
+  }
+  SIZE_T PickSize(SIZE_T offset) {
+    const SIZE_T room = kArena - offset;
+    switch (random_() % 12) {
+      case 0:
+        return 0;
+      case 1:
+        return 1;
+      case 2:
+        return kPage + 1;
+      case 3:
+        return std::min(kGranule - 1, room);
+      case 4:
+        return std::numeric_limits<SIZE_T>::max() - random_() % kArena;  // wraps
+      case 5:
+        return room;
+      default:
+        return std::min<SIZE_T>((1 + random_() % 40) * kPage, room);
+    }
+  }
+  DWORD PickType() {
+    static constexpr DWORD kUsual[] = {MEM_RESERVE, MEM_COMMIT, MEM_COMMIT, MEM_COMMIT, MEM_RESERVE | MEM_COMMIT};
+    static constexpr DWORD kOdd[] = {0,
+                                     MEM_RESET,
+                                     MEM_RESET,
+                                     MEM_RESET_UNDO,
+                                     MEM_RESET | MEM_COMMIT,
+                                     MEM_RESERVE | MEM_TOP_DOWN,
+                                     MEM_RESERVE | MEM_COMMIT | MEM_TOP_DOWN,
+                                     MEM_COMMIT | MEM_TOP_DOWN,
+                                     MEM_RESERVE | MEM_WRITE_WATCH,
+                                     MEM_RESERVE | MEM_COMMIT | MEM_WRITE_WATCH,
+                                     MEM_COMMIT | MEM_WRITE_WATCH,
+                                     MEM_COMMIT | MEM_LARGE_PAGES,
+                                     MEM_RESERVE | MEM_COMMIT | MEM_LARGE_PAGES,
+                                     MEM_TOP_DOWN,
+                                     MEM_RELEASE,
+                                     MEM_COMMIT | 0x80,
+                                     0xFFFFFFFF};
+    return random_() % 3 != 0 ? Pick(kUsual) : Pick(kOdd);
+  }
+  DWORD PickProtection() {
+    static constexpr DWORD kUsual[] = {PAGE_READWRITE, PAGE_READWRITE, PAGE_NOACCESS, PAGE_READONLY,
+                                       PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_READ};
+    static constexpr DWORD kOdd[] = {0, PAGE_WRITECOPY, PAGE_READWRITE | PAGE_GUARD, PAGE_READWRITE | PAGE_NOCACHE,
+                                     PAGE_READONLY | PAGE_READWRITE, 0x1000};
+    return random_() % 8 != 0 ? Pick(kUsual) : Pick(kOdd);
+  }
+  DWORD PickFreeType() {
+    static constexpr DWORD kTypes[] = {MEM_DECOMMIT, MEM_DECOMMIT, MEM_DECOMMIT, MEM_DECOMMIT, MEM_DECOMMIT,
+                                       MEM_DECOMMIT, MEM_RELEASE,  MEM_RELEASE,  0,
+                                       MEM_DECOMMIT | MEM_RELEASE};
+    return Pick(kTypes);
+  }
+
+  // Whether the manager knows of memory at offset; what it does not know it does not free, nor says why as Win32 would.
+  bool IsManaged(SIZE_T offset) {
+    ClrHostMemoryRegion region{};
+    return client_->FindRegion(managed_->arena() + offset, &region) == S_OK;
+  }
+
+  void Step(std::ostringstream& what) {
+    Result managed;
+    Result raw;
+    bool compare_error = true;
+    const SIZE_T offset = PickOffset();
+    const SIZE_T size = PickSize(offset);
+    what << std::hex;
+    switch (random_() % 10) {
+      case 0: {
+        const SIZE_T length = random_() % 4 == 0 ? random_() % 60 : sizeof(MEMORY_BASIC_INFORMATION);
+        what << "query " << offset << " length " << length;
+        managed = managed_->Query(offset, length);
+        raw = raw_->Query(offset, length);
+        break;
+      }
+      case 1: {
+        const DWORD protect = PickProtection();
+        what << "protect " << offset << " size " << size << " as " << protect;
+        managed = managed_->Protect(offset, size, protect);
+        raw = raw_->Protect(offset, size, protect);
+        break;
+      }
+      case 2:
+      case 3: {
+        const DWORD type = PickFreeType();
+        // Releases mostly where a reservation may begin, and with the size they need.
+        const SIZE_T where = type == MEM_RELEASE && random_() % 3 != 0 ? offset / kGranule * kGranule : offset;
+        const SIZE_T how_much = type == MEM_RELEASE && random_() % 4 != 0 ? 0 : size;
+        compare_error = IsManaged(where);
+        what << "free " << where << " size " << how_much << " type " << type;
+        managed = managed_->Free(where, how_much, type);
+        raw = raw_->Free(where, how_much, type);
+        break;
+      }
+      default: {
+        const DWORD type = PickType();
+        const DWORD protect = PickProtection();
+        what << "allocate " << offset << " size " << size << " type " << type << " protect " << protect;
+        managed = managed_->Alloc(offset, size, type, protect);
+        raw = raw_->Alloc(offset, size, type, protect);
+        break;
+      }
+    }
+    if (raw.done) ++done_;
+    if (!compare_error) managed.error = raw.error = 0;
+    EXPECT_EQ(raw, managed) << "Win32: " << TextOf(raw) << "\nmanager: " << TextOf(managed);
+  }
+
+  void ReleaseEverything() {
+    for (Side* side : {static_cast<Side*>(managed_.get()), static_cast<Side*>(raw_.get())}) {
+      for (SIZE_T offset = 0; offset < kArena; offset += kGranule) side->Free(offset, 0, MEM_RELEASE);
+    }
+  }
+
+  MemoryManager manager_ = MakeManager();
+  ComPtr<IClrHostMemoryClient> client_ = Query<IClrHostMemoryClient>(manager_.get(), kIidClrHostMemoryClient);
+  std::unique_ptr<Side> managed_;
+  std::unique_ptr<Side> raw_;
+  std::mt19937_64 random_;
+  std::uint64_t done_ = 0;
+};
+
+TEST_F(Differential, RandomCallsLeaveBothArenasAlike) {
+  const std::uint64_t seed = FromEnvironment(
+      "CLRHM_SEED", static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()));
+  const std::uint64_t steps = FromEnvironment("CLRHM_STEPS", 60'000);
+  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  random_.seed(seed);
+  std::vector<std::string> history;
+  for (std::uint64_t step = 0; step < steps; ++step) {
+    std::ostringstream what;
+    Step(what);
+    history.push_back(what.str());
+    if (random_() % 400 == 0) ReleaseEverything();
+    EXPECT_EQ(raw_->Picture(), managed_->Picture());
+    if (step % 8 == 0) {
+      EXPECT_TRUE(LedgerIsExact(manager_.get()));
+    }
+    if (HasFailure()) {
+      std::string tail;
+      for (std::size_t i = history.size() > 12 ? history.size() - 12 : 0; i < history.size(); ++i) {
+        tail += "\n  " + history[i];
+      }
+      FAIL() << "seed " << seed << ", step " << step << "; the last calls, relative to the arena:" << tail;
+    }
+  }
+  EXPECT_GT(done_, steps / 8) << "nearly all calls were refused, so little was compared";
+  ReleaseEverything();
+  EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().charged);
+  EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().regions);
+  EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().healed_regions);
+}
+
+// Found by the random calls: Wine decommits a page for a size that wraps round.
+TEST_F(Differential, ADecommitWhoseSizeWrapsRoundLeavesTheLedgerExact) {
+  for (Side* side : {static_cast<Side*>(managed_.get()), static_cast<Side*>(raw_.get())}) {
+    ASSERT_TRUE(side->Alloc(0, 8 * kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE).done);
+  }
+  for (SIZE_T short_of_wrapping = 0; short_of_wrapping < 3 * kPage; short_of_wrapping += 0x3FF) {
+    const SIZE_T size = std::numeric_limits<SIZE_T>::max() - short_of_wrapping;
+    const SIZE_T offset = 4 * kPage - 1;
+    EXPECT_EQ(raw_->Free(offset, size, MEM_DECOMMIT), managed_->Free(offset, size, MEM_DECOMMIT)) << short_of_wrapping;
+    EXPECT_EQ(raw_->Picture(), managed_->Picture()) << short_of_wrapping;
+    EXPECT_TRUE(LedgerIsExact(manager_.get())) << short_of_wrapping;
+  }
+  ReleaseEverything();
+}
+
+// Calls that leave the place to the OS: alike in all but the place.
+TEST_F(Differential, CallsWithANullAddressAreAlikeInAllButThePlace) {
+  static constexpr DWORD kTypes[] = {MEM_COMMIT,
+                                     MEM_RESERVE,
+                                     MEM_RESERVE | MEM_COMMIT,
+                                     MEM_COMMIT | MEM_TOP_DOWN,
+                                     MEM_RESERVE | MEM_WRITE_WATCH,
+                                     MEM_RESERVE | MEM_COMMIT | MEM_WRITE_WATCH,
+                                     MEM_COMMIT | MEM_LARGE_PAGES | MEM_RESERVE,
+                                     MEM_RESET,
+                                     MEM_RESET | MEM_COMMIT,
+                                     MEM_RESET | MEM_RESERVE,
+                                     MEM_RESET_UNDO,
+                                     MEM_TOP_DOWN,
+                                     0,
+                                     MEM_DECOMMIT,
+                                     0xFFFFFFFF};
+  static constexpr SIZE_T kSizes[] = {0, 1, kPage - 1, kPage, kPage + 1, kGranule, kGranule + 1, 5 * kMiB};
+  static constexpr DWORD kProtections[] = {PAGE_READWRITE, PAGE_NOACCESS, PAGE_EXECUTE_READWRITE, PAGE_WRITECOPY, 0};
+  for (const DWORD type : kTypes) {
+    for (const SIZE_T size : kSizes) {
+      for (const DWORD protect : kProtections) {
+        SCOPED_TRACE(::testing::Message() << std::hex << "type " << type << " size " << size << " protect " << protect);
+        ::SetLastError(kCallersError);
+        void* const raw = ::VirtualAlloc(nullptr, size, type, protect);
+        const DWORD raw_error = ::GetLastError();
+        ::SetLastError(kCallersError);
+        void* managed = Poison();
+        const HRESULT hr = manager_.get()->VirtualAlloc(nullptr, size, type, protect, eTaskCritical, &managed);
+        const DWORD managed_error = ::GetLastError();
+        ASSERT_EQ(raw != nullptr, hr == S_OK);
+        ASSERT_EQ(raw != nullptr, managed != nullptr);
+        EXPECT_EQ(raw == nullptr ? raw_error : kCallersError, managed_error);
+        EXPECT_TRUE(LedgerIsExact(manager_.get()));
+        if (raw == nullptr) continue;
+        MEMORY_BASIC_INFORMATION of_raw{};
+        MEMORY_BASIC_INFORMATION of_managed{};
+        ::VirtualQuery(raw, &of_raw, sizeof(of_raw));
+        ::VirtualQuery(managed, &of_managed, sizeof(of_managed));
+        EXPECT_EQ(of_raw.RegionSize, of_managed.RegionSize);
+        EXPECT_EQ(of_raw.State, of_managed.State);
+        EXPECT_EQ(of_raw.Protect, of_managed.Protect);
+        EXPECT_EQ(of_raw.AllocationProtect, of_managed.AllocationProtect);
+        EXPECT_TRUE(::VirtualFree(raw, 0, MEM_RELEASE));
+        EXPECT_HR(S_OK, manager_.get()->VirtualFree(managed, 0, MEM_RELEASE));
+        EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().charged);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test
