@@ -138,6 +138,47 @@ TEST_F(EngineAndOthers, AViewUnmappedUnannouncedIsHealedByTheNextOwner) {
   EXPECT_TRUE(Exact());
 }
 
+TEST_F(EngineAndOthers, ALongLateWordOfAViewsEndTakesNothingFromWhoeverIsThereByNow) {
+  // The new region begins inside of where the view was, or before it, or is the same pages.
+  const Address view = 0x7000'0000;
+  for (const Address base : {view - kMiB, view, view + kGranuleSize}) {
+    SCOPED_TRACE(testing::Message() << std::hex << base);
+    ASSERT_EQ(os.MapView(view, kMiB, ViewPages::kReserved).error, win32::kSuccess);
+    ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
+    ASSERT_TRUE(Commit(view, 16 * kPageSize).outcome.ok());
+    ASSERT_EQ(os.UnmapView(view), win32::kSuccess);
+    ASSERT_TRUE(ReserveAndCommit(2 * kMiB, base).outcome.ok());
+    EXPECT_TRUE(engine.ReleaseView(view).ok());
+    EXPECT_EQ(ChargedPages(), 512u);
+    EXPECT_TRUE(Exact());
+    EXPECT_TRUE(Decommit(base + kMiB, kPageSize).ok()) << "all of the region is known as one";
+    ASSERT_TRUE(Release(base).ok());
+    EXPECT_EQ(Charged(), Bytes{});
+    EXPECT_EQ(engine.ledger().Figures().regions, 0u);
+  }
+}
+
+TEST_F(EngineAndOthers, ARegionOverAForgottenOneIsFoundFromAllItsPages) {
+  const Address base = 0x7000'0000;
+  ASSERT_TRUE(ReserveAndCommit(kGranuleSize, base + 4 * kGranuleSize).outcome.ok());
+  ASSERT_EQ(os.RawFree(base + 4 * kGranuleSize, 0, win32::kMemRelease), win32::kSuccess);
+  ASSERT_TRUE(Reserve(kMiB, base).outcome.ok());
+  EXPECT_EQ(engine.ledger().Figures().regions, 1u);
+  for (const std::uint64_t granule : {std::uint64_t{0}, std::uint64_t{4}, std::uint64_t{5}, std::uint64_t{15}}) {
+    const auto region = engine.ledger().FindRegion(base + granule * kGranuleSize);
+    ASSERT_TRUE(region) << granule;
+    EXPECT_EQ(region->base, base);
+  }
+}
+
+TEST_F(EngineAndOthers, TheAuditFindsARegionThatWasFreedBehindOurBack) {
+  const Address base = ReserveAndCommit(kMiB).address;
+  ASSERT_EQ(os.RawFree(base, 0, win32::kMemRelease), win32::kSuccess);
+  EXPECT_EQ(engine.ledger().Audit().mismatch.value, 256u);
+  ASSERT_NE(os.RawAllocate({.address = base, .size = kMiB, .type = win32::kMemReserve, .protect = 4}).address, 0u);
+  EXPECT_EQ(engine.ledger().Audit().mismatch.value, 256u) << "and is someone else's by now";
+}
+
 TEST_F(EngineAndOthers, TheAuditFindsWhatIsNotTrue) {
   const Address base = ReserveAndCommit(16 * kPageSize).address;
   ASSERT_EQ(os.RawFree(base, 4 * kPageSize, win32::kMemDecommit), win32::kSuccess);

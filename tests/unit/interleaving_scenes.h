@@ -89,6 +89,24 @@ inline std::vector<Scene> RegionScenes() {
   };
 }
 
+// A mapped view goes (the manager is told after the OS, as a CLR does it) while others are at work at its address.
+inline Scene ViewScene() {
+  return {"a view with pages 0-9 committed", [](ManagedEngine& m, Address b) {
+            ASSERT_EQ(m.os.MapView(b, kSceneSize, ViewPages::kReserved).error, win32::kSuccess);
+            ASSERT_TRUE(m.engine.AcquireView(b, kSceneSize).ok());
+            ASSERT_TRUE(m.Commit(b, 10 * kPageSize).outcome.ok());
+          }};
+}
+inline std::vector<SceneOperation> ViewOperations() {
+  std::vector<SceneOperation> operations = RegionOperations();
+  operations.push_back({"unmap the view and tell", [](ManagedEngine& m, Address b) {
+                          if (m.os.UnmapView(b) != win32::kSuccess) return;
+                          InterleavingPoint();
+                          EXPECT_TRUE(m.engine.ReleaseView(b).ok());
+                        }});
+  return operations;
+}
+
 // Plays operations in one scene; afterwards everything must be exact, and nothing charged once all is released.
 class SceneWorld final : public InterleavedWorld {
  public:
@@ -119,6 +137,7 @@ class SceneWorld final : public InterleavedWorld {
     EXPECT_TRUE(charge_was_plausible_) << name_ << "\n  " << schedule;
     for (Address base = kSceneBase; base < kSceneBase + 4 * kSceneSize; base += kGranuleSize) {
       static_cast<void>(manager_.Release(base));
+      if (manager_.os.UnmapView(base) == win32::kSuccess) static_cast<void>(manager_.engine.ReleaseView(base));
     }
     EXPECT_EQ(manager_.Charged(), Bytes{}) << name_ << "\n  " << schedule;
     EXPECT_EQ(manager_.os.RegionCount(), 0u) << "a region was forgotten: " << name_ << "\n  " << schedule;

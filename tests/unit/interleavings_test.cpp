@@ -41,5 +41,19 @@ TEST(InterleavedAtTheOs, AnyThreeOperationsLeaveTheLedgerExact) {
   std::cout << schedules << " schedules\n";
 }
 
+TEST(InterleavedAtTheOs, AViewThatGoesWhileTwoOthersUseItsAddressLeavesTheLedgerExact) {
+  std::uint64_t schedules = 0;
+  const int preemptions = SwitchingIsCheap() ? 3 : 1;
+  const auto operations = ViewOperations();
+  const SceneOperation& unmap = operations.back();
+  for (std::size_t a = 0; a < operations.size(); ++a) {
+    for (std::size_t b = a; b < operations.size(); ++b) {
+      const std::vector<SceneOperation> three{unmap, operations[a], operations[b]};
+      if (!ExploreScene(ViewScene(), Place::kOneWord, three, preemptions, &schedules)) return;
+    }
+  }
+  std::cout << schedules << " schedules\n";
+}
+
 }  // namespace
 }  // namespace clr_host_memory::test

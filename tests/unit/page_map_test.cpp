@@ -147,6 +147,40 @@ TEST_F(PageMapTest, RegionsAreFoundFromTheirFirstToTheirLastByteAndNoFurther) {
   EXPECT_TRUE(std::is_sorted(walked.begin(), walked.end()));
 }
 
+TEST_F(PageMapTest, WalksOverRegionsFindThoseThatShareAPageAndNoOthers) {
+  const Address middle = kEnd > kMiddle ? 2 * kMiddle * kPageSize : 4 * kLeaf * kPageSize;
+  const std::uint64_t first = middle >> kPageShift;
+  // One ends, one begins at the border of the nodes; one page into a granule is the end of a third.
+  ASSERT_TRUE(Add(middle - 2 * kGranuleSize, 2 * kPagesPerGranule));
+  ASSERT_TRUE(Add(middle, kPagesPerGranule + 1));
+  ASSERT_TRUE(Add(middle + 2 * kGranuleSize, 1));
+  struct Case {
+    std::uint64_t from;  // in pages from 3 granules before the border
+    std::uint64_t count;
+    std::vector<std::uint64_t> found;  // granules from the border, +2
+  };
+  const std::uint64_t border = 3 * kPagesPerGranule;
+  const Case cases[] = {
+      {0, kPagesPerGranule, {}},
+      {0, kPagesPerGranule + 1, {0}},
+      {border - 1, 1, {0}},
+      {border - 1, 2, {0, 2}},
+      {border, 1, {2}},
+      {border + kPagesPerGranule, 1, {2}},
+      {border + kPagesPerGranule + 1, kPagesPerGranule - 1, {}},
+      {border + 2 * kPagesPerGranule, 1, {4}},
+      {border + 2 * kPagesPerGranule + 1, 100, {}},
+      {0, 1000, {0, 2, 4}},
+  };
+  for (const Case& c : cases) {
+    std::vector<std::uint64_t> found;
+    map.ForEachRegionIn({first - border + c.from, {c.count}}, [&](const Region& region) {
+      found.push_back((region.base - (middle - 2 * kGranuleSize)) >> kGranuleShift);
+    });
+    EXPECT_EQ(found, c.found) << c.from << ", " << c.count;
+  }
+}
+
 TEST_F(PageMapTest, ATakenRegionIsUnknownUntilItIsRestored) {
   const Address base = 0x4000'0000;
   ASSERT_TRUE(Add(base, 100));
