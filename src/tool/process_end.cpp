@@ -1,6 +1,7 @@
 #include "tool/process_end.h"
 
 #include "bridge/import_patch.h"
+#include "tool/hostfxr_abi.h"
 #include "tool/text.h"
 #include "tool/tool_error.h"
 
@@ -24,6 +25,10 @@ struct Watch {
   EndedBy how = EndedBy::kReturn;
   std::uint32_t exit_code = 0;
   std::atomic<LPTOP_LEVEL_EXCEPTION_FILTER> runtime_filter{nullptr};
+  // kernel32's own, found apart from any import table: this program's imports may be patched, too.
+  decltype(&ExitProcess) exit_process = nullptr;
+  decltype(&TerminateProcess) terminate_process = nullptr;
+  decltype(&RaiseFailFastException) raise_fail_fast = nullptr;
 };
 Watch g_watch;
 
@@ -56,17 +61,17 @@ void Report(EndedBy how, std::uint32_t exit_code) noexcept {
 
 void WINAPI ExitProcessHook(UINT exit_code) {
   Report(EndedBy::kExit, exit_code);
-  ExitProcess(exit_code);
+  g_watch.exit_process(exit_code);
 }
 
 BOOL WINAPI TerminateProcessHook(HANDLE process, UINT exit_code) {
   if (GetProcessId(process) == GetCurrentProcessId()) Report(EndedBy::kTerminate, exit_code);
-  return TerminateProcess(process, exit_code);
+  return g_watch.terminate_process(process, exit_code);
 }
 
 void WINAPI RaiseFailFastExceptionHook(PEXCEPTION_RECORD record, PCONTEXT context, DWORD flags) {
   Report(EndedBy::kFailFast, record != nullptr ? static_cast<std::uint32_t>(record->ExceptionCode) : kFailFastCode);
-  RaiseFailFastException(record, context, flags);
+  g_watch.raise_fail_fast(record, context, flags);
 }
 
 // Windows' filter for unhandled exceptions. A runtime's own, which prints the exception, is asked first.
@@ -110,6 +115,10 @@ const char* EndedByText(EndedBy how) noexcept {
 
 void WatchProcessEnd(const EndReporter& reporter) {
   g_watch.reporter = reporter;
+  HMODULE kernel32 = GetModuleHandleW(L"kernel32.dll");
+  g_watch.exit_process = FunctionOf<decltype(&ExitProcess)>(kernel32, "ExitProcess");
+  g_watch.terminate_process = FunctionOf<decltype(&TerminateProcess)>(kernel32, "TerminateProcess");
+  g_watch.raise_fail_fast = FunctionOf<decltype(&RaiseFailFastException)>(kernel32, "RaiseFailFastException");
   g_watch.requested = CreateEventW(nullptr, TRUE, FALSE, nullptr);
   g_watch.reported = CreateEventW(nullptr, TRUE, FALSE, nullptr);
   HANDLE thread = CreateThread(nullptr, kReporterStack, ReporterThread, nullptr, 0, nullptr);
@@ -162,7 +171,7 @@ const PIMAGE_TLS_CALLBACK g_clrmem_process_detach = clr_host_memory::tool::Proce
 #else
 extern "C" {
 extern const PIMAGE_TLS_CALLBACK g_clrmem_process_detach;
-__attribute__((used, section(".CRT$XLY"))) const PIMAGE_TLS_CALLBACK g_clrmem_process_detach =
+[[gnu::used, gnu::section(".CRT$XLY")]] const PIMAGE_TLS_CALLBACK g_clrmem_process_detach =
     clr_host_memory::tool::ProcessDetach;
 }
 #endif

@@ -87,7 +87,12 @@ class Pipe {
 }  // namespace
 
 ProcessResult RunClrmem(const std::vector<std::string>& arguments, const Environment& environment) {
-  std::string command_line = Quoted(kClrmemPath);
+  return RunProcess(kClrmemPath, arguments, environment);
+}
+
+ProcessResult RunProcess(const std::string& program, const std::vector<std::string>& arguments,
+                         const Environment& environment) {
+  std::string command_line = Quoted(program);
   for (const std::string& argument : arguments) command_line += " " + Quoted(argument);
   std::wstring wide_command_line = ToWide(command_line);
 
@@ -105,9 +110,9 @@ ProcessResult RunClrmem(const std::vector<std::string>& arguments, const Environ
   startup.hStdOutput = out.write_end();
   startup.hStdError = error.write_end();
   PROCESS_INFORMATION process{};
-  if (!CreateProcessW(ToWide(kClrmemPath).c_str(), wide_command_line.data(), nullptr, nullptr, TRUE,
+  if (!CreateProcessW(ToWide(program).c_str(), wide_command_line.data(), nullptr, nullptr, TRUE,
                       CREATE_UNICODE_ENVIRONMENT, block.data(), nullptr, &startup, &process)) {
-    throw std::runtime_error(std::string("cannot start ") + kClrmemPath + ", error " + std::to_string(GetLastError()));
+    throw std::runtime_error("cannot start " + program + ", error " + std::to_string(GetLastError()));
   }
   CloseHandle(process.hThread);
   out.CloseWriteEnd();

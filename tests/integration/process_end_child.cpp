@@ -1,0 +1,54 @@
+// Ends in the way its argument says, and prints what the watch reports of it: "<how> <exit code>".
+#include <cstdio>
+#include <string>
+
+#include "tool/process_end.h"
+#include "tool/text.h"
+
+namespace {
+
+using namespace clr_host_memory::tool;
+
+void Print(void* /*context*/, EndedBy how, std::optional<std::uint32_t> exit_code) noexcept {
+  StandardSink(STD_OUTPUT_HANDLE).Write(EndedByText(how));
+  StandardSink(STD_OUTPUT_HANDLE).Write(exit_code ? " " + std::to_string(*exit_code) + "\n" : " unknown\n");
+}
+
+DWORD WINAPI ExitFromAThread(void* /*unused*/) {
+  ExitProcess(5);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) return 1;
+  const std::string way = argv[1];
+  WatchProcessEnd({&Print, nullptr});
+  if (way == "return") {
+    ReportReturn(3);
+    return 3;
+  }
+  // A DLL's or a P/Invoke's own call, which no import of ours leads to: only the loader says that the process ends.
+  if (way == "exit") ExitProcess(4);
+  if (way == "exit-thread") {
+    HANDLE thread = CreateThread(nullptr, 0, ExitFromAThread, nullptr, 0, nullptr);
+    WaitForSingleObject(thread, INFINITE);
+  }
+  if (way == "disarmed") {
+    DisarmProcessEnd();
+    return 2;
+  }
+  // This program's own imports are watched as a runtime's would be.
+  WatchProcessEndOf(GetModuleHandleW(nullptr));
+  if (way == "watched-exit") ExitProcess(6);
+  if (way == "watched-terminate") TerminateProcess(GetCurrentProcess(), 7);
+  if (way == "exception") RaiseException(0xE0434352, EXCEPTION_NONCONTINUABLE, 0, nullptr);
+  if (way == "replaced-filter") {
+    SetUnhandledExceptionFilter([](EXCEPTION_POINTERS*) -> LONG {
+      StandardSink(STD_OUTPUT_HANDLE).Write("filter first, ");
+      return EXCEPTION_EXECUTE_HANDLER;
+    });
+    RaiseException(0xE0434352, EXCEPTION_NONCONTINUABLE, 0, nullptr);
+  }
+  return 1;
+}
