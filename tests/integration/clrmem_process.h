@@ -20,9 +20,9 @@ struct ProcessResult {
   std::string error;
 };
 
-// Starts a program with these arguments, quoted as the C run-time splits them, and waits for its end, at most two minutes.
-// environment is added to this process's own, with DOTNET_ROOT at the build's dotnet root. Throws std::runtime_error
-// when the process cannot be started.
+// Starts a program with these arguments, quoted as the C run-time splits them, and waits for its end, at most two
+// minutes. environment is added to this process's own, with DOTNET_ROOT at the build's dotnet root. Throws
+// std::runtime_error when the process cannot be started.
 [[nodiscard]] ProcessResult RunProcess(const std::string& program, const std::vector<std::string>& arguments,
                                        const Environment& environment = {});
 // The same for clrmem.
