@@ -10,7 +10,8 @@ constexpr std::size_t kPages = 2048;
 constexpr std::size_t kPagesPerGranule = kGranuleSize / kPageSize;
 constexpr std::uint64_t kNone = ~std::uint64_t{0};
 // The table lies across a border of leaves and, where addresses go that far, of middles.
-constexpr Address kBorder = sizeof(void*) == 8 ? Address{2} << PageMap::kMiddleShift : Address{16} << PageMap::kLeafShift;
+constexpr Address kBorder =
+    sizeof(void*) == 8 ? Address{2} << PageMap::kMiddleShift : Address{16} << PageMap::kLeafShift;
 
 }  // namespace
 

@@ -1,8 +1,8 @@
 // Runs a few operations in every order in which they can interrupt each other, one thread at a time.
 //
-// An operation gives way at InterleavingPoint(), which hooks of the fake OS (or atomics made for it) call. Every schedule
-// with at most `preemptions` interruptions is run once, each in a fresh world: what a thread suspended at that very
-// point, while others go on, would bring about. Schedules are found depth first by replaying choices, so a run is
+// An operation gives way at InterleavingPoint(), which hooks of the fake OS (or atomics made for it) call. Every
+// schedule with at most `preemptions` interruptions is run once, each in a fresh world: what a thread suspended at that
+// very point, while others go on, would bring about. Schedules are found depth first by replaying choices, so a run is
 // repeatable.
 #ifndef CLRHM_TESTS_SUPPORT_INTERLEAVER_H
 #define CLRHM_TESTS_SUPPORT_INTERLEAVER_H

@@ -1,7 +1,7 @@
 // std::atomic whose every operation is a point at which another thread may go on (see interleaver.h).
 //
 // Included before the sources of the ledger and the engine, which are compiled once more for this: everything they
-// include from elsewhere comes first, with the real std::atomic, and from here on the word `atomic` means the other one.
+// include from elsewhere comes first, with the real std::atomic; from here on the word `atomic` means the other one.
 // What is explored this way is every order of the operations, not what a weaker memory model adds to that.
 #ifndef CLRHM_TESTS_SUPPORT_YIELDING_ATOMIC_H
 #define CLRHM_TESTS_SUPPORT_YIELDING_ATOMIC_H

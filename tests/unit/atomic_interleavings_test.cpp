@@ -50,5 +50,26 @@ TEST(InterleavedAtEveryAtomic, AViewThatGoesWhileAnotherUsesItsAddressLeavesTheL
   std::cout << schedules << " schedules\n";
 }
 
+// A region comes into being in a word that someone else reconciles at that moment: its pages are paid for, though not
+// marked yet, and must not be paid for a second time.
+TEST(InterleavedAtEveryAtomic, PagesOfACommitUnderWayAreNotChargedTwice) {
+  constexpr std::uint64_t kHalf = 16 * kPageSize;
+  const Scene scene{"a small region, all committed",
+                    [&](ManagedEngine& m, Address base) { ASSERT_TRUE(m.ReserveAndCommit(kHalf, base).outcome.ok()); },
+                    // The refused decommit holds what it cleared until it has been marked again.
+                    Bytes{2 * kHalf + 8 * kPageSize}};
+  const std::vector<SceneOperation> operations = {
+      {"a decommit the OS refuses",
+       [](ManagedEngine& m, Address base) {
+         m.os.Fail(OsCall::kFree, win32::kInvalidParameter);
+         EXPECT_FALSE(m.Decommit(base, 8 * kPageSize).ok());
+       }},
+      {"reserve and commit its neighbour", [&](ManagedEngine& m, Address base) {
+         EXPECT_TRUE(m.ReserveAndCommit(kHalf, base + kGranuleSize).outcome.ok());
+       }}};
+  std::uint64_t schedules = 0;
+  static_cast<void>(ExploreScene(scene, Place::kOneWord, operations, 3, &schedules));
+}
+
 }  // namespace
 }  // namespace clr_host_memory::test

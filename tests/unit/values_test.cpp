@@ -151,7 +151,8 @@ TEST(AdmissionPolicy, DefaultHeadroomIsValidAndAQuarterOfTheLimitAtMost) {
     for (const std::uint64_t value : {limit - 1, limit, limit + 1}) {
       if (value == 0) continue;
       const policy::Headroom headroom = policy::DefaultHeadroom({value});
-      EXPECT_EQ(policy::Validate({{value}, headroom.app_domain, headroom.process}), policy::LimitsError::kNone) << value;
+      const Limits limits{{value}, headroom.app_domain, headroom.process};
+      EXPECT_EQ(policy::Validate(limits), policy::LimitsError::kNone) << value;
       EXPECT_LE((headroom.app_domain + headroom.process).value, value / 4) << value;
     }
   }
