@@ -25,8 +25,8 @@ namespace {
 bool Ledger::AddRegion(const Region& region) {
   // Nothing of ours can be here any more: what is known of it was freed behind our back, or its end is yet to be told.
   // Its record would hide this one, its bits new commits.
-  Pages stale;
-  bool healed = false;
+  Pages stale = ClearCharged(region.Range());
+  bool healed = stale.value != 0;
   const auto forget = [&](const Region& gone) {
     stale += ClearCharged(gone.Range());
     CountRegion(gone, false);
@@ -42,7 +42,8 @@ bool Ledger::AddRegion(const Region& region) {
   }
   if (replaced) forget(*replaced);
   stale += ClearCharged(region.Range());
-  if (healed || stale.value != 0) healed_.fetch_add(1, std::memory_order_relaxed);
+  // Bits found only now need nobody's fault: someone who looked at the record before us may have set them.
+  if (healed) healed_.fetch_add(1, std::memory_order_relaxed);
   if (stale.value != 0) budget_.Return(stale.InBytes());
   CountRegion(region, true);
   // They may also be of a commit that was suspended while its own region went, and has acted on this one.
@@ -144,7 +145,10 @@ void Ledger::LeaveOverlapped(PageWord& word, std::uint64_t index) {
   while (true) {
     std::uint64_t left = gate - 1;
     if ((gate & kCountMask) == 1 && (gate & kOverlapped) != 0) {
-      Reconcile(word, index);
+      if (!Reconcile(word, index, gate)) {
+        gate = word.gate.load();
+        continue;
+      }
       left &= ~kOverlapped;
     }
     // Fails when someone entered meanwhile, even if they are gone again: the version tells.
@@ -175,21 +179,20 @@ void Ledger::MarkAll(PageWord& word, std::uint64_t mask, Pages paid) {
   FinishMarking(paid);
 }
 
-void Ledger::Reconcile(PageWord& word, std::uint64_t index) {
-  const Truth truth = AskOs(index);
+bool Ledger::Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate) {
+  // Before the OS is asked: bits that a free clears meanwhile are still paid for.
   std::uint64_t charged = word.charged.load();
-  std::uint64_t corrected = 0;
-  Pages paid;
-  Pages added;
-  do {
-    corrected = truth.ours | (charged & truth.other);
-    added = CountPages(corrected & ~charged);
-    if (added > paid) {
-      budget_.Charge((added - paid).InBytes());
-      paid = added;
-    }
-  } while (corrected != charged && !word.charged.compare_exchange_weak(charged, corrected));
-  budget_.Return((paid - added + CountPages(charged & ~corrected)).InBytes());
+  const Truth truth = AskOs(index);
+  // And the pages of a commit that has entered meanwhile are its own to pay for and to mark.
+  if (word.gate.load() != gate) return false;
+  const std::uint64_t corrected = truth.ours | (charged & truth.other);
+  if (corrected == charged) return true;
+  const Bytes added = CountPages(corrected & ~charged).InBytes();
+  const Bytes removed = CountPages(charged & ~corrected).InBytes();
+  budget_.Charge(added);
+  const bool done = word.charged.compare_exchange_strong(charged, corrected);
+  budget_.Return(done ? removed : added);
+  return done;
 }
 
 Ledger::Truth Ledger::AskOs(std::uint64_t index) const {

@@ -158,7 +158,9 @@ class Ledger {
   // After the last Mark of a commit: gives back what was paid and not used.
   void FinishMarking(Pages paid);
   void MarkAll(PageWord& word, std::uint64_t mask, Pages paid);
-  void Reconcile(PageWord& word, std::uint64_t index);
+  // For the last one at work on the word, who has read `gate`: makes its bits what the OS says. False: someone came, or
+  // changed the bits, while the OS was asked.
+  [[nodiscard]] bool Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate);
   [[nodiscard]] Truth AskOs(std::uint64_t index) const;
   // Compares the pages of mask with `committed`, which the OS has just said of them, and asks again where they differ.
   void JudgeWord(std::uint64_t index, std::uint64_t mask, std::uint64_t committed, LedgerAudit* audit) const;

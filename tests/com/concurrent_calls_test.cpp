@@ -116,6 +116,7 @@ TEST_F(ConcurrentCalls, AnAddressThatGoesFromHandToHandIsCountedRight) {
       const HRESULT hr = host()->VirtualAlloc(place, size, type, PAGE_READWRITE, eTaskCritical, &memory);
       if (hr != S_OK) {
         if (hr != E_OUTOFMEMORY || memory != nullptr || ::GetLastError() != ERROR_INVALID_ADDRESS) ++failures_;
+        std::this_thread::yield();
         continue;
       }
       ++won;
