@@ -59,6 +59,45 @@ bool Switcher::Transfer(std::size_t from, std::size_t to) {
 
 }  // namespace clr_host_memory::test
 
+#elif defined(_WIN32)
+#include <windows.h>
+
+namespace clr_host_memory::test {
+
+bool SwitchingIsCheap() { return true; }
+
+struct Switcher::Context {
+  Switcher* owner = nullptr;
+  std::size_t index = 0;
+  void* fiber = nullptr;
+};
+
+void __stdcall Switcher::EnterFiber(void* context) {
+  const auto* self = static_cast<const Context*>(context);
+  self->owner->run_(self->index);
+}
+
+Switcher::Switcher(std::size_t count, std::function<void(std::size_t)> run) : run_(std::move(run)) {
+  for (std::size_t i = 0; i <= count; ++i) {
+    Context& context = *contexts_.emplace_back(std::make_unique<Context>());
+    context.owner = this;
+    context.index = i;
+    context.fiber = i == count ? ::ConvertThreadToFiber(nullptr) : ::CreateFiber(256 * 1024, &EnterFiber, &context);
+  }
+}
+
+Switcher::~Switcher() {
+  for (std::size_t i = 0; i + 1 < contexts_.size(); ++i) ::DeleteFiber(contexts_[i]->fiber);
+  ::ConvertFiberToThread();
+}
+
+bool Switcher::Transfer(std::size_t, std::size_t to) {
+  ::SwitchToFiber(contexts_[to]->fiber);
+  return true;
+}
+
+}  // namespace clr_host_memory::test
+
 #else
 #include <semaphore>
 #include <thread>

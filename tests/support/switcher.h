@@ -1,6 +1,6 @@
 // Several contexts of execution of which one runs at a time, and hands over by name. Where it can be had they are
-// contexts of one thread, which takes well below a microsecond to switch; else threads (Windows; sanitizers, who do not
-// follow a stack being exchanged).
+// contexts of one thread (fibers on Windows), which takes well below a microsecond to switch; with sanitizers, who do
+// not follow a stack being exchanged, they are threads.
 #ifndef CLRHM_TESTS_SUPPORT_SWITCHER_H
 #define CLRHM_TESTS_SUPPORT_SWITCHER_H
 
@@ -31,6 +31,9 @@ class Switcher {
  private:
   struct Context;
   static void Enter(unsigned high, unsigned low);
+#ifdef _WIN32
+  static void __stdcall EnterFiber(void* context);
+#endif
 
   std::function<void(std::size_t)> run_;
   std::vector<std::unique_ptr<Context>> contexts_;
