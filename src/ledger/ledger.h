@@ -30,7 +30,7 @@ struct LedgerAudit {
   Pages charged;    // the ledger says so
   Pages committed;  // the OS says so
   Pages mismatch;   // pages on which they differ, and charge that no page explains
-  Pages in_flight;  // pages not judged: commits were at work on them all the time
+  Pages in_flight;  // pages not judged, since calls on them, or on others, were running all the time
   std::uint64_t regions = 0;
 };
 
