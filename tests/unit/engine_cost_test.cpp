@@ -60,6 +60,18 @@ TEST_F(EngineCost, ACommitAsksTheOsOnceAndADecommitToo) {
   }
 }
 
+TEST_F(EngineCost, OnlyCallsThatOverlapAskTheOsWhatIsTrueAndLaterOnesDoNot) {
+  const Address base = Reserve(kMiB).address;
+  ASSERT_TRUE(Commit(base, kPageSize).outcome.ok());
+  os.OnNext(OsCall::kAllocate, Moment::kAfter, [&](const OsCallInfo&) { EXPECT_TRUE(Decommit(base, kPageSize).ok()); });
+  ASSERT_TRUE(Commit(base, 4 * kPageSize).outcome.ok());
+  EXPECT_EQ(ChargedPages(), 3u);
+  EXPECT_GT(CostSoFar().describe, 0u);
+  ASSERT_TRUE(Commit(base, 4 * kPageSize).outcome.ok());
+  ASSERT_TRUE(Decommit(base, 4 * kPageSize).ok());
+  EXPECT_EQ(CostSoFar().describe, 0u);
+}
+
 TEST_F(EngineCost, ReservingWithCommitAndReleasingAskTheOsOnceEach) {
   ASSERT_TRUE(ReserveAndCommit(kMiB).outcome.ok());  // nodes are there from here on
   static_cast<void>(CostSoFar());
