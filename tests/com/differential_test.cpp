@@ -318,15 +318,15 @@ class Differential : public ::testing::Test {
   ComPtr<IClrHostMemoryClient> client_ = Query<IClrHostMemoryClient>(manager_.get(), kIidClrHostMemoryClient);
   std::unique_ptr<Side> managed_;
   std::unique_ptr<Side> raw_;
-  std::mt19937_64 random_;
+  std::mt19937 random_;
   std::uint64_t done_ = 0;
 };
 
 TEST_F(Differential, RandomCallsLeaveBothArenasAlike) {
-  const std::uint64_t seed = FromEnvironment(
-      "CLRHM_SEED", static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()));
+  const auto seed = static_cast<std::uint32_t>(FromEnvironment(
+      "CLRHM_SEED", static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count())));
   const std::uint64_t steps = FromEnvironment("CLRHM_STEPS", 60'000);
-  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  std::printf("seed %lu\n", static_cast<unsigned long>(seed));
   random_.seed(seed);
   std::vector<std::string> history;
   for (std::uint64_t step = 0; step < steps; ++step) {

@@ -149,7 +149,7 @@ std::optional<OsCall> ThrowingSeamOf(ClrHostMemoryMethod method) {
 
 Answer CallOnNewMemory(HostOverFake& host, ClrHostMemoryMethod method) {
   if (method != kClrHostMemoryAcquiredVirtualAddressSpace) return host.Call(method);
-  auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x50'0000'0000));
+  auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x5000'0000));
   return Ask([&] { return host.manager()->AcquiredVirtualAddressSpace(base, kGranule); });
 }
 

@@ -177,7 +177,7 @@ TEST(OutOfMemoryByOs, ItsCommitLimitEndsCommitsAndLeavesWhatWasThere) {
 
 TEST(OutOfMemoryByOs, NoAddressSpaceIsLeft) {
   HostOverFake host;
-  host.os.SetSearchRange(0x1'0000'0000, 0x1'0010'0000);
+  host.os.SetSearchRange(0x7000'0000, 0x7010'0000);
   void* memory = Poison();
   EXPECT_HR(E_OUTOFMEMORY, host.manager()->VirtualAlloc(nullptr, 0x20'0000, MEM_RESERVE, PAGE_NOACCESS, eTaskCritical,
                                                         &memory));
@@ -227,7 +227,7 @@ TEST(OutOfMemoryByMetadata, AReservationThatCannotBeTrackedIsGivenBackToTheOs) {
   HostOverFake host;
   const auto before = StatisticsOf(host.manager());
   const std::size_t regions = host.os.RegionCount();
-  auto* const far_away = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x70'0000'0000));
+  auto* const far_away = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x7000'0000));
   for (const DWORD type : {DWORD{MEM_RESERVE}, DWORD{MEM_RESERVE | MEM_COMMIT}}) {
     host.os.Fail(OsCall::kAllocateMetadata, ERROR_NOT_ENOUGH_MEMORY, 0, 100);
     void* memory = Poison();
@@ -248,13 +248,13 @@ TEST(OutOfMemoryByMetadata, ACommitThatCannotBeTrackedIsNotMade) {
   HostOverFake host;
   // A region so long that its pages' tables are not made yet; there is one for each 64 MiB.
   constexpr SIZE_T kTable = SIZE_T{1} << 26;
-  auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x1'0000'0000));
-  ASSERT_EQ(base, Allocate(host.manager(), base, 64 * kTable, MEM_RESERVE, PAGE_NOACCESS));
+  auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x2000'0000));
+  ASSERT_EQ(base, Allocate(host.manager(), base, 12 * kTable, MEM_RESERVE, PAGE_NOACCESS));
   const auto committed = host.os.Committed();
-  for (std::uint64_t made_before = 0; made_before < 2; ++made_before) {
+  for (SIZE_T made_before = 0; made_before < 2; ++made_before) {
     host.os.Fail(OsCall::kAllocateMetadata, ERROR_NOT_ENOUGH_MEMORY, made_before, 100);
     // Over the border of two tables, so that the second may fail after the first was made.
-    void* const start = At(base, 10 * kTable * (made_before + 1) - kPage);
+    void* const start = At(base, 5 * kTable * (made_before + 1) - kPage);
     void* memory = Poison();
     EXPECT_HR(E_OUTOFMEMORY, host.manager()->VirtualAlloc(start, 128 * kPage, MEM_COMMIT, PAGE_READWRITE,
                                                           eProcessCritical, &memory));
@@ -269,7 +269,7 @@ TEST(OutOfMemoryByMetadata, ACommitThatCannotBeTrackedIsNotMade) {
 
 TEST(OutOfMemoryByMetadata, AViewThatCannotBeTrackedIsRefused) {
   HostOverFake host;
-  const auto view = host.os.MapView(0x60'0000'0000, kGranule, ViewPages::kReserved);
+  const auto view = host.os.MapView(0x6000'0000, kGranule, ViewPages::kReserved);
   auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(view.address));
   host.os.Fail(OsCall::kAllocateMetadata, ERROR_NOT_ENOUGH_MEMORY, 0, 100);
   const Answer answer = Ask([&] { return host.manager()->AcquiredVirtualAddressSpace(base, kGranule); });
