@@ -10,7 +10,6 @@ namespace {
 // As corhost.cpp keeps it: a static object, whose AddRef and Release always return 1.
 class ClrCallback final : public ICLRMemoryNotificationCallback {
  public:
-  virtual ~ClrCallback() = default;
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override {
     if (!IsEqualGUID(riid, kIidClrMemoryNotificationCallback) && !IsEqualGUID(riid, IID_IUnknown)) return E_NOINTERFACE;
     *object = this;

@@ -115,7 +115,6 @@ TEST(References, TheHeapsLastReleaseReturnsTheChargeOfTheBlocksInIt) {
 
 class CountedCallback final : public ICLRMemoryNotificationCallback {
  public:
-  virtual ~CountedCallback() = default;
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID, void**) noexcept override { return E_NOINTERFACE; }
   ULONG STDMETHODCALLTYPE AddRef() noexcept override { return ++references; }
   ULONG STDMETHODCALLTYPE Release() noexcept override { return --references; }
@@ -154,7 +153,6 @@ TEST(NotificationCallback, IsHeldWhileRegisteredAndReplacedByTheNext) {
 
 class InnerControl final : public IHostControl {
  public:
-  virtual ~InnerControl() = default;
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID, void**) noexcept override { return E_NOINTERFACE; }
   ULONG STDMETHODCALLTYPE AddRef() noexcept override { return ++references; }
   ULONG STDMETHODCALLTYPE Release() noexcept override { return --references; }

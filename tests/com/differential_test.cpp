@@ -165,8 +165,9 @@ class ManagedSide final : public Side {
 };
 
 std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
-  const char* const text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+  char text[32] = {};
+  const DWORD length = ::GetEnvironmentVariableA(name, text, sizeof(text));
+  return length == 0 || length >= sizeof(text) ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
 class Differential : public ::testing::Test {

@@ -15,7 +15,6 @@ namespace clr_host_memory::test {
 // Nobody's thread: a callback that counts, as the CLR's static object AddRef and Release return 1.
 class StaticCallback final : public ICLRMemoryNotificationCallback {
  public:
-  virtual ~StaticCallback() = default;
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID, void** object) noexcept override {
     *object = nullptr;
     return E_NOINTERFACE;
