@@ -4,9 +4,9 @@
 // through the manager, plus the pages the manager committed in views and in memory others reserved.
 //
 // Commits in flight. A commit cannot know before the OS answers, and a free cannot wait for it, since either thread may
-// be suspended. So each word of 64 pages has a gate that counts the commits at work on it. A commit that meets another
-// one, or a free that finds a commit at work, or finds pages charged again, marks the word as overlapped; whoever leaves
-// an overlapped word last asks the OS what is true and writes that down. Calls that do not overlap never ask.
+// be suspended. So each word of 64 pages has a gate that counts the commits at work on it. A free that finds a commit at
+// work, or finds pages charged again, marks the word as overlapped; whoever leaves an overlapped word last asks the OS
+// what is true and writes that down. Commits that meet need not ask: each pays for the bits that it sets.
 //
 // A free clears the pages' bits before the OS frees them (another thread may be given the address at once), returns the
 // charge after it, and then looks at the words once more (SweepAfterFree). Who sets a bit has charged for it before: the
@@ -115,16 +115,7 @@ class Ledger {
   static constexpr std::uint64_t kOverlapped = 0x10000;
   static constexpr std::uint64_t kVersionUnit = 0x20000;
 
-  static void Enter(PageWord& word) {
-    std::uint64_t gate = word.gate.load(std::memory_order_relaxed);
-    std::uint64_t entered = 0;
-    do {
-      entered = gate + kVersionUnit + 1;
-      if ((gate & kCountMask) != 0) [[unlikely]] {
-        entered |= kOverlapped;
-      }
-    } while (!word.gate.compare_exchange_weak(gate, entered));
-  }
+  static void Enter(PageWord& word) { word.gate.fetch_add(kVersionUnit + 1); }
   static void EnterOverlapped(PageWord& word);
   void Leave(PageWord& word, std::uint64_t index) {
     std::uint64_t gate = word.gate.load(std::memory_order_relaxed);

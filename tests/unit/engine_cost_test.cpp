@@ -72,6 +72,17 @@ TEST_F(EngineCost, OnlyCallsThatOverlapAskTheOsWhatIsTrueAndLaterOnesDoNot) {
   EXPECT_EQ(CostSoFar().describe, 0u);
 }
 
+TEST_F(EngineCost, CommitsThatMeetInAWordDoNotAskTheOs) {
+  const Address base = Reserve(kMiB).address;
+  ASSERT_TRUE(Commit(base, kPageSize).outcome.ok());
+  static_cast<void>(CostSoFar());
+  os.OnNext(OsCall::kAllocate, Moment::kBefore,
+            [&](const OsCallInfo&) { EXPECT_TRUE(Commit(base + kPageSize, 2 * kPageSize).outcome.ok()); });
+  ASSERT_TRUE(Commit(base, 4 * kPageSize).outcome.ok());
+  EXPECT_EQ(ChargedPages(), 4u);
+  EXPECT_EQ(CostSoFar().describe, 0u);
+}
+
 TEST_F(EngineCost, ReservingWithCommitAndReleasingAskTheOsOnceEach) {
   ASSERT_TRUE(ReserveAndCommit(kMiB).outcome.ok());  // nodes are there from here on
   static_cast<void>(CostSoFar());
