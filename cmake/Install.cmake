@@ -9,18 +9,8 @@ include(GNUInstallDirs)
 
 set(_clrhm_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/ClrHostMemory")
 
-# A static library's own private libraries must be there for whoever links it.
-set(_clrhm_targets ClrHostMemory)
-get_target_property(_clrhm_type ClrHostMemory TYPE)
-if(_clrhm_type STREQUAL "STATIC_LIBRARY" AND TARGET clrhm_portable)
-  get_target_property(_clrhm_portable_type clrhm_portable TYPE)
-  if(NOT _clrhm_portable_type STREQUAL "OBJECT_LIBRARY")
-    list(APPEND _clrhm_targets clrhm_portable)
-  endif()
-endif()
-
 install(
-  TARGETS ${_clrhm_targets}
+  TARGETS ClrHostMemory
   EXPORT ClrHostMemoryTargets
   RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}"
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"

@@ -68,19 +68,19 @@ if(CLRHM_HAS_DOTNET)
          COMMAND run --limit 128M "${programs}\\AllocateUntilOom\\AllocateUntilOom.dll")
     math(EXPR shown "${shown} + 2")
   endforeach()
+endif()
 
-  # .NET Framework, where its CLR itself asks the host for memory: Windows only.
-  set(framework_clr "$ENV{SystemRoot}/Microsoft.NET/Framework64/v4.0.30319/clr.dll")
-  if(CMAKE_HOST_WIN32 AND EXISTS "${framework_clr}")
-    windows_path("${CLRHM_BUILD}/programs/net48" programs)
-    demo(".NET Framework: a program that fits under its limit" EXPECT 0
-         OUTPUT "hello from \\.NET Framework[^\r\n]*"
-         COMMAND run --limit 256M "${programs}\\HelloFx\\HelloFx.exe")
-    demo(".NET Framework: a program that hits the limit and survives" EXPECT 42
-         OUTPUT "OutOfMemoryException after [0-9]+ MiB"
-         COMMAND run --limit 256M "${programs}\\AllocateUntilOomFx\\AllocateUntilOomFx.exe")
-    math(EXPR shown "${shown} + 2")
-  endif()
+# .NET Framework, where its CLR itself asks the host for memory: Windows only.
+set(framework_clr "$ENV{SystemRoot}/Microsoft.NET/Framework64/v4.0.30319/clr.dll")
+if(CMAKE_HOST_WIN32 AND EXISTS "${framework_clr}" AND EXISTS "${CLRHM_BUILD}/programs/net48/HelloFx/HelloFx.exe")
+  windows_path("${CLRHM_BUILD}/programs/net48" programs)
+  demo(".NET Framework: a program that fits under its limit" EXPECT 0
+       OUTPUT "hello from \\.NET Framework[^\r\n]*"
+       COMMAND run --limit 256M "${programs}\\HelloFx\\HelloFx.exe")
+  demo(".NET Framework: a program that hits the limit and survives" EXPECT 42
+       OUTPUT "OutOfMemoryException after [0-9]+ MiB"
+       COMMAND run --limit 256M "${programs}\\AllocateUntilOomFx\\AllocateUntilOomFx.exe")
+  math(EXPR shown "${shown} + 2")
 endif()
 
 if(shown EQUAL 0)

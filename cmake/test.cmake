@@ -1,4 +1,5 @@
 # cmake -P cmake/test.cmake: installs what is missing, builds and runs every test.
+#   -DCLRHM_WITHOUT_DOTNET=ON                without real CLRs, where they cannot be had
 #   -DCLRHM_ONLY=mingw-release;native-asan   only these presets (default: all of this system)
 cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
@@ -20,6 +21,10 @@ endif()
 clrhm_setup(WINDOWS_TARGETS X86_TARGETS NATIVE_TOOLS)
 clrhm_start_wine()
 clrhm_dotnet()
+if(NOT CLRHM_HAS_DOTNET AND NOT CLRHM_WITHOUT_DOTNET)
+  clrhm_fail("The runtimes or the sample programs could not be had, so the tests on real CLRs would all be left out;
+  mend what is said above, or run cmake -DCLRHM_WITHOUT_DOTNET=ON -P cmake/test.cmake to test without them")
+endif()
 
 foreach(preset IN LISTS tested compiled)
   clrhm_run("Configuring ${preset}" QUIET COMMAND "${CMAKE_COMMAND}" --preset ${preset})

@@ -1,7 +1,8 @@
 // ClrHostMemory's binary interface: one C entry that makes the memory manager, and the COM interfaces it answers to.
 // Everything here may cross a DLL border and a compiler border; memory_manager.h is the C++ face of it.
 //
-// Sizes are in bytes. Every struct begins with its own size, so that a newer library serves an older caller.
+// Sizes are in bytes. Structs that may grow begin with their own size: figures are filled in as far as the caller's struct
+// goes, so that a newer library serves an older caller.
 // Threads: every function and method may be called from any thread at any time.
 #ifndef CLR_HOST_MEMORY_CLR_HOST_MEMORY_H
 #define CLR_HOST_MEMORY_CLR_HOST_MEMORY_H
@@ -88,7 +89,7 @@ typedef struct ClrHostMemoryStatistics {
   uint64_t peak_reserved;
   uint64_t mapped;           // address space of views announced by AcquiredVirtualAddressSpace
   uint64_t metadata;         // bytes the manager keeps for its own tables; not charged
-  uint64_t regions;          // reservations alive
+  uint64_t regions;          // reservations and announced views alive
   uint64_t healed_regions;   // records replaced because the OS gave their address out again behind our back
   uint64_t calls[kClrHostMemoryMethodCount][kClrHostMemoryCodeCount];        // by method and answer
   uint64_t refusals[kClrHostMemoryLevelCount][kClrHostMemoryCodeCount];      // failed allocations by level and answer

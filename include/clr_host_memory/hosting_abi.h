@@ -3,7 +3,7 @@
 // Where the Windows SDK's mscoree.h (NETFX SDK) has them, its declarations are used; where it has not (MinGW-w64), the
 // declarations below stand in, with the same IIDs, vtable order, calling convention and enum values.
 // Source: .NET Framework unmanaged API reference, "Hosting interfaces"; mscoree.h of the Windows SDK.
-// Usable from C (define COBJMACROS-style access through lpVtbl) and from C++.
+// Usable from C (methods through lpVtbl) and from C++.
 #ifndef CLR_HOST_MEMORY_HOSTING_ABI_H
 #define CLR_HOST_MEMORY_HOSTING_ABI_H
 

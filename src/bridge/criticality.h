@@ -1,5 +1,5 @@
 // What the failure of a modern CoreCLR's request costs, inferred from what the memory is for: the runtime itself no longer
-// says it. Pure; docs/decisions has the measurements behind it.
+// says it. Pure; docs/decisions/0004 has the measurements behind it.
 #ifndef CLRHM_BRIDGE_CRITICALITY_H
 #define CLRHM_BRIDGE_CRITICALITY_H
 

@@ -52,8 +52,12 @@ int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int pro
     start_result.store(HOST_E_CLRNOTAVAILABLE, std::memory_order_release);
     return HOST_E_CLRNOTAVAILABLE;
   }
-  const int result = initialize(exe_path, app_domain_name, property_count, property_keys, property_values, host_handle,
-                                domain_id);
+  int result = initialize(exe_path, app_domain_name, property_count, property_keys, property_values, host_handle,
+                          domain_id);
+  // The GC is loaded by now. If it could not be bridged, no limit would hold: managed code is not to begin.
+  if (result >= 0 && bridge != nullptr && FAILED(bridge->VerifyCallsArrive(nullptr, 0))) {
+    result = HOST_E_CLRNOTAVAILABLE;
+  }
   if (result >= 0 && bridge != nullptr) bridge->NoteRuntimeStarted();
   start_result.store(result, std::memory_order_release);
   return result;

@@ -126,8 +126,7 @@ HRESULT HostMemoryManager::GetMemoryLoad(DWORD* memory_load, SIZE_T* available_b
 HRESULT HostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback* callback) noexcept {
   return barrier_.Serve(kClrHostMemoryRegisterMemoryNotificationCallback, [&] {
     if (!engine_.Serving()) return Outcome::Unavailable();
-    callback_.Set(callback);
-    return Outcome::Done();
+    return callback_.Set(callback) ? Outcome::Done() : Outcome::NoTracking();
   });
 }
 
@@ -198,8 +197,7 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
 
 HRESULT HostMemoryManager::NotifyMemoryAvailable(EMemoryAvailable available) noexcept {
   if (available < eMemoryAvailableLow || available > eMemoryAvailableHigh) return E_INVALIDARG;
-  const ComPtr<ICLRMemoryNotificationCallback> callback = callback_.Get();
-  return callback ? callback->OnMemoryNotification(available) : S_FALSE;
+  return callback_.Notify(available);
 }
 
 HRESULT HostMemoryManager::Shutdown() noexcept {

@@ -96,7 +96,8 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Critic
     budget.Return(charge);
     return {error == win32::kSuccess ? outcome : Outcome::InvariantBroken()};
   };
-  if (!IsGranuleAligned(region.base) || !PageMap::Tracks(region.Range()) || region.base == 0) {
+  const bool elsewhere = request.address != 0 && region.base != RoundDownToGranule(request.address);
+  if (elsewhere || !IsGranuleAligned(region.base) || !PageMap::Tracks(region.Range()) || region.base == 0) {
     return give_back(Outcome::InvariantBroken());
   }
   // At work on the pages before anyone can find the region and free some of them.
@@ -151,9 +152,16 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
   const auto region = ledger_.FindRegion(address);
   if (!region || region->kind != Region::Kind::kReserved) return Outcome::NotOurs();
   if (size != 0 || RoundDownToPage(address) != region->base) {
-    // Ours, but not to be released like this: the OS says why.
+    // Ours, but not to be released like this: the OS says why, and is believed. (Wine releases a region for a size that
+    // wraps round to nothing.)
     const win32::Error error = os_.Free(address, size, win32::kMemRelease);
-    return error == win32::kSuccess ? Outcome::InvariantBroken() : Outcome::OsRefused(error);
+    if (error != win32::kSuccess) return Outcome::OsRefused(error);
+    if (os_.Describe(region->base).allocation_base != region->base &&
+        ledger_.TakeRegion(region->base, Region::Kind::kReserved)) {
+      ledger_.budget().Return(ledger_.ClearCharged(region->Range()).InBytes());
+    }
+    ledger_.AskOsAbout(region->Range());
+    return Outcome::Done();
   }
   if (!ledger_.TakeRegion(region->base, Region::Kind::kReserved)) return Outcome::NotOurs();  // someone else did
   const Pages cleared = ledger_.ClearCharged(region->Range());
@@ -233,7 +241,7 @@ MemoryLoadOutcome Engine::Load() {
   if (!Serving()) return {Outcome::Unavailable()};
   os::MemoryLoad load;
   if (const win32::Error error = os_.Load(&load); error != win32::kSuccess) return {Outcome::OsRefused(error)};
-  const Bytes limit = ledger_.budget().CurrentLimits().limit;
+  const Bytes limit = ledger_.budget().Limit();
   if (limit == kUnlimited) return {Outcome::Done(), load.percent_in_use, load.available_physical};
   const Bytes charged = std::min(ledger_.budget().Charged(), limit);
   // In steps of 1/100 of the limit rounded up, so that no product overflows.

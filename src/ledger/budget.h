@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 
 #include "base/units.h"
 #include "policy/admission.h"
@@ -31,12 +32,6 @@ class Budget {
   void Charge(Bytes amount) { charged_.fetch_add(amount.value); }
   void Return(Bytes amount) { charged_.fetch_sub(amount.value); }
 
-  // Replaces an earlier charge by what was really needed, and notes the peak.
-  void Settle(Bytes charged, Bytes needed) {
-    if (needed < charged) Return(charged - needed);
-    if (needed > charged) Charge(needed - charged);
-    NotePeak();
-  }
   void NotePeak() {
     const std::uint64_t now = charged_.load(std::memory_order_relaxed);
     std::uint64_t peak = peak_.load(std::memory_order_relaxed);
@@ -46,15 +41,20 @@ class Budget {
 
   // limits: valid by policy::Validate. Takes effect for the next request, each level by itself.
   void SetLimits(const policy::Limits& limits) {
+    const std::lock_guard lock(limits_lock_);
     const policy::Ceilings ceilings = policy::CeilingsOf(limits);
     for (std::size_t i = 0; i < ceilings.size(); ++i) ceilings_[i].store(ceilings[i].value);
   }
-  // The limits as the ceilings have them.
+  // The limits as the ceilings have them, all of one SetLimits.
   [[nodiscard]] policy::Limits CurrentLimits() const {
+    const std::lock_guard lock(limits_lock_);
     const policy::Ceilings ceilings = LoadCeilings();
     return {.limit = ceilings[2], .app_domain_headroom = ceilings[1] - ceilings[0],
             .process_headroom = ceilings[2] - ceilings[1]};
   }
+
+  // The limit alone, without the lock.
+  [[nodiscard]] Bytes Limit() const { return {ceilings_.back().load(std::memory_order_relaxed)}; }
 
   [[nodiscard]] Bytes Charged() const { return {charged_.load()}; }
   [[nodiscard]] Bytes Peak() const { return {peak_.load()}; }
@@ -65,6 +65,7 @@ class Budget {
             Bytes{ceilings_[2].load(std::memory_order_relaxed)}};
   }
 
+  mutable std::mutex limits_lock_;  // for whoever sets or reports limits; no request takes it
   // Apart from the limits, which every request reads and hardly anyone writes.
   alignas(64) std::atomic<std::uint64_t> charged_ = 0;
   std::atomic<std::uint64_t> peak_ = 0;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <chrono>
-#include <gsl/gsl>
 #include <thread>
 
 namespace clr_host_memory {
@@ -268,9 +268,16 @@ void Ledger::AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAud
   if (elsewhere != 0) JudgeWord(index, elsewhere, AskOs(index).other & elsewhere, audit);
 }
 
+Bytes Ledger::PageCharge() const {
+  // In this order: a block's bytes are charged before they count as heap, and no longer count before they are returned.
+  const Bytes heap = HeapBytes();
+  const Bytes charged = budget_.Charged();
+  return charged - std::min(heap, charged);
+}
+
 LedgerAudit Ledger::AuditOnce() const {
   LedgerAudit audit;
-  const Bytes charge_before = budget_.Charged() - HeapBytes();
+  const Bytes charge_before = PageCharge();
   map_.ForEachRegion([&](const Region& region) {
     ++audit.regions;
     if (region.kind == Region::Kind::kReserved) AuditRegion(region, &audit);
@@ -280,7 +287,7 @@ LedgerAudit Ledger::AuditOnce() const {
     AuditElsewhere(word, index, &audit);
   });
   // While calls run, the pages were counted at other moments than their charge: that is no mismatch yet.
-  const Bytes charge = budget_.Charged() - HeapBytes();
+  const Bytes charge = PageCharge();
   const Bytes explained = audit.charged.InBytes();
   const Bytes unexplained = charge > explained ? charge - explained : explained - charge;
   const bool quiet = charge == charge_before && audit.in_flight.value == 0;
@@ -313,13 +320,13 @@ template <typename Visitor>
 void CommitInFlight::ForEachWord(Visitor visit) const {
   for (std::uint64_t index = range_.first / 64; index * 64 < range_.end(); ++index) {
     PageWord* word = ledger_.map_.FindWord(index);
-    Expects(word != nullptr);  // entered
+    assert(word != nullptr);  // entered
     visit(*word, index, MaskOf(range_, index));
   }
 }
 
 CommitInFlight::CommitInFlight(Ledger& ledger, PageRange range) : ledger_(ledger), range_(range) {
-  Expects(range.count.value != 0 && PageMap::Tracks(range));
+  assert(range.count.value != 0 && PageMap::Tracks(range));
   const std::uint64_t first = range.first / 64;
   for (std::uint64_t index = first; index * 64 < range.end(); ++index) {
     PageWord* word = ledger.map_.EnsureWord(index);

@@ -157,6 +157,7 @@ class Ledger {
   void JudgeWord(std::uint64_t index, std::uint64_t mask, std::uint64_t committed, LedgerAudit* audit) const;
   void AuditRegion(const Region& region, LedgerAudit* audit) const;
   void AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAudit* audit) const;
+  [[nodiscard]] Bytes PageCharge() const;
   [[nodiscard]] LedgerAudit AuditOnce() const;
   void CountRegion(const Region& region, bool added);
 

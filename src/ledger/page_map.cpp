@@ -1,6 +1,6 @@
 #include "ledger/page_map.h"
 
-#include <gsl/gsl>
+#include <cassert>
 #include <new>
 
 namespace clr_host_memory {
@@ -132,7 +132,7 @@ std::optional<Region> PageMap::TakeRegion(Address base, Region::Kind kind) {
 
 void PageMap::RestoreRegion(const Region& region) {
   Leaf* leaf = FindLeaf(region.base);
-  Expects(leaf != nullptr);  // TakeRegion found it there
+  assert(leaf != nullptr);  // TakeRegion found it there
   leaf->regions[GranuleInLeaf(region.base)].packed.store(RegionSlot::Pack(region));
   MarkBase(*leaf, region.base);
 }

@@ -63,6 +63,16 @@ TEST_F(RuntimeStart, OfAnUnbridgedRuntimeIsRefusedBeforeItHappens) {
   }
 }
 
+TEST_F(RuntimeStart, WithAStandaloneGcThatCannotBeBridgedIsRefusedBeforeManagedCodeBegins) {
+  EXPECT_FALSE(HasStarted());
+  HMODULE gc = clr_.load_library_ex_w(Beside(L"clrgc_without_free.dll").c_str(), nullptr, 0);
+  ASSERT_NE(gc, nullptr);
+  EXPECT_EQ(start_(clr_.get(), "0"), HOST_E_CLRNOTAVAILABLE);
+  EXPECT_EQ(RuntimeStartResult(), HOST_E_CLRNOTAVAILABLE);
+  EXPECT_FALSE(HasStarted());
+  FreeLibrary(gc);
+}
+
 TEST_F(RuntimeStart, OtherLookUpsGoAsEver) {
   EXPECT_EQ(look_up_(clr_.get(), "FakeVirtualAlloc"), GetProcAddress(clr_.get(), "FakeVirtualAlloc"));
   const auto ordinal = reinterpret_cast<LPCSTR>(std::uintptr_t{1});

@@ -104,6 +104,11 @@ const Break kBreaks[] = {
        host.os.Fail(OsCall::kAllocate, win32::kSuccess, 0, 1, 0xFFFF'8000'0000'0000);
        return AllocateAt(host, nullptr, kGranule, MEM_RESERVE);
      }},
+    {"a reservation at another address than asked for",
+     [](HostOverFake& host) {
+       host.os.Fail(OsCall::kAllocate, win32::kSuccess, 0, 1, 0x7'0001'0000);
+       return AllocateAt(host, reinterpret_cast<void*>(std::uintptr_t{0x5000'0000}), kGranule, MEM_RESERVE);
+     }},
     {"a commit at another address than asked for",
      [](HostOverFake& host) {
        host.os.Fail(OsCall::kAllocate, win32::kSuccess, 0, 1,
@@ -115,11 +120,6 @@ const Break kBreaks[] = {
        host.os.Fail(OsCall::kAllocate, win32::kSuccess, 0, 1,
                     reinterpret_cast<std::uintptr_t>(host.region()) + 5 * kGranule);
        return AllocateAt(host, At(host.region(), kGranule), 128 * kPage, MEM_COMMIT);
-     }},
-    {"a release with a size succeeds",
-     [](HostOverFake& host) {
-       host.os.Fail(OsCall::kFree, win32::kSuccess);
-       return host.manager()->VirtualFree(host.region(), kPage, MEM_RELEASE);
      }},
 };
 
@@ -161,6 +161,14 @@ TEST(Fail, AFreeOfAKindTheManagerDoesNotKnowIsNoBrokenInvariantWhenTheOsAcceptsI
   void* memory = nullptr;
   EXPECT_HR(S_OK, host.manager()->VirtualAlloc(At(host.region(), kGranule), kPage, MEM_COMMIT, PAGE_READWRITE,
                                                eTaskCritical, &memory));
+}
+
+TEST(Fail, AReleaseWithASizeIsNoBrokenInvariantEitherWhenTheOsAcceptsIt) {
+  HostOverFake host;
+  host.os.Fail(OsCall::kFree, win32::kSuccess);
+  EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), kPage, MEM_RELEASE));
+  EXPECT_TRUE(LedgerIsExact(host.manager()));
+  EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, MEM_RELEASE));
 }
 
 TEST(Fail, AnExceptionStopsAtTheEdgeAndLatches) {

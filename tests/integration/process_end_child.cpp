@@ -20,6 +20,11 @@ DWORD WINAPI ExitFromAThread(void* /*unused*/) {
 
 }  // namespace
 
+static LONG WINAPI SayFilterFirst(EXCEPTION_POINTERS* /*exception*/) {
+  clr_host_memory::tool::StandardSink(STD_OUTPUT_HANDLE).Write("filter first, ");
+  return EXCEPTION_EXECUTE_HANDLER;
+}
+
 int main(int argc, char** argv) {
   if (argc < 2) return 1;
   const std::string way = argv[1];
@@ -44,10 +49,7 @@ int main(int argc, char** argv) {
   if (way == "watched-terminate") TerminateProcess(GetCurrentProcess(), 7);
   if (way == "exception") RaiseException(0xE0434352, EXCEPTION_NONCONTINUABLE, 0, nullptr);
   if (way == "replaced-filter") {
-    SetUnhandledExceptionFilter([](EXCEPTION_POINTERS*) -> LONG {
-      StandardSink(STD_OUTPUT_HANDLE).Write("filter first, ");
-      return EXCEPTION_EXECUTE_HANDLER;
-    });
+    SetUnhandledExceptionFilter(SayFilterFirst);
     RaiseException(0xE0434352, EXCEPTION_NONCONTINUABLE, 0, nullptr);
   }
   return 1;

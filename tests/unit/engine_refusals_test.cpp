@@ -117,8 +117,30 @@ TEST_F(EngineRefusals, AnAnswerThatCannotBeIsABrokenInvariant) {
   os.Fail(OsCall::kAllocate, win32::kSuccess, 0, 1, base + kGranuleSize);
   EXPECT_EQ(Commit(base, kPageSize).outcome.verdict, Verdict::kInvariantBroken) << "committed elsewhere";
   EXPECT_TRUE(Exact());
+  os.Fail(OsCall::kAllocate, win32::kSuccess, 0, 1, base + 4 * kMiB);
+  EXPECT_EQ(engine.Allocate({base + 8 * kMiB, kMiB, win32::kMemReserve, 1}, Criticality::kTask).outcome.verdict,
+            Verdict::kInvariantBroken)
+      << "reserved elsewhere";
+  EXPECT_TRUE(Exact());
+}
+
+// Wine does so for a size that wraps round to nothing.
+TEST_F(EngineRefusals, AReleaseWithASizeThatTheOsAcceptsIsBelievedAndLookedInto) {
+  const Address kept = ReserveAndCommit(kMiB).address;
   os.Fail(OsCall::kFree, win32::kSuccess);
-  EXPECT_EQ(engine.Free(base, kMiB, win32::kMemRelease).verdict, Verdict::kInvariantBroken) << "released in part";
+  EXPECT_TRUE(engine.Free(kept, kMiB, win32::kMemRelease).ok());
+  EXPECT_EQ(ChargedPages(), 256u) << "nothing was released";
+  EXPECT_TRUE(Exact());
+
+  const Address gone = ReserveAndCommit(kMiB).address;
+  os.Fail(OsCall::kFree, win32::kSuccess);
+  os.OnNext(OsCall::kFree, Moment::kBefore, [&](const OsCallInfo&) {
+    EXPECT_EQ(os.RawFree(gone, 0, win32::kMemRelease), win32::kSuccess);
+  });
+  EXPECT_TRUE(engine.Free(gone, kMiB, win32::kMemRelease).ok());
+  EXPECT_EQ(ChargedPages(), 256u) << "all of it was";
+  EXPECT_EQ(Release(gone), Outcome::NotOurs());
+  EXPECT_TRUE(Exact());
 }
 
 TEST_F(EngineRefusals, AFreeOfAKindNobodyKnowsIsBelievedAndLookedInto) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <limits>
 #include <thread>
 #include <vector>
@@ -171,15 +172,40 @@ TEST(BudgetTest, ARefusedChargeChangesNothing) {
   EXPECT_EQ(budget.Charged(), Bytes{});
 }
 
-TEST(BudgetTest, SettlingReplacesTheChargeAndNotesThePeak) {
+TEST(BudgetTest, ThePeakIsTheMostThatWasNoted) {
   Budget budget({});
   ASSERT_EQ(budget.TryCharge({100}, Criticality::kTask), Admission::kAdmitted);
-  budget.Settle({100}, {60});
-  EXPECT_EQ(budget.Charged(), Bytes{60});
-  budget.Settle({0}, {30});
-  EXPECT_EQ(budget.Charged(), Bytes{90});
+  EXPECT_EQ(budget.Peak(), Bytes{});  // of a request that may fail yet
+  budget.NotePeak();
   budget.Return({90});
-  EXPECT_EQ(budget.Peak(), Bytes{90});
+  budget.NotePeak();
+  EXPECT_EQ(budget.Peak(), Bytes{100});
+}
+
+TEST(BudgetTest, LimitsSetByTwoThreadsAtOnceAreOnesOrTheOthersAndNeverAMixture) {
+  const Limits small{.limit = {10}, .app_domain_headroom = {1}, .process_headroom = {2}};
+  const Limits large{.limit = {100}, .app_domain_headroom = {10}, .process_headroom = {20}};
+  Budget budget(small);
+  const auto is = [](const Limits& a, const Limits& b) {
+    return a.limit == b.limit && a.app_domain_headroom == b.app_domain_headroom &&
+           a.process_headroom == b.process_headroom;
+  };
+  std::atomic<bool> stop = false;
+  const auto set = [&](const Limits& limits) {
+    while (!stop.load()) budget.SetLimits(limits);
+  };
+  std::thread first(set, small);
+  std::thread second(set, large);
+  int mixtures = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const Limits seen = budget.CurrentLimits();
+    if (!is(seen, small) && !is(seen, large)) ++mixtures;
+  }
+  stop.store(true);
+  first.join();
+  second.join();
+  EXPECT_EQ(mixtures, 0);
+  EXPECT_TRUE(is(budget.CurrentLimits(), small) || is(budget.CurrentLimits(), large));
 }
 
 TEST(BudgetTest, TheLimitsReadBackAsTheyWereSet) {

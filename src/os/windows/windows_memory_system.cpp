@@ -2,7 +2,10 @@
 
 #include <windows.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <new>
 
 namespace clr_host_memory::os {
 namespace {
@@ -153,7 +156,8 @@ class WindowsSystem final : public MemorySystem {
 
 MemorySystem& WindowsMemorySystem() {
   // Never destroyed: a CLR may free memory while the process ends.
-  static WindowsSystem* const system = new WindowsSystem;
+  alignas(WindowsSystem) static std::array<std::byte, sizeof(WindowsSystem)> place;
+  static WindowsSystem* const system = new (place.data()) WindowsSystem;
   return *system;
 }
 
