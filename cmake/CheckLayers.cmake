@@ -9,7 +9,7 @@ if(NOT TREE)
 endif()
 get_filename_component(TREE "${TREE}" ABSOLUTE)
 
-set(portable_layers base os policy ledger engine heap notify trace)
+set(portable_layers base os policy ledger wait engine heap notify trace)
 set(windows_headers windows.h unknwn.h objbase.h)
 
 if(NOT EXISTS "${TREE}/src/README.md")

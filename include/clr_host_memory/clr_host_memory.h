@@ -18,24 +18,56 @@
 #define CLR_HOST_MEMORY_API
 #endif
 
-// For ClrHostMemoryOptions: no cap on committed memory.
+// For limits: no cap on committed memory.
 #define CLR_HOST_MEMORY_NO_LIMIT UINT64_MAX
-// For ClrHostMemoryOptions and SetLimit: let the library derive the headroom from the limit (docs/policy.md).
+// For headrooms: let the library derive the headroom from the limit (docs/policy.md).
 #define CLR_HOST_MEMORY_DEFAULT_HEADROOM UINT64_MAX
+// For headrooms: that many percent of the limit, 0 to 100, whatever the limit is changed to.
+#define CLR_HOST_MEMORY_PERCENT(percent) (UINT64_C(0xFFFFFFFF00000000) | (uint64_t)(uint32_t)(percent))
+
+enum { kClrHostMemoryLevelCount = 3 };  // eTaskCritical, eAppDomainCritical, eProcessCritical
+
+// When memory counts as Low or High: in percent of what is available, of the tightest of limit, job, physical memory and
+// commit charge. enter_low < leave_low <= leave_high < enter_high <= 100.
+typedef struct ClrHostMemoryThresholds {
+  uint32_t enter_low;      // Low at or below
+  uint32_t leave_low;      // no longer Low at or above
+  uint32_t leave_high;     // no longer High at or below
+  uint32_t enter_high;     // High at or above
+  uint32_t dwell_ms;       // how long a state lasts at least before one that is not Low follows
+  uint32_t repeat_low_ms;  // Low is said again as often while it lasts; above 0
+} ClrHostMemoryThresholds;
+
+// The CLR acts on Low at most once per 8192 ms, so it is not repeated more often.
+#define CLR_HOST_MEMORY_THRESHOLDS_INIT \
+  { 8, 15, 40, 50, 1000, 8192 }
+
+// Bits of ClrHostMemoryOptions::flags.
+enum {
+  // What the process has committed besides (private bytes less charged bytes) counts against the limit, too. It is
+  // sampled, so the limit holds to within what is committed between two samples.
+  kClrHostMemoryCountAll = 1
+};
 
 // What the host chooses when it makes the manager. Start from CLR_HOST_MEMORY_OPTIONS_INIT.
 typedef struct ClrHostMemoryOptions {
-  uint32_t size;                // sizeof(ClrHostMemoryOptions) of the caller
-  uint32_t flags;               // 0; no flag is defined
-  uint64_t limit;               // bytes the CLR may have committed, or CLR_HOST_MEMORY_NO_LIMIT
-  uint64_t app_domain_headroom; // bytes eTaskCritical requests must leave to the higher levels, or DEFAULT_HEADROOM
-  uint64_t process_headroom;    // bytes only eProcessCritical requests may use, or DEFAULT_HEADROOM
+  uint32_t size;                   // sizeof(ClrHostMemoryOptions) of the caller
+  uint32_t flags;                  // kClrHostMemoryCountAll, or 0
+  uint64_t limit;                  // bytes the CLR may have committed, or CLR_HOST_MEMORY_NO_LIMIT
+  uint64_t app_domain_headroom;    // what eTaskCritical requests must leave to the higher levels: bytes, PERCENT or DEFAULT
+  uint64_t process_headroom;       // what only eProcessCritical requests may use: bytes, PERCENT or DEFAULT
+  uint64_t emergency_reserve;      // bytes committed at once and given up when the OS, or for eProcessCritical the limit,
+                                   // refuses; beside the limit, so that limit + reserve is the most there can be
+  uint64_t address_space_reserve;  // bytes of address space given up when there is no room for a view or a reservation
+  uint32_t wait_ms[kClrHostMemoryLevelCount];  // how long a request of each level may wait for memory; 0: not at all
+  uint32_t sampling_ms;            // how often the OS is asked about memory, 1 to 60000
+  ClrHostMemoryThresholds thresholds;
 } ClrHostMemoryOptions;
 
-#define CLR_HOST_MEMORY_OPTIONS_INIT                                               \
-  {                                                                                \
-    sizeof(ClrHostMemoryOptions), 0, CLR_HOST_MEMORY_NO_LIMIT,                     \
-        CLR_HOST_MEMORY_DEFAULT_HEADROOM, CLR_HOST_MEMORY_DEFAULT_HEADROOM         \
+#define CLR_HOST_MEMORY_OPTIONS_INIT                                                                       \
+  {                                                                                                        \
+    sizeof(ClrHostMemoryOptions), 0, CLR_HOST_MEMORY_NO_LIMIT, CLR_HOST_MEMORY_DEFAULT_HEADROOM,           \
+        CLR_HOST_MEMORY_DEFAULT_HEADROOM, 0, 0, {0, 0, 0}, 100, CLR_HOST_MEMORY_THRESHOLDS_INIT            \
   }
 
 // The methods that are counted: IHostMemoryManager's ten in vtable order, then IHostMalloc's three.
@@ -71,13 +103,25 @@ typedef enum ClrHostMemoryCode {
   kClrHostMemoryCodeCount
 } ClrHostMemoryCode;
 
-enum { kClrHostMemoryLevelCount = 3 };  // eTaskCritical, eAppDomainCritical, eProcessCritical
+// Where the manager is in its life.
+typedef enum ClrHostMemoryState {
+  kClrHostMemoryRunning = 0,
+  kClrHostMemoryDraining,  // shut down: allocations are HOST_E_CLRNOTAVAILABLE, frees go on, its threads are ending
+  kClrHostMemoryStopped    // the same, and nothing of the manager's own runs any more, nor is the CLR or the host called
+} ClrHostMemoryState;
 
-// What the manager has done so far. Each counter is exact; counters read while calls run may be of slightly different
-// moments (docs/stats.md).
+// Why E_FAIL has latched: the first cause, kept for the host to read.
+typedef enum ClrHostMemoryLatchCause {
+  kClrHostMemoryNotLatched = 0,
+  kClrHostMemoryLatchedByOs,        // the OS answered with an address that was not asked for, or would not take one back
+  kClrHostMemoryLatchedByException  // an exception was stopped at the COM edge
+} ClrHostMemoryLatchCause;
+
+// What the manager has done so far. Each counter is exact. With `consistent` all are of one moment; otherwise calls ran all
+// the while and they may be of slightly different ones, which an exclusive section keeps from happening (docs/stats.md).
 typedef struct ClrHostMemoryStatistics {
   uint32_t size;      // sizeof(ClrHostMemoryStatistics) of the caller
-  uint32_t version;   // 1
+  uint32_t version;   // 2
   uint64_t limit;     // bytes, or CLR_HOST_MEMORY_NO_LIMIT
   uint64_t app_domain_headroom;
   uint64_t process_headroom;
@@ -94,6 +138,31 @@ typedef struct ClrHostMemoryStatistics {
   uint64_t calls[kClrHostMemoryMethodCount][kClrHostMemoryCodeCount];        // by method and answer
   uint64_t refusals[kClrHostMemoryLevelCount][kClrHostMemoryCodeCount];      // failed allocations by level and answer
   uint64_t limit_refusals[kClrHostMemoryLevelCount];  // of them: E_OUTOFMEMORY because of limit or headroom
+
+  // Version 2
+  uint32_t consistent;       // 1: all figures are of one moment
+  uint32_t state;            // ClrHostMemoryState
+  uint32_t latch_cause;      // ClrHostMemoryLatchCause
+  uint32_t latch_method;     // ClrHostMemoryMethod that was being called
+  uint32_t latch_error;      // Win32 error, or 0
+  uint32_t availability;     // EMemoryAvailable the CLR is to believe
+  uint64_t over_limit;       // bytes in use above the limit, since it was lowered or `outside` grew; 0: it fits
+  uint64_t outside;          // private bytes of the process that are not charged, at the last sample
+  uint64_t notifications[3];  // Low, Neutral and High told to the CLR
+  uint64_t waiting;          // requests that wait now
+  uint64_t waits[kClrHostMemoryLevelCount];       // requests that had to wait, by level
+  uint64_t waits_granted[kClrHostMemoryLevelCount];   // of them: given what they waited for
+  uint64_t waits_timed_out[kClrHostMemoryLevelCount];
+  uint64_t waits_abandoned[kClrHostMemoryLevelCount];
+  uint64_t emergency_reserve;       // bytes it has when whole
+  uint64_t emergency_held;          // of it: committed now
+  uint64_t emergency_given;         // bytes given up so far, each time counted
+  uint64_t emergency_uses;          // how often something was given up
+  uint64_t emergency_taken_back;    // bytes committed again so far
+  uint64_t address_space_reserve;   // bytes it has when whole
+  uint64_t address_space_held;      // of it: reserved now
+  uint64_t address_space_uses;      // how often it was given up
+  uint64_t pinned_regions;
 } ClrHostMemoryStatistics;
 
 // The ledger compared with what VirtualQuery says of the same memory.
@@ -115,9 +184,51 @@ typedef struct ClrHostMemoryRegion {
   uint32_t unused;
 } ClrHostMemoryRegion;
 
+// What a host is told about (docs/policy.md).
+typedef enum ClrHostMemoryEventKind {
+  kClrHostMemoryEventRefusal = 1,        // requests of `level` were refused with `code`: `count` since the last such event
+  kClrHostMemoryEventPressure,           // `availability` has changed, or Low was said again
+  kClrHostMemoryEventReserveUsed,        // `bytes` of the emergency reserve were given up
+  kClrHostMemoryEventReserveRestored,    // the emergency reserve is whole again
+  kClrHostMemoryEventOverLimit,          // in use is more than the limit, by `bytes`; 0: it fits again
+  kClrHostMemoryEventLatch,              // E_FAIL has latched; the statistics have the cause
+  kClrHostMemoryEventState               // `state` has changed
+} ClrHostMemoryEventKind;
+
+typedef struct ClrHostMemoryEvent {
+  uint32_t size;            // sizeof(ClrHostMemoryEvent) of the library
+  uint32_t kind;            // ClrHostMemoryEventKind
+  uint64_t milliseconds;    // since the manager was made
+  uint64_t charged;         // bytes, when the event was noticed
+  uint64_t limit;           // bytes, or CLR_HOST_MEMORY_NO_LIMIT
+  uint64_t bytes;           // as the kind says
+  uint64_t count;           // as the kind says
+  uint32_t level;           // EMemoryCriticalLevel
+  HRESULT code;
+  uint32_t availability;    // EMemoryAvailable
+  uint32_t available_percent;  // of the tightest bound
+  uint32_t state;           // ClrHostMemoryState
+  uint32_t unused;
+} ClrHostMemoryEvent;
+
+#undef INTERFACE
+#define INTERFACE IClrHostMemoryEventSink
+// The host's ear. Called on the manager's own thread, one call at a time, outside of all locks: it may call every method of
+// the manager, and should not take long, since pressure is not watched meanwhile. Refusals come in sums, so that a storm of
+// them is a few events.
+DECLARE_INTERFACE_(IClrHostMemoryEventSink, IUnknown) {
+#ifndef __cplusplus
+  STDMETHOD(QueryInterface)(THIS_ REFIID riid, void** object) PURE;
+  STDMETHOD_(ULONG, AddRef)(THIS) PURE;
+  STDMETHOD_(ULONG, Release)(THIS) PURE;
+#endif
+  // event is the library's and gone after the call. The answer is ignored.
+  STDMETHOD(OnEvent)(THIS_ const ClrHostMemoryEvent* event) PURE;
+};
+
 #undef INTERFACE
 #define INTERFACE IClrHostMemoryControl
-// The host's side of the manager: limits and figures. By QueryInterface from the manager.
+// The host's side of the manager. By QueryInterface from the manager.
 DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
 #ifndef __cplusplus
   STDMETHOD(QueryInterface)(THIS_ REFIID riid, void** object) PURE;
@@ -128,14 +239,50 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   STDMETHOD(GetStatistics)(THIS_ ClrHostMemoryStatistics * statistics) PURE;
   // Walks all memory the manager knows with VirtualQuery: milliseconds, not for a hot path. May run while calls run.
   STDMETHOD(Audit)(THIS_ ClrHostMemoryAudit * audit) PURE;
-  // Takes effect for the next request; what is in use stays. E_INVALIDARG: headrooms add up to more than the limit.
+  // Takes effect for the next request; what is in use stays, and while it is more than the limit nothing is admitted and
+  // the CLR is told Low. E_INVALIDARG: the limit is 0, a percentage above 100, or the headrooms add up to more than it.
   STDMETHOD(SetLimit)(THIS_ uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) PURE;
+  // E_POINTER; E_INVALIDARG: they are not in order, or repeat_low_ms is 0. Nothing is changed then.
+  STDMETHOD(SetThresholds)(THIS_ const ClrHostMemoryThresholds* thresholds) PURE;
+  // How long a request of this level may wait for memory, for requests from now on; 0: not at all. E_INVALIDARG: no such
+  // level, or more than an hour. E_OUTOFMEMORY: no thread or memory to serve waits with.
+  STDMETHOD(SetWait)(THIS_ EMemoryCriticalLevel level, uint32_t milliseconds) PURE;
+  // Every request that waits now ends with HOST_E_ABANDONED. Later ones wait as ever.
+  STDMETHOD(CancelWaits)(THIS) PURE;
+  // Holds the manager still for this thread: once it returns S_OK no allocation of another thread is at work, and until
+  // LeaveExclusive each waits within its level's bound or is HOST_E_NOT_OWNER. Frees go on. Nests. Waits at most
+  // `milliseconds` for another owner to leave and for allocations that are at work: HOST_E_TIMEOUT, or HOST_E_NOT_OWNER
+  // when milliseconds is 0 and another thread owns it. HOST_E_CLRNOTAVAILABLE: shut down. Not for threads the CLR runs on.
+  STDMETHOD(EnterExclusive)(THIS_ uint32_t milliseconds) PURE;
+  // HOST_E_NOT_OWNER: this thread owns no section; nothing is changed.
+  STDMETHOD(LeaveExclusive)(THIS) PURE;
+  // From now on the CLR may neither free, reprotect nor commit in the pages of [address, address + size): its calls are
+  // HOST_E_NOT_OWNER. Calls at work already may still end otherwise. E_INVALIDARG: no such range, or it meets a pinned one;
+  // E_OUTOFMEMORY: 64 are pinned.
+  STDMETHOD(PinRegion)(THIS_ void* address, uint64_t size) PURE;
+  // S_FALSE: no pinned region begins there.
+  STDMETHOD(UnpinRegion)(THIS_ void* address) PURE;
+  // Who is told of events from now on; null: nobody. Takes a reference. When it returns, the one before is not called any
+  // more (but when called from inside OnEvent, that one call ends as it will). E_OUTOFMEMORY: no thread to call it on.
+  STDMETHOD(SetEventSink)(THIS_ IClrHostMemoryEventSink * sink) PURE;
   // Tells the CLR, through the callback it registered. S_FALSE: none is registered. Never call it from inside one of
   // the manager's calls; the callback runs on this thread.
   STDMETHOD(NotifyMemoryAvailable)(THIS_ EMemoryAvailable available) PURE;
-  // From now on allocations are HOST_E_CLRNOTAVAILABLE; frees of what is held go on. Idempotent.
+  // Draining, then stopped: from now on allocations are HOST_E_CLRNOTAVAILABLE, requests that wait HOST_E_ABANDONED; frees
+  // of what is held go on. A CLR that was told Low is told Neutral. When it returns, the manager's threads have ended
+  // (called on one of them: they end right after). Idempotent. Call it before the library is unloaded.
   STDMETHOD(Shutdown)(THIS) PURE;
 };
+
+// Memory as the CLR should see the machine: what GlobalMemoryStatusEx would say of one that has what the limit allows.
+typedef struct ClrHostMemoryStatus {
+  uint32_t size;              // sizeof(ClrHostMemoryStatus) of the caller
+  uint32_t percent_in_use;    // of the tightest bound
+  uint64_t total_physical;    // the least of limit, job and physical memory
+  uint64_t available_physical;
+  uint64_t total_commit;      // the least of limit, job and commit limit
+  uint64_t available_commit;
+} ClrHostMemoryStatus;
 
 #undef INTERFACE
 #define INTERFACE IClrHostMemoryClient
@@ -152,6 +299,9 @@ DECLARE_INTERFACE_(IClrHostMemoryClient, IUnknown) {
    void** memory) PURE;
   // The region that holds address, from the ledger: no system call, never waits. S_FALSE: none the manager knows.
   STDMETHOD(FindRegion)(THIS_ const void* address, ClrHostMemoryRegion* region) PURE;
+  // As cheap as GetMemoryLoad, and of the same figures. E_POINTER; E_INVALIDARG: a size of no known version;
+  // HOST_E_CLRNOTAVAILABLE: shut down.
+  STDMETHOD(GetMemoryStatus)(THIS_ ClrHostMemoryStatus * status) PURE;
 };
 #undef INTERFACE
 
@@ -226,9 +376,11 @@ CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODU
 
 namespace clr_host_memory {
 inline constexpr GUID kIidClrHostMemoryControl = {
-    0x2c71366f, 0xe425, 0x45cb, {0xa5, 0xba, 0x0b, 0x0a, 0xd9, 0x6f, 0xc5, 0x18}};
+    0xf3b8f1b8, 0x391c, 0x432e, {0x86, 0x33, 0xa4, 0xbb, 0x5f, 0x6e, 0xe7, 0x58}};
 inline constexpr GUID kIidClrHostMemoryClient = {
-    0x9fb38956, 0x4f1e, 0x4bef, {0x9d, 0x7f, 0xd4, 0x76, 0xa2, 0x9f, 0x9a, 0x7f}};
+    0xb2ef67b1, 0x6e19, 0x47fc, {0x85, 0x58, 0xd9, 0x3e, 0xeb, 0xe1, 0x56, 0x08}};
+inline constexpr GUID kIidClrHostMemoryEventSink = {
+    0x06158559, 0x1aff, 0x436f, {0x99, 0x04, 0xcd, 0x20, 0x9c, 0xf9, 0x9e, 0x68}};
 inline constexpr GUID kIidClrHostMemoryBridge = {
     0x95b6dd9f, 0xb085, 0x4560, {0x83, 0xb5, 0x6d, 0xce, 0xfc, 0xe1, 0xb1, 0x7f}};
 }  // namespace clr_host_memory

@@ -195,6 +195,31 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
   return S_OK;
 }
 
+// PENDING: until the engine has them.
+HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds*) noexcept { return E_NOTIMPL; }
+HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel, uint32_t) noexcept { return E_NOTIMPL; }
+HRESULT HostMemoryManager::CancelWaits() noexcept { return E_NOTIMPL; }
+HRESULT HostMemoryManager::EnterExclusive(uint32_t) noexcept { return E_NOTIMPL; }
+HRESULT HostMemoryManager::LeaveExclusive() noexcept { return E_NOTIMPL; }
+HRESULT HostMemoryManager::PinRegion(void*, uint64_t) noexcept { return E_NOTIMPL; }
+HRESULT HostMemoryManager::UnpinRegion(void*) noexcept { return E_NOTIMPL; }
+HRESULT HostMemoryManager::SetEventSink(IClrHostMemoryEventSink*) noexcept { return E_NOTIMPL; }
+
+HRESULT HostMemoryManager::GetMemoryStatus(ClrHostMemoryStatus* status) noexcept {
+  if (status == nullptr) return E_POINTER;
+  if (status->size < sizeof(ClrHostMemoryStatus)) return E_INVALIDARG;
+  if (!engine_.Serving()) return HOST_E_CLRNOTAVAILABLE;
+  os::MemoryLoad load;
+  if (engine_.os().Load(&load) != win32::kSuccess) return E_FAIL;
+  const MemoryLoadOutcome ours = engine_.Load();
+  status->percent_in_use = ours.percent_in_use;
+  status->total_physical = std::min(load.total_physical, engine_.ledger().budget().Limit()).value;
+  status->available_physical = ours.available.value;
+  status->total_commit = std::min(load.total_commit, engine_.ledger().budget().Limit()).value;
+  status->available_commit = std::min(load.available_commit, ours.available).value;
+  return S_OK;
+}
+
 HRESULT HostMemoryManager::NotifyMemoryAvailable(EMemoryAvailable available) noexcept {
   if (available < eMemoryAvailableLow || available > eMemoryAvailableHigh) return E_INVALIDARG;
   return callback_.Notify(available);

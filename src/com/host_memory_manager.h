@@ -52,6 +52,14 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HRESULT STDMETHODCALLTYPE Audit(ClrHostMemoryAudit* audit) noexcept override;
   HRESULT STDMETHODCALLTYPE SetLimit(uint64_t limit, uint64_t app_domain_headroom,
                                      uint64_t process_headroom) noexcept override;
+  HRESULT STDMETHODCALLTYPE SetThresholds(const ClrHostMemoryThresholds* thresholds) noexcept override;
+  HRESULT STDMETHODCALLTYPE SetWait(EMemoryCriticalLevel level, uint32_t milliseconds) noexcept override;
+  HRESULT STDMETHODCALLTYPE CancelWaits() noexcept override;
+  HRESULT STDMETHODCALLTYPE EnterExclusive(uint32_t milliseconds) noexcept override;
+  HRESULT STDMETHODCALLTYPE LeaveExclusive() noexcept override;
+  HRESULT STDMETHODCALLTYPE PinRegion(void* address, uint64_t size) noexcept override;
+  HRESULT STDMETHODCALLTYPE UnpinRegion(void* address) noexcept override;
+  HRESULT STDMETHODCALLTYPE SetEventSink(IClrHostMemoryEventSink* sink) noexcept override;
   HRESULT STDMETHODCALLTYPE NotifyMemoryAvailable(EMemoryAvailable available) noexcept override;
   HRESULT STDMETHODCALLTYPE Shutdown() noexcept override;
 
@@ -60,6 +68,7 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
                                                DWORD node, EMemoryCriticalLevel level,
                                                void** memory) noexcept override;
   HRESULT STDMETHODCALLTYPE FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetMemoryStatus(ClrHostMemoryStatus* status) noexcept override;
 
  private:
   ~HostMemoryManager() = default;

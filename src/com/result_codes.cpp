@@ -94,6 +94,13 @@ HRESULT ToHresult(const Outcome& outcome, ClrHostMemoryMethod method) noexcept {
       return OfError(outcome.error, method);
     case Verdict::kNotOurs:
       return HOST_E_INVALIDOPERATION;
+    case Verdict::kTimedOut:
+      return HOST_E_TIMEOUT;
+    case Verdict::kAbandoned:
+      return HOST_E_ABANDONED;
+    case Verdict::kNotOwner:
+    case Verdict::kHeldStill:
+      return HOST_E_NOT_OWNER;
     case Verdict::kUnavailable:
       return HOST_E_CLRNOTAVAILABLE;
     case Verdict::kInvariantBroken:

@@ -39,11 +39,18 @@ struct PageRun {
   bool is_private = false;  // neither a mapped view nor an image
 };
 
-// Physical memory and commit charge of the machine, bytes.
+// What the machine, the job and the process have left. A total of 0 or kUnlimited is no bound.
 struct MemoryLoad {
-  std::uint32_t percent_in_use = 0;
+  std::uint32_t percent_in_use = 0;  // of physical memory
   Bytes available_physical;
   Bytes total_physical;
+  Bytes available_commit;  // MEMORYSTATUSEX' page file figures: commit charge that this process may still get
+  Bytes total_commit;
+  Bytes available_in_job;  // by the tightest of the job's and the process' commit limits in it
+  Bytes total_in_job;
+  Bytes process_private;  // commit charge of the whole process (PrivateUsage)
+  bool low_signalled = false;   // the OS's own low- and high-memory resource notifications
+  bool high_signalled = false;
 };
 
 using HeapHandle = void*;
@@ -64,7 +71,8 @@ class MemorySystem {
                                              std::uint32_t* old_protect) = 0;
   // VirtualQuery, in the ledger's terms.
   [[nodiscard]] virtual PageRun Describe(Address address) = 0;
-  // GlobalMemoryStatusEx.
+  // GlobalMemoryStatusEx, the job object, K32GetProcessMemoryInfo and the memory resource notifications: several system
+  // calls. Only the first can fail; what another does not tell stays 0.
   [[nodiscard]] virtual win32::Error Load(MemoryLoad* load) = 0;
 
   // Zeroed, committed, page-aligned memory for the manager's own tables; null when there is none. Not charged.

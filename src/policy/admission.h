@@ -30,7 +30,11 @@ struct Usage {
   Bytes charged;
 };
 
-enum class Admission : std::uint8_t { kAdmitted, kOverCeiling };
+enum class Admission : std::uint8_t {
+  kAdmitted,
+  kOverCeiling,
+  kBehindOthers,  // requests that wait for memory come first
+};
 
 // The most that may be charged once a request of each level has been admitted.
 using Ceilings = std::array<Bytes, kCriticalityCount>;

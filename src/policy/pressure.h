@@ -9,16 +9,14 @@
 #ifndef CLRHM_POLICY_PRESSURE_H
 #define CLRHM_POLICY_PRESSURE_H
 
-#include <chrono>
 #include <cstdint>
 #include <gsl/span>
 #include <optional>
 
+#include "base/time.h"
 #include "base/units.h"
 
 namespace clr_host_memory::policy {
-
-using Milliseconds = std::chrono::milliseconds;
 
 // The values of EMemoryAvailable.
 enum class Availability : std::uint8_t { kLow = 1, kNeutral = 2, kHigh = 3 };

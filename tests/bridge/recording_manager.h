@@ -36,6 +36,8 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   HRESULT released_answer = S_OK;
   bool is_ours = true;  // false: has no IClrHostMemoryClient
   std::vector<ClrHostMemoryRegion> regions;
+  ClrHostMemoryStatus memory_status{};
+  HRESULT status_answer = S_OK;
   std::function<void()> inside_alloc = [] {};
 
   [[nodiscard]] ULONG references() const { return references_.load(); }
@@ -135,6 +137,11 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
       return S_OK;
     }
     return S_FALSE;
+  }
+  STDMETHODIMP GetMemoryStatus(ClrHostMemoryStatus* status) noexcept override {
+    if (FAILED(status_answer)) return Refuse(status_answer);
+    *status = memory_status;
+    return S_OK;
   }
 
  private:

@@ -24,9 +24,10 @@ TEST(Abi, IidsAreTheDocumentedOnes) {
   EXPECT_EQ("{1831991C-CC53-4A31-B218-04E910446479}", TextOf(kIidHostMalloc));
   EXPECT_EQ("{47EB8E57-0846-4546-AF76-6F42FCFC2649}", TextOf(kIidClrMemoryNotificationCallback));
   EXPECT_EQ("{02CA073C-7079-4860-880A-C2F7A449C991}", TextOf(kIidHostControl));
-  // Ours, which embedders have compiled in: they never change.
-  EXPECT_EQ("{2C71366F-E425-45CB-A5BA-0B0AD96FC518}", TextOf(kIidClrHostMemoryControl));
-  EXPECT_EQ("{9FB38956-4F1E-4BEF-9D7F-D476A29F9A7F}", TextOf(kIidClrHostMemoryClient));
+  // Ours: an interface that changes gets another.
+  EXPECT_EQ("{F3B8F1B8-391C-432E-8633-A4BB5F6EE758}", TextOf(kIidClrHostMemoryControl));
+  EXPECT_EQ("{B2EF67B1-6E19-47FC-8558-D93EEBE15608}", TextOf(kIidClrHostMemoryClient));
+  EXPECT_EQ("{06158559-1AFF-436F-9904-CD209CF99E68}", TextOf(kIidClrHostMemoryEventSink));
   EXPECT_EQ("{95B6DD9F-B085-4560-83B5-6DCEFCE1B17F}", TextOf(kIidClrHostMemoryBridge));
 }
 
@@ -47,8 +48,9 @@ TEST(Abi, EnumsAndErrorsHaveTheDocumentedValues) {
 }
 
 TEST(Abi, StructsHaveTheSizesCallersHaveCompiledIn) {
-  EXPECT_EQ(32u, sizeof(ClrHostMemoryOptions));
-  EXPECT_EQ(8u + 13 * 8 + (13 * 10 + 3 * 10 + 3) * 8, sizeof(ClrHostMemoryStatistics));
+  EXPECT_EQ(64u + 24, sizeof(ClrHostMemoryOptions));
+  EXPECT_EQ(8u + 13 * 8 + (13 * 10 + 3 * 10 + 3) * 8 + 24 + (2 + 3 + 1 + 4 * 3 + 5 + 4) * 8,
+            sizeof(ClrHostMemoryStatistics));
   EXPECT_EQ(8u + 5 * 8, sizeof(ClrHostMemoryAudit));
 }
 

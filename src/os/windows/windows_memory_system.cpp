@@ -106,7 +106,9 @@ class WindowsSystem final : public MemorySystem {
     if (!::GlobalMemoryStatusEx(&status)) return FailureOf(::GetLastError());
     *load = {.percent_in_use = status.dwMemoryLoad,
              .available_physical = {status.ullAvailPhys},
-             .total_physical = {status.ullTotalPhys}};
+             .total_physical = {status.ullTotalPhys},
+             .available_commit = {status.ullAvailPageFile},
+             .total_commit = {status.ullTotalPageFile}};
     return win32::kSuccess;
   }
 
