@@ -1,0 +1,106 @@
+// Time, events and threads over std: real ones, for native tests. Counts what is alive, and fails on demand.
+// Threads: any.
+#ifndef CLRHM_TESTS_SUPPORT_STD_THREAD_SYSTEM_H
+#define CLRHM_TESTS_SUPPORT_STD_THREAD_SYSTEM_H
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include "os/thread_system.h"
+
+namespace clr_host_memory::test {
+
+class StdThreadSystem final : public os::ThreadSystem {
+ public:
+  Milliseconds Now() override {
+    return std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now().time_since_epoch());
+  }
+  std::uint64_t CurrentThread() override { return OwnNumber(); }
+
+  os::EventHandle MakeEvent() override {
+    if (TakeOne(events_to_fail_)) return nullptr;
+    ++live_events_;
+    return std::make_unique<Event>().release();
+  }
+  void CloseEvent(os::EventHandle event) override {
+    --live_events_;
+    const std::unique_ptr<Event> owned(static_cast<Event*>(event));
+  }
+  void Signal(os::EventHandle event) override {
+    Event& it = *static_cast<Event*>(event);
+    const std::lock_guard lock(it.mutex);
+    it.signalled = true;
+    it.changed.notify_one();
+  }
+  bool WaitFor(os::EventHandle event, Milliseconds at_most) override {
+    Event& it = *static_cast<Event*>(event);
+    const auto signalled = [&] { return it.signalled; };
+    std::unique_lock lock(it.mutex);
+    // What is further away than any clock counts never comes.
+    if (at_most >= std::chrono::hours(24 * 365)) {
+      it.changed.wait(lock, signalled);
+    } else if (!it.changed.wait_for(lock, at_most, signalled)) {
+      return false;
+    }
+    it.signalled = false;
+    return true;
+  }
+
+  os::ThreadHandle Start(void (*run)(void* context), void* context) override {
+    if (TakeOne(threads_to_fail_)) return nullptr;
+    try {
+      auto thread = std::make_unique<std::thread>(run, context);
+      ++live_threads_;
+      return thread.release();
+    } catch (const std::system_error&) {
+      return nullptr;
+    }
+  }
+  void Join(os::ThreadHandle thread) override {
+    const std::unique_ptr<std::thread> owned(static_cast<std::thread*>(thread));
+    owned->join();
+    --live_threads_;
+  }
+  void Sleep(Milliseconds duration) override { std::this_thread::sleep_for(duration); }
+
+  // ---- the next so many are not to be had
+  void FailEvents(int count) { events_to_fail_ = count; }
+  void FailThreads(int count) { threads_to_fail_ = count; }
+
+  // ---- not given back: events not closed, threads not joined
+  [[nodiscard]] int LiveEvents() const { return live_events_; }
+  [[nodiscard]] int LiveThreads() const { return live_threads_; }
+
+ private:
+  struct Event {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool signalled = false;
+  };
+  [[nodiscard]] static std::uint64_t OwnNumber() {
+    static std::atomic<std::uint64_t> last = 0;
+    thread_local const std::uint64_t own = ++last;
+    return own;
+  }
+  [[nodiscard]] static bool TakeOne(std::atomic<int>& left) {
+    int seen = left;
+    while (seen > 0 && !left.compare_exchange_weak(seen, seen - 1)) {
+    }
+    return seen > 0;
+  }
+
+  std::atomic<int> live_events_ = 0;
+  std::atomic<int> live_threads_ = 0;
+  std::atomic<int> events_to_fail_ = 0;
+  std::atomic<int> threads_to_fail_ = 0;
+};
+
+}  // namespace clr_host_memory::test
+
+#endif  // CLRHM_TESTS_SUPPORT_STD_THREAD_SYSTEM_H
