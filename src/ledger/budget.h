@@ -25,26 +25,34 @@ class Budget {
   // Charges amount if the policy admits it at this level; otherwise changes nothing. While requests of the same or a
   // higher level wait for memory, nobody passes them. beyond: what this request may use above its level's ceiling.
   [[nodiscard]] policy::Admission TryCharge(Bytes amount, Criticality level, Bytes beyond = {}) {
-    if (amount != Bytes{} && WaitingFrom(level)) [[unlikely]] return policy::Admission::kBehindOthers;
-    return TryChargeForWaiter(amount, level, beyond);
+    if (amount != Bytes{} && WaitingFrom(level)) [[unlikely]] {
+      WakeForAnnounced();
+      return policy::Admission::kBehindOthers;
+    }
+    // Relaxed: who acts on figures that are being changed is one who came a moment earlier.
+    return ChargeIfAdmitted(amount, level, beyond, std::memory_order_relaxed);
   }
   // The same for a request whose turn it is.
   [[nodiscard]] policy::Admission TryChargeForWaiter(Bytes amount, Criticality level, Bytes beyond = {}) {
-    const policy::Request request{amount, level};
-    std::uint64_t charged = charged_.load(std::memory_order_relaxed);
-    const Bytes ceiling = Ceiling(level, beyond);
-    do {
-      const policy::Admission verdict = policy::Admit(request, {{charged}}, ceiling);
-      if (verdict != policy::Admission::kAdmitted) return verdict;
-    } while (!charged_.compare_exchange_weak(charged, charged + amount.value));
-    return policy::Admission::kAdmitted;
+    // In the one order with Return and SetLimits: what a waiter's try does not see, wakes the server again.
+    return ChargeIfAdmitted(amount, level, beyond, std::memory_order_seq_cst);
   }
   // Charges what is committed already, whatever the limit says: the ledger follows the facts.
   void Charge(Bytes amount) { charged_.fetch_add(amount.value); }
+  // Of memory that went back to the OS.
   void Return(Bytes amount) {
     charged_.fetch_sub(amount.value);
     // A waiter is counted before its turn is tried: either it is seen here, or its try sees the charge returned.
-    if (waiting_.load() != 0) [[unlikely]] server_->Wake();
+    if (waiting_.load() != 0) [[unlikely]] {
+      returns_.fetch_add(1);
+      server_->Wake();
+    }
+  }
+  // Of memory that the OS refused: others may be charged for it, but a request the OS refused need not try again. (Two of
+  // them would wake each other for ever.)
+  void Withdraw(Bytes amount) {
+    charged_.fetch_sub(amount.value);
+    WakeForWaiters();
   }
 
   void NotePeak() {
@@ -54,17 +62,35 @@ class Budget {
     }
   }
 
-  // ---- requests that wait: counted for as long as they do, at most 2^16 - 1 of a level
-  void AddWaiting(Criticality level) { waiting_.fetch_add(std::uint64_t{1} << ShiftOf(level)); }
+  // ---- requests that wait, announced to the server; at most 2^16 - 1
+  // Announces a request by the name of its record, 1 to 2^16 - 1, and counts it if it waits for memory: in one step, since
+  // its thread may be suspended between any two. before(next) is called first, to tell it who was announced before it.
+  template <typename Before>
+  void Announce(std::uint16_t name, Criticality level, bool for_memory, Before before) {
+    const std::uint64_t one = for_memory ? std::uint64_t{1} << ShiftOf(level) : 0;
+    std::uint64_t waiting = waiting_.load();
+    do {
+      before(static_cast<std::uint16_t>(waiting & kAnnounced));
+    } while (!waiting_.compare_exchange_weak(waiting, ((waiting & ~kAnnounced) | name) + one));
+  }
+  // For the server: who was announced last, and leads to those before; 0: nobody. All of them are the server's now.
+  [[nodiscard]] std::uint16_t TakeAnnounced() {
+    return static_cast<std::uint16_t>(waiting_.fetch_and(~kAnnounced) & kAnnounced);
+  }
+  // For the server: a request that was counted waits no more.
   void RemoveWaiting(Criticality level) { waiting_.fetch_sub(std::uint64_t{1} << ShiftOf(level)); }
-  // Whether any of this level or a higher one does.
+  // Whether any of this level or a higher one waits for memory.
   [[nodiscard]] bool WaitingFrom(Criticality level) const {
     return waiting_.load(std::memory_order_relaxed) >> ShiftOf(level) != 0;
   }
+  // How many wait for memory.
   [[nodiscard]] std::uint64_t Waiting() const {
-    const std::uint64_t all = waiting_.load(std::memory_order_relaxed);
-    return (all & 0xFFFF) + (all >> 16 & 0xFFFF) + (all >> 32 & 0xFFFF);
+    std::uint64_t sum = 0;
+    for (std::uint64_t rest = waiting_.load() >> 16; rest != 0; rest >>= 16) sum += rest & 0xFFFF;
+    return sum;
   }
+  // Changes whenever memory went back to the OS while requests waited.
+  [[nodiscard]] std::uint64_t Returns() const { return returns_.load(); }
 
   // ---- limits. Both take effect for the next request, each level by itself.
   // limits: valid by policy::Validate.
@@ -74,13 +100,16 @@ class Budget {
       limits_ = limits;
       StoreCeilings();
     }
-    if (waiting_.load() != 0) server_->Wake();
+    WakeForWaiters();
   }
   // Memory that counts against the limit without being charged: what the process has besides.
   void SetOutside(Bytes outside) {
-    const std::lock_guard lock(limits_lock_);
-    outside_ = outside;
-    StoreCeilings();
+    {
+      const std::lock_guard lock(limits_lock_);
+      outside_ = outside;
+      StoreCeilings();
+    }
+    WakeForWaiters();
   }
   [[nodiscard]] policy::Limits CurrentLimits() const {
     const std::lock_guard lock(limits_lock_);
@@ -89,15 +118,38 @@ class Budget {
 
   // The most that may be charged, all levels included, without the lock: the limit less what counts besides.
   [[nodiscard]] Bytes Limit() const { return {ceilings_.back().load(std::memory_order_relaxed)}; }
-  [[nodiscard]] Bytes Ceiling(Criticality level, Bytes beyond = {}) const {
-    const std::uint64_t ceiling = ceilings_[static_cast<std::size_t>(level)].load(std::memory_order_relaxed);
+  [[nodiscard]] Bytes Ceiling(Criticality level, Bytes beyond = {},
+                              std::memory_order order = std::memory_order_relaxed) const {
+    const std::uint64_t ceiling = ceilings_[static_cast<std::size_t>(level)].load(order);
     return {ceiling + std::min(beyond.value, kUnlimited.value - ceiling)};
   }
   [[nodiscard]] Bytes Charged() const { return {charged_.load()}; }
   [[nodiscard]] Bytes Peak() const { return {peak_.load()}; }
 
  private:
-  [[nodiscard]] static constexpr unsigned ShiftOf(Criticality level) { return 16 * static_cast<unsigned>(level); }
+  // Of waiting_: the name last announced, and above it how many wait, a level in 16 bits.
+  static constexpr std::uint64_t kAnnounced = 0xFFFF;
+  [[nodiscard]] static constexpr unsigned ShiftOf(Criticality level) { return 16 + 16 * static_cast<unsigned>(level); }
+
+  // order: of the loads that a refusal rests on.
+  [[nodiscard]] policy::Admission ChargeIfAdmitted(Bytes amount, Criticality level, Bytes beyond,
+                                                   std::memory_order order) {
+    const policy::Request request{amount, level};
+    std::uint64_t charged = charged_.load(order);
+    const Bytes ceiling = Ceiling(level, beyond, order);
+    do {
+      const policy::Admission verdict = policy::Admit(request, {{charged}}, ceiling);
+      if (verdict != policy::Admission::kAdmitted) return verdict;
+    } while (!charged_.compare_exchange_weak(charged, charged + amount.value));
+    return policy::Admission::kAdmitted;
+  }
+  void WakeForWaiters() {
+    if (waiting_.load() != 0) [[unlikely]] server_->Wake();
+  }
+  // Whoever announced a request may be suspended before it could wake the server.
+  void WakeForAnnounced() {
+    if ((waiting_.load() & kAnnounced) != 0) server_->Wake();
+  }
   void StoreCeilings() {
     const policy::Ceilings ceilings = policy::CeilingsOf(limits_);
     for (std::size_t i = 0; i < ceilings.size(); ++i) {
@@ -115,6 +167,7 @@ class Budget {
   std::atomic<std::uint64_t> peak_ = 0;
   alignas(64) std::array<std::atomic<std::uint64_t>, kCriticalityCount> ceilings_{};
   std::atomic<std::uint64_t> waiting_ = 0;
+  std::atomic<std::uint64_t> returns_ = 0;
 };
 
 }  // namespace clr_host_memory
