@@ -30,11 +30,13 @@ class ThreadSystem {
   // True: it was signalled, which this has taken back. False: at_most has passed; kForever never does.
   virtual bool WaitFor(EventHandle event, Milliseconds at_most) = 0;
 
-  // Starts run(context) on a thread of its own; null when there is none to be had. The handle is to be given to Join,
-  // once, by another thread.
+  // Starts run(context) on a thread of its own; null when there is none to be had. The handle is to be given, once, to
+  // Join by another thread or to Detach by any.
   [[nodiscard]] virtual ThreadHandle Start(void (*run)(void* context), void* context) = 0;
   // Returns when the thread has ended.
   virtual void Join(ThreadHandle thread) = 0;
+  // Gives up the handle of a thread that nobody will wait for.
+  virtual void Detach(ThreadHandle thread) = 0;
   virtual void Sleep(Milliseconds duration) = 0;
 };
 

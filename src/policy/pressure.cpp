@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "policy/percent.h"
+
 namespace clr_host_memory::policy {
 
 bool AreValid(const PressureThresholds& thresholds) {
@@ -15,12 +17,7 @@ std::uint32_t AvailablePercent(const PressureReading& reading) {
   std::uint32_t least = 100;
   for (const PressureSource& source : reading.sources) {
     if (source.total == kUnlimited || source.total == Bytes{}) continue;
-    const std::uint64_t available = std::min(source.available, source.total).value;
-    // total / 100 first where the product would overflow: sizes are far above 100 bytes there.
-    constexpr std::uint64_t kExact = UINT64_MAX / 100;
-    const std::uint64_t percent =
-        available <= kExact ? available * 100 / source.total.value : available / (source.total.value / 100);
-    least = std::min(least, static_cast<std::uint32_t>(std::min<std::uint64_t>(percent, 100)));
+    least = std::min(least, PercentOf(source.available, source.total));
   }
   return least;
 }
@@ -31,7 +28,7 @@ Availability Pressure::Target(const PressureReading& reading) const {
   const std::uint32_t low_until = state_ == Availability::kLow ? thresholds_.leave_low - 1 : thresholds_.enter_low;
   const std::uint32_t high_from = state_ == Availability::kHigh ? thresholds_.leave_high + 1 : thresholds_.enter_high;
   if (percent <= low_until) return Availability::kLow;
-  return percent >= high_from ? Availability::kHigh : Availability::kNeutral;
+  return percent >= high_from && !reading.os_denies_high ? Availability::kHigh : Availability::kNeutral;
 }
 
 Availability Pressure::Enter(Availability state, Milliseconds now) {
@@ -50,6 +47,12 @@ std::optional<Availability> Pressure::Observe(const PressureReading& reading, Mi
   }
   if (target != Availability::kLow && now - since_ < thresholds_.dwell) return std::nullopt;
   return Enter(target, now);
+}
+
+std::optional<Availability> Pressure::Repeat(Milliseconds now) {
+  if (state_ != Availability::kLow) return std::nullopt;
+  last_low_ = now;
+  return Availability::kLow;
 }
 
 std::optional<Availability> Pressure::Finish(Milliseconds now) {

@@ -41,6 +41,7 @@ struct PressureSource {
 struct PressureReading {
   gsl::span<const PressureSource> sources;
   bool os_says_low = false;  // the OS's own low-memory notification is signalled: counts as nothing available
+  bool os_denies_high = false;  // its high-memory notification is not signalled: never High
 };
 
 // The least available of the sources, in percent of its total, rounded down; 100 when there is no bound.
@@ -53,6 +54,10 @@ class Pressure {
 
   // The message due now, if any.
   [[nodiscard]] std::optional<Availability> Observe(const PressureReading& reading, Milliseconds now);
+  // For someone who was told nothing yet: Low, if that is the state. It counts as said again.
+  [[nodiscard]] std::optional<Availability> Repeat(Milliseconds now);
+  // Valid ones, for every reading from now on.
+  void SetThresholds(const PressureThresholds& thresholds) { thresholds_ = thresholds; }
   // At the end: Neutral, if the last message was Low.
   [[nodiscard]] std::optional<Availability> Finish(Milliseconds now);
 

@@ -132,6 +132,11 @@ class FakeThreadSystem final : public os::ThreadSystem {
     }
     --live_threads_;
   }
+  void Detach(os::ThreadHandle thread) override {
+    const std::unique_ptr<Thread> owned(static_cast<Thread*>(thread));
+    if (owned->thread.joinable()) owned->thread.detach();
+    --live_threads_;
+  }
   void Sleep(Milliseconds duration) override {
     if (threads_ == Threads::kReal) {
       std::this_thread::sleep_for(duration);

@@ -67,13 +67,18 @@ class StdThreadSystem final : public os::ThreadSystem {
     owned->join();
     --live_threads_;
   }
+  void Detach(os::ThreadHandle thread) override {
+    const std::unique_ptr<std::thread> owned(static_cast<std::thread*>(thread));
+    owned->detach();
+    --live_threads_;
+  }
   void Sleep(Milliseconds duration) override { std::this_thread::sleep_for(duration); }
 
   // ---- the next so many are not to be had
   void FailEvents(int count) { events_to_fail_ = count; }
   void FailThreads(int count) { threads_to_fail_ = count; }
 
-  // ---- not given back: events not closed, threads not joined
+  // ---- not given back: events not closed, threads neither joined nor detached
   [[nodiscard]] int LiveEvents() const { return live_events_; }
   [[nodiscard]] int LiveThreads() const { return live_threads_; }
 

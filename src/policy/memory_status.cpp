@@ -1,0 +1,54 @@
+#include "policy/memory_status.h"
+
+#include <algorithm>
+
+#include "policy/percent.h"
+
+namespace clr_host_memory::policy {
+namespace {
+
+enum : std::uint8_t { kLimit, kJob, kPhysical, kCommit };
+
+[[nodiscard]] bool IsBound(const PressureSource& source) {
+  return source.total != Bytes{} && source.total != kUnlimited;
+}
+
+// A bound, or one that never is the least.
+[[nodiscard]] PressureSource OrNone(const PressureSource& source) {
+  return IsBound(source) ? PressureSource{source.total, std::min(source.available, source.total)}
+                         : PressureSource{kUnlimited, kUnlimited};
+}
+
+}  // namespace
+
+PressureSources SourcesOf(const os::MemoryLoad& load, const LimitUse& use) {
+  PressureSources sources;
+  // A limit of nothing is a bound all the same.
+  sources[kLimit] = {std::max(use.limit, Bytes{1}), use.limit - std::min(InUse(use), use.limit)};
+  sources[kJob] = {load.total_in_job, load.available_in_job};
+  sources[kPhysical] = {load.total_physical, load.available_physical};
+  sources[kCommit] = {load.total_commit, load.available_commit};
+  return sources;
+}
+
+MemoryStatus StatusOf(const os::MemoryLoad& load, const LimitUse& use) {
+  const PressureSources sources = SourcesOf(load, use);
+  const PressureSource limit = OrNone(sources[kLimit]);
+  const PressureSource job = OrNone(sources[kJob]);
+  const PressureSource commit = OrNone(sources[kCommit]);
+
+  MemoryStatus status;
+  status.total_commit = std::min({limit.total, job.total, commit.total});
+  status.available_commit = std::min({limit.available, job.available, commit.available});
+  status.total_physical = std::min({limit.total, job.total, load.total_physical});
+  status.available_physical = std::min(status.available_commit, load.available_physical);
+  // Of physical memory the OS says itself, by its own rounding.
+  status.percent_in_use = std::min<std::uint32_t>(load.percent_in_use, 100);
+  for (const PressureSource& bound : {limit, job, commit}) {
+    if (!IsBound(bound)) continue;
+    status.percent_in_use = std::max(status.percent_in_use, PercentOf(bound.total - bound.available, bound.total));
+  }
+  return status;
+}
+
+}  // namespace clr_host_memory::policy
