@@ -1,5 +1,6 @@
 #include "support/interleaver.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -23,14 +24,17 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  std::string Play(std::vector<std::function<void()>> operations) {
+  std::string Play(InterleavedWorld* world, std::vector<std::function<void()>> operations) {
+    world_ = world;
     operations_ = std::move(operations);
     finished_.assign(operations_.size(), false);
+    suspended_.assign(operations_.size(), false);
+    waits_for_.assign(operations_.size(), nullptr);
     position_ = 0;
     used_ = 0;
     steps_.clear();
     current_scheduler = this;  // in case the operations run in this thread
-    static_cast<void>(SwitchTo(Choose(Unfinished())));
+    static_cast<void>(SwitchTo(Choose(Ready())));
     current_scheduler = nullptr;
     return Describe();
   }
@@ -48,14 +52,28 @@ class Scheduler {
     ++steps_.back().points;
     if (used_ == preemptions_) return;
     std::vector<std::size_t> options{running_};
-    for (const std::size_t other : Unfinished()) {
+    for (const std::size_t other : Ready()) {
       if (other != running_) options.push_back(other);
     }
     if (options.size() == 1) return;
     const std::size_t next = Choose(options);
     if (next == running_) return;
     ++used_;
+    suspended_[running_] = true;
     static_cast<void>(SwitchTo(next));
+  }
+
+  [[nodiscard]] std::size_t running() const { return running_; }
+
+  void Wait(const std::function<bool()>& ready) {
+    if (running_ == caller_) return;
+    const std::size_t task = running_;
+    while (!ready()) {
+      waits_for_[task] = &ready;
+      const std::size_t next = NextAfterStop();
+      if (next != task) static_cast<void>(SwitchTo(next));
+      waits_for_[task] = nullptr;
+    }
   }
 
  private:
@@ -74,25 +92,47 @@ class Scheduler {
     do {
       operations_[task]();
       finished_[task] = true;
-    } while (SwitchTo(NextAfterEnd()));
+    } while (SwitchTo(NextAfterStop()));
   }
 
-  std::size_t NextAfterEnd() {
-    const std::vector<std::size_t> rest = Unfinished();
-    return rest.empty() ? caller_ : Choose(rest);
+  // The one that runs has ended, or waits.
+  std::size_t NextAfterStop() {
+    bool time_passes = true;
+    while (std::find(finished_.begin(), finished_.end(), false) != finished_.end()) {
+      std::vector<std::size_t> options = Ready();
+      const bool idle = std::all_of(options.begin(), options.end(), [this](std::size_t i) { return suspended_[i]; });
+      if (idle && time_passes && SomeoneWaits()) options.push_back(caller_);  // stands for the time
+      if (options.empty()) {
+        std::fputs("Interleaver: operations wait for each other\n", stderr);
+        std::abort();
+      }
+      const std::size_t next = Choose(options);
+      if (next != caller_) return next;
+      steps_.push_back({.task = caller_});
+      time_passes = world_->PassTime();
+    }
+    return caller_;
   }
 
   [[nodiscard]] bool SwitchTo(std::size_t next) {
-    if (next != caller_) steps_.push_back({.task = next});
+    if (next != caller_) {
+      steps_.push_back({.task = next});
+      suspended_[next] = false;
+    }
     return switcher_.Transfer(std::exchange(running_, next), next);
   }
 
-  [[nodiscard]] std::vector<std::size_t> Unfinished() const {
+  // Those who can go on, suspended ones too.
+  [[nodiscard]] std::vector<std::size_t> Ready() const {
     std::vector<std::size_t> tasks;
     for (std::size_t i = 0; i < finished_.size(); ++i) {
-      if (!finished_[i]) tasks.push_back(i);
+      if (!finished_[i] && (waits_for_[i] == nullptr || (*waits_for_[i])())) tasks.push_back(i);
     }
     return tasks;
+  }
+
+  [[nodiscard]] bool SomeoneWaits() const {
+    return std::any_of(waits_for_.begin(), waits_for_.end(), [](const auto* ready) { return ready != nullptr; });
   }
 
   std::size_t Choose(const std::vector<std::size_t>& options) {
@@ -109,6 +149,10 @@ class Scheduler {
     std::string text;
     for (const Step& step : steps_) {
       if (!text.empty()) text += ", ";
+      if (step.task == caller_) {
+        text += "time";
+        continue;
+      }
       text += "operation " + std::to_string(step.task) + " for " + std::to_string(step.points) + " points";
     }
     return text;
@@ -118,7 +162,10 @@ class Scheduler {
   const std::size_t caller_;
   std::size_t running_;
   std::vector<std::function<void()>> operations_;
+  InterleavedWorld* world_ = nullptr;
   std::vector<bool> finished_;
+  std::vector<bool> suspended_;  // in the middle, to let another go on
+  std::vector<const std::function<bool()>*> waits_for_;
   std::vector<Choice> choices_;
   std::size_t position_ = 0;
   int used_ = 0;
@@ -132,13 +179,19 @@ void InterleavingPoint() {
   if (current_scheduler != nullptr) current_scheduler->Point();
 }
 
+void InterleavingWait(const std::function<bool()>& ready) {
+  if (current_scheduler != nullptr) current_scheduler->Wait(ready);
+}
+
+std::size_t InterleavingOperation() { return current_scheduler->running(); }
+
 Exploration Explore(const MakeWorld& make_world, int preemptions, std::uint64_t max_schedules) {
   Exploration exploration;
   std::unique_ptr<InterleavedWorld> world = make_world();
   std::vector<std::function<void()>> operations = world->Operations();
   Scheduler scheduler(operations.size(), preemptions);
   while (true) {
-    const std::string schedule = scheduler.Play(std::move(operations));
+    const std::string schedule = scheduler.Play(world.get(), std::move(operations));
     ++exploration.schedules;
     exploration.passed = world->Check(schedule);
     if (!exploration.passed || !scheduler.Advance()) break;

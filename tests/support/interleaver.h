@@ -7,6 +7,7 @@
 #ifndef CLRHM_TESTS_SUPPORT_INTERLEAVER_H
 #define CLRHM_TESTS_SUPPORT_INTERLEAVER_H
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -21,6 +22,8 @@ class InterleavedWorld {
   virtual ~InterleavedWorld() = default;
   // Any number, the same each time; called once, before they run.
   virtual std::vector<std::function<void()>> Operations() = 0;
+  // Nobody who is not suspended can go on, unless time passes for those who wait. False: it brings no more.
+  virtual bool PassTime() { return false; }
   // All operations have ended. False ends the exploration.
   virtual bool Check(const std::string& schedule) = 0;
 };
@@ -38,6 +41,13 @@ using MakeWorld = std::function<std::unique_ptr<InterleavedWorld>()>;
 
 // Another operation may go on here. Nothing happens in threads that no exploration runs.
 void InterleavingPoint();
+
+// The operation goes on once ready(), which others see to, or the passing of time. While one is suspended, time passes or
+// not: both are played. ready: no interleaving point.
+void InterleavingWait(const std::function<bool()>& ready);
+
+// Which one calls this, as Operations() numbers them.
+[[nodiscard]] std::size_t InterleavingOperation();
 
 }  // namespace clr_host_memory::test
 
