@@ -1,0 +1,136 @@
+#include "notify/monitor.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace clr_host_memory {
+namespace {
+
+// Charge and limit cost no system call: looked at so often even when the OS is asked less.
+constexpr Milliseconds kLook{100};
+
+}  // namespace
+
+Monitor::Monitor(Budget& budget, LoadSampler& sampler, Reserves& reserves, Listener& listener, const Settings& settings,
+                 Milliseconds now)
+    : budget_(budget),
+      sampler_(sampler),
+      reserves_(reserves),
+      listener_(listener),
+      orders_{settings},
+      pressure_(settings.thresholds, now) {}
+
+template <typename Change>
+void Monitor::Order(Change change) {
+  {
+    const std::lock_guard lock(orders_lock_);
+    change(orders_);
+  }
+  if (waker_ != nullptr) waker_->Wake();
+}
+
+void Monitor::SetThresholds(const policy::PressureThresholds& thresholds) {
+  Order([&](Orders& orders) { orders.settings.thresholds = thresholds; });
+}
+
+void Monitor::SetSampling(Milliseconds interval) {
+  Order([&](Orders&) { sampler_.SetInterval(interval); });
+}
+
+void Monitor::SetCountAll(bool count_all) {
+  Order([&](Orders& orders) { orders.settings.count_all = count_all; });
+}
+
+void Monitor::Repeat() {
+  Order([](Orders& orders) { orders.repeat = true; });
+}
+
+Monitor::Orders Monitor::TakeOrders() {
+  const std::lock_guard lock(orders_lock_);
+  const Orders orders = orders_;
+  orders_.repeat = false;
+  return orders;
+}
+
+// Whether it was time to. Where the OS does not answer, the last reading holds on.
+bool Monitor::Sample(Milliseconds now) {
+  if (sampled_at_ && now - *sampled_at_ < sampler_.interval()) return false;
+  sampled_at_ = now;
+  const Bytes charged_before = budget_.Charged();
+  if (sampler_.Refresh(&load_) != win32::kSuccess) return true;
+  os_tells_high_ = os_tells_high_ || load_.high_signalled;
+  // Of what was charged or returned just then, nothing is taken for the process' own.
+  const Bytes known = std::max(charged_before, budget_.Charged()) + reserves_.Held();
+  outside_.store((load_.process_private - std::min(known, load_.process_private)).value);
+  return true;
+}
+
+policy::LimitUse Monitor::LookAtLimit(bool count_all) {
+  const Bytes counted = count_all ? Outside() : Bytes{};
+  if (counted != counted_outside_) {
+    counted_outside_ = counted;
+    budget_.SetOutside(counted);
+  }
+  return {.limit = budget_.CurrentLimits().limit, .charged = budget_.Charged(), .outside = counted};
+}
+
+policy::PressureReading Monitor::Read(const policy::PressureSources& sources, bool exhausted) const {
+  return {.sources = sources,
+          .os_says_low = load_.low_signalled || exhausted,
+          .os_denies_high = os_tells_high_ && !load_.high_signalled};
+}
+
+void Monitor::Say(policy::Availability availability) {
+  if (finished_.load()) return;
+  told_.store(availability);
+  listener_.OnPressure(availability, available_percent_);
+}
+
+void Monitor::SayWhetherItFits(Bytes over) {
+  const Bytes before{over_limit_.exchange(over.value)};
+  if (finished_.load() || (before == Bytes{}) == (over == Bytes{})) return;
+  listener_.OnOverLimit(over);
+}
+
+Milliseconds Monitor::Run(Milliseconds now) {
+  if (finished_.load()) return kForever;
+  const Orders orders = TakeOrders();
+  pressure_.SetThresholds(orders.settings.thresholds);
+  const bool sampled = Sample(now);
+  const policy::LimitUse use = LookAtLimit(orders.settings.count_all);
+  const Bytes over = policy::OverLimit(use);
+  const Bytes given_before = std::exchange(reserves_given_, reserves_.GivenSoFar());
+  const Bytes given = reserves_given_ - given_before;
+
+  // Who waits found nothing, and neither did who used a reserve, whatever the last reading says.
+  const bool exhausted = given != Bytes{} || budget_.Waiting() != 0;
+  const policy::PressureSources sources = policy::SourcesOf(load_, use);
+  const policy::PressureReading reading = Read(sources, exhausted);
+  auto message = pressure_.Observe(reading, now);
+  available_percent_ = policy::AvailablePercent(reading);
+  if (!message && orders.repeat) message = pressure_.Repeat(now);
+
+  if (given != Bytes{}) {
+    reserves_whole_ = false;
+    listener_.OnReserveUsed(given);
+  }
+  SayWhetherItFits(over);
+  if (message) Say(*message);
+  const bool pressed = pressure_.state() == policy::Availability::kLow || over != Bytes{};
+  if (!reserves_whole_ && sampled && !pressed && !finished_.load() && reserves_.TakeBack()) {
+    reserves_whole_ = true;
+    listener_.OnReserveRestored();
+  }
+  if (!finished_.load()) listener_.OnRound(now);
+  return std::min(std::max(*sampled_at_ + sampler_.interval() - now, Milliseconds{1}), kLook);
+}
+
+void Monitor::Finish(Milliseconds now) {
+  if (finished_.exchange(true)) return;
+  (void)pressure_.Finish(now);
+  if (told_.load() != policy::Availability::kLow) return;
+  told_.store(policy::Availability::kNeutral);
+  listener_.OnPressure(policy::Availability::kNeutral, available_percent_);
+}
+
+}  // namespace clr_host_memory
