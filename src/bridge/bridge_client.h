@@ -7,12 +7,15 @@
 #include <atomic>
 #include <cstdint>
 
+#include "bridge/memory_notifications.h"
+
 namespace clr_host_memory::bridge {
 
-// What calls are forwarded to. Both references are owned by whoever published the client.
+// What calls are forwarded to. The references are owned by whoever published the client.
 struct BridgeClient {
   IHostMemoryManager* manager = nullptr;
   IClrHostMemoryClient* ledger = nullptr;
+  MemoryNotificationCallback* notifications = nullptr;
   std::atomic<bool> runtime_started{false};
 };
 

@@ -151,12 +151,14 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   }
   IUnknown* const identity = IdentityOf(manager);
   auto made = std::make_unique<BridgeClient>();
+  ComPtr<MemoryNotificationCallback> notifications(new MemoryNotificationCallback());
   KeepThunksLoaded();
 
   const Locked lock;
   if (client == nullptr) {
     made->manager = own_manager.Detach();
     made->ledger = ledger.Detach();
+    made->notifications = notifications.Detach();
     client = made.release();
     client_identity = identity;
     PublishClient(client);
@@ -200,7 +202,10 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
       client_identity = nullptr;
     }
   }
-  if (withdrawn == nullptr || !WaitUntilNoCallIsInside(kDetachMilliseconds)) return;
+  if (withdrawn == nullptr) return;
+  withdrawn->notifications->Withdraw(withdrawn->manager);
+  if (!WaitUntilNoCallIsInside(kDetachMilliseconds)) return;
+  withdrawn->notifications->Release();
   withdrawn->ledger->Release();
   withdrawn->manager->Release();
   delete withdrawn;

@@ -53,6 +53,15 @@ struct Thunks {
   }
   static HMODULE WINAPI LoadLibraryW(LPCWSTR name) { return calls::LoadLibraryW(Module<kIndex>(), name); }
   static HMODULE WINAPI LoadLibraryA(LPCSTR name) { return calls::LoadLibraryA(Module<kIndex>(), name); }
+  static BOOL WINAPI GlobalMemoryStatusEx(LPMEMORYSTATUSEX buffer) {
+    return calls::GlobalMemoryStatusEx(Module<kIndex>(), buffer);
+  }
+  static HANDLE WINAPI CreateMemoryResourceNotification(MEMORY_RESOURCE_NOTIFICATION_TYPE type) {
+    return calls::CreateMemoryResourceNotification(Module<kIndex>(), type);
+  }
+  static BOOL WINAPI QueryMemoryResourceNotification(HANDLE notification, PBOOL state) {
+    return calls::QueryMemoryResourceNotification(Module<kIndex>(), notification, state);
+  }
 };
 
 // Function is what the replacement must be like in every respect: a thunk of another signature does not compile.
@@ -79,6 +88,14 @@ std::array<ImportHook, kBridgedFunctionCount> MakeHooks() noexcept {
       Hook<decltype(::LoadLibraryExA)>(kIndex, F::kLoadLibraryExA, "LoadLibraryExA", &T::LoadLibraryExA),
       Hook<decltype(::LoadLibraryW)>(kIndex, F::kLoadLibraryW, "LoadLibraryW", &T::LoadLibraryW),
       Hook<decltype(::LoadLibraryA)>(kIndex, F::kLoadLibraryA, "LoadLibraryA", &T::LoadLibraryA),
+      Hook<decltype(::GlobalMemoryStatusEx)>(kIndex, F::kGlobalMemoryStatusEx, "GlobalMemoryStatusEx",
+                                             &T::GlobalMemoryStatusEx),
+      Hook<decltype(::CreateMemoryResourceNotification)>(kIndex, F::kCreateMemoryResourceNotification,
+                                                         "CreateMemoryResourceNotification",
+                                                         &T::CreateMemoryResourceNotification),
+      Hook<decltype(::QueryMemoryResourceNotification)>(kIndex, F::kQueryMemoryResourceNotification,
+                                                        "QueryMemoryResourceNotification",
+                                                        &T::QueryMemoryResourceNotification),
   };
 }
 

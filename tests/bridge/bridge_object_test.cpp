@@ -122,9 +122,9 @@ TEST_F(BridgedFakeClr, ModulesAreListedInTheirOrderWithTheirImports) {
   ASSERT_EQ(bridge()->GetModule(0, &module), S_OK);
   EXPECT_EQ(module.module, clr_.get());
   EXPECT_EQ(module.path, clr_host_memory::bridge::ModulePath(clr_.get()));
-  EXPECT_EQ(module.import_count, 12U);
+  EXPECT_EQ(module.import_count, 15U);
   const std::string imports = module.imports;
-  EXPECT_EQ(std::count(imports.begin(), imports.end(), ' '), 11) << imports;
+  EXPECT_EQ(std::count(imports.begin(), imports.end(), ' '), 14) << imports;
   EXPECT_NE((" " + imports + " ").find(" VirtualAllocExNuma "), std::string::npos) << imports;
   ASSERT_EQ(bridge()->GetModule(1, &module), S_OK);
   EXPECT_EQ(module.module, gc.get());

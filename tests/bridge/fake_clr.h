@@ -85,6 +85,11 @@ class FakeCoreClr : public LoadedModule {
   decltype(::LoadLibraryExA)* load_library_ex_a = Export<decltype(::LoadLibraryExA)>("FakeLoadLibraryExA");
   decltype(::LoadLibraryW)* load_library_w = Export<decltype(::LoadLibraryW)>("FakeLoadLibraryW");
   decltype(::LoadLibraryA)* load_library_a = Export<decltype(::LoadLibraryA)>("FakeLoadLibraryA");
+  decltype(::GlobalMemoryStatusEx)* memory_status = Export<decltype(::GlobalMemoryStatusEx)>("FakeGlobalMemoryStatusEx");
+  decltype(::CreateMemoryResourceNotification)* create_notification =
+      Export<decltype(::CreateMemoryResourceNotification)>("FakeCreateMemoryResourceNotification");
+  decltype(::QueryMemoryResourceNotification)* query_notification =
+      Export<decltype(::QueryMemoryResourceNotification)>("FakeQueryMemoryResourceNotification");
 
   // The place in the import address table for the import called name.
   [[nodiscard]] void** Slot(const char* name) const {

@@ -50,7 +50,8 @@ TEST_P(RealClr, CoreClrImportsAllThatIsBridgedByName) {
   ASSERT_TRUE(bridge) << bridge.reason();
   const std::string imports = Imports(bridge->get(), 0);
   for (const char* name : {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree", "VirtualQuery", "VirtualProtect",
-                           "MapViewOfFile", "MapViewOfFileEx", "UnmapViewOfFile", "LoadLibraryExW", "LoadLibraryExA"}) {
+                           "MapViewOfFile", "MapViewOfFileEx", "UnmapViewOfFile", "LoadLibraryExW", "LoadLibraryExA",
+                           "GlobalMemoryStatusEx", "CreateMemoryResourceNotification"}) {
     EXPECT_NE(imports.find(std::string(" ") + name + " "), std::string::npos) << name << " is not in" << imports;
   }
 }
@@ -71,7 +72,7 @@ TEST_P(RealClr, StandaloneGcsCanBeBridged) {
     std::string reason;
     EXPECT_EQ(bridge->AttachModule(gc.get(), &reason), S_OK) << reason;
     const std::string imports = Imports(bridge->get(), index + 1);
-    for (const char* name : {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree"}) {
+    for (const char* name : {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree", "GlobalMemoryStatusEx"}) {
       EXPECT_NE(imports.find(std::string(" ") + name + " "), std::string::npos) << name << " is not in" << imports;
     }
   }

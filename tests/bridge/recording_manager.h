@@ -3,10 +3,12 @@
 #define CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
 
 #include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager.h>
 
 #include <atomic>
 #include <functional>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace clrhm_test {
@@ -38,7 +40,9 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   std::vector<ClrHostMemoryRegion> regions;
   ClrHostMemoryStatus memory_status{};
   HRESULT status_answer = S_OK;
+  HRESULT register_answer = S_OK;
   std::function<void()> inside_alloc = [] {};
+  std::function<void()> inside_register = [] {};
 
   [[nodiscard]] ULONG references() const { return references_.load(); }
   [[nodiscard]] std::vector<Request> requests() const {
@@ -53,6 +57,17 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   [[nodiscard]] Request Last() const {
     const std::lock_guard lock(mutex_);
     return requests_.empty() ? Request{} : requests_.back();
+  }
+  // With a reference for the caller; null: none is registered.
+  [[nodiscard]] clr_host_memory::ComPtr<ICLRMemoryNotificationCallback> callback() const {
+    const std::lock_guard lock(mutex_);
+    if (callback_ != nullptr) callback_->AddRef();
+    return clr_host_memory::ComPtr<ICLRMemoryNotificationCallback>(callback_);
+  }
+  // Calls that registered or unregistered.
+  [[nodiscard]] int registrations() const {
+    const std::lock_guard lock(mutex_);
+    return registrations_;
   }
   void Forget() {
     const std::lock_guard lock(mutex_);
@@ -108,8 +123,19 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     return ::VirtualProtect(address, size, protect, old_protect) ? S_OK : E_INVALIDARG;
   }
   STDMETHODIMP GetMemoryLoad(DWORD*, SIZE_T*) noexcept override { return E_NOTIMPL; }
-  STDMETHODIMP RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback*) noexcept override {
-    return E_NOTIMPL;
+  STDMETHODIMP RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback* callback) noexcept override {
+    inside_register();
+    if (register_answer != S_OK) return Refuse(register_answer);
+    if (callback != nullptr) callback->AddRef();
+    ICLRMemoryNotificationCallback* before = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      before = std::exchange(callback_, callback);
+      ++registrations_;
+    }
+    if (before != nullptr) before->Release();
+    SetLastError(ERROR_BAD_LENGTH);
+    return S_OK;
   }
   STDMETHODIMP NeedsVirtualAddressSpace(LPVOID start, SIZE_T size) noexcept override {
     Record({Asked::kNeeds, start, size});
@@ -139,8 +165,10 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     return S_FALSE;
   }
   STDMETHODIMP GetMemoryStatus(ClrHostMemoryStatus* status) noexcept override {
-    if (FAILED(status_answer)) return Refuse(status_answer);
+    if (status_answer != S_OK) return Refuse(status_answer);
+    if (status->size != sizeof(*status)) return E_INVALIDARG;
     *status = memory_status;
+    SetLastError(ERROR_BAD_LENGTH);
     return S_OK;
   }
 
@@ -161,6 +189,8 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   std::atomic<ULONG> references_{1};
   mutable std::mutex mutex_;
   std::vector<Request> requests_;
+  ICLRMemoryNotificationCallback* callback_ = nullptr;
+  int registrations_ = 0;
 };
 
 }  // namespace clrhm_test

@@ -35,6 +35,13 @@ FAKE_EXPORT HMODULE FakeLoadLibraryExA(LPCSTR name, HANDLE file, DWORD flags) {
 }
 FAKE_EXPORT HMODULE FakeLoadLibraryW(LPCWSTR name) { return LoadLibraryW(name); }
 FAKE_EXPORT HMODULE FakeLoadLibraryA(LPCSTR name) { return LoadLibraryA(name); }
+FAKE_EXPORT BOOL FakeGlobalMemoryStatusEx(LPMEMORYSTATUSEX buffer) { return GlobalMemoryStatusEx(buffer); }
+FAKE_EXPORT HANDLE FakeCreateMemoryResourceNotification(MEMORY_RESOURCE_NOTIFICATION_TYPE type) {
+  return CreateMemoryResourceNotification(type);
+}
+FAKE_EXPORT BOOL FakeQueryMemoryResourceNotification(HANDLE notification, PBOOL state) {
+  return QueryMemoryResourceNotification(notification, state);
+}
 
 // The start of a runtime, as hostpolicy calls it. Its answer is what the first property's value says, as a number.
 FAKE_EXPORT int WINAPI coreclr_initialize(const char* exe_path, const char* app_domain_name, int property_count,
