@@ -25,9 +25,17 @@ internal static class AllocateUntilOom
             return 0;
         }
 
-        // Let go before anything is printed: Console itself needs memory.
+        // Let go before anything is printed, or compiled: both need memory.
         blocks.Clear();
-        LetGo();
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+#if NET
+        // The GC keeps free regions committed, which it does not always allocate from when a commit
+        // is refused: have it give them back.
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+#else
+        GC.Collect();
+#endif
         Console.WriteLine("allocated " + held / Mebibyte + " MiB");
         Console.WriteLine("OutOfMemoryException after " + held / Mebibyte + " MiB");
 
@@ -41,20 +49,6 @@ internal static class AllocateUntilOom
         Console.WriteLine("allocated " + again / Mebibyte + " MiB again");
         GC.KeepAlive(blocks);
         return 42;
-    }
-
-    // Collects, and has the GC give back what it holds free: a GC that is not under a hard limit of its
-    // own keeps whole regions committed, which it does not always allocate from when the next commit
-    // is refused.
-    private static void LetGo()
-    {
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
-#if NET
-        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
-#else
-        GC.Collect();
-#endif
     }
 
     // True when memory ran out before `maximum` bytes were held.
