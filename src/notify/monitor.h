@@ -1,5 +1,5 @@
-// Watches what is left of limit, job, machine and commit charge, and says so: to the CLR as Low, Neutral or High, to the
-// host as events. Gives the reserves back when it is over.
+// Watches what is left of limit, job, machine and commit charge, and says so: to the CLR as Low, Neutral or High, to
+// the host as events. Takes the reserves back when pressure is over.
 //
 // One round is one step of a Worker. A round looks at charge and limit; the OS it asks once per sampling interval,
 // however often it is woken, so that a storm of refusals is no storm of system calls.
@@ -80,10 +80,10 @@ class Monitor final : public Worker::Step {
   // Someone new listens, who is told at once if the state is Low.
   void Repeat();
 
-  // As of the last round.
+  // As of the last round. Outside: private bytes of the process that are not charged, whether they count or not.
   [[nodiscard]] policy::Availability Told() const { return told_.load(); }  // what the CLR is to believe
   [[nodiscard]] Bytes OverLimit() const { return {over_limit_.load()}; }
-  [[nodiscard]] Bytes Outside() const { return {outside_.load()}; }  // private bytes that are not charged, counted or not
+  [[nodiscard]] Bytes Outside() const { return {outside_.load()}; }
 
  private:
   // What is set by others.

@@ -1,7 +1,7 @@
 // A thread of the manager's own, which takes one step after the other and sleeps between them.
 //
-// No CLR suspends it, so what it holds holds nobody up. A step may end the worker, and even destroy it along with all it
-// belongs to: StopAndThen.
+// No CLR suspends it, so what it holds holds nobody up. A step may end the worker, and even destroy it along with all
+// it belongs to: StopAndThen.
 // Threads: any. Start, Stop and the destructor may wait for each other; Wake never waits.
 #ifndef CLRHM_NOTIFY_WORKER_H
 #define CLRHM_NOTIFY_WORKER_H
@@ -20,7 +20,8 @@ class Worker final : public Waker {
  public:
   class Step {
    public:
-    // On the worker's thread, one at a time. Returns how long to sleep unless woken; kForever: until woken. Does not throw.
+    // On the worker's thread, one at a time. Returns how long to sleep unless woken; kForever: until woken. Does not
+    // throw.
     virtual Milliseconds Run(Milliseconds now) = 0;
 
    protected:
@@ -34,17 +35,17 @@ class Worker final : public Waker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // The first step is taken at once. Idempotent. False: it was stopped, or there is no event or no thread to be had, which
-  // may be tried again.
+  // The first step is taken at once. Idempotent. False: it was stopped, or there is no event or no thread to be had,
+  // which may be tried again.
   [[nodiscard]] bool Start();
   // A step begins after this, though not one for each call.
   void Wake() noexcept override;
 
-  // For good. When it returns, the last step has ended and the thread with it (but for what StopAndThen lets it call); on
-  // the worker's own thread, no step begins after the one that is running.
+  // For good. When it returns, the last step has ended and the thread with it (but for what StopAndThen lets it call);
+  // on the worker's own thread, no step begins after the one that is running.
   void Stop();
-  // Stops, and then calls run(context), which may destroy the worker and its owner: on the worker's own thread last of all
-  // on it, when the worker is not touched any more; on another, before this returns. At most once.
+  // Stops, and then calls run(context), which may destroy the worker and its owner: on the worker's own thread last of
+  // all on it, when the worker is not touched any more; on another, before this returns. At most once.
   void StopAndThen(void (*run)(void* context), void* context);
 
   [[nodiscard]] bool IsCurrentThread() const;

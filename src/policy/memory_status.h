@@ -1,5 +1,5 @@
-// Memory as a CLR is to see the machine: what the OS, a job and the limit leave together, and each of them by itself for
-// the pressure machine. Pure: numbers in, numbers out.
+// Memory as a CLR is to see the machine: what the OS, a job and the limit leave together, and each of them by itself
+// for the pressure machine. Pure: numbers in, numbers out.
 #ifndef CLRHM_POLICY_MEMORY_STATUS_H
 #define CLRHM_POLICY_MEMORY_STATUS_H
 

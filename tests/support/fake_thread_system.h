@@ -1,11 +1,11 @@
 // A clock that a test sets, and events and threads that go with it.
 //
 // Threads::kNone (the default), for tests that play everything on one thread: WaitFor comes back when the event is
-// signalled, and otherwise runs the wait hook, again and again, until the hook has signalled the event or moved the clock
-// to the deadline; without a hook it moves the clock to the deadline itself. Start runs nothing: a test plays the thread
-// with Run, or Join does so last of all, as a thread that was late to begin.
-// Threads::kReal, for real threads under a clock that only the test moves: WaitFor blocks until the event is signalled or
-// Advance passes the deadline; Start starts a thread.
+// signalled, and otherwise runs the wait hook, again and again, until the hook has signalled the event or moved the
+// clock to the deadline; without a hook it moves the clock to the deadline itself. Start runs nothing: a test plays the
+// thread with Run, or Join does so last of all, as a thread that was late to begin.
+// Threads::kReal, for real threads under a clock that only the test moves: WaitFor blocks until the event is signalled
+// or Advance passes the deadline; Start starts a thread.
 // Threads: any.
 #ifndef CLRHM_TESTS_SUPPORT_FAKE_THREAD_SYSTEM_H
 #define CLRHM_TESTS_SUPPORT_FAKE_THREAD_SYSTEM_H

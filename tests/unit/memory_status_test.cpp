@@ -51,7 +51,7 @@ TEST(MemoryStatus, TheTightestBoundCounts) {
       {"a job", WithJob(250, 1000), {}, {75, {1000}, {250}, {1000}, {250}}},
       {"a roomy job", WithJob(50'000, 50'000), {}, {55, {10'000}, {6000}, {20'000}, {9000}}},
       {"a limit", Machine(), {{1000}, {100}, {}}, {40, {1000}, {900}, {1000}, {900}}},
-      {"a limit that is used more than the machine", Machine(), {{1000}, {410}, {}}, {41, {1000}, {590}, {1000}, {590}}},
+      {"a limit used more than the machine", Machine(), {{1000}, {410}, {}}, {41, {1000}, {590}, {1000}, {590}}},
       {"what is outside counts", Machine(), {{1000}, {410}, {300}}, {71, {1000}, {290}, {1000}, {290}}},
       {"a limit above the machine", Machine(), {{20'000}, {1000}, {}}, {40, {10'000}, {6000}, {20'000}, {19'000}}},
       {"a limit that is full", Machine(), {{1000}, {1000}, {}}, {100, {1000}, {0}, {1000}, {0}}},

@@ -1,11 +1,18 @@
 #include "os/windows/windows_memory_system.h"
 
 #include <windows.h>
+// After windows.h, which it needs.
+#include <psapi.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <new>
+
+#include "os/job_bound.h"
+#include "os/windows/last_error.h"
 
 namespace clr_host_memory::os {
 namespace {
@@ -47,16 +54,65 @@ static_assert(win32::kDynamicCodeBlocked == 1655 && win32::kNotEnoughQuota == ER
 // The error of a call that failed; a failure without a number would look like success.
 [[nodiscard]] win32::Error FailureOf(DWORD error) { return error == ERROR_SUCCESS ? ERROR_INVALID_PARAMETER : error; }
 
-// Keeps the thread's last error across a call whose success may touch it.
-class LastErrorKeeper {
+// The job this process is in, if any. What the OS does not tell stays 0.
+[[nodiscard]] JobFigures AskJob(Bytes process_private) {
+  JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits{};
+  if (!::QueryInformationJobObject(nullptr, JobObjectExtendedLimitInformation, &limits, sizeof(limits), nullptr)) {
+    return {};
+  }
+  JobFigures figures{.process_used = process_private};
+  const DWORD flags = limits.BasicLimitInformation.LimitFlags;
+  if ((flags & JOB_OBJECT_LIMIT_PROCESS_MEMORY) != 0) figures.process_limit = {limits.ProcessMemoryLimit};
+  if ((flags & JOB_OBJECT_LIMIT_JOB_MEMORY) != 0) {
+    figures.job_limit = {limits.JobMemoryLimit};
+    // JOBOBJECT_MEMORY_USAGE_INFORMATION of Windows 10, which not all headers have.
+    struct {
+      std::uint64_t job_memory;
+      std::uint64_t peak_job_memory_used;
+    } usage{};
+    constexpr int kJobObjectMemoryUsageInformation = 28;
+    if (::QueryInformationJobObject(nullptr, static_cast<JOBOBJECTINFOCLASS>(kJobObjectMemoryUsageInformation), &usage,
+                                    sizeof(usage), nullptr)) {
+      figures.job_used = {usage.job_memory};
+    }
+  }
+  return figures;
+}
+
+[[nodiscard]] Bytes AskProcessPrivate() {
+  PROCESS_MEMORY_COUNTERS_EX counters{};
+  counters.cb = sizeof(counters);
+  if (!::K32GetProcessMemoryInfo(::GetCurrentProcess(), reinterpret_cast<PROCESS_MEMORY_COUNTERS*>(&counters),
+                                 sizeof(counters))) {
+    return {};
+  }
+  // The same figure by two names; Wine 8 fills in the older one alone (and means what has been touched).
+  return {std::max<std::uint64_t>(counters.PrivateUsage, counters.PagefileUsage)};
+}
+
+// One of the OS's memory resource notifications; its handle is made when it is first asked, and kept.
+class ResourceNotification {
  public:
-  LastErrorKeeper() : error_(::GetLastError()) {}
-  ~LastErrorKeeper() { ::SetLastError(error_); }
-  LastErrorKeeper(const LastErrorKeeper&) = delete;
-  LastErrorKeeper& operator=(const LastErrorKeeper&) = delete;
+  explicit ResourceNotification(MEMORY_RESOURCE_NOTIFICATION_TYPE type) : type_(type) {}
+
+  [[nodiscard]] bool Signalled() {
+    BOOL signalled = FALSE;
+    const HANDLE handle = Handle();
+    return handle != nullptr && ::QueryMemoryResourceNotification(handle, &signalled) && signalled;
+  }
 
  private:
-  DWORD error_;
+  [[nodiscard]] HANDLE Handle() {
+    HANDLE handle = handle_.load();
+    if (handle != nullptr) return handle;
+    const HANDLE made = ::CreateMemoryResourceNotification(type_);
+    if (made == nullptr || handle_.compare_exchange_strong(handle, made)) return made;
+    ::CloseHandle(made);  // someone else was first
+    return handle;
+  }
+
+  const MEMORY_RESOURCE_NOTIFICATION_TYPE type_;
+  std::atomic<HANDLE> handle_ = nullptr;
 };
 
 class WindowsSystem final : public MemorySystem {
@@ -101,14 +157,22 @@ class WindowsSystem final : public MemorySystem {
   }
 
   win32::Error Load(MemoryLoad* load) override {
+    LastErrorKeeper keep;
     MEMORYSTATUSEX status{};
     status.dwLength = sizeof(status);
     if (!::GlobalMemoryStatusEx(&status)) return FailureOf(::GetLastError());
+    const Bytes process_private = AskProcessPrivate();
+    const JobBound job = TightestInJob(AskJob(process_private));
     *load = {.percent_in_use = status.dwMemoryLoad,
              .available_physical = {status.ullAvailPhys},
              .total_physical = {status.ullTotalPhys},
              .available_commit = {status.ullAvailPageFile},
-             .total_commit = {status.ullTotalPageFile}};
+             .total_commit = {status.ullTotalPageFile},
+             .available_in_job = job.available,
+             .total_in_job = job.total,
+             .process_private = process_private,
+             .low_signalled = low_.Signalled(),
+             .high_signalled = high_.Signalled()};
     return win32::kSuccess;
   }
 
@@ -152,6 +216,10 @@ class WindowsSystem final : public MemorySystem {
   win32::Error HeapRelease(HeapHandle heap, void* block) override {
     return ::HeapFree(heap, 0, block) ? win32::kSuccess : FailureOf(::GetLastError());
   }
+
+ private:
+  ResourceNotification low_{LowMemoryResourceNotification};
+  ResourceNotification high_{HighMemoryResourceNotification};
 };
 
 }  // namespace

@@ -6,7 +6,7 @@
 
 namespace clr_host_memory::os {
 
-// Stateless and alive for the whole process.
+// Alive for the whole process. It keeps two handles, once Load has been called: of the memory resource notifications.
 [[nodiscard]] MemorySystem& WindowsMemorySystem();
 
 }  // namespace clr_host_memory::os
