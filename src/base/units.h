@@ -25,6 +25,7 @@ struct Bytes {
   friend constexpr auto operator<=>(Bytes, Bytes) = default;
   friend constexpr Bytes operator+(Bytes a, Bytes b) { return {a.value + b.value}; }
   friend constexpr Bytes operator-(Bytes a, Bytes b) { return {a.value - b.value}; }
+  friend constexpr Bytes operator*(Bytes a, std::uint64_t times) { return {a.value * times}; }
 };
 
 inline constexpr Bytes kUnlimited{std::numeric_limits<std::uint64_t>::max()};

@@ -19,6 +19,9 @@ inline constexpr std::uint32_t kMemWriteWatch = 0x00200000;
 inline constexpr std::uint32_t kMemResetUndo = 0x01000000;
 inline constexpr std::uint32_t kMemLargePages = 0x20000000;
 
+inline constexpr std::uint32_t kPageNoAccess = 0x01;
+inline constexpr std::uint32_t kPageReadWrite = 0x04;
+
 // VirtualAllocExNuma's "any node".
 inline constexpr std::uint32_t kNoPreferredNode = 0xFFFFFFFF;
 

@@ -41,21 +41,25 @@ class Barrier {
   struct Result {
     Outcome outcome;
     DWORD caller_error;
+    LatchCause latches = LatchCause::kOs;  // when the outcome is a broken invariant
   };
 
   template <typename Body>
   Result Run(Body body) noexcept {
     const DWORD caller_error = ::GetLastError();
     try {
-      return {body(), caller_error};
+      const Outcome outcome = body();
+      return {outcome, caller_error};
     } catch (...) {
       // Nothing in the manager throws; whatever did has left it in a state nobody knows.
-      return {Outcome::InvariantBroken(), caller_error};
+      return {Outcome::InvariantBroken(), caller_error, LatchCause::kException};
     }
   }
 
   HRESULT Answer(ClrHostMemoryMethod method, const Result& result) noexcept {
-    if (result.outcome.verdict == Verdict::kInvariantBroken) engine_.Latch();
+    if (result.outcome.verdict == Verdict::kInvariantBroken) {
+      engine_.Latch({result.latches, static_cast<std::uint8_t>(method), result.outcome.error});
+    }
     const HRESULT hr = ToHresult(result.outcome, method);
     counters_.Count(method, hr);
     ::SetLastError(result.outcome.ok() ? result.caller_error : result.outcome.error);

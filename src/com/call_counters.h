@@ -11,6 +11,9 @@
 
 namespace clr_host_memory {
 
+// Failed allocations by level and code.
+using RefusalCounts = std::array<std::array<std::uint64_t, kClrHostMemoryCodeCount>, kCriticalityCount>;
+
 class CallCounters {
  public:
   void Count(ClrHostMemoryMethod method, HRESULT hr) {
@@ -20,6 +23,15 @@ class CallCounters {
     const auto index = static_cast<std::size_t>(level);
     refusals_[index][CodeIndexOf(hr)].fetch_add(1, std::memory_order_relaxed);
     if (over_limit) limit_refusals_[index].fetch_add(1, std::memory_order_relaxed);
+  }
+  [[nodiscard]] RefusalCounts Refusals() const {
+    RefusalCounts counts{};
+    for (std::size_t level = 0; level < counts.size(); ++level) {
+      for (std::size_t code = 0; code < counts[level].size(); ++code) {
+        counts[level][code] = refusals_[level][code].load(std::memory_order_relaxed);
+      }
+    }
+    return counts;
   }
   void CopyTo(ClrHostMemoryStatistics* statistics) const {
     for (std::size_t method = 0; method < calls_.size(); ++method) {

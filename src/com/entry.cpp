@@ -5,7 +5,9 @@
 #include <new>
 
 #include "com/host_memory_manager.h"
+#include "com/options.h"
 #include "os/windows/windows_memory_system.h"
+#include "os/windows/windows_thread_system.h"
 
 HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* options, REFIID riid, void** object,
                                               const char** reason) {
@@ -21,22 +23,18 @@ HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* option
 
   static constexpr ClrHostMemoryOptions kDefaults = CLR_HOST_MEMORY_OPTIONS_INIT;
   if (options == nullptr) options = &kDefaults;
-  // Version 1 of the struct is all there is; a larger one is of a newer caller, whose further fields we do not know.
-  if (options->size != sizeof(ClrHostMemoryOptions)) {
-    *reason = "options->size is not a size this library knows: begin with CLR_HOST_MEMORY_OPTIONS_INIT";
-    return E_INVALIDARG;
-  }
-  if (options->flags != 0) {
-    *reason = "options->flags has a bit that is not defined: set it to 0";
-    return E_INVALIDARG;
-  }
-  const policy::Limits limits =
-      LimitsFromOptions(options->limit, options->app_domain_headroom, options->process_headroom, reason);
+  const ManagerSettings settings = SettingsOf(*options, reason);
   if (*reason != nullptr) return E_INVALIDARG;
 
-  auto* manager = new (std::nothrow) HostMemoryManager(os::WindowsMemorySystem(), limits);
+  auto* manager = new (std::nothrow) HostMemoryManager(os::WindowsMemorySystem(), os::WindowsThreadSystem(),
+                                                       settings.limits, settings.monitor, settings.sampling);
   if (manager == nullptr) {
     *reason = "there is no memory for the manager itself";
+    return E_OUTOFMEMORY;
+  }
+  *reason = manager->Configure(settings);
+  if (*reason != nullptr) {
+    manager->Release();
     return E_OUTOFMEMORY;
   }
   const HRESULT hr = manager->QueryInterface(riid, object);

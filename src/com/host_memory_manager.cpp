@@ -16,16 +16,29 @@ namespace {
 
 // Copies to a caller whose struct may be older, and so shorter, than ours.
 template <typename Struct>
-[[nodiscard]] HRESULT CopySized(Struct& ours, Struct* theirs) noexcept {
+[[nodiscard]] HRESULT CopySized(Struct& ours, Struct* theirs, uint32_t version) noexcept {
   constexpr uint32_t kHeader = 2 * sizeof(uint32_t);
   if (theirs->size < kHeader) return E_INVALIDARG;
   ours.size = std::min<uint32_t>(theirs->size, sizeof(Struct));
-  ours.version = 1;
+  ours.version = version;
   std::memcpy(theirs, &ours, ours.size);
   return S_OK;
 }
 
 }  // namespace
+
+const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexcept {
+  if (engine_.OpenReserves(settings.emergency_reserve, settings.address_space_reserve) != win32::kSuccess) {
+    return "emergency_reserve or address_space_reserve is more than the OS has now: lower it";
+  }
+  const bool watched = settings.monitor.count_all || settings.emergency_reserve != Bytes{} ||
+                       settings.address_space_reserve != Bytes{};
+  bool started = !watched || attendants_.Watch();
+  for (std::size_t level = 0; level < settings.wait_ms.size(); ++level) {
+    started = started && SetWait(static_cast<EMemoryCriticalLevel>(level), settings.wait_ms[level]) == S_OK;
+  }
+  return started ? nullptr : "there is no memory for a thread of the manager's own";
+}
 
 HRESULT HostMemoryManager::QueryInterface(REFIID riid, void** object) noexcept {
   if (object == nullptr) return E_POINTER;
@@ -47,9 +60,19 @@ ULONG HostMemoryManager::AddRef() noexcept { return references_.fetch_add(1, std
 
 ULONG HostMemoryManager::Release() noexcept {
   const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-  if (left == 0) delete this;
-  return left;
+  if (left != 0) return left;
+  // Whom the end is told may take references once more, and give them back.
+  references_.store(ULONG{1} << 30);
+  Shutdown();
+  if (attendants_.IsCallingThread()) {
+    attendants_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
+  } else {
+    delete this;
+  }
+  return 0;
 }
+
+HostMemoryManager::~HostMemoryManager() = default;
 
 HRESULT HostMemoryManager::CreateMalloc(DWORD malloc_type, IHostMalloc** malloc) noexcept {
   constexpr auto kMethod = kClrHostMemoryCreateMalloc;
@@ -116,26 +139,23 @@ HRESULT HostMemoryManager::GetMemoryLoad(DWORD* memory_load, SIZE_T* available_b
   *memory_load = 0;
   *available_bytes = 0;
   return barrier_.Serve(kMethod, [&] {
-    const MemoryLoadOutcome load = engine_.Load();
-    *memory_load = load.percent_in_use;
-    *available_bytes = static_cast<SIZE_T>(std::min<std::uint64_t>(load.available.value, SIZE_MAX));
-    return load.outcome;
+    const StatusOutcome result = engine_.Status();
+    *memory_load = result.status.percent_in_use;
+    *available_bytes = static_cast<SIZE_T>(std::min<std::uint64_t>(result.status.available_physical.value, SIZE_MAX));
+    return result.outcome;
   });
 }
 
 HRESULT HostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback* callback) noexcept {
   return barrier_.Serve(kClrHostMemoryRegisterMemoryNotificationCallback, [&] {
     if (!engine_.Serving()) return Outcome::Unavailable();
-    return callback_.Set(callback) ? Outcome::Done() : Outcome::NoTracking();
+    return attendants_.SetCallback(callback) ? Outcome::Done() : Outcome::NoTracking();
   });
 }
 
-HRESULT HostMemoryManager::NeedsVirtualAddressSpace(LPVOID /*start_address*/, SIZE_T /*size*/) noexcept {
-  return barrier_.Serve(kClrHostMemoryNeedsVirtualAddressSpace, [&] {
-    if (!engine_.Serving()) return Outcome::Unavailable();
-    // The manager keeps no address space back, so it has none to make room with: a retry would fail in the same way.
-    return Outcome::OsRefused(win32::kNotEnoughMemory);
-  });
+HRESULT HostMemoryManager::NeedsVirtualAddressSpace(LPVOID start_address, SIZE_T size) noexcept {
+  return barrier_.Serve(kClrHostMemoryNeedsVirtualAddressSpace,
+                        [&] { return engine_.MakeRoom(ToAddress(start_address), size); });
 }
 
 HRESULT HostMemoryManager::AcquiredVirtualAddressSpace(LPVOID start_address, SIZE_T size) noexcept {
@@ -152,18 +172,18 @@ HRESULT HostMemoryManager::ReleasedVirtualAddressSpace(LPVOID start_address) noe
   });
 }
 
-HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) noexcept {
-  if (statistics == nullptr) return E_POINTER;
+void HostMemoryManager::FillStatistics(ClrHostMemoryStatistics* statistics) const noexcept {
+  ClrHostMemoryStatistics& ours = *statistics;
   const Ledger& ledger = engine_.ledger();
-  const policy::Limits limits = ledger.budget().CurrentLimits();
+  const Budget& budget = ledger.budget();
+  const policy::Limits limits = budget.CurrentLimits();
   const LedgerFigures figures = ledger.Figures();
-  ClrHostMemoryStatistics ours{};
   ours.limit = limits.limit.value;
   ours.app_domain_headroom = limits.app_domain_headroom.value;
   ours.process_headroom = limits.process_headroom.value;
   ours.heap_bytes = ledger.HeapBytes().value;
-  ours.charged = ledger.budget().Charged().value;
-  ours.peak_charged = ledger.budget().Peak().value;
+  ours.charged = budget.Charged().value;
+  ours.peak_charged = budget.Peak().value;
   ours.page_bytes = ours.charged - std::min(ours.charged, ours.heap_bytes);
   ours.reserved = figures.reserved.value;
   ours.peak_reserved = figures.peak_reserved.value;
@@ -172,7 +192,48 @@ HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) no
   ours.regions = figures.regions;
   ours.healed_regions = figures.healed;
   counters_.CopyTo(&ours);
-  return CopySized(ours, statistics);
+
+  ours.state = static_cast<uint32_t>(engine_.stage());
+  const Latched latched = engine_.latched();
+  ours.latch_cause = static_cast<uint32_t>(latched.cause);
+  ours.latch_method = latched.method;
+  ours.latch_error = latched.error;
+  ours.over_limit = policy::OverLimit(budget.Use()).value;
+  ours.waiting = budget.Waiting();
+  for (std::size_t level = 0; level < kCriticalityCount; ++level) {
+    const WaitCounts counts = engine_.waits().Counts(static_cast<Criticality>(level));
+    ours.waits[level] = counts.waits;
+    ours.waits_granted[level] = counts.granted;
+    ours.waits_timed_out[level] = counts.timed_out;
+    ours.waits_abandoned[level] = counts.abandoned;
+  }
+  const EmergencyReserve& emergency = engine_.emergency();
+  ours.emergency_reserve = emergency.Size().value;
+  ours.emergency_held = emergency.Held().value;
+  ours.emergency_given = emergency.GivenSoFar().value;
+  ours.emergency_uses = emergency.Uses();
+  ours.emergency_taken_back = emergency.TakenBackSoFar().value;
+  ours.address_space_reserve = engine_.address_space().Size().value;
+  ours.address_space_held = engine_.address_space().Held().value;
+  ours.address_space_uses = engine_.address_space().Uses();
+  ours.pinned_regions = engine_.PinnedCount();
+  attendants_.CopyTo(&ours);
+}
+
+HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) noexcept {
+  if (statistics == nullptr) return E_POINTER;
+  // Two readings that agree to the last counter are of one moment: every call counts itself.
+  constexpr int kAttempts = 20;
+  ClrHostMemoryStatistics ours{};
+  ClrHostMemoryStatistics again{};
+  FillStatistics(&ours);
+  for (int attempt = 0; attempt < kAttempts && ours.consistent == 0; ++attempt) {
+    FillStatistics(&again);
+    const bool agree = std::memcmp(&ours, &again, sizeof(ours)) == 0;
+    ours = again;
+    ours.consistent = agree ? 1 : 0;
+  }
+  return CopySized(ours, statistics, 2);
 }
 
 HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
@@ -184,49 +245,76 @@ HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
   ours.mismatch = ledger_audit.mismatch.InBytes().value;
   ours.regions = ledger_audit.regions;
   ours.in_flight = ledger_audit.in_flight.InBytes().value;
-  return CopySized(ours, audit);
+  return CopySized(ours, audit, 1);
 }
 
 HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) noexcept {
   const char* reason = nullptr;
-  const policy::Limits limits = LimitsFromOptions(limit, app_domain_headroom, process_headroom, &reason);
+  const policy::Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
   if (reason != nullptr) return E_INVALIDARG;
   engine_.ledger().budget().SetLimits(limits);
+  attendants_.Wake();
   return S_OK;
 }
 
-// PENDING: until the engine has them.
-HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds*) noexcept { return E_NOTIMPL; }
-HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel, uint32_t) noexcept { return E_NOTIMPL; }
-HRESULT HostMemoryManager::CancelWaits() noexcept { return E_NOTIMPL; }
-HRESULT HostMemoryManager::EnterExclusive(uint32_t) noexcept { return E_NOTIMPL; }
-HRESULT HostMemoryManager::LeaveExclusive() noexcept { return E_NOTIMPL; }
-HRESULT HostMemoryManager::PinRegion(void*, uint64_t) noexcept { return E_NOTIMPL; }
-HRESULT HostMemoryManager::UnpinRegion(void*) noexcept { return E_NOTIMPL; }
-HRESULT HostMemoryManager::SetEventSink(IClrHostMemoryEventSink*) noexcept { return E_NOTIMPL; }
-
-HRESULT HostMemoryManager::GetMemoryStatus(ClrHostMemoryStatus* status) noexcept {
-  if (status == nullptr) return E_POINTER;
-  if (status->size < sizeof(ClrHostMemoryStatus)) return E_INVALIDARG;
-  if (!engine_.Serving()) return HOST_E_CLRNOTAVAILABLE;
-  os::MemoryLoad load;
-  if (engine_.os().Load(&load) != win32::kSuccess) return E_FAIL;
-  const MemoryLoadOutcome ours = engine_.Load();
-  status->percent_in_use = ours.percent_in_use;
-  status->total_physical = std::min(load.total_physical, engine_.ledger().budget().Limit()).value;
-  status->available_physical = ours.available.value;
-  status->total_commit = std::min(load.total_commit, engine_.ledger().budget().Limit()).value;
-  status->available_commit = std::min(load.available_commit, ours.available).value;
+HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds* thresholds) noexcept {
+  if (thresholds == nullptr) return E_POINTER;
+  const char* reason = nullptr;
+  const policy::PressureThresholds ours = ThresholdsOf(*thresholds, &reason);
+  if (reason != nullptr) return E_INVALIDARG;
+  attendants_.monitor().SetThresholds(ours);
   return S_OK;
+}
+
+HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t milliseconds) noexcept {
+  if (level < eTaskCritical || level > eProcessCritical || milliseconds > kLongestWait) return E_INVALIDARG;
+  if (milliseconds != 0 && !attendants_.ServeWaits()) return E_OUTOFMEMORY;
+  engine_.SetWait(static_cast<Criticality>(level), Milliseconds{milliseconds});
+  return S_OK;
+}
+
+HRESULT HostMemoryManager::CancelWaits() noexcept {
+  engine_.CancelWaits();
+  return S_OK;
+}
+
+HRESULT HostMemoryManager::EnterExclusive(uint32_t milliseconds) noexcept {
+  return ToHresult(engine_.EnterExclusive(Milliseconds{milliseconds}), kClrHostMemoryVirtualAlloc);
+}
+
+HRESULT HostMemoryManager::LeaveExclusive() noexcept { return ToHresult(engine_.LeaveExclusive(), kClrHostMemoryVirtualAlloc); }
+
+HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
+  const auto range = PageRange::Covering(ToAddress(address), size);
+  if (!range) return E_INVALIDARG;
+  switch (engine_.Pin(*range)) {
+    case PinnedRegions::Result::kDone:
+      return S_OK;
+    case PinnedRegions::Result::kFull:
+      return E_OUTOFMEMORY;
+    case PinnedRegions::Result::kTooLong:
+    case PinnedRegions::Result::kOverlaps:
+      break;
+  }
+  return E_INVALIDARG;
+}
+
+HRESULT HostMemoryManager::UnpinRegion(void* address) noexcept {
+  return engine_.Unpin(ToAddress(address)) ? S_OK : S_FALSE;
+}
+
+HRESULT HostMemoryManager::SetEventSink(IClrHostMemoryEventSink* sink) noexcept {
+  return attendants_.SetSink(sink) ? S_OK : E_OUTOFMEMORY;
 }
 
 HRESULT HostMemoryManager::NotifyMemoryAvailable(EMemoryAvailable available) noexcept {
   if (available < eMemoryAvailableLow || available > eMemoryAvailableHigh) return E_INVALIDARG;
-  return callback_.Notify(available);
+  return attendants_.Notify(available);
 }
 
 HRESULT HostMemoryManager::Shutdown() noexcept {
   engine_.Shutdown();
+  attendants_.Stop();
   return S_OK;
 }
 
@@ -239,26 +327,17 @@ HRESULT HostMemoryManager::FindRegion(const void* address, ClrHostMemoryRegion* 
   return S_OK;
 }
 
-policy::Limits LimitsFromOptions(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
-                                 const char** reason) noexcept {
-  const policy::Headroom defaults = policy::DefaultHeadroom({limit});
-  policy::Limits limits{.limit = {limit},
-                        .app_domain_headroom = {app_domain_headroom},
-                        .process_headroom = {process_headroom}};
-  if (app_domain_headroom == CLR_HOST_MEMORY_DEFAULT_HEADROOM) limits.app_domain_headroom = defaults.app_domain;
-  if (process_headroom == CLR_HOST_MEMORY_DEFAULT_HEADROOM) limits.process_headroom = defaults.process;
-  *reason = nullptr;
-  switch (policy::Validate(limits)) {
-    case policy::LimitsError::kNone:
-      break;
-    case policy::LimitsError::kLimitIsZero:
-      *reason = "limit is 0: give the bytes the CLR may commit, or CLR_HOST_MEMORY_NO_LIMIT";
-      break;
-    case policy::LimitsError::kHeadroomExceedsLimit:
-      *reason = "app_domain_headroom and process_headroom add up to more than limit: lower them or raise limit";
-      break;
-  }
-  return limits;
+HRESULT HostMemoryManager::GetMemoryStatus(ClrHostMemoryStatus* status) noexcept {
+  if (status == nullptr) return E_POINTER;
+  if (status->size < sizeof(ClrHostMemoryStatus)) return E_INVALIDARG;
+  const StatusOutcome result = engine_.Status();
+  if (!result.outcome.ok()) return ToHresult(result.outcome, kClrHostMemoryGetMemoryLoad);
+  status->percent_in_use = result.status.percent_in_use;
+  status->total_physical = result.status.total_physical.value;
+  status->available_physical = result.status.available_physical.value;
+  status->total_commit = result.status.total_commit.value;
+  status->available_commit = result.status.available_commit.value;
+  return S_OK;
 }
 
 }  // namespace clr_host_memory

@@ -7,24 +7,31 @@
 
 #include <atomic>
 
+#include "com/attendants.h"
 #include "com/barrier.h"
 #include "com/call_counters.h"
-#include "com/notification_slot.h"
+#include "com/options.h"
 #include "engine/engine.h"
 
 namespace clr_host_memory {
 
 class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemoryControl, public IClrHostMemoryClient {
  public:
-  // os outlives the object; limits are valid by policy::Validate. Starts with one reference, the caller's.
-  HostMemoryManager(os::MemorySystem& os, const policy::Limits& limits)
-      : engine_(os, limits), barrier_(engine_, counters_) {}
+  // os and threads outlive the object; limits and settings are valid. Starts with one reference, the caller's.
+  HostMemoryManager(os::MemorySystem& os, os::ThreadSystem& threads, const policy::Limits& limits,
+                    const Monitor::Settings& settings = {}, Milliseconds sampling = Engine::kDefaultSampling)
+      : engine_(os, threads, limits, sampling), barrier_(engine_, counters_),
+        attendants_(engine_, threads, counters_, settings) {}
 
   HostMemoryManager(const HostMemoryManager&) = delete;
   HostMemoryManager& operator=(const HostMemoryManager&) = delete;
 
+  // What needs memory or threads to be set up; once, right after construction. Null, or why it cannot be done.
+  [[nodiscard]] const char* Configure(const ManagerSettings& settings) noexcept;
+
   [[nodiscard]] Engine& engine() noexcept { return engine_; }
   [[nodiscard]] Barrier& barrier() noexcept { return barrier_; }
+  [[nodiscard]] Attendants& attendants() noexcept { return attendants_; }
 
   // IUnknown
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override;
@@ -71,18 +78,15 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HRESULT STDMETHODCALLTYPE GetMemoryStatus(ClrHostMemoryStatus* status) noexcept override;
 
  private:
-  ~HostMemoryManager() = default;
+  ~HostMemoryManager();
+  void FillStatistics(ClrHostMemoryStatistics* statistics) const noexcept;
 
   std::atomic<ULONG> references_ = 1;
   Engine engine_;
   CallCounters counters_;
   Barrier barrier_;
-  NotificationSlot callback_;
+  Attendants attendants_;
 };
-
-// limit and headrooms as ClrHostMemoryOptions has them, made explicit. *reason: null, or what is wrong with them.
-[[nodiscard]] policy::Limits LimitsFromOptions(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
-                                               const char** reason) noexcept;
 
 }  // namespace clr_host_memory
 

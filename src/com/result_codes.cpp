@@ -1,48 +1,9 @@
 #include "com/result_codes.h"
 
-#include <algorithm>
-#include <array>
+#include <iterator>
 
 namespace clr_host_memory {
 namespace {
-
-struct ErrorEntry {
-  win32::Error error;
-  ErrorFamily family;
-};
-
-// Win32 errors of VirtualAlloc(ExNuma), VirtualFree, VirtualQuery, VirtualProtect, GlobalMemoryStatusEx, HeapCreate and
-// HeapFree: those their pages name, and those RtlNtStatusToDosError makes of the NTSTATUS values of the system services
-// beneath them.
-constexpr std::array kErrors = {
-    ErrorEntry{win32::kNotEnoughMemory, ErrorFamily::kMemory},           // STATUS_NO_MEMORY, heap
-    ErrorEntry{win32::kOutOfMemory, ErrorFamily::kMemory},
-    ErrorEntry{win32::kCommitmentLimit, ErrorFamily::kMemory},           // STATUS_COMMITMENT_LIMIT, job limit
-    ErrorEntry{win32::kCommitmentMinimum, ErrorFamily::kMemory},         // STATUS_COMMITMENT_MINIMUM
-    ErrorEntry{win32::kNoSystemResources, ErrorFamily::kMemory},         // STATUS_INSUFFICIENT_RESOURCES
-    ErrorEntry{win32::kNonpagedSystemResources, ErrorFamily::kMemory},
-    ErrorEntry{win32::kPagedSystemResources, ErrorFamily::kMemory},
-    ErrorEntry{win32::kWorkingSetQuota, ErrorFamily::kMemory},           // STATUS_WORKING_SET_QUOTA
-    ErrorEntry{win32::kPagefileQuota, ErrorFamily::kMemory},             // STATUS_PAGEFILE_QUOTA
-    ErrorEntry{win32::kNotEnoughQuota, ErrorFamily::kMemory},            // STATUS_QUOTA_EXCEEDED
-    ErrorEntry{win32::kInvalidAddress, ErrorFamily::kPlacement},         // STATUS_CONFLICTING_ADDRESSES, ..NOT_MAPPED..
-    ErrorEntry{win32::kAccessDenied, ErrorFamily::kRequest},             // image or locked section pages
-    ErrorEntry{win32::kInvalidHandle, ErrorFamily::kRequest},
-    ErrorEntry{win32::kBadLength, ErrorFamily::kRequest},                // VirtualQuery: STATUS_INFO_LENGTH_MISMATCH
-    ErrorEntry{win32::kNotSupported, ErrorFamily::kRequest},
-    ErrorEntry{win32::kInvalidParameter, ErrorFamily::kRequest},         // STATUS_INVALID_PARAMETER, ..PAGE_PROTECTION
-    ErrorEntry{win32::kNoAccess, ErrorFamily::kRequest},                 // STATUS_ACCESS_VIOLATION: a bad out pointer
-    ErrorEntry{win32::kInvalidFlags, ErrorFamily::kRequest},
-    ErrorEntry{win32::kPrivilegeNotHeld, ErrorFamily::kRequest},         // MEM_LARGE_PAGES without the privilege
-    ErrorEntry{win32::kDynamicCodeBlocked, ErrorFamily::kRequest},       // arbitrary code guard
-    ErrorEntry{win32::kSemTimeout, ErrorFamily::kTimeout},
-    ErrorEntry{win32::kWaitTimeout, ErrorFamily::kTimeout},
-    ErrorEntry{win32::kTimeout, ErrorFamily::kTimeout},
-    ErrorEntry{win32::kAbandonedWait, ErrorFamily::kAbandoned},
-    ErrorEntry{win32::kOperationAborted, ErrorFamily::kAbandoned},
-    ErrorEntry{win32::kCancelled, ErrorFamily::kAbandoned},
-    ErrorEntry{win32::kNotOwner, ErrorFamily::kNotOwner},
-};
 
 [[nodiscard]] bool DocumentsOutOfMemory(ClrHostMemoryMethod method) {
   return method == kClrHostMemoryVirtualAlloc || method == kClrHostMemoryCreateMalloc ||
@@ -78,11 +39,6 @@ constexpr std::array kErrors = {
 
 }  // namespace
 
-ErrorFamily FamilyOf(win32::Error error) noexcept {
-  const auto entry = std::find_if(kErrors.begin(), kErrors.end(), [&](const ErrorEntry& e) { return e.error == error; });
-  return entry == kErrors.end() ? ErrorFamily::kUnlisted : entry->family;
-}
-
 HRESULT ToHresult(const Outcome& outcome, ClrHostMemoryMethod method) noexcept {
   switch (outcome.verdict) {
     case Verdict::kDone:
@@ -107,6 +63,21 @@ HRESULT ToHresult(const Outcome& outcome, ClrHostMemoryMethod method) noexcept {
       break;
   }
   return E_FAIL;
+}
+
+HRESULT HresultOf(ClrHostMemoryCode code) noexcept {
+  static constexpr HRESULT kCodes[] = {S_OK,
+                                       E_OUTOFMEMORY,
+                                       HOST_E_TIMEOUT,
+                                       HOST_E_ABANDONED,
+                                       HOST_E_NOT_OWNER,
+                                       HOST_E_CLRNOTAVAILABLE,
+                                       HOST_E_INVALIDOPERATION,
+                                       E_FAIL,
+                                       E_POINTER,
+                                       E_INVALIDARG};
+  static_assert(std::size(kCodes) == kClrHostMemoryCodeCount);
+  return kCodes[code];
 }
 
 ClrHostMemoryCode CodeIndexOf(HRESULT hr) noexcept {

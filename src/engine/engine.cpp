@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error_family.h"
+
 namespace clr_host_memory {
 namespace {
 
@@ -17,20 +19,19 @@ namespace {
 
 // The whole of a commit in a region the ledger knows. A function of this file alone, so that it is compiled into its
 // caller: it is the hottest path there is.
-template <typename Commit>
-AddressOutcome CommitInRegion(os::MemorySystem& os, Budget& budget, Commit& commit, const os::AllocateRequest& request,
-                              Criticality level) {
+template <typename Commit, typename Payer>
+AddressOutcome CommitInRegion(os::MemorySystem& os, Payer& payer, Commit& commit, const os::AllocateRequest& request) {
   const Pages missing = commit.Missing();
   const Bytes charge = missing.InBytes();
-  if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
+  if (!payer.TryCharge(charge)) return {Outcome::OverLimit()};
 
   const os::AllocateResult result = os.Allocate(request);
   if (result.error != win32::kSuccess) {
-    budget.Return(charge);
+    payer.Withdraw(charge);
     return {Outcome::OsRefused(result.error)};
   }
   if (result.address != RoundDownToPage(request.address)) {
-    budget.Return(charge);
+    payer.Withdraw(charge);
     commit.AskOs();
     return {Outcome::InvariantBroken()};
   }
@@ -42,20 +43,43 @@ AddressOutcome CommitInRegion(os::MemorySystem& os, Budget& budget, Commit& comm
 }  // namespace
 
 AddressOutcome Engine::Allocate(const os::AllocateRequest& request, Criticality level) {
-  if (!Serving()) return {Outcome::Unavailable()};
-  if (request.type == win32::kMemCommit) {
-    const PageSpan span = ledger_.LocateOwn(request.address, request.size);
-    if (span.word != nullptr) {
-      CommitInWord commit(ledger_, span);
-      return CommitInRegion(os_, ledger_.budget(), commit, request, level);
-    }
-  }
-  return AllocateSlowly(request, level);
+  if (request.type != win32::kMemCommit) return AllocateFurther(request, level);
+  const PageSpan span = ledger_.LocateOwn(request.address, request.size);
+  if (span.word == nullptr) return AllocateFurther(request, level);
+  const AddressOutcome result = [&] {
+    CommitInWord commit(ledger_, span);
+    // At work first, and then the look: who closes the gate either is seen here or sees the commit at work.
+    if (gate_.load() != 0) [[unlikely]] return AddressOutcome{Outcome::HeldStill()};
+    Purse purse{ledger_.budget(), level};
+    return CommitInRegion(os_, purse, commit, request);
+  }();
+  if (result.outcome.ok()) [[likely]] return result;
+  return AllocateFurther(request, level, result, span.range.count);
 }
 
-AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Criticality level) {
+AddressOutcome Engine::AllocateFurther(const os::AllocateRequest& request, Criticality level) {
+  return AllocateFurther(request, level, {Outcome::HeldStill()}, {});
+}
+
+AddressOutcome Engine::AllocateFurther(const os::AllocateRequest& request, Criticality level, AddressOutcome result,
+                                       Pages asked) {
+  const bool anywhere = request.address == 0 && HasAny(request.type, win32::kMemReserve);
+  Relief relief{.room = anywhere ? request.size : 0, .possible = !HasAny(request.type, win32::kMemLargePages)};
+  Payer payer(ledger_.budget(), level, asked.InBytes());
+  // What was stopped at the gate was not tried yet; what was refused by the limit may have to know what it lacks.
+  const Verdict verdict = result.outcome.verdict;
+  if (verdict == Verdict::kHeldStill || verdict == Verdict::kOverLimit) result = AllocateSlowly(request, payer);
+  while (!result.outcome.ok() && Relieve(&result.outcome, payer, &relief)) result = AllocateSlowly(request, payer);
+  return result;
+}
+
+AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Payer& payer) {
+  const Visit visit(*this);
+  if (const Outcome closed = CheckOpen(); !closed.ok()) return {closed};
   // Whatever comes of it is new memory; Wine reserves some even for a MEM_RESET at null.
-  if (HasAny(request.type, win32::kMemReserve) || request.address == 0) return AllocateRegion(request, level);
+  if (request.address == 0) return AllocateRegion(request, payer);
+  if (IsHostOwned(request.address, std::max<std::uint64_t>(request.size, 1))) return {Outcome::NotOwner()};
+  if (HasAny(request.type, win32::kMemReserve)) return AllocateRegion(request, payer);
   // MEM_RESET, MEM_RESET_UNDO and what Win32 will reject change no charge.
   const bool commits = HasAny(request.type, win32::kMemCommit);
   if (HasAny(request.type, win32::kMemReset | win32::kMemResetUndo) || !commits) return Forward(request);
@@ -63,10 +87,80 @@ AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Critic
   const auto range = PageRange::Covering(request.address, request.size);
   if (!range || !PageMap::Tracks(*range)) return Forward(request);
   const auto region = ledger_.FindRegion(request.address);
-  if (!region || !region->Range().Contains(*range)) return CommitInForeignMemory(request, *range, level);
+  if (!region || !region->Range().Contains(*range)) return CommitInForeignMemory(request, *range, payer);
   CommitInFlight commit(ledger_, *range);
   if (!commit.ok()) return {Outcome::NoTracking()};
-  return CommitInRegion(os_, ledger_.budget(), commit, request, level);
+  return CommitInRegion(os_, payer, commit, request);
+}
+
+bool Engine::Relieve(Outcome* refused, Payer& payer, Relief* relief) {
+  const bool of_memory =
+      refused->verdict == Verdict::kOverLimit ||
+      (refused->verdict == Verdict::kOsRefused && FamilyOf(refused->error) == ErrorFamily::kMemory);
+  if (!of_memory && refused->verdict != Verdict::kHeldStill) return false;
+  if (of_memory && relief->possible && RelieveFromReserve(*refused, payer, *relief)) return true;
+  const bool again = relief->possible && RelieveByWaiting(refused, payer, relief);
+  if (!again) Alarm();
+  return again;
+}
+
+bool Engine::RelieveFromReserve(const Outcome& refused, Payer& payer, const Relief& relief) {
+  const Criticality level = payer.level();
+  const Bytes asked = payer.asked();
+  bool given = false;
+  if (refused.verdict == Verdict::kOsRefused) {
+    // Of address space or of memory: the OS does not say which it lacks.
+    given = (relief.room != 0 && address_space_.GiveUp({relief.room})) ||
+            emergency_.GiveUp(asked, policy::ReserveToLeave(level, emergency_.Size()));
+  } else if (level == Criticality::kProcess && emergency_.Size() != Bytes{}) {
+    const Budget& budget = ledger_.budget();
+    if (budget.WaitingFrom(level)) return false;  // they come first
+    const Bytes allowed = budget.Ceiling(level, emergency_.Given());
+    const Bytes needed = budget.Charged() + (asked - std::min(asked, payer.credit()));
+    given = needed <= allowed || emergency_.GiveUp(needed - allowed, {});
+  }
+  if (!given) return false;
+  const Bytes beyond = emergency_.Given();
+  if (level == Criticality::kProcess) payer.AllowBeyond(beyond);
+  waits_.SetBeyond(beyond);
+  Alarm();
+  return true;
+}
+
+bool Engine::RelieveByWaiting(Outcome* refused, Payer& payer, Relief* relief) {
+  const Criticality level = payer.level();
+  const Milliseconds bound{BoundOf(level).load(std::memory_order_relaxed)};
+  if (bound <= Milliseconds::zero()) return false;
+  const bool held = refused->verdict == Verdict::kHeldStill;
+  const Bytes asked = held ? Bytes{} : payer.asked() - std::min(payer.asked(), payer.credit());
+  // Waiting brings back memory, not address space, and not more than the limit allows when nothing is in use.
+  const Bytes beyond = level == Criticality::kProcess ? emergency_.Size() : Bytes{};
+  if (!held && (asked == Bytes{} || asked > ledger_.budget().Ceiling(level, beyond))) return false;
+  const Milliseconds now = threads_.Now();
+  if (!relief->waited) {
+    relief->waited = true;
+    relief->ticket = waits_.TakeTicket();
+    relief->deadline = now + bound;
+  }
+  const WaitResult result = waits_.Wait({.bytes = asked,
+                                         .level = level,
+                                         .deadline = relief->deadline - now,
+                                         .ticket = relief->ticket,
+                                         .refused_by_os = refused->verdict == Verdict::kOsRefused});
+  switch (result) {
+    case WaitResult::kGranted:
+      payer.HandOver(asked);
+      return true;
+    case WaitResult::kTimedOut:
+      *refused = Outcome::TimedOut();
+      return false;
+    case WaitResult::kAbandoned:
+      *refused = Outcome::Abandoned();
+      return false;
+    case WaitResult::kNoRoom:
+      break;
+  }
+  return false;
 }
 
 AddressOutcome Engine::Forward(const os::AllocateRequest& request) {
@@ -75,25 +169,24 @@ AddressOutcome Engine::Forward(const os::AllocateRequest& request) {
   return {Outcome::Done(), result.address};
 }
 
-AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Criticality level) {
+AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Payer& payer) {
   const bool commits = HasAny(request.type, win32::kMemCommit);
   const auto expected = PagesOfNewRegion(request);
   if (!expected) return Forward(request);  // no such size: the OS says so
   const Bytes charge = commits ? expected->count.InBytes() : Bytes{};
-  Budget& budget = ledger_.budget();
-  if (budget.TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
+  if (!payer.TryCharge(charge)) return {Outcome::OverLimit()};
 
   const std::uint64_t doubts = ledger_.Doubts();
   const os::AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
-    budget.Return(charge);
+    payer.Withdraw(charge);
     return {Outcome::OsRefused(result.error)};
   }
 
   const Region region{result.address, expected->count, Region::Kind::kReserved};
   const auto give_back = [&](Outcome outcome) -> AddressOutcome {
     const win32::Error error = os_.Free(result.address, 0, win32::kMemRelease);
-    budget.Return(charge);
+    ledger_.budget().Return(charge);
     return {error == win32::kSuccess ? outcome : Outcome::InvariantBroken()};
   };
   const bool elsewhere = request.address != 0 && region.base != RoundDownToGranule(request.address);
@@ -111,7 +204,7 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Critic
 
 // Memory that others reserved: a view nobody announced, a thread's stack. Rare, so it may ask the OS what is committed
 // there already, which is not the CLR's.
-AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Criticality level) {
+AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Payer& payer) {
   const os::PageRun start = os_.Describe(range.Start());
   if (start.allocation_base == 0) {
     const AddressOutcome forwarded = Forward(request);  // nothing is reserved there: the OS says so
@@ -126,8 +219,7 @@ AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request,
   CommitInFlight commit(ledger_, range);
   if (!commit.ok()) return {Outcome::NoTracking()};
   const Pages missing = commit.Missing() - std::min(commit.Missing(), ledger_.CommittedByOthers(range));
-  Budget& budget = ledger_.budget();
-  if (budget.TryCharge(missing.InBytes(), level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
+  if (!payer.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
   commit.ClaimUncommitted(missing);
 
   const os::AllocateResult result = os_.Allocate(request);
@@ -139,6 +231,13 @@ AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request,
 }
 
 Outcome Engine::Free(Address address, std::uint64_t size, std::uint32_t type) {
+  const bool host_owns = host_owns_.load(std::memory_order_relaxed);
+  if (type == win32::kMemDecommit && !host_owns) [[likely]] return Decommit(address, size);
+  return FreeFurther(address, size, type);
+}
+
+Outcome Engine::FreeFurther(Address address, std::uint64_t size, std::uint32_t type) {
+  if (IsHostOwned(address, size)) return Outcome::NotOwner();
   if (type == win32::kMemDecommit) return Decommit(address, size);
   if (type == win32::kMemRelease) return ReleaseRegion(address, size);
   // No such type, or one for placeholders, which VirtualAlloc does not make: for the OS to say, and to be believed.
@@ -233,22 +332,16 @@ Outcome Engine::Query(Address address, void* buffer, std::size_t length, std::si
 
 Outcome Engine::Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect) {
   if (!Serving()) return Outcome::Unavailable();
+  if (IsHostOwned(address, std::max<std::uint64_t>(size, 1))) return Outcome::NotOwner();
   const win32::Error error = os_.Protect(address, size, protect, old_protect);
   return error == win32::kSuccess ? Outcome::Done() : Outcome::OsRefused(error);
 }
 
-MemoryLoadOutcome Engine::Load() {
-  if (!Serving()) return {Outcome::Unavailable()};
+StatusOutcome Engine::Status() {
+  if (!Serving()) return {Outcome::Unavailable(), {}};
   os::MemoryLoad load;
-  if (const win32::Error error = os_.Load(&load); error != win32::kSuccess) return {Outcome::OsRefused(error)};
-  const Bytes limit = ledger_.budget().Limit();
-  if (limit == kUnlimited) return {Outcome::Done(), load.percent_in_use, load.available_physical};
-  const Bytes charged = std::min(ledger_.budget().Charged(), limit);
-  // In steps of 1/100 of the limit rounded up, so that no product overflows.
-  const std::uint64_t step = std::max<std::uint64_t>((limit.value + 99) / 100, 1);
-  const auto percent = static_cast<std::uint32_t>(std::min<std::uint64_t>(charged.value / step, 100));
-  return {Outcome::Done(), std::max(load.percent_in_use, percent),
-          std::min(load.available_physical, limit - charged)};
+  if (const win32::Error error = sampler_.Read(&load); error != win32::kSuccess) return {Outcome::OsRefused(error), {}};
+  return {Outcome::Done(), policy::StatusOf(load, ledger_.budget().Use())};
 }
 
 Outcome Engine::AcquireView(Address base, std::uint64_t size) {
@@ -266,6 +359,124 @@ Outcome Engine::ReleaseView(Address base) {
   if (!region) return Outcome::Done();  // mapped before the manager was there, or known as something else by now
   ledger_.ClearViewThatIsGone(*region);
   return Outcome::Done();
+}
+
+Outcome Engine::MakeRoom(Address base, std::uint64_t size) {
+  if (!Serving()) return Outcome::Unavailable();
+  // A certain place can be made free only where the reserve lies.
+  const auto wanted = PageRange::Covering(base, std::max<std::uint64_t>(size, 1));
+  const bool helps = base == 0 || (wanted && address_space_.Range().Contains(*wanted));
+  if (!helps || !address_space_.GiveUp({size})) return Outcome::OsRefused(win32::kNotEnoughMemory);
+  Alarm();
+  return Outcome::Done();
+}
+
+win32::Error Engine::OpenReserves(Bytes emergency, Bytes address_space) {
+  if (emergency != Bytes{} || address_space != Bytes{}) host_owns_.store(true);
+  if (const win32::Error error = emergency_.Open(emergency); error != win32::kSuccess) return error;
+  return address_space_.Open(address_space);
+}
+
+bool Engine::TakeBackReserves() {
+  const Budget& budget = ledger_.budget();
+  bool whole = emergency_.Given() == Bytes{};
+  if (!whole && budget.Charged() <= budget.Ceiling(Criticality::kProcess)) {
+    whole = emergency_.TakeBack();
+    waits_.SetBeyond(emergency_.Given());
+  }
+  return address_space_.TakeBack() && whole;
+}
+
+Outcome Engine::EnterExclusive(Milliseconds bound) {
+  const std::uint64_t self = threads_.CurrentThread();
+  if (owner_.load() == self) {
+    ++depth_;
+    return Outcome::Done();
+  }
+  constexpr Milliseconds kPoll{1};
+  const Milliseconds deadline = threads_.Now() + bound;
+  for (std::uint64_t nobody = 0; Serving() && !owner_.compare_exchange_strong(nobody, self); nobody = 0) {
+    if (bound <= Milliseconds::zero()) return Outcome::HeldStill();
+    if (threads_.Now() >= deadline) return Outcome::TimedOut();
+    threads_.Sleep(kPoll);
+  }
+  if (owner_.load() != self) return Outcome::Unavailable();
+  depth_ = 1;
+  waits_.Hold(true);
+  gate_.fetch_or(kHeld);
+  while (AnyAllocationAtWork()) {
+    if (threads_.Now() >= deadline) {
+      (void)LeaveExclusive();
+      return Outcome::TimedOut();
+    }
+    threads_.Sleep(kPoll);
+  }
+  return Outcome::Done();
+}
+
+Outcome Engine::LeaveExclusive() {
+  if (owner_.load() != threads_.CurrentThread()) return Outcome::NotOwner();
+  if (--depth_ != 0) return Outcome::Done();
+  gate_.fetch_and(~std::uint32_t{kHeld});
+  waits_.Hold(false);
+  owner_.store(0);
+  return Outcome::Done();
+}
+
+Outcome Engine::CheckOpen() const {
+  const std::uint32_t gate = gate_.load();
+  if ((gate & kDown) != 0) return Outcome::Unavailable();
+  if ((gate & kHeld) != 0 && owner_.load() != threads_.CurrentThread()) return Outcome::HeldStill();
+  return Outcome::Done();
+}
+
+PinnedRegions::Result Engine::Pin(PageRange range) {
+  const PinnedRegions::Result result = pins_.Pin(range);
+  if (result == PinnedRegions::Result::kDone) {
+    host_owns_.store(true);
+    gate_.fetch_or(kPinned);
+  }
+  return result;
+}
+
+bool Engine::Unpin(Address address) { return pins_.Unpin(address >> kPageShift); }
+
+bool Engine::IsHostOwned(Address address, std::uint64_t size) const {
+  if (!host_owns_.load(std::memory_order_relaxed)) return false;
+  auto range = PageRange::Covering(address, std::max<std::uint64_t>(size, 1));
+  if (const auto region = ledger_.FindRegion(address); size == 0 && region) range = region->Range();
+  if (!range) return false;
+  const auto meets = [&](PageRange own) { return own.first < range->end() && range->first < own.end(); };
+  return meets(emergency_.Range()) || meets(address_space_.Range()) || pins_.Touches(*range);
+}
+
+void Engine::Shutdown() {
+  Stage running = Stage::kRunning;
+  stage_.compare_exchange_strong(running, Stage::kDraining);
+  gate_.fetch_or(kDown);
+  waits_.Abandon(true);
+}
+
+void Engine::NoteStopped() {
+  stage_.store(Stage::kStopped);
+  emergency_.Close();
+  address_space_.Close();
+}
+
+void Engine::Latch(const Latched& cause) {
+  std::uint64_t none = 0;
+  const std::uint64_t packed = std::uint64_t{cause.error} << 16 | std::uint64_t{cause.method} << 8 |
+                               static_cast<std::uint64_t>(cause.cause);
+  latched_.compare_exchange_strong(none, packed);
+  gate_.fetch_or(kDown);
+  waits_.Abandon(true);
+  Alarm();
+}
+
+Latched Engine::latched() const {
+  const std::uint64_t packed = latched_.load();
+  return {static_cast<LatchCause>(packed & 0xFF), static_cast<std::uint8_t>(packed >> 8 & 0xFF),
+          static_cast<win32::Error>(packed >> 16)};
 }
 
 }  // namespace clr_host_memory

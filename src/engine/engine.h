@@ -1,36 +1,65 @@
 // The engine: one request from admission to settlement. Each function reads admit → charge → act → settle, with its
-// rollback in the same place.
+// rollback in the same place. What is refused for want of memory is then helped as the host allows: by the emergency
+// reserve, and by waiting (Relieve).
 //
-// Threads: any number, at any time; no function waits, takes a lock or allocates from a heap. A thread may be suspended
-// anywhere inside without holding up another.
+// Threads: any number, at any time. A request takes no lock and allocates from no heap, and waits only when the host has
+// set a bound for its level; frees, queries and protections never wait. A thread may be suspended anywhere inside without
+// holding up another.
 #ifndef CLRHM_ENGINE_ENGINE_H
 #define CLRHM_ENGINE_ENGINE_H
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <optional>
 
 #include "base/outcome.h"
+#include "base/time.h"
+#include "base/waker.h"
+#include "engine/address_space_reserve.h"
+#include "engine/emergency_reserve.h"
+#include "engine/load_sampler.h"
+#include "engine/payer.h"
+#include "engine/pinned_regions.h"
 #include "ledger/ledger.h"
 #include "os/memory_system.h"
+#include "os/thread_system.h"
 #include "policy/admission.h"
+#include "policy/memory_status.h"
+#include "wait/wait_list.h"
 
 namespace clr_host_memory {
 
-struct MemoryLoadOutcome {
+struct [[nodiscard]] StatusOutcome {
   Outcome outcome;
-  std::uint32_t percent_in_use = 0;
-  Bytes available = {};
+  policy::MemoryStatus status;
 };
+
+// Why the engine serves nothing new any more: the first cause is kept.
+enum class LatchCause : std::uint8_t { kNone, kOs, kException };
+struct Latched {
+  LatchCause cause = LatchCause::kNone;
+  std::uint8_t method = 0;  // as the one who latched it counts methods
+  win32::Error error = win32::kSuccess;
+};
+
+// Where the manager is in its life.
+enum class Stage : std::uint8_t { kRunning, kDraining, kStopped };
 
 class Engine {
  public:
-  // os outlives the engine. limits: valid by policy::Validate.
-  Engine(os::MemorySystem& os, const policy::Limits& limits) : os_(os), ledger_(os, limits) {}
+  // os and threads outlive the engine. limits: valid by policy::Validate. sampling: how old what the OS says of memory
+  // may be.
+  Engine(os::MemorySystem& os, os::ThreadSystem& threads, const policy::Limits& limits,
+         Milliseconds sampling = kDefaultSampling)
+      : os_(os), threads_(threads), ledger_(os, limits), sampler_(os, threads, sampling),
+        waits_(os, threads, ledger_.budget()), emergency_(os), address_space_(os) {}
+  static constexpr Milliseconds kDefaultSampling{100};
 
   [[nodiscard]] Ledger& ledger() { return ledger_; }
   [[nodiscard]] const Ledger& ledger() const { return ledger_; }
   [[nodiscard]] os::MemorySystem& os() { return os_; }
+  [[nodiscard]] LoadSampler& sampler() { return sampler_; }
 
   // VirtualAlloc with all its flags. What commits is charged at `level`; reserving is free.
   AddressOutcome Allocate(const os::AllocateRequest& request, Criticality level);
@@ -38,31 +67,141 @@ class Engine {
   Outcome Free(Address address, std::uint64_t size, std::uint32_t type);
   Outcome Query(Address address, void* buffer, std::size_t length, std::size_t* written);
   Outcome Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect);
-  // Physical memory and limit together: the tighter of the two.
-  MemoryLoadOutcome Load();
+  // Limit, job, physical memory and commit charge together; of the OS's no older than the sampling interval.
+  StatusOutcome Status();
   // A view was mapped at base, or is gone; what was committed in it is returned with it.
   Outcome AcquireView(Address base, std::uint64_t size);
   Outcome ReleaseView(Address base);
+  // A view of that size found no room: done when there may be some now.
+  Outcome MakeRoom(Address base, std::uint64_t size);
+
+  // For allocations that are not pages: attempt(Payer&) → Result with an `outcome`, called again when its refusal was
+  // relieved. It runs between the checks an allocation of pages meets, too.
+  template <typename Result, typename Attempt>
+  Result AllocateOther(Criticality level, Attempt attempt) {
+    Payer payer(ledger_.budget(), level);
+    Relief relief;
+    Result result;
+    do {
+      const Visit visit(*this);
+      const Outcome closed = CheckOpen();
+      result = closed.ok() ? attempt(payer) : Result{closed};
+    } while (!result.outcome.ok() && Relieve(&result.outcome, payer, &relief));
+    return result;
+  }
+
+  // ---- the host's side; from any thread, may wait for other threads of the host's, never for a request
+
+  // Commits and reserves what is kept back; once. The error when the OS has not that much.
+  [[nodiscard]] win32::Error OpenReserves(Bytes emergency, Bytes address_space);
+  // Takes back what was given up, once what is charged fits the limit without it. True: all is whole again.
+  bool TakeBackReserves();
+  [[nodiscard]] const EmergencyReserve& emergency() const { return emergency_; }
+  [[nodiscard]] const AddressSpaceReserve& address_space() const { return address_space_; }
+
+  // Who is woken when a request is refused, waits, or uses a reserve; before any request.
+  void SetAlarm(Waker* alarm) { alarm_ = alarm; }
+  // server: woken when ServeWaiters has something to do. False: no memory. Once, before the first SetWait.
+  [[nodiscard]] bool OpenWaits(Waker* server) { return waits_.Open(server); }
+  void SetWait(Criticality level, Milliseconds bound) { BoundOf(level).store(bound.count()); }
+  void CancelWaits() { waits_.Abandon(false); }
+  [[nodiscard]] Milliseconds ServeWaiters(Milliseconds now) { return waits_.Serve(now); }
+  [[nodiscard]] const WaitList& waits() const { return waits_; }
+
+  // Exclusive sections: while a thread owns one, allocations of others are kHeldStill or wait. See IClrHostMemoryControl.
+  Outcome EnterExclusive(Milliseconds bound);
+  Outcome LeaveExclusive();
+
+  [[nodiscard]] PinnedRegions::Result Pin(PageRange range);
+  bool Unpin(Address address);
+  [[nodiscard]] std::uint64_t PinnedCount() const { return pins_.Count(); }
 
   // False after Shutdown or Latch: nothing new is served.
-  [[nodiscard]] bool Serving() const { return serving_.load(std::memory_order_relaxed); }
-  void Shutdown() { serving_.store(false); }
+  [[nodiscard]] bool Serving() const { return (gate_.load(std::memory_order_relaxed) & kDown) == 0; }
+  // Draining from now on: nothing new is served, and nobody waits any more.
+  void Shutdown();
+  // Nothing but frees comes any more, and no thread of the manager's own runs: gives the reserves up.
+  void NoteStopped();
+  [[nodiscard]] Stage stage() const { return stage_.load(); }
   // An invariant broke: the manager serves nothing new from now on.
-  void Latch() { serving_.store(false); }
+  void Latch(const Latched& cause);
+  [[nodiscard]] Latched latched() const;
 
  private:
-  AddressOutcome AllocateSlowly(const os::AllocateRequest& request, Criticality level);
-  AddressOutcome AllocateRegion(const os::AllocateRequest& request, Criticality level);
-  AddressOutcome CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Criticality level);
+  // Why requests may not simply go on. Zero nearly always: one look is all it costs them.
+  enum Gate : std::uint32_t { kDown = 1, kHeld = 2, kPinned = 4 };
+
+  // Counts a request that is not counted by its page words, for exclusive sections.
+  class Visit {
+   public:
+    explicit Visit(Engine& engine) : engine_(engine) { engine_.visits_.fetch_add(1); }
+    ~Visit() { engine_.visits_.fetch_sub(1); }
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+
+   private:
+    Engine& engine_;
+  };
+
+  // What was done so far for one refused request.
+  struct Relief {
+    std::uint64_t room = 0;    // address space it wants reserved; 0: none, or at a certain place
+    bool possible = true;      // by memory of the usual kind
+    bool waited = false;
+    std::uint64_t ticket = 0;  // meaningful when it has waited
+    Milliseconds deadline{};
+  };
+
+  // What is not a commit that is granted at once. result, asked: of the attempt so far; kHeldStill: there was none.
+  AddressOutcome AllocateFurther(const os::AllocateRequest& request, Criticality level);
+  AddressOutcome AllocateFurther(const os::AllocateRequest& request, Criticality level, AddressOutcome result,
+                                 Pages asked);
+  AddressOutcome AllocateSlowly(const os::AllocateRequest& request, Payer& payer);
+  AddressOutcome AllocateRegion(const os::AllocateRequest& request, Payer& payer);
+  AddressOutcome CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Payer& payer);
   AddressOutcome Forward(const os::AllocateRequest& request);
+  // After a refusal. True: the request is to be tried again. False: *refused is the answer.
+  bool Relieve(Outcome* refused, Payer& payer, Relief* relief);
+  bool RelieveFromReserve(const Outcome& refused, Payer& payer, const Relief& relief);
+  bool RelieveByWaiting(Outcome* refused, Payer& payer, Relief* relief);
+
+  Outcome FreeFurther(Address address, std::uint64_t size, std::uint32_t type);
   Outcome ReleaseRegion(Address address, std::uint64_t size);
   Outcome Decommit(Address address, std::uint64_t size);
   Outcome DecommitElsewhere(Address address, std::uint64_t size);
   [[nodiscard]] std::optional<PageSpan> LocateInOwnRegion(Address address, std::uint64_t size) const;
 
+  // Whether a request of this thread may go on; Done, Unavailable or HeldStill.
+  [[nodiscard]] Outcome CheckOpen() const;
+  // Whether it would touch what is pinned or kept in reserve. size 0: the whole region at address.
+  [[nodiscard]] bool IsHostOwned(Address address, std::uint64_t size) const;
+  [[nodiscard]] bool AnyAllocationAtWork() const { return visits_.load() != 0 || ledger_.AnyCommitAtWork(); }
+  [[nodiscard]] std::atomic<Milliseconds::rep>& BoundOf(Criticality level) {
+    return bounds_[static_cast<std::size_t>(level)];
+  }
+  void Alarm() {
+    if (alarm_ != nullptr) alarm_->Wake();
+  }
+
   os::MemorySystem& os_;
-  std::atomic<bool> serving_ = true;
+  os::ThreadSystem& threads_;
+  std::atomic<std::uint32_t> gate_ = 0;
+  std::atomic<bool> host_owns_ = false;  // anything, now or before: frees and protections have to look
   Ledger ledger_;
+
+  // Below: off the path of a request that is granted at once.
+  LoadSampler sampler_;
+  WaitList waits_;
+  EmergencyReserve emergency_;
+  AddressSpaceReserve address_space_;
+  PinnedRegions pins_;
+  Waker* alarm_ = nullptr;
+  std::array<std::atomic<Milliseconds::rep>, kCriticalityCount> bounds_{};
+  std::atomic<std::uint64_t> visits_ = 0;
+  std::atomic<std::uint64_t> owner_ = 0;  // thread of the exclusive section; 0: none
+  std::uint32_t depth_ = 0;               // of its nesting; the owner's
+  std::atomic<Stage> stage_ = Stage::kRunning;
+  std::atomic<std::uint64_t> latched_ = 0;  // a Latched in one word; 0: none
 };
 
 }  // namespace clr_host_memory

@@ -18,17 +18,20 @@ Outcome HeapEngine::Create(std::uint32_t kind) {
 }
 
 BlockOutcome HeapEngine::Allocate(std::size_t size, Criticality level) {
-  if (!engine_.Serving()) return {Outcome::Unavailable()};
-  Ledger& ledger = engine_.ledger();
+  return engine_.AllocateOther<BlockOutcome>(level, [&](Payer& payer) { return AllocateOnce(size, payer); });
+}
+
+BlockOutcome HeapEngine::AllocateOnce(std::size_t size, Payer& payer) {
   const Bytes charge{size};
-  if (ledger.budget().TryCharge(charge, level) != policy::Admission::kAdmitted) return {Outcome::OverLimit()};
+  if (!payer.TryCharge(charge)) return {Outcome::OverLimit()};
 
   win32::Error error = win32::kSuccess;
   void* block = engine_.os().HeapAllocate(heap_, size, &error);
   if (block == nullptr) {
-    ledger.budget().Return(charge);
+    payer.Withdraw(charge);
     return {Outcome::OsRefused(error)};
   }
+  Ledger& ledger = engine_.ledger();
   ledger.AddHeapBytes(charge);
   charged_.fetch_add(size);
   ledger.budget().NotePeak();

@@ -33,6 +33,8 @@ class HeapEngine {
   Outcome Free(void* block);
 
  private:
+  BlockOutcome AllocateOnce(std::size_t size, Payer& payer);
+
   Engine& engine_;
   os::HeapHandle heap_ = nullptr;
   std::atomic<std::uint64_t> charged_ = 0;  // bytes of the blocks that are alive

@@ -12,6 +12,7 @@
 #include "base/units.h"
 #include "base/waker.h"
 #include "policy/admission.h"
+#include "policy/memory_status.h"
 
 namespace clr_host_memory {
 
@@ -25,9 +26,9 @@ class Budget {
   // Charges amount if the policy admits it at this level; otherwise changes nothing. While requests of the same or a
   // higher level wait for memory, nobody passes them. beyond: what this request may use above its level's ceiling.
   [[nodiscard]] policy::Admission TryCharge(Bytes amount, Criticality level, Bytes beyond = {}) {
-    if (amount != Bytes{} && WaitingFrom(level)) [[unlikely]] {
+    if (waiting_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
       WakeForAnnounced();
-      return policy::Admission::kBehindOthers;
+      if (amount != Bytes{} && WaitingFrom(level)) return policy::Admission::kBehindOthers;
     }
     // Relaxed: who acts on figures that are being changed is one who came a moment earlier.
     return ChargeIfAdmitted(amount, level, beyond, std::memory_order_relaxed);
@@ -115,6 +116,12 @@ class Budget {
     const std::lock_guard lock(limits_lock_);
     return limits_;
   }
+  // How the limit stands, without the lock: for the GC, which asks at every collection.
+  [[nodiscard]] policy::LimitUse Use() const {
+    return {.limit = {whole_limit_.load(std::memory_order_relaxed)},
+            .charged = Charged(),
+            .outside = {counted_outside_.load(std::memory_order_relaxed)}};
+  }
 
   // The most that may be charged, all levels included, without the lock: the limit less what counts besides.
   [[nodiscard]] Bytes Limit() const { return {ceilings_.back().load(std::memory_order_relaxed)}; }
@@ -151,6 +158,8 @@ class Budget {
     if ((waiting_.load() & kAnnounced) != 0) server_->Wake();
   }
   void StoreCeilings() {
+    whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
+    counted_outside_.store(outside_.value, std::memory_order_relaxed);
     const policy::Ceilings ceilings = policy::CeilingsOf(limits_);
     for (std::size_t i = 0; i < ceilings.size(); ++i) {
       const bool none = ceilings[i] == kUnlimited;
@@ -162,6 +171,8 @@ class Budget {
   policy::Limits limits_;
   Bytes outside_;
   Waker* server_ = nullptr;
+  std::atomic<std::uint64_t> whole_limit_ = 0;
+  std::atomic<std::uint64_t> counted_outside_ = 0;
   // Apart from the limits, which every request reads and hardly anyone writes.
   alignas(64) std::atomic<std::uint64_t> charged_ = 0;
   std::atomic<std::uint64_t> peak_ = 0;

@@ -11,6 +11,8 @@ namespace {
 
 [[nodiscard]] Pages CountPages(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
 
+constexpr PageRange kEverything{0, {std::uint64_t{1} << (PageMap::kAddressBits - kPageShift)}};
+
 // The bits of `range` in word `index`.
 [[nodiscard]] std::uint64_t MaskOf(PageRange range, std::uint64_t index) {
   const std::uint64_t word_first = index * 64;
@@ -107,6 +109,14 @@ bool Ledger::AnyCharged(PageRange range) const {
   bool any = false;
   map_.ForEachTouchedWord(range, [&](const PageWord& word, std::uint64_t, std::uint64_t mask) {
     any = any || (word.charged.load() & mask) != 0;
+  });
+  return any;
+}
+
+bool Ledger::AnyCommitAtWork() const {
+  bool any = false;
+  map_.ForEachTouchedWord(kEverything, [&](const PageWord& word, std::uint64_t, std::uint64_t) {
+    any = any || (word.gate.load() & kCountMask) != 0;
   });
   return any;
 }
@@ -282,8 +292,7 @@ LedgerAudit Ledger::AuditOnce() const {
     ++audit.regions;
     if (region.kind == Region::Kind::kReserved) AuditRegion(region, &audit);
   });
-  const PageRange everything{0, {std::uint64_t{1} << (PageMap::kAddressBits - kPageShift)}};
-  map_.ForEachTouchedWord(everything, [&](const PageWord& word, std::uint64_t index, std::uint64_t) {
+  map_.ForEachTouchedWord(kEverything, [&](const PageWord& word, std::uint64_t index, std::uint64_t) {
     AuditElsewhere(word, index, &audit);
   });
   // While calls run, the pages were counted at other moments than their charge: that is no mismatch yet.

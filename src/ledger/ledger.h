@@ -88,6 +88,8 @@ class Ledger {
   void NoteDoubt() { doubts_.fetch_add(1); }
 
   [[nodiscard]] bool AnyCharged(PageRange range) const;
+  // Whether a commit is at work on any page. Looks at every touched word.
+  [[nodiscard]] bool AnyCommitAtWork() const;
 
   // Of range, the pages that are committed according to the OS although not charged: foreign commits. Asks the OS.
   [[nodiscard]] Pages CommittedByOthers(PageRange range) const;

@@ -63,6 +63,19 @@ struct Headroom {
 };
 [[nodiscard]] Headroom DefaultHeadroom(Bytes limit);
 
+// What a request of this level must leave of the emergency reserve to those above it: half, a quarter, nothing.
+[[nodiscard]] constexpr Bytes ReserveToLeave(Criticality level, Bytes reserve) {
+  switch (level) {
+    case Criticality::kTask:
+      return {reserve.value / 2};
+    case Criticality::kAppDomain:
+      return {reserve.value / 4};
+    case Criticality::kProcess:
+      break;
+  }
+  return {};
+}
+
 enum class LimitsError : std::uint8_t { kNone, kLimitIsZero, kHeadroomExceedsLimit };
 [[nodiscard]] LimitsError Validate(const Limits& limits);
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "com/host_memory_manager.h"
+#include "os/windows/windows_thread_system.h"
 #include "support/null_memory_system.h"
 
 namespace {
@@ -118,7 +119,7 @@ void CompareReservations(const Managed& managed, int rounds) {
           [&] { return ReserveAndRelease(managed, large, 2); });
 
   test::NullMemorySystem no_os;
-  const ComPtr<HostMemoryManager> over_nothing(new HostMemoryManager(no_os, {}));
+  const ComPtr<HostMemoryManager> over_nothing(new HostMemoryManager(no_os, os::WindowsThreadSystem(), {}));
   const Managed alone{over_nothing.get()};
   void* const place = reinterpret_cast<void*>(static_cast<std::uintptr_t>(16 * 256_GiB));
   std::vector<double> of_small;

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "support/null_memory_system.h"
+#include "support/std_thread_system.h"
 
 namespace {
 
@@ -34,7 +35,8 @@ int main(int argc, char** argv) {
   const std::uint64_t pairs = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1000;
   const bool through_engine = argc < 3 || std::string_view(argv[2]) != "os";
   test::NullMemorySystem os;
-  Engine engine(os, {.limit = {1 << 30}, .app_domain_headroom = {1 << 20}, .process_headroom = {1 << 20}});
+  test::StdThreadSystem threads;
+  Engine engine(os, threads, {.limit = {1 << 30}, .app_domain_headroom = {1 << 20}, .process_headroom = {1 << 20}});
   const AddressOutcome region =
       engine.Allocate({.size = 1 << 20, .type = win32::kMemReserve, .protect = 4}, Criticality::kTask);
   if (!region.outcome.ok()) return 1;

@@ -32,7 +32,7 @@ constexpr BadOption kBadOptions[] = {
     {"size 0", [](ClrHostMemoryOptions& o) { o.size = 0; }, "size"},
     {"size of an older struct", [](ClrHostMemoryOptions& o) { o.size -= 8; }, "size"},
     {"size of a newer struct", [](ClrHostMemoryOptions& o) { o.size += 8; }, "size"},
-    {"a flag", [](ClrHostMemoryOptions& o) { o.flags = 1; }, "flags"},
+    {"a flag that is not defined", [](ClrHostMemoryOptions& o) { o.flags = 2; }, "flags"},
     {"the highest flag", [](ClrHostMemoryOptions& o) { o.flags = 0x80000000; }, "flags"},
     {"limit 0", [](ClrHostMemoryOptions& o) { o.limit = 0; }, "limit"},
     {"app_domain_headroom over limit",
@@ -58,9 +58,39 @@ constexpr BadOption kBadOptions[] = {
     {"headrooms whose sum overflows",
      [](ClrHostMemoryOptions& o) {
        o.limit = 100;
-       o.app_domain_headroom = o.process_headroom = UINT64_MAX - 1;
+       o.app_domain_headroom = o.process_headroom = CLR_HOST_MEMORY_PERCENT(0) - 1;
      },
      "add up"},
+    {"app_domain_headroom above 100 percent",
+     [](ClrHostMemoryOptions& o) { o.app_domain_headroom = CLR_HOST_MEMORY_PERCENT(101); }, "app_domain_headroom"},
+    {"process_headroom of a negative percentage",
+     [](ClrHostMemoryOptions& o) { o.process_headroom = CLR_HOST_MEMORY_PERCENT(-2); }, "process_headroom"},
+    {"percentages that add up to more than the limit",
+     [](ClrHostMemoryOptions& o) {
+       o.limit = 1_GiB;
+       o.app_domain_headroom = o.process_headroom = CLR_HOST_MEMORY_PERCENT(51);
+     },
+     "add up"},
+    {"a reserve above the limit",
+     [](ClrHostMemoryOptions& o) {
+       o.limit = 1_MiB;
+       o.emergency_reserve = 2_MiB;
+     },
+     "emergency_reserve"},
+    {"a reserve no process has", [](ClrHostMemoryOptions& o) { o.emergency_reserve = UINT64_MAX; },
+     "emergency_reserve"},
+    {"address space no process has", [](ClrHostMemoryOptions& o) { o.address_space_reserve = UINT64_MAX; },
+     "address_space_reserve"},
+    {"a wait of more than an hour", [](ClrHostMemoryOptions& o) { o.wait_ms[2] = 3600001; }, "wait_ms"},
+    {"no sampling", [](ClrHostMemoryOptions& o) { o.sampling_ms = 0; }, "sampling_ms"},
+    {"sampling once in a while", [](ClrHostMemoryOptions& o) { o.sampling_ms = 60001; }, "sampling_ms"},
+    {"Low entered where it is left", [](ClrHostMemoryOptions& o) { o.thresholds.enter_low = o.thresholds.leave_low; },
+     "enter_low"},
+    {"Low left above where High is", [](ClrHostMemoryOptions& o) { o.thresholds.leave_low = 41; }, "leave_low"},
+    {"High entered where it is left",
+     [](ClrHostMemoryOptions& o) { o.thresholds.enter_high = o.thresholds.leave_high; }, "leave_high"},
+    {"High above everything", [](ClrHostMemoryOptions& o) { o.thresholds.enter_high = 101; }, "enter_high"},
+    {"Low said without a pause", [](ClrHostMemoryOptions& o) { o.thresholds.repeat_low_ms = 0; }, "repeat_low_ms"},
 };
 
 TEST(Create, RefusesEachOptionOutOfRangeAndNamesIt) {
@@ -172,7 +202,7 @@ TEST(Control, FillsNoMoreThanTheCallersStruct) {
     statistics.size = size;
     ASSERT_HR(S_OK, manager.control()->GetStatistics(&statistics));
     EXPECT_EQ(size, statistics.size);
-    EXPECT_EQ(1u, statistics.version);
+    EXPECT_EQ(2u, statistics.version);
     const auto* bytes = reinterpret_cast<const unsigned char*>(&statistics);
     for (std::size_t i = size; i < sizeof(statistics); ++i) ASSERT_EQ(0xCC, bytes[i]) << i;
     if (size >= 16) {

@@ -24,6 +24,7 @@
 #include "lock_free_memory_system.h"
 #include "manager_client.h"
 #include "os/windows/windows_memory_system.h"
+#include "os/windows/windows_thread_system.h"
 #include "spinning_memory_system.h"
 
 namespace clr_host_memory::test {
@@ -153,7 +154,7 @@ class FrozenThreads : public ::testing::Test {
 
   void Start(os::MemorySystem& beneath, std::uint32_t most_spins) {
     os_ = std::make_unique<SpinningMemorySystem>(beneath, most_spins);
-    manager_ = ComPtr<HostMemoryManager>(new HostMemoryManager(*os_, {}));
+    manager_ = ComPtr<HostMemoryManager>(new HostMemoryManager(*os_, os::WindowsThreadSystem(), {}));
     shared_ = Allocate(manager_.get(), nullptr, kSharedSize, MEM_RESERVE, PAGE_NOACCESS);
     ASSERT_NE(nullptr, shared_);
     helper_ = std::make_unique<Rounds>(*manager_.get(), shared_, 99);

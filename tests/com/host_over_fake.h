@@ -9,6 +9,7 @@
 #include "com/host_memory_manager.h"
 #include "manager_client.h"
 #include "support/fake_memory_system.h"
+#include "support/fake_thread_system.h"
 
 namespace clr_host_memory::test {
 
@@ -87,7 +88,7 @@ class HostOverFake {
  public:
   static constexpr SIZE_T kRegionSize = 64 * kGranule;
 
-  explicit HostOverFake(const policy::Limits& limits = {}) : manager_(new HostMemoryManager(os, limits)) {
+  explicit HostOverFake(const policy::Limits& limits = {}) : manager_(new HostMemoryManager(os, threads, limits)) {
     region_ = Allocate(manager(), nullptr, kRegionSize, MEM_RESERVE, PAGE_NOACCESS);
     page_ = Allocate(manager(), region_, kPage, MEM_COMMIT, PAGE_READWRITE);
     view_ = reinterpret_cast<void*>(static_cast<std::uintptr_t>(os.MapView(0, kGranule, ViewPages::kReserved).address));
@@ -109,6 +110,7 @@ class HostOverFake {
   Answer Call(ClrHostMemoryMethod method, EMemoryCriticalLevel level = eTaskCritical);
 
   FakeMemorySystem os;
+  FakeThreadSystem threads;
 
  private:
   Answer CallAllocator(ClrHostMemoryMethod method, EMemoryCriticalLevel level);
@@ -178,6 +180,7 @@ inline Answer HostOverFake::Call(ClrHostMemoryMethod method, EMemoryCriticalLeve
     case kClrHostMemoryGetMemoryLoad: {
       DWORD load = 12345;
       SIZE_T available = 12345;
+      threads.Advance(Engine::kDefaultSampling);  // so that the OS is asked anew
       Answer answer = Ask([&] { return manager()->GetMemoryLoad(&load, &available); });
       answer.outputs_cleared = load == 0 && available == 0;
       return answer;

@@ -18,16 +18,9 @@ list(REMOVE_ITEM INCLUDES /usr/include)  # it is searched in any case, and must 
 foreach(folder IN LISTS INCLUDES)
   list(APPEND includes -isystem "${folder}")
 endforeach()
-set(sources
-    tests/fuzz/engine_fuzzer.cpp
-    tests/support/engine_model.cpp
-    tests/support/fake_address_space.cpp
-    tests/support/fake_memory_system.cpp
-    src/engine/engine.cpp
-    src/ledger/ledger.cpp
-    src/ledger/page_map.cpp
-    src/policy/admission.cpp)
-list(TRANSFORM sources PREPEND "${ROOT}/")
+file(GLOB sources "${ROOT}/src/engine/*.cpp" "${ROOT}/src/ledger/*.cpp" "${ROOT}/src/policy/*.cpp" "${ROOT}/src/wait/*.cpp")
+list(APPEND sources "${ROOT}/tests/fuzz/engine_fuzzer.cpp" "${ROOT}/tests/support/engine_model.cpp"
+            "${ROOT}/tests/support/fake_address_space.cpp" "${ROOT}/tests/support/fake_memory_system.cpp")
 execute_process(COMMAND "${CLANGXX}" ${flags} ${includes} ${sources} "${LIBRARY}" -pthread -o "${WORK}/engine_fuzzer"
                         COMMAND_ERROR_IS_FATAL ANY)
 execute_process(

@@ -9,6 +9,7 @@
 
 #include "engine/engine.h"
 #include "support/fake_memory_system.h"
+#include "support/fake_thread_system.h"
 
 namespace clr_host_memory {
 
@@ -28,11 +29,12 @@ inline constexpr std::uint64_t kGiB = 1024 * kMiB;
 // Has to have the fake before the engine and after it: the page map gives its nodes back when it ends.
 struct FakeOsHolder {
   FakeMemorySystem os;
+  FakeThreadSystem threads;
 };
 
 class ManagedEngine : public FakeOsHolder {
  public:
-  explicit ManagedEngine(const policy::Limits& limits = {}) : engine(os, limits) {}
+  explicit ManagedEngine(const policy::Limits& limits = {}) : engine(os, threads, limits) {}
 
   [[nodiscard]] AddressOutcome Allocate(Address address, std::uint64_t size, std::uint32_t type,
                                         Criticality level = Criticality::kTask) {

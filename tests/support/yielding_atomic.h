@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "support/fake_memory_system.h"
+#include "support/fake_thread_system.h"
 #include "support/interleaver.h"
 
 namespace clr_host_memory::test {

@@ -245,23 +245,28 @@ TEST_F(EngineTest, QueryAndProtectWorkOnAnyMemory) {
 
 TEST_F(EngineTest, TheLoadIsTheMachinesWithoutALimitAndTheTighterOfTheTwoWithOne) {
   os.SetLoad({.percent_in_use = 40, .available_physical = {6 * kGiB}, .total_physical = {10 * kGiB}});
-  MemoryLoadOutcome load = engine.Load();
-  EXPECT_EQ(load.percent_in_use, 40u);
-  EXPECT_EQ(load.available, Bytes{6 * kGiB});
+  policy::MemoryStatus status = engine.Status().status;
+  EXPECT_EQ(status.percent_in_use, 40u);
+  EXPECT_EQ(status.available_physical, Bytes{6 * kGiB});
 
+  // What is charged and the limit count at once; the machine is asked again after the sampling interval.
   engine.ledger().budget().SetLimits({.limit = {100 * kMiB}});
   ASSERT_TRUE(ReserveAndCommit(75 * kMiB).outcome.ok());
-  load = engine.Load();
-  EXPECT_EQ(load.percent_in_use, 75u);
-  EXPECT_EQ(load.available, Bytes{25 * kMiB});
+  status = engine.Status().status;
+  EXPECT_EQ(status.percent_in_use, 75u);
+  EXPECT_EQ(status.available_physical, Bytes{25 * kMiB});
+  EXPECT_EQ(status.total_physical, Bytes{100 * kMiB});
 
   os.SetLoad({.percent_in_use = 90, .available_physical = {kMiB}, .total_physical = {10 * kGiB}});
-  load = engine.Load();
-  EXPECT_EQ(load.percent_in_use, 90u);
-  EXPECT_EQ(load.available, Bytes{kMiB});
+  EXPECT_EQ(engine.Status().status.percent_in_use, 75u);
+  threads.Advance(Engine::kDefaultSampling);
+  status = engine.Status().status;
+  EXPECT_EQ(status.percent_in_use, 90u);
+  EXPECT_EQ(status.available_physical, Bytes{kMiB});
 
   os.Fail(OsCall::kLoad, kAccessDenied);
-  EXPECT_EQ(engine.Load().outcome, Outcome::OsRefused(kAccessDenied));
+  threads.Advance(Engine::kDefaultSampling);
+  EXPECT_EQ(engine.Status().outcome, Outcome::OsRefused(kAccessDenied));
 }
 
 TEST_F(EngineTest, AfterShutdownNothingNewIsServedAndEverythingHeldCanBeFreed) {
@@ -275,7 +280,7 @@ TEST_F(EngineTest, AfterShutdownNothingNewIsServedAndEverythingHeldCanBeFreed) {
   EXPECT_EQ(Commit(block, kPageSize).outcome, Outcome::Unavailable());
   EXPECT_EQ(engine.Query(block, &info, sizeof(info), &written), Outcome::Unavailable());
   EXPECT_EQ(engine.Protect(block, kPageSize, kPageReadOnly, &old_protect), Outcome::Unavailable());
-  EXPECT_EQ(engine.Load().outcome, Outcome::Unavailable());
+  EXPECT_EQ(engine.Status().outcome, Outcome::Unavailable());
   EXPECT_EQ(engine.AcquireView(0x7000'0000, kMiB), Outcome::Unavailable());
   EXPECT_TRUE(Decommit(block, kPageSize).ok());
   EXPECT_EQ(ChargedPages(), 511u);

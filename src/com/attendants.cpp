@@ -1,0 +1,159 @@
+#include "com/attendants.h"
+
+namespace clr_host_memory {
+
+static_assert(static_cast<int>(policy::Availability::kLow) == eMemoryAvailableLow &&
+              static_cast<int>(policy::Availability::kNeutral) == eMemoryAvailableNeutral &&
+              static_cast<int>(policy::Availability::kHigh) == eMemoryAvailableHigh);
+static_assert(static_cast<int>(Stage::kRunning) == kClrHostMemoryRunning &&
+              static_cast<int>(Stage::kDraining) == kClrHostMemoryDraining &&
+              static_cast<int>(Stage::kStopped) == kClrHostMemoryStopped);
+
+Attendants::Attendants(Engine& engine, os::ThreadSystem& threads, const CallCounters& counters,
+                       const Monitor::Settings& settings)
+    : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()),
+      monitor_(engine.ledger().budget(), engine.sampler(), *this, *this, settings, began_),
+      watcher_(threads, monitor_), wait_server_(*this), waiter_(threads, wait_server_) {
+  monitor_.SetWaker(&watcher_);
+  engine_.SetAlarm(&watcher_);
+}
+
+bool Attendants::ServeWaits() {
+  const std::lock_guard lock(waits_lock_);
+  if (!waits_open_ && !engine_.OpenWaits(&waiter_)) return false;
+  waits_open_ = true;
+  return waiter_.Start() && Watch();
+}
+
+bool Attendants::SetCallback(ICLRMemoryNotificationCallback* callback) {
+  if (callback != nullptr && !Watch()) return false;
+  if (!callback_.Set(callback)) return false;
+  if (callback != nullptr) monitor_.Repeat();
+  return true;
+}
+
+bool Attendants::SetSink(IClrHostMemoryEventSink* sink) {
+  if (sink != nullptr && !Watch()) return false;
+  return sink_.Set(sink);
+}
+
+HRESULT Attendants::Notify(EMemoryAvailable available) {
+  const HRESULT hr = callback_.Call([available](ICLRMemoryNotificationCallback& callback) {
+    return callback.OnMemoryNotification(available);
+  });
+  if (hr == S_FALSE) return hr;
+  last_said_.store(available);
+  notifications_[static_cast<std::size_t>(available - eMemoryAvailableLow)].fetch_add(1, std::memory_order_relaxed);
+  return hr;
+}
+
+void Attendants::Stop() {
+  if (stopping_.exchange(true)) {
+    waiter_.Stop();
+    watcher_.Stop();
+    return;
+  }
+  waiter_.Stop();
+  // Nobody else serves now, and who waited was abandoned: lets go of them.
+  (void)engine_.ServeWaiters(threads_.Now());
+  watcher_.Stop();
+  TellRefusals();
+  TellLatch();
+  TellStage();
+  monitor_.Finish(threads_.Now());
+  if (last_said_.load() == eMemoryAvailableLow) (void)Notify(eMemoryAvailableNeutral);
+  (void)callback_.Set(nullptr);
+  engine_.NoteStopped();
+  TellStage();
+  (void)sink_.Set(nullptr);
+}
+
+Milliseconds Attendants::WaitServer::Run(Milliseconds now) {
+  const Milliseconds sleep = owner_.engine_.ServeWaiters(now);
+  // Those who still wait ask for memory.
+  if (owner_.engine_.ledger().budget().Waiting() != 0) owner_.watcher_.Wake();
+  return sleep;
+}
+
+void Attendants::OnPressure(policy::Availability availability, std::uint32_t available_percent) {
+  available_percent_ = available_percent;
+  const auto available = static_cast<EMemoryAvailable>(availability);
+  (void)Notify(available);
+  Tell(EventOf(kClrHostMemoryEventPressure));
+}
+
+void Attendants::OnOverLimit(Bytes over) {
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventOverLimit);
+  event.bytes = over.value;
+  Tell(event);
+}
+
+void Attendants::OnReserveUsed(Bytes given) {
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventReserveUsed);
+  event.bytes = given.value;
+  Tell(event);
+}
+
+void Attendants::OnReserveRestored() { Tell(EventOf(kClrHostMemoryEventReserveRestored)); }
+
+void Attendants::OnRound(Milliseconds /*now*/) {
+  TellRefusals();
+  TellLatch();
+  TellStage();
+}
+
+ClrHostMemoryEvent Attendants::EventOf(ClrHostMemoryEventKind kind) {
+  const policy::LimitUse use = engine_.ledger().budget().Use();
+  ClrHostMemoryEvent event{};
+  event.size = sizeof(event);
+  event.kind = kind;
+  event.milliseconds = static_cast<std::uint64_t>((threads_.Now() - began_).count());
+  event.charged = use.charged.value;
+  event.limit = use.limit.value;
+  event.availability = static_cast<std::uint32_t>(monitor_.Told());
+  event.available_percent = available_percent_;
+  event.state = static_cast<std::uint32_t>(engine_.stage());
+  return event;
+}
+
+void Attendants::Tell(const ClrHostMemoryEvent& event) {
+  (void)sink_.Call([&event](IClrHostMemoryEventSink& sink) { return sink.OnEvent(&event); });
+}
+
+void Attendants::TellRefusals() {
+  const RefusalCounts now = counters_.Refusals();
+  for (std::size_t level = 0; level < now.size(); ++level) {
+    for (std::size_t code = 0; code < now[level].size(); ++code) {
+      const std::uint64_t more = now[level][code] - told_refusals_[level][code];
+      if (more == 0) continue;
+      told_refusals_[level][code] = now[level][code];
+      ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventRefusal);
+      event.level = static_cast<std::uint32_t>(level);
+      event.code = HresultOf(static_cast<ClrHostMemoryCode>(code));
+      event.count = more;
+      Tell(event);
+    }
+  }
+}
+
+void Attendants::TellLatch() {
+  if (told_latch_ || engine_.latched().cause == LatchCause::kNone) return;
+  told_latch_ = true;
+  Tell(EventOf(kClrHostMemoryEventLatch));
+}
+
+void Attendants::TellStage() {
+  if (told_stage_ == engine_.stage()) return;
+  told_stage_ = engine_.stage();
+  Tell(EventOf(kClrHostMemoryEventState));
+}
+
+void Attendants::CopyTo(ClrHostMemoryStatistics* statistics) const {
+  statistics->availability = static_cast<std::uint32_t>(monitor_.Told());
+  statistics->outside = monitor_.Outside().value;
+  for (std::size_t i = 0; i < notifications_.size(); ++i) {
+    statistics->notifications[i] = notifications_[i].load(std::memory_order_relaxed);
+  }
+}
+
+}  // namespace clr_host_memory

@@ -1,0 +1,105 @@
+// The manager's own threads, and those they call: one that watches memory and tells the CLR and the host, one that serves
+// requests that wait. Each is started when there is something for it to do.
+// Threads: any, unless said otherwise. The host and the CLR are called outside of all locks.
+#ifndef CLRHM_COM_ATTENDANTS_H
+#define CLRHM_COM_ATTENDANTS_H
+
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <array>
+#include <atomic>
+#include <mutex>
+
+#include "com/call_counters.h"
+#include "com/callback_slot.h"
+#include "engine/engine.h"
+#include "notify/monitor.h"
+#include "notify/worker.h"
+
+namespace clr_host_memory {
+
+class Attendants final : private Monitor::Listener, private Monitor::Reserves {
+ public:
+  // All outlive the attendants; engine is told whom to wake.
+  Attendants(Engine& engine, os::ThreadSystem& threads, const CallCounters& counters,
+             const Monitor::Settings& settings);
+  ~Attendants() { Stop(); }
+  Attendants(const Attendants&) = delete;
+  Attendants& operator=(const Attendants&) = delete;
+
+  // Starts the thread that watches; idempotent. False: there is none to be had, or it was stopped.
+  [[nodiscard]] bool Watch() { return watcher_.Start(); }
+  // Makes it possible for requests to wait; idempotent. False: no memory, or no thread.
+  [[nodiscard]] bool ServeWaits();
+
+  [[nodiscard]] bool SetCallback(ICLRMemoryNotificationCallback* callback);
+  [[nodiscard]] bool SetSink(IClrHostMemoryEventSink* sink);
+  // On the caller's thread. S_FALSE: there is nobody to tell.
+  HRESULT Notify(EMemoryAvailable available);
+
+  // Something that is watched has changed.
+  void Wake() { watcher_.Wake(); }
+  [[nodiscard]] Monitor& monitor() { return monitor_; }
+  [[nodiscard]] const Monitor& monitor() const { return monitor_; }
+  void CopyTo(ClrHostMemoryStatistics* statistics) const;
+
+  // After Engine::Shutdown: ends both threads, tells a CLR that believes in Low otherwise, and the host the end, and calls
+  // nobody any more. On one of its own threads, that thread ends right after. Idempotent; several may call it at once.
+  void Stop();
+  // Whether this is the thread that calls the host, which it may make destroy the manager.
+  [[nodiscard]] bool IsCallingThread() const { return watcher_.IsCurrentThread(); }
+  // The last thing that happens on that thread is last(context). For that thread only.
+  void StopAndThen(void (*last)(void* context), void* context) { watcher_.StopAndThen(last, context); }
+
+ private:
+  class WaitServer final : public Worker::Step {
+   public:
+    explicit WaitServer(Attendants& owner) : owner_(owner) {}
+    Milliseconds Run(Milliseconds now) override;
+
+   private:
+    Attendants& owner_;
+  };
+
+  void OnPressure(policy::Availability availability, std::uint32_t available_percent) override;
+  void OnOverLimit(Bytes over) override;
+  void OnReserveUsed(Bytes given) override;
+  void OnReserveRestored() override;
+  void OnRound(Milliseconds now) override;
+  Bytes GivenSoFar() override { return engine_.emergency().GivenSoFar(); }
+  Bytes Held() override { return engine_.emergency().Held(); }
+  bool TakeBack() override { return engine_.TakeBackReserves(); }
+
+  [[nodiscard]] ClrHostMemoryEvent EventOf(ClrHostMemoryEventKind kind);
+  void Tell(const ClrHostMemoryEvent& event);
+  void TellRefusals();
+  void TellLatch();
+  void TellStage();
+
+  Engine& engine_;
+  os::ThreadSystem& threads_;
+  const CallCounters& counters_;
+  const Milliseconds began_;
+  CallbackSlot<ICLRMemoryNotificationCallback> callback_;
+  CallbackSlot<IClrHostMemoryEventSink> sink_;
+  Monitor monitor_;
+  Worker watcher_;
+  WaitServer wait_server_;
+  Worker waiter_;
+  std::mutex waits_lock_;  // for those who set them up
+  bool waits_open_ = false;
+  std::atomic<bool> stopping_ = false;
+
+  // What was last told; the watching thread's, and Stop's after it.
+  RefusalCounts told_refusals_{};
+  bool told_latch_ = false;
+  Stage told_stage_ = Stage::kRunning;
+  std::uint32_t available_percent_ = 100;
+
+  std::atomic<EMemoryAvailable> last_said_ = eMemoryAvailableNeutral;
+  std::array<std::atomic<std::uint64_t>, 3> notifications_{};
+};
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_COM_ATTENDANTS_H

@@ -1,0 +1,115 @@
+#include "com/options.h"
+
+#include <algorithm>
+
+namespace clr_host_memory {
+namespace {
+
+constexpr std::uint64_t kPercent = CLR_HOST_MEMORY_PERCENT(0);
+constexpr std::uint32_t kNotAPercentage = 101;
+
+[[nodiscard]] bool IsPercent(uint64_t headroom) {
+  return headroom >= kPercent && headroom != CLR_HOST_MEMORY_DEFAULT_HEADROOM;
+}
+[[nodiscard]] std::uint32_t PercentIn(uint64_t headroom) {
+  return static_cast<std::uint32_t>(std::min<uint64_t>(headroom - kPercent, kNotAPercentage));
+}
+
+// In bytes. Of no limit, a percentage is nothing.
+[[nodiscard]] Bytes HeadroomOf(uint64_t headroom, Bytes limit, Bytes by_default) {
+  if (headroom == CLR_HOST_MEMORY_DEFAULT_HEADROOM) return by_default;
+  if (!IsPercent(headroom)) return {headroom};
+  if (limit == kUnlimited) return {};
+  const std::uint64_t percent = PercentIn(headroom);
+  return {RoundDownToPage(limit.value / 100 * percent + limit.value % 100 * percent / 100)};
+}
+
+}  // namespace
+
+policy::Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
+                        const char** reason) noexcept {
+  *reason = nullptr;
+  if (IsPercent(app_domain_headroom) && PercentIn(app_domain_headroom) > 100) {
+    *reason = "app_domain_headroom is above 100 percent: give CLR_HOST_MEMORY_PERCENT(0) to (100)";
+  }
+  if (IsPercent(process_headroom) && PercentIn(process_headroom) > 100) {
+    *reason = "process_headroom is above 100 percent: give CLR_HOST_MEMORY_PERCENT(0) to (100)";
+  }
+  const policy::Headroom defaults = policy::DefaultHeadroom({limit});
+  const policy::Limits limits{.limit = {limit},
+                              .app_domain_headroom = HeadroomOf(app_domain_headroom, {limit}, defaults.app_domain),
+                              .process_headroom = HeadroomOf(process_headroom, {limit}, defaults.process)};
+  if (*reason != nullptr) return limits;
+  switch (policy::Validate(limits)) {
+    case policy::LimitsError::kNone:
+      break;
+    case policy::LimitsError::kLimitIsZero:
+      *reason = "limit is 0: give the bytes the CLR may commit, or CLR_HOST_MEMORY_NO_LIMIT";
+      break;
+    case policy::LimitsError::kHeadroomExceedsLimit:
+      *reason = "app_domain_headroom and process_headroom add up to more than limit: lower them or raise limit";
+      break;
+  }
+  return limits;
+}
+
+policy::PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds, const char** reason) noexcept {
+  *reason = nullptr;
+  const policy::PressureThresholds ours{.enter_low = thresholds.enter_low,
+                                        .leave_low = thresholds.leave_low,
+                                        .leave_high = thresholds.leave_high,
+                                        .enter_high = thresholds.enter_high,
+                                        .dwell = Milliseconds{thresholds.dwell_ms},
+                                        .repeat_low = Milliseconds{thresholds.repeat_low_ms}};
+  if (ours.enter_low >= ours.leave_low) {
+    *reason = "thresholds.enter_low is not below leave_low: leave a gap, so that Low does not come and go";
+  } else if (ours.leave_low > ours.leave_high) {
+    *reason = "thresholds.leave_low is above leave_high: raise leave_high or lower leave_low";
+  } else if (ours.leave_high >= ours.enter_high) {
+    *reason = "thresholds.leave_high is not below enter_high: leave a gap, so that High does not come and go";
+  } else if (ours.enter_high > 100) {
+    *reason = "thresholds.enter_high is above 100: it is a percentage of what is available";
+  } else if (ours.repeat_low <= Milliseconds::zero()) {
+    *reason = "thresholds.repeat_low_ms is 0: give the time after which Low is said again, such as 8192";
+  }
+  return ours;
+}
+
+ManagerSettings SettingsOf(const ClrHostMemoryOptions& options, const char** reason) noexcept {
+  ManagerSettings settings;
+  *reason = nullptr;
+  // One size is all there is; another one is of a newer caller, whose fields we do not know.
+  if (options.size != sizeof(ClrHostMemoryOptions)) {
+    *reason = "options->size is not a size this library knows: begin with CLR_HOST_MEMORY_OPTIONS_INIT";
+    return settings;
+  }
+  if ((options.flags & ~std::uint32_t{kClrHostMemoryCountAll}) != 0) {
+    *reason = "options->flags has a bit that is not defined: set it to 0 or kClrHostMemoryCountAll";
+    return settings;
+  }
+  settings.limits = LimitsOf(options.limit, options.app_domain_headroom, options.process_headroom, reason);
+  if (*reason != nullptr) return settings;
+  settings.monitor.thresholds = ThresholdsOf(options.thresholds, reason);
+  if (*reason != nullptr) return settings;
+  settings.monitor.count_all = (options.flags & kClrHostMemoryCountAll) != 0;
+
+  constexpr std::uint64_t kLargestSpace = std::uint64_t{1} << 47;
+  if (options.limit != CLR_HOST_MEMORY_NO_LIMIT && options.emergency_reserve > options.limit) {
+    *reason = "emergency_reserve is larger than limit: it comes on top of it, so make it a small part";
+  } else if (options.emergency_reserve >= kLargestSpace) {
+    *reason = "emergency_reserve is more than any process can have: lower it";
+  } else if (options.address_space_reserve >= kLargestSpace) {
+    *reason = "address_space_reserve is more than any process can have: lower it";
+  } else if (*std::max_element(std::begin(options.wait_ms), std::end(options.wait_ms)) > kLongestWait) {
+    *reason = "wait_ms has more than an hour (3600000) for a level: lower it, or 0 not to wait";
+  } else if (options.sampling_ms == 0 || options.sampling_ms > kLongestSampling) {
+    *reason = "sampling_ms is not within 1 to 60000: give the milliseconds between two looks at memory, such as 100";
+  }
+  settings.emergency_reserve = {options.emergency_reserve};
+  settings.address_space_reserve = {options.address_space_reserve};
+  settings.sampling = Milliseconds{options.sampling_ms};
+  std::copy(std::begin(options.wait_ms), std::end(options.wait_ms), settings.wait_ms.begin());
+  return settings;
+}
+
+}  // namespace clr_host_memory

@@ -1,0 +1,37 @@
+// ClrHostMemoryOptions, checked and in the manager's own terms.
+#ifndef CLRHM_COM_OPTIONS_H
+#define CLRHM_COM_OPTIONS_H
+
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <array>
+
+#include "base/time.h"
+#include "notify/monitor.h"
+#include "policy/admission.h"
+#include "policy/pressure.h"
+
+namespace clr_host_memory {
+
+inline constexpr std::uint32_t kLongestWait = 60 * 60 * 1000;    // milliseconds
+inline constexpr std::uint32_t kLongestSampling = 60 * 1000;     // milliseconds
+
+struct ManagerSettings {
+  policy::Limits limits;
+  Monitor::Settings monitor;
+  Milliseconds sampling{};
+  Bytes emergency_reserve;
+  Bytes address_space_reserve;
+  std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};
+};
+
+// Each sets *reason to null, or to a sentence that names the field that is wrong and says what to change.
+[[nodiscard]] ManagerSettings SettingsOf(const ClrHostMemoryOptions& options, const char** reason) noexcept;
+[[nodiscard]] policy::Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
+                                      const char** reason) noexcept;
+[[nodiscard]] policy::PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds,
+                                                      const char** reason) noexcept;
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_COM_OPTIONS_H

@@ -1,0 +1,67 @@
+// What one request charges goes through here, so that those who help a refused request (the reserve, the line of waiters)
+// know what it wanted and can hand it what it needs. Lives on the request's stack.
+#ifndef CLRHM_ENGINE_PAYER_H
+#define CLRHM_ENGINE_PAYER_H
+
+#include <algorithm>
+
+#include "ledger/budget.h"
+
+namespace clr_host_memory {
+
+// Of a request that nobody has helped, as nearly all.
+struct Purse {
+  Budget& budget;
+  const Criticality level;
+
+  // False: refused, and nothing has changed.
+  [[nodiscard]] bool TryCharge(Bytes amount) {
+    return budget.TryCharge(amount, level) == policy::Admission::kAdmitted;
+  }
+  // Of memory that the OS refused.
+  void Withdraw(Bytes amount) { budget.Withdraw(amount); }
+};
+
+class Payer {
+ public:
+  // asked: what was tried already, and refused; more than that does no harm.
+  Payer(Budget& budget, Criticality level, Bytes asked = {}) : budget_(budget), level_(level), asked_(asked) {}
+  ~Payer() {
+    if (credit_ != Bytes{}) budget_.Withdraw(credit_);
+  }
+  Payer(const Payer&) = delete;
+  Payer& operator=(const Payer&) = delete;
+
+  // Charges amount, from what was handed over first. False: refused, and nothing has changed.
+  [[nodiscard]] bool TryCharge(Bytes amount) {
+    asked_ = amount;
+    if (credit_ != Bytes{}) [[unlikely]] {
+      const Bytes paid = std::min(credit_, amount);
+      if (budget_.TryChargeForWaiter(amount - paid, level_, beyond_) != policy::Admission::kAdmitted) return false;
+      credit_ = credit_ - paid;
+      return true;
+    }
+    return budget_.TryCharge(amount, level_, beyond_) == policy::Admission::kAdmitted;
+  }
+  void Withdraw(Bytes amount) { budget_.Withdraw(amount); }
+
+  [[nodiscard]] Criticality level() const { return level_; }
+  // What the last TryCharge asked for.
+  [[nodiscard]] Bytes asked() const { return asked_; }
+  // What is charged already for the next TryCharge to use; the rest is returned at the end.
+  [[nodiscard]] Bytes credit() const { return credit_; }
+  void HandOver(Bytes charged) { credit_ = credit_ + charged; }
+  // What may be used above the ceiling of the level from now on.
+  void AllowBeyond(Bytes beyond) { beyond_ = beyond; }
+
+ private:
+  Budget& budget_;
+  const Criticality level_;
+  Bytes asked_;
+  Bytes credit_;
+  Bytes beyond_;
+};
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_ENGINE_PAYER_H
