@@ -78,6 +78,8 @@ class Budget {
   [[nodiscard]] std::uint16_t TakeAnnounced() {
     return static_cast<std::uint16_t>(waiting_.fetch_and(~kAnnounced) & kAnnounced);
   }
+  // Whether anybody has been since the server took them.
+  [[nodiscard]] bool HasAnnounced() const { return (waiting_.load() & kAnnounced) != 0; }
   // For the server: a request that was counted waits no more.
   void RemoveWaiting(Criticality level) { waiting_.fetch_sub(std::uint64_t{1} << ShiftOf(level)); }
   // Whether any of this level or a higher one waits for memory.
@@ -155,7 +157,7 @@ class Budget {
   }
   // Whoever announced a request may be suspended before it could wake the server.
   void WakeForAnnounced() {
-    if ((waiting_.load() & kAnnounced) != 0) server_->Wake();
+    if (HasAnnounced()) server_->Wake();
   }
   void StoreCeilings() {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);

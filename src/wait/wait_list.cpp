@@ -35,7 +35,8 @@ bool WaitList::Open(Waker* server) {
   if (memory == nullptr) return false;
   tables_ = new (memory) Tables{};
   server_ = server;
-  for (Name name = kMostWaiters; name != 0; --name) FreeRecord(name);
+  for (Name name = kMostWaiters; name != 0; --name) RecordOf(name).next.store(static_cast<Name>(name - 1));
+  free_.store(kMostWaiters);
   return true;
 }
 
@@ -165,16 +166,19 @@ void WaitList::WakeServer() {
 
 Milliseconds WaitList::Serve(Milliseconds now) {
   if (tables_ == nullptr) return kForever;
-  TakeIn();
-  Round round{.now = now, .held = held_.load()};
-  std::uint32_t kept = 0;
-  for (std::uint32_t i = 0; i < length_; ++i) {
-    const Name name = tables_->line[i];
-    if (Settle(name, &round)) continue;
-    tables_->line[kept++] = name;
-    if (IsForMemory(RecordOf(name).request)) round.blocked = true;
-  }
-  length_ = kept;
+  Round round;
+  do {
+    TakeIn();
+    round = {.now = now, .held = held_.load()};
+    std::uint32_t kept = 0;
+    for (std::uint32_t i = 0; i < length_; ++i) {
+      const Name name = tables_->line[i];
+      if (Settle(name, &round)) continue;
+      tables_->line[kept++] = name;
+      if (IsForMemory(RecordOf(name).request)) round.blocked = true;
+    }
+    length_ = kept;
+  } while (round.again);
   return round.sleep;
 }
 
@@ -225,6 +229,13 @@ bool WaitList::TryGrant(Name name, Round* round) {
   }
   const Bytes beyond = request.level == Criticality::kProcess ? Bytes{beyond_.load()} : Bytes{};
   if (budget_.TryChargeForWaiter(request.bytes, request.level, beyond) != policy::Admission::kAdmitted) return false;
+  // Someone who comes first may be among them, and have waited before this memory came back. All those announced before
+  // the charge are in the line if nobody is found after it.
+  if (IsForMemory(request) && budget_.HasAnnounced()) {
+    budget_.Withdraw(request.bytes);
+    round->again = true;
+    return false;
+  }
   if (!End(name, State::kGranted)) budget_.Withdraw(request.bytes);
   return true;
 }

@@ -115,11 +115,12 @@ class WaitList {
     std::atomic<std::uint64_t> timed_out = 0;
     std::atomic<std::uint64_t> abandoned = 0;
   };
-  // One call of Serve.
+  // One walk down the line.
   struct Round {
-    Milliseconds now;
+    Milliseconds now{};
     bool held = false;
     bool blocked = false;  // somebody before waits for memory
+    bool again = false;    // others have been announced meanwhile
     Milliseconds sleep = kForever;
   };
 

@@ -48,7 +48,7 @@ class Scheduler {
   }
 
   void Point() {
-    if (running_ == caller_) return;
+    if (running_ == caller_ || time_passes_) return;
     ++steps_.back().points;
     if (used_ == preemptions_) return;
     std::vector<std::size_t> options{running_};
@@ -71,7 +71,11 @@ class Scheduler {
     while (!ready()) {
       waits_for_[task] = &ready;
       const std::size_t next = NextAfterStop();
-      if (next != task) static_cast<void>(SwitchTo(next));
+      if (next == task) {
+        steps_.push_back({.task = task});
+      } else {
+        static_cast<void>(SwitchTo(next));
+      }
       waits_for_[task] = nullptr;
     }
   }
@@ -97,11 +101,11 @@ class Scheduler {
 
   // The one that runs has ended, or waits.
   std::size_t NextAfterStop() {
-    bool time_passes = true;
+    bool more_time = true;
     while (std::find(finished_.begin(), finished_.end(), false) != finished_.end()) {
       std::vector<std::size_t> options = Ready();
       const bool idle = std::all_of(options.begin(), options.end(), [this](std::size_t i) { return suspended_[i]; });
-      if (idle && time_passes && SomeoneWaits()) options.push_back(caller_);  // stands for the time
+      if (idle && more_time && SomeoneWaits()) options.push_back(caller_);  // stands for the time
       if (options.empty()) {
         std::fputs("Interleaver: operations wait for each other\n", stderr);
         std::abort();
@@ -109,7 +113,9 @@ class Scheduler {
       const std::size_t next = Choose(options);
       if (next != caller_) return next;
       steps_.push_back({.task = caller_});
-      time_passes = world_->PassTime();
+      time_passes_ = true;
+      more_time = world_->PassTime();
+      time_passes_ = false;
     }
     return caller_;
   }
@@ -169,6 +175,7 @@ class Scheduler {
   std::vector<Choice> choices_;
   std::size_t position_ = 0;
   int used_ = 0;
+  bool time_passes_ = false;  // what looks at the world then is no operation
   std::vector<Step> steps_;
   Switcher switcher_;  // ends first: its threads use the rest
 };
