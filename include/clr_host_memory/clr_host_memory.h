@@ -22,7 +22,7 @@
 #define CLR_HOST_MEMORY_NO_LIMIT UINT64_MAX
 // For headrooms: let the library derive the headroom from the limit (docs/policy.md).
 #define CLR_HOST_MEMORY_DEFAULT_HEADROOM UINT64_MAX
-// For headrooms: that many percent of the limit, 0 to 100, whatever the limit is changed to.
+// For headrooms: that many percent of the limit, 0 to 100.
 #define CLR_HOST_MEMORY_PERCENT(percent) (UINT64_C(0xFFFFFFFF00000000) | (uint64_t)(uint32_t)(percent))
 
 enum { kClrHostMemoryLevelCount = 3 };  // eTaskCritical, eAppDomainCritical, eProcessCritical
@@ -348,7 +348,8 @@ extern "C" {
 #endif
 
 // Makes a memory manager and returns the interface riid of it (IHostMemoryManager, IClrHostMemoryControl,
-// IClrHostMemoryClient or IUnknown) with one reference, which the caller owns.
+// IClrHostMemoryClient or IUnknown) with one reference, which the caller owns. E_OUTOFMEMORY also when the OS has not what
+// is to be kept in reserve.
 // options may be null: no limit. reason may be null; otherwise it receives, on failure, a static English sentence that
 // names the field and what to change (null on success).
 // S_OK; E_POINTER: object is null; E_INVALIDARG: an option is out of range; E_NOINTERFACE; E_OUTOFMEMORY.

@@ -8,7 +8,12 @@
 
 #include <clr_host_memory/clr_host_memory.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -76,11 +81,70 @@ class [[nodiscard]] ValueOrReason {
   std::string reason_;
 };
 
-// What a host chooses; the defaults are no limit, and headroom derived from the limit. Bytes.
+// Headroom as a part of the limit, 0 to 100.
+[[nodiscard]] constexpr std::uint64_t Percent(std::uint32_t percent) noexcept { return CLR_HOST_MEMORY_PERCENT(percent); }
+
+// What a host chooses; each field as in ClrHostMemoryOptions. The defaults are no limit, headroom derived from the limit,
+// no reserves, and no waiting. Bytes and milliseconds.
 struct MemoryManagerOptions {
   std::uint64_t limit = CLR_HOST_MEMORY_NO_LIMIT;
-  std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;
-  std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;
+  std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;  // bytes, or Percent(n)
+  std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;     // bytes, or Percent(n)
+  std::uint64_t emergency_reserve = 0;
+  std::uint64_t address_space_reserve = 0;
+  std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};  // by EMemoryCriticalLevel
+  bool count_all = false;
+  std::uint32_t sampling_ms = 100;
+  ClrHostMemoryThresholds thresholds = CLR_HOST_MEMORY_THRESHOLDS_INIT;
+};
+
+// The host's function as a sink. Called as IClrHostMemoryEventSink says; it must not throw.
+class EventFunction final : public IClrHostMemoryEventSink {
+ public:
+  explicit EventFunction(std::function<void(const ClrHostMemoryEvent&)> function) : function_(std::move(function)) {}
+  EventFunction(const EventFunction&) = delete;
+  EventFunction& operator=(const EventFunction&) = delete;
+
+  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override {
+    if (object == nullptr) return E_POINTER;
+    *object = nullptr;
+    constexpr GUID kUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
+    if (!IsEqualGUID(riid, kIidClrHostMemoryEventSink) && !IsEqualGUID(riid, kUnknown)) return E_NOINTERFACE;
+    *object = static_cast<IClrHostMemoryEventSink*>(this);
+    AddRef();
+    return S_OK;
+  }
+  ULONG STDMETHODCALLTYPE AddRef() noexcept override { return references_.fetch_add(1) + 1; }
+  ULONG STDMETHODCALLTYPE Release() noexcept override {
+    const ULONG left = references_.fetch_sub(1) - 1;
+    if (left == 0) delete this;
+    return left;
+  }
+  HRESULT STDMETHODCALLTYPE OnEvent(const ClrHostMemoryEvent* event) noexcept override {
+    function_(*event);
+    return S_OK;
+  }
+
+ private:
+  ~EventFunction() = default;
+  std::atomic<ULONG> references_ = 1;
+  std::function<void(const ClrHostMemoryEvent&)> function_;
+};
+
+// An exclusive section of this thread's, left by the destructor, on the same thread. Move-only.
+class ExclusiveSection {
+ public:
+  explicit ExclusiveSection(IClrHostMemoryControl* control) noexcept : control_(control) {}
+  ExclusiveSection(ExclusiveSection&& other) noexcept : control_(std::exchange(other.control_, nullptr)) {}
+  ExclusiveSection& operator=(ExclusiveSection&&) = delete;
+  ExclusiveSection(const ExclusiveSection&) = delete;
+  ExclusiveSection& operator=(const ExclusiveSection&) = delete;
+  ~ExclusiveSection() {
+    if (control_ != nullptr) control_->LeaveExclusive();
+  }
+
+ private:
+  IClrHostMemoryControl* control_;
 };
 
 // One memory manager, by its interfaces. Move-only; the COM object lives on while a CLR holds it.
@@ -108,6 +172,31 @@ class MemoryManager {
                    std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM) const noexcept {
     return control_->SetLimit(limit, app_domain_headroom, process_headroom);
   }
+  // E_INVALIDARG: they are not in order; nothing is changed then.
+  HRESULT SetThresholds(const ClrHostMemoryThresholds& thresholds) const noexcept {
+    return control_->SetThresholds(&thresholds);
+  }
+  HRESULT SetWait(EMemoryCriticalLevel level, std::uint32_t milliseconds) const noexcept {
+    return control_->SetWait(level, milliseconds);
+  }
+  HRESULT CancelWaits() const noexcept { return control_->CancelWaits(); }
+  // Holds the manager still for as long as the section lives; none when *hr is not S_OK. The manager must outlive it.
+  [[nodiscard]] std::optional<ExclusiveSection> HoldStill(std::uint32_t milliseconds, HRESULT* hr = nullptr) const {
+    const HRESULT entered = control_->EnterExclusive(milliseconds);
+    if (hr != nullptr) *hr = entered;
+    if (FAILED(entered)) return std::nullopt;
+    return std::optional<ExclusiveSection>(std::in_place, control_.get());
+  }
+  HRESULT PinRegion(void* address, std::uint64_t size) const noexcept { return control_->PinRegion(address, size); }
+  HRESULT UnpinRegion(void* address) const noexcept { return control_->UnpinRegion(address); }
+  // Who is told of events from now on, on the manager's own thread; an empty function: nobody. The function is destroyed
+  // when it is replaced, or at Shutdown. Throws std::bad_alloc.
+  HRESULT OnEvent(std::function<void(const ClrHostMemoryEvent&)> function) const {
+    if (!function) return control_->SetEventSink(nullptr);
+    const ComPtr<EventFunction> sink(new EventFunction(std::move(function)));
+    return control_->SetEventSink(sink.get());
+  }
+  // Call it before the library is unloaded, and when a function of OnEvent refers to what ends earlier than the CLR.
   HRESULT Shutdown() const noexcept { return control_->Shutdown(); }
 
  private:
@@ -122,6 +211,12 @@ inline ValueOrReason<MemoryManager> CreateMemoryManager(const MemoryManagerOptio
   abi_options.limit = options.limit;
   abi_options.app_domain_headroom = options.app_domain_headroom;
   abi_options.process_headroom = options.process_headroom;
+  abi_options.flags = options.count_all ? kClrHostMemoryCountAll : 0;
+  abi_options.emergency_reserve = options.emergency_reserve;
+  abi_options.address_space_reserve = options.address_space_reserve;
+  std::copy(options.wait_ms.begin(), options.wait_ms.end(), abi_options.wait_ms);
+  abi_options.sampling_ms = options.sampling_ms;
+  abi_options.thresholds = options.thresholds;
   MemoryManager manager;
   const char* reason = nullptr;
   HRESULT hr = ClrHostMemoryCreate(&abi_options, kIidHostMemoryManager,
