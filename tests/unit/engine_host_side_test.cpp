@@ -1,0 +1,261 @@
+// Exclusive sections, what the host owns, and the manager's life.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "heap/heap_engine.h"
+#include "support/engine_fixture.h"
+#include "support/std_thread_system.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+constexpr std::uint64_t kHost = 1001;
+constexpr std::uint64_t kOther = 1002;
+
+// Plays a thread of that number.
+template <typename Act>
+auto As(std::uint64_t thread, Act act) {
+  FakeThreadSystem::SetCurrentThread(thread);
+  auto result = act();
+  FakeThreadSystem::SetCurrentThread(0);
+  return result;
+}
+
+class ExclusiveTest : public EngineTest {
+ protected:
+  ExclusiveTest() { region = ReserveAndCommit(kMiB).address; }
+  Outcome Enter(std::uint64_t thread, int bound = 0) {
+    return As(thread, [&] { return engine.EnterExclusive(Milliseconds{bound}); });
+  }
+  Outcome Leave(std::uint64_t thread) {
+    return As(thread, [&] { return engine.LeaveExclusive(); });
+  }
+  Address region = 0;
+};
+
+TEST_F(ExclusiveTest, AllocationsOfOtherThreadsAreRefusedAndFreesGoOn) {
+  ASSERT_EQ(Enter(kHost), Outcome::Done());
+  EXPECT_EQ(Reserve(kMiB).outcome, Outcome::HeldStill());
+  EXPECT_EQ(Commit(region, kPageSize).outcome, Outcome::HeldStill());
+  EXPECT_EQ(ReserveAndCommit(kMiB).outcome, Outcome::HeldStill());
+  HeapEngine heap(engine);
+  ASSERT_TRUE(heap.Create(1).ok());
+  EXPECT_EQ(heap.Allocate(100, Criticality::kProcess).outcome, Outcome::HeldStill());
+  EXPECT_TRUE(Decommit(region, kPageSize).ok());
+  EXPECT_TRUE(Release(region).ok());
+  EXPECT_EQ(Charged(), Bytes{});
+  ASSERT_EQ(Leave(kHost), Outcome::Done());
+  EXPECT_TRUE(Reserve(kMiB).outcome.ok());
+  EXPECT_TRUE(heap.Allocate(100, Criticality::kProcess).outcome.ok());
+}
+
+TEST_F(ExclusiveTest, TheOwnersAllocationsAreServed) {
+  ASSERT_EQ(Enter(kHost), Outcome::Done());
+  EXPECT_TRUE(As(kHost, [&] { return Commit(region, 2 * kPageSize).outcome; }).ok());
+  EXPECT_TRUE(As(kHost, [&] { return ReserveAndCommit(kMiB).outcome; }).ok());
+  ASSERT_EQ(Leave(kHost), Outcome::Done());
+}
+
+TEST_F(ExclusiveTest, NestsAndIsLeftByItsOwnerAlone) {
+  EXPECT_EQ(Leave(kHost), Outcome::NotOwner());
+  ASSERT_EQ(Enter(kHost), Outcome::Done());
+  ASSERT_EQ(Enter(kHost), Outcome::Done());
+  EXPECT_EQ(Leave(kOther), Outcome::NotOwner());
+  EXPECT_EQ(Enter(kOther), Outcome::HeldStill());
+  EXPECT_EQ(Leave(kHost), Outcome::Done());
+  EXPECT_EQ(Commit(region, kPageSize).outcome, Outcome::HeldStill());
+  EXPECT_EQ(Leave(kHost), Outcome::Done());
+  EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());
+  EXPECT_EQ(Leave(kHost), Outcome::NotOwner());
+  EXPECT_EQ(Enter(kOther), Outcome::Done());
+  EXPECT_EQ(Leave(kOther), Outcome::Done());
+}
+
+TEST_F(ExclusiveTest, AnotherThreadWaitsForItToItsDeadline) {
+  ASSERT_EQ(Enter(kHost), Outcome::Done());
+  const Milliseconds before = threads.Now();
+  EXPECT_EQ(Enter(kOther, 50), Outcome::TimedOut());
+  EXPECT_EQ(threads.Now() - before, Milliseconds{50});
+  engine.Shutdown();
+  EXPECT_EQ(Enter(kOther, 50), Outcome::Unavailable());
+  EXPECT_EQ(Leave(kHost), Outcome::Done());
+}
+
+// A commit that is suspended in the middle of its OS call is at work: the section is not entered before it has ended.
+TEST_F(ExclusiveTest, IsNotEnteredWhileAnAllocationIsAtWork) {
+  for (const bool in_word : {true, false}) {
+    SCOPED_TRACE(in_word);
+    Outcome entered = Outcome::Done();
+    os.OnNext(OsCall::kAllocate, Moment::kBefore, [&](const OsCallInfo&) { entered = Enter(kHost, 20); });
+    const AddressOutcome result = in_word ? Commit(region, kPageSize) : ReserveAndCommit(kMiB);
+    EXPECT_TRUE(result.outcome.ok());
+    EXPECT_EQ(entered, Outcome::TimedOut());
+    EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());  // what was begun is undone
+    EXPECT_EQ(Enter(kHost, 20), Outcome::Done());
+    EXPECT_EQ(Leave(kHost), Outcome::Done());
+  }
+}
+
+TEST_F(ExclusiveTest, ALevelThatMayWaitWaitsForTheSectionToEnd) {
+  class NoWaker final : public Waker {
+    void Wake() noexcept override {}
+  } server;
+  ASSERT_TRUE(engine.OpenWaits(&server));
+  engine.SetWait(Criticality::kTask, Milliseconds{1000});
+  int rounds = 0;
+  bool end_it = true;
+  threads.SetWaitHook([&](os::EventHandle, Milliseconds deadline) {
+    if (++rounds == 3 && end_it) {
+      EXPECT_EQ(Leave(kHost), Outcome::Done());
+    }
+    threads.SetNow(std::min(deadline, threads.Now() + Milliseconds{100}));
+    (void)engine.ServeWaiters(threads.Now());
+  });
+  ASSERT_EQ(Enter(kHost), Outcome::Done());
+  EXPECT_TRUE(ReserveAndCommit(kMiB).outcome.ok());
+  EXPECT_EQ(rounds, 3);
+  end_it = false;
+  ASSERT_EQ(Enter(kHost), Outcome::Done());
+  EXPECT_EQ(Reserve(kMiB).outcome, Outcome::TimedOut());
+  EXPECT_EQ(Commit(region, kPageSize, Criticality::kProcess).outcome, Outcome::HeldStill());  // may not wait
+  ASSERT_EQ(Leave(kHost), Outcome::Done());
+}
+
+TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
+  FakeMemorySystem os;
+  StdThreadSystem threads;
+  Engine engine(os, threads, {});
+  std::atomic<bool> stop = false;
+  std::atomic<std::uint64_t> held = 0;
+  std::vector<std::thread> clients;
+  for (int t = 0; t < 3; ++t) {
+    clients.emplace_back([&] {
+      const Address base =
+          engine.Allocate({.size = 4 * kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite}, Criticality::kTask)
+              .address;
+      for (std::uint64_t i = 0; !stop.load(); ++i) {
+        const os::AllocateRequest commit{base + i % 64 * kPageSize, 4 * kPageSize, win32::kMemCommit, kPageReadWrite};
+        const Outcome outcome = engine.Allocate(commit, Criticality::kTask).outcome;
+        if (outcome.verdict == Verdict::kHeldStill) held.fetch_add(1);
+        if (outcome.ok()) (void)engine.Free(commit.address, commit.size, win32::kMemDecommit);
+        const auto region = engine.Allocate(
+            {.size = kMiB, .type = win32::kMemReserve | win32::kMemCommit, .protect = kPageReadWrite}, Criticality::kTask);
+        if (region.outcome.ok()) (void)engine.Free(region.address, 0, win32::kMemRelease);
+      }
+    });
+  }
+  for (int section = 0; section < 200; ++section) {
+    while (!engine.EnterExclusive(Milliseconds{1000}).ok()) {
+    }
+    // Frees may still come; what is charged can only fall, however often others try.
+    Bytes before = engine.ledger().budget().Charged();
+    const std::uint64_t held_before = held.load();
+    while (held.load() < held_before + 10) {
+      std::this_thread::yield();
+      const Bytes now = engine.ledger().budget().Charged();
+      ASSERT_LE(now.value, before.value);
+      before = now;
+    }
+    ASSERT_TRUE(engine.LeaveExclusive().ok());
+  }
+  stop = true;
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(engine.ledger().budget().Charged(), Bytes{});
+}
+
+// ---- what the host owns
+
+class HostOwnedTest : public EngineTest {
+ protected:
+  // Everything a CLR could do to a range.
+  void ExpectAllRefused(Address address, std::uint64_t size) {
+    std::uint32_t old = 0;
+    EXPECT_EQ(Commit(address, size).outcome, Outcome::NotOwner());
+    EXPECT_EQ(Allocate(address, size, win32::kMemReserve).outcome, Outcome::NotOwner());
+    EXPECT_EQ(Allocate(address, size, win32::kMemReset).outcome, Outcome::NotOwner());
+    EXPECT_EQ(Decommit(address, size), Outcome::NotOwner());
+    EXPECT_EQ(engine.Free(address, 0, win32::kMemDecommit), Outcome::NotOwner());
+    EXPECT_EQ(Release(address), Outcome::NotOwner());
+    EXPECT_EQ(engine.Free(address, size, 0), Outcome::NotOwner());
+    EXPECT_EQ(engine.Protect(address, size, 2, &old), Outcome::NotOwner());
+  }
+};
+
+TEST_F(HostOwnedTest, TheReservesAreOutOfTheClrsReach) {
+  ASSERT_EQ(engine.OpenReserves({kMiB}, {kMiB}), win32::kSuccess);
+  const Address emergency = engine.emergency().Range().Start();
+  const Address space = engine.address_space().Range().Start();
+  ExpectAllRefused(emergency, kPageSize);
+  ExpectAllRefused(space + kMiB - kPageSize, 2 * kPageSize);
+  std::uint32_t old = 0;
+  EXPECT_EQ(engine.Protect(emergency - kPageSize, 2 * kPageSize, 2, &old), Outcome::NotOwner());  // reaches into it
+  EXPECT_EQ(engine.emergency().Held(), Bytes{kMiB});
+  // The rest is as ever.
+  const Address own = ReserveAndCommit(kMiB).address;
+  EXPECT_TRUE(Decommit(own, kPageSize).ok());
+  EXPECT_TRUE(engine.Protect(own + kPageSize, kPageSize, 2, &old).ok());
+  EXPECT_TRUE(Release(own).ok());
+}
+
+TEST_F(HostOwnedTest, APinnedRegionStaysAsItIsUntilItIsUnpinned) {
+  const Address region = ReserveAndCommit(kMiB).address;
+  const PageRange pages{region >> kPageShift, {kMiB / kPageSize}};
+  ASSERT_EQ(engine.Pin(pages), PinnedRegions::Result::kDone);
+  EXPECT_EQ(engine.PinnedCount(), 1u);
+  ExpectAllRefused(region, kPageSize);
+  ExpectAllRefused(region + kMiB - 1, 1);
+  EXPECT_EQ(ChargedPages(), 256u);
+  EXPECT_TRUE(Exact());
+  EXPECT_EQ(engine.Pin({pages.first + 255, {2}}), PinnedRegions::Result::kOverlaps);
+  EXPECT_FALSE(engine.Unpin(region + kPageSize));
+  EXPECT_TRUE(engine.Unpin(region));
+  EXPECT_FALSE(engine.Unpin(region));
+  EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());
+  EXPECT_TRUE(Release(region).ok());
+}
+
+TEST_F(HostOwnedTest, PinningPartOfARegionKeepsAllOfItFromBeingReleased) {
+  const Address region = ReserveAndCommit(kMiB).address;
+  ASSERT_EQ(engine.Pin({(region >> kPageShift) + 10, {1}}), PinnedRegions::Result::kDone);
+  EXPECT_EQ(Release(region), Outcome::NotOwner());
+  EXPECT_EQ(engine.Free(region, 0, win32::kMemDecommit), Outcome::NotOwner());
+  EXPECT_TRUE(Decommit(region, 10 * kPageSize).ok());
+  EXPECT_EQ(Decommit(region, 11 * kPageSize), Outcome::NotOwner());
+  EXPECT_TRUE(Commit(region, 10 * kPageSize).outcome.ok());
+}
+
+TEST_F(HostOwnedTest, AFullOrTooLongListIsSaidSo) {
+  EXPECT_EQ(engine.Pin({1, {PinnedRegions::kMostPages + 1}}), PinnedRegions::Result::kTooLong);
+  EXPECT_EQ(engine.Pin({std::uint64_t{1} << 36, {1}}), PinnedRegions::Result::kTooLong);
+  for (std::uint64_t i = 0; i < PinnedRegions::kMost; ++i) {
+    ASSERT_EQ(engine.Pin({16 * i + 16, {1}}), PinnedRegions::Result::kDone);
+  }
+  EXPECT_EQ(engine.Pin({8, {1}}), PinnedRegions::Result::kFull);
+  EXPECT_TRUE(engine.Unpin(16 * kPageSize));
+  EXPECT_EQ(engine.Pin({8, {1}}), PinnedRegions::Result::kDone);
+}
+
+// ---- the manager's life
+
+TEST_F(EngineTest, TheFirstCauseOfALatchIsKept) {
+  EXPECT_EQ(engine.latched().cause, LatchCause::kNone);
+  engine.Latch({LatchCause::kException, 7, 0xFFFF'FFFF});
+  engine.Latch({LatchCause::kOs, 1, 2});
+  const Latched latched = engine.latched();
+  EXPECT_EQ(latched.cause, LatchCause::kException);
+  EXPECT_EQ(latched.method, 7);
+  EXPECT_EQ(latched.error, 0xFFFF'FFFF);
+  EXPECT_FALSE(engine.Serving());
+  EXPECT_EQ(engine.stage(), Stage::kRunning);  // it may still be asked to drain
+  engine.Shutdown();
+  EXPECT_EQ(engine.stage(), Stage::kDraining);
+  engine.NoteStopped();
+  engine.Shutdown();
+  EXPECT_EQ(engine.stage(), Stage::kStopped);
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test

@@ -1,0 +1,433 @@
+// What becomes of a request that was refused: the reserves, and waiting.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "heap/heap_engine.h"
+#include "support/engine_fixture.h"
+#include "support/std_thread_system.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+using win32::kCommitmentLimit;
+using win32::kNotEnoughMemory;
+
+constexpr Bytes kReserve{64 * 64 * kKiB};  // 64 slices of 16 pages
+constexpr policy::Limits kLimits{.limit = {16 * kMiB}, .app_domain_headroom = {kMiB}, .process_headroom = {kMiB}};
+
+class CountingWaker final : public Waker {
+ public:
+  void Wake() noexcept override { ++wakes; }
+  std::atomic<int> wakes = 0;
+};
+
+class ReliefTest : public EngineTest {
+ protected:
+  ReliefTest() : EngineTest(kLimits) {
+    engine.SetAlarm(&alarm);
+    region = Reserve(kGiB).address;
+  }
+  void OpenReserve() { ASSERT_EQ(engine.OpenReserves(kReserve, {}), win32::kSuccess); }
+  // Commits `size` bytes anew at this level.
+  AddressOutcome Take(std::uint64_t size, Criticality level) {
+    const AddressOutcome result = Commit(region + taken, size, level);
+    if (result.outcome.ok()) taken += size;
+    return result;
+  }
+  [[nodiscard]] Bytes Held() const { return engine.emergency().Held(); }
+
+  CountingWaker alarm;
+  Address region = 0;
+  std::uint64_t taken = 0;
+};
+
+TEST_F(ReliefTest, TheReserveIsCommittedAtOnceAndNotCharged) {
+  OpenReserve();
+  EXPECT_EQ(os.Committed().InBytes(), kReserve);
+  EXPECT_EQ(Charged(), Bytes{});
+  EXPECT_EQ(Held(), kReserve);
+}
+
+TEST_F(ReliefTest, AReserveTheOsHasNotIsNotMade) {
+  os.SetCommitLimit({kMiB});
+  EXPECT_EQ(engine.OpenReserves(kReserve, {}), kCommitmentLimit);
+  EXPECT_EQ(os.Committed(), Pages{});
+  EXPECT_EQ(Take(kMiB, Criticality::kProcess).outcome, Outcome::Done());
+}
+
+TEST_F(ReliefTest, AReserveOfAnySizeIsRoundedUpToWholeSlices) {
+  for (const std::uint64_t size : {1ull, 4096ull, 4097ull, 63 * 4096ull, 64 * 4096ull, 65 * 4096ull, 10'000'000ull}) {
+    ManagedEngine other;
+    ASSERT_EQ(other.engine.OpenReserves({size}, {}), win32::kSuccess);
+    const EmergencyReserve& reserve = other.engine.emergency();
+    EXPECT_GE(reserve.Size().value, size);
+    EXPECT_LT(reserve.Size().value, size + size / 32 + 64 * kPageSize);
+    EXPECT_EQ(reserve.Held(), reserve.Size());
+    EXPECT_EQ(other.os.Committed().InBytes(), reserve.Size());
+  }
+}
+
+TEST_F(ReliefTest, ProcessCriticalRequestsGoOnBehindTheLimitWhileTheReserveHasRoom) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Held(), kReserve);
+  EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Take(kPageSize, Criticality::kAppDomain).outcome, Outcome::OverLimit());
+  while (engine.emergency().Given() < kReserve) {
+    ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
+    // The most there can be is known beforehand.
+    ASSERT_LE((os.Committed().InBytes()).value, (kLimits.limit + kReserve).value);
+  }
+  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Charged(), kLimits.limit + kReserve);
+  EXPECT_EQ(engine.emergency().GivenSoFar(), kReserve);
+  EXPECT_EQ(engine.emergency().Uses(), 64u);
+}
+
+TEST_F(ReliefTest, OnlyWhatIsLackingIsGivenUp) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB - 8 * kPageSize, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(9 * kPageSize, Criticality::kProcess).outcome.ok());  // one page too many: one slice
+  EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
+  ASSERT_TRUE(Take(15 * kPageSize, Criticality::kProcess).outcome.ok());  // the rest of that slice
+  EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
+  EXPECT_EQ(Take(64 * kMiB, Criticality::kProcess).outcome, Outcome::OverLimit());  // more than it has: nothing
+  EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
+}
+
+TEST_F(ReliefTest, WhenTheOsRefusesTheReserveIsGivenUpAndTheRequestTriedAgainAtOnce) {
+  OpenReserve();
+  os.SetCommitLimit(kReserve + Bytes{kMiB});
+  ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
+  os.ResetCalls();
+  ASSERT_TRUE(Take(16 * kPageSize, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(os.Calls(OsCall::kAllocate), 2u);
+  EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
+  EXPECT_TRUE(Exact(Pages{Held().value / kPageSize}));
+}
+
+TEST_F(ReliefTest, LowerLevelsLeavePartOfTheReserveToHigherOnes) {
+  OpenReserve();
+  os.SetCommitLimit(kReserve);
+  struct Step {
+    Criticality level;
+    std::uint64_t left;
+  };
+  for (const Step step : {Step{Criticality::kTask, kReserve.value / 2}, Step{Criticality::kAppDomain, kReserve.value / 4},
+                          Step{Criticality::kProcess, 0}}) {
+    AddressOutcome result;
+    do {
+      result = Take(16 * kPageSize, step.level);
+    } while (result.outcome.ok());
+    EXPECT_EQ(result.outcome, Outcome::OsRefused(kCommitmentLimit));
+    EXPECT_EQ(Held().value, step.left);
+  }
+  EXPECT_EQ(Charged(), kReserve);
+}
+
+TEST_F(ReliefTest, ErrorsThatAreNotForWantOfMemoryLeaveTheReserveAlone) {
+  OpenReserve();
+  for (const win32::Error error : {win32::kInvalidAddress, win32::kInvalidParameter, win32::kAccessDenied}) {
+    os.Fail(OsCall::kAllocate, error);
+    EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OsRefused(error));
+  }
+  // Large pages do not come out of it.
+  EXPECT_FALSE(Allocate(0, 2 * kMiB, win32::kMemReserve | win32::kMemCommit | win32::kMemLargePages).outcome.ok());
+  EXPECT_EQ(Held(), kReserve);
+}
+
+TEST_F(ReliefTest, HeapBlocksAreRelievedAsPagesAre) {
+  OpenReserve();
+  HeapEngine heap(engine);
+  ASSERT_TRUE(heap.Create(1).ok());
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(heap.Allocate(100, Criticality::kTask).outcome, Outcome::OverLimit());
+  const BlockOutcome block = heap.Allocate(100, Criticality::kProcess);
+  ASSERT_TRUE(block.outcome.ok());
+  EXPECT_LT(Held(), kReserve);
+  EXPECT_TRUE(heap.Free(block.block).ok());
+}
+
+TEST_F(ReliefTest, ADecommitThatFailsGivesNothingUp) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  os.Fail(OsCall::kFree, win32::kInvalidAddress);
+  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Held(), kReserve);
+  EXPECT_EQ(engine.emergency().Uses(), 0u);
+  ASSERT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
+}
+
+TEST_F(ReliefTest, TheReserveIsTakenBackOnceWhatIsChargedFitsTheLimit) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
+  EXPECT_FALSE(engine.TakeBackReserves());
+  ASSERT_TRUE(Decommit(region, 16 * kPageSize).ok());
+  os.Fail(OsCall::kAllocate, kCommitmentLimit);  // the OS has none yet
+  EXPECT_FALSE(engine.TakeBackReserves());
+  EXPECT_TRUE(engine.TakeBackReserves());
+  EXPECT_EQ(Held(), kReserve);
+  EXPECT_EQ(engine.emergency().TakenBackSoFar(), Bytes{16 * kPageSize});
+  EXPECT_EQ(Charged(), kLimits.limit);
+  EXPECT_TRUE(Exact(Pages{kReserve.value / kPageSize}));
+}
+
+TEST_F(ReliefTest, TheAlarmIsRungForRefusalsAndReserves) {
+  OpenReserve();
+  ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(alarm.wakes, 0);
+  EXPECT_FALSE(Take(kPageSize, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(alarm.wakes, 1);
+  ASSERT_TRUE(Take(2 * kMiB + kPageSize, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(alarm.wakes, 2);
+}
+
+TEST_F(ReliefTest, AddressSpaceIsGivenUpForAViewAndReservedAgainLater) {
+  EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::OsRefused(kNotEnoughMemory));
+  ASSERT_EQ(engine.OpenReserves({}, {8 * kMiB}), win32::kSuccess);
+  const AddressSpaceReserve& reserve = engine.address_space();
+  EXPECT_EQ(reserve.Held(), Bytes{8 * kMiB});
+  EXPECT_EQ(engine.MakeRoom(0, 9 * kMiB), Outcome::OsRefused(kNotEnoughMemory));  // too small
+  EXPECT_EQ(engine.MakeRoom(0x4000'0000'0000, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // it lies elsewhere
+  const Address inside = reserve.Range().Start() + kMiB;
+  EXPECT_EQ(engine.MakeRoom(inside, kMiB), Outcome::Done());
+  EXPECT_EQ(reserve.Held(), Bytes{});
+  EXPECT_NE(os.MapView(inside, kMiB, ViewPages::kReserved).address, 0u);
+  EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // it is gone
+  EXPECT_TRUE(engine.TakeBackReserves());
+  EXPECT_EQ(reserve.Held(), Bytes{8 * kMiB});
+  EXPECT_EQ(engine.MakeRoom(0, 0), Outcome::Done());  // the size of a whole section is not known
+  EXPECT_EQ(reserve.Uses(), 2u);
+  engine.Shutdown();
+  EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::Unavailable());
+}
+
+TEST_F(ReliefTest, AReservationThatFindsNoRoomGetsTheAddressSpaceReserve) {
+  // Room for the reserve and nothing else.
+  os.SetSearchRange(0x7000'0000, 0x7000'0000 + 16 * kMiB);
+  ASSERT_EQ(engine.OpenReserves({}, {16 * kMiB}), win32::kSuccess);
+  EXPECT_TRUE(Reserve(4 * kMiB).outcome.ok());
+  EXPECT_EQ(engine.address_space().Uses(), 1u);
+  EXPECT_TRUE(Reserve(4 * kMiB).outcome.ok());
+  EXPECT_FALSE(Reserve(16 * kMiB).outcome.ok());
+  EXPECT_FALSE(engine.TakeBackReserves());  // no room for it now
+}
+
+TEST_F(ReliefTest, ReservesAreGivenBackAtTheEnd) {
+  ASSERT_EQ(engine.OpenReserves(kReserve, {8 * kMiB}), win32::kSuccess);
+  const std::size_t regions = os.RegionCount();
+  engine.Shutdown();
+  EXPECT_EQ(engine.stage(), Stage::kDraining);
+  EXPECT_EQ(Held(), kReserve);
+  engine.NoteStopped();
+  EXPECT_EQ(engine.stage(), Stage::kStopped);
+  EXPECT_EQ(os.Committed(), Pages{});
+  EXPECT_EQ(os.RegionCount(), regions - 1);  // the emergency reserve's address space stays, for a GiveUp on its way
+}
+
+// ---- waiting, on one thread: the wait hook plays the server and everyone else
+
+class WaitingTest : public ReliefTest {
+ protected:
+  WaitingTest() {
+    EXPECT_TRUE(engine.OpenWaits(&server));
+    for (const Criticality level : {Criticality::kTask, Criticality::kAppDomain, Criticality::kProcess}) {
+      engine.SetWait(level, Milliseconds{1000});
+    }
+    threads.SetWaitHook([this](os::EventHandle, Milliseconds deadline) {
+      (void)engine.ServeWaiters(threads.Now());
+      ++rounds;
+      if (during) during(rounds);
+      const Milliseconds next = std::min(deadline, threads.Now() + Milliseconds{100});
+      threads.SetNow(next);
+      (void)engine.ServeWaiters(next);
+    });
+  }
+  // A memory shortage of the limit's: task-critical requests find nothing.
+  void Fill() { ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok()); }
+
+  CountingWaker server;
+  std::function<void(int round)> during;
+  int rounds = 0;
+};
+
+TEST_F(WaitingTest, ARequestWaitsForCommitToComeBackAndIsGranted) {
+  Fill();
+  during = [&](int round) {
+    if (round == 3) {
+      EXPECT_TRUE(Decommit(region, kMiB).ok());
+    }
+  };
+  EXPECT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(rounds, 3);
+  EXPECT_EQ(Charged(), Bytes{14 * kMiB});
+  EXPECT_EQ(engine.waits().Counts(Criticality::kTask).granted, 1u);
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(WaitingTest, AtTheDeadlineItIsTimedOutAndNothingIsCharged) {
+  Fill();
+  const Milliseconds before = threads.Now();
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::TimedOut());
+  EXPECT_EQ(threads.Now() - before, Milliseconds{1000});
+  EXPECT_EQ(Charged(), Bytes{14 * kMiB});
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(WaitingTest, ALevelWithoutABoundIsRefusedAtOnce) {
+  engine.SetWait(Criticality::kTask, Milliseconds{0});
+  Fill();
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(rounds, 0);
+  EXPECT_EQ(engine.waits().Counts(Criticality::kTask).waits, 0u);
+}
+
+TEST_F(WaitingTest, WhatCanNeverFitIsRefusedAtOnce) {
+  EXPECT_EQ(Take(15 * kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Allocate(0, 64 * kMiB, win32::kMemReserve | win32::kMemCommit).outcome, Outcome::OverLimit());
+  EXPECT_EQ(rounds, 0);
+}
+
+TEST_F(WaitingTest, PagesThatAreCommittedAlreadyNeverWait) {
+  Fill();
+  EXPECT_TRUE(Commit(region, kMiB).outcome.ok());
+  EXPECT_EQ(rounds, 0);
+}
+
+TEST_F(WaitingTest, CancelAndShutdownAbandonIt) {
+  Fill();
+  during = [&](int round) {
+    if (round == 2) engine.CancelWaits();
+  };
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::Abandoned());
+  during = [&](int round) {
+    if (round == 4) engine.Shutdown();
+  };
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::Abandoned());
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::Unavailable());
+  EXPECT_EQ(Charged(), Bytes{14 * kMiB});
+}
+
+TEST_F(WaitingTest, ARequestTheOsRefusedIsTriedAgainUntilItHasSome) {
+  os.SetCommitLimit({kMiB});
+  ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
+  during = [&](int round) {
+    if (round == 5) os.SetCommitLimit({2 * kMiB});  // somebody else has freed some: nobody tells us
+  };
+  EXPECT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_GE(rounds, 5);
+  EXPECT_TRUE(Exact());
+  during = nullptr;
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::TimedOut());
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(WaitingTest, WhileAHigherLevelWaitsALowerOneDoesNotPassIt) {
+  Fill();
+  engine.SetWait(Criticality::kTask, Milliseconds{0});
+  during = [&](int round) {
+    if (round == 1) {
+      // 3 MiB are wanted and only 2 there. What comes back meanwhile is not for lower levels.
+      EXPECT_TRUE(Decommit(region, 128 * kKiB).ok());
+      EXPECT_EQ(Commit(region, kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
+      EXPECT_TRUE(Decommit(region + kMiB, kMiB).ok());
+    }
+  };
+  EXPECT_TRUE(Commit(region + 100 * kMiB, 3 * kMiB, Criticality::kProcess).outcome.ok());
+  during = nullptr;
+  EXPECT_TRUE(Decommit(region + 100 * kMiB, 3 * kMiB).ok());
+  EXPECT_TRUE(Commit(region, kPageSize, Criticality::kTask).outcome.ok());
+}
+
+TEST_F(WaitingTest, AProcessCriticalRequestUsesTheReserveBeforeItWaits) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_TRUE(Take(kReserve.value, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(rounds, 0);
+  during = [&](int round) {
+    if (round == 2) {
+      EXPECT_TRUE(Decommit(region, kPageSize).ok());
+    }
+  };
+  EXPECT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Charged(), kLimits.limit + kReserve);
+}
+
+TEST_F(WaitingTest, HeapBlocksWaitAsPagesDo) {
+  HeapEngine heap(engine);
+  ASSERT_TRUE(heap.Create(1).ok());
+  Fill();
+  during = [&](int round) {
+    if (round == 2) {
+      EXPECT_TRUE(Decommit(region, kPageSize).ok());
+    }
+  };
+  const BlockOutcome block = heap.Allocate(100, Criticality::kTask);
+  EXPECT_TRUE(block.outcome.ok());
+  EXPECT_TRUE(heap.Free(block.block).ok());
+}
+
+TEST_F(WaitingTest, ALimitThatIsRaisedLetsThemThrough) {
+  Fill();
+  during = [&](int round) {
+    if (round == 2) engine.ledger().budget().SetLimits({.limit = {32 * kMiB}});
+  };
+  EXPECT_TRUE(Take(4 * kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(Charged(), Bytes{18 * kMiB});
+}
+
+// ---- the promise of the process-critical tier, on all cores
+
+TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) {
+  FakeMemorySystem os;
+  StdThreadSystem threads;
+  Engine engine(os, threads, {.limit = {8 * kMiB}, .app_domain_headroom = {}, .process_headroom = {}});
+  ASSERT_EQ(engine.OpenReserves(kReserve, {}), win32::kSuccess);
+  const auto reserve = [&] {
+    return engine.Allocate({.size = 64 * kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite}, Criticality::kTask)
+        .address;
+  };
+  std::atomic<bool> stop = false;
+  std::atomic<std::uint64_t> refused_below = 0;
+  std::vector<std::thread> greedy;
+  const unsigned cores = std::max(2u, std::thread::hardware_concurrency());
+  for (unsigned t = 0; t < cores; ++t) {
+    greedy.emplace_back([&, base = reserve(), level = t % 2 == 0 ? Criticality::kTask : Criticality::kAppDomain] {
+      while (!stop.load()) {
+        std::uint64_t at = 0;
+        for (; at < 16 * kMiB; at += 4 * kPageSize) {
+          const os::AllocateRequest commit{base + at, 4 * kPageSize, win32::kMemCommit, kPageReadWrite};
+          if (engine.Allocate(commit, level).outcome.ok()) continue;
+          refused_below.fetch_add(1);
+          break;
+        }
+        if (at != 0) (void)engine.Free(base, at, win32::kMemDecommit);
+      }
+    });
+  }
+  // Up to the size of the reserve, less the part of a slice that each request may leave unused: granted every time.
+  const Address base = reserve();
+  constexpr std::uint64_t kStep = 16 * kPageSize;
+  for (int round = 0; round < 300; ++round) {
+    for (std::uint64_t at = 0; at < kReserve.value; at += kStep) {
+      const os::AllocateRequest commit{base + at, kStep, win32::kMemCommit, kPageReadWrite};
+      ASSERT_EQ(engine.Allocate(commit, Criticality::kProcess).outcome, Outcome::Done()) << round << " at " << at;
+    }
+    ASSERT_TRUE(engine.Free(base, kReserve.value, win32::kMemDecommit).ok());
+    while (!engine.TakeBackReserves()) std::this_thread::yield();
+  }
+  stop = true;
+  for (std::thread& thread : greedy) thread.join();
+  EXPECT_GT(refused_below.load(), 0u);
+  EXPECT_GT(engine.emergency().Uses(), 0u);
+  EXPECT_EQ(engine.ledger().budget().Charged(), Bytes{});
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test
