@@ -35,6 +35,7 @@ bool WaitList::Open(Waker* server) {
   if (memory == nullptr) return false;
   tables_ = new (memory) Tables{};
   server_ = server;
+  budget_.SetServer(server);
   for (Name name = kMostWaiters; name != 0; --name) RecordOf(name).next.store(static_cast<Name>(name - 1));
   free_.store(kMostWaiters);
   return true;
