@@ -1,5 +1,4 @@
 using System;
-using System.Globalization;
 using System.Runtime.InteropServices;
 
 // ComClient [ADDRESS]: calls a memory manager that lives in this process through .NET's own COM
@@ -23,7 +22,7 @@ internal static class ComClient
     {
         string? text = args.Length > 0 ? args[0]
                                        : Environment.GetEnvironmentVariable("CLRMEM_MANAGER");
-        if (!TryParseAddress(text, out IntPtr address))
+        if (!HostManager.TryParseAddress(text, out IntPtr address))
         {
             Console.WriteLine("no address: give it as an argument or in CLRMEM_MANAGER");
             return 2;
@@ -169,23 +168,5 @@ internal static class ComClient
         }
         ++failures_;
         Console.WriteLine("FAILED " + what + " (0x" + result.ToString("x8") + ")");
-    }
-
-    private static bool TryParseAddress(string? text, out IntPtr address)
-    {
-        address = IntPtr.Zero;
-        if (text == null)
-        {
-            return false;
-        }
-        bool hex = text.StartsWith("0x", StringComparison.OrdinalIgnoreCase);
-        if (!long.TryParse(hex ? text.Substring(2) : text,
-                           hex ? NumberStyles.AllowHexSpecifier : NumberStyles.None,
-                           CultureInfo.InvariantCulture, out long value))
-        {
-            return false;
-        }
-        address = new IntPtr(value);
-        return value != 0;
     }
 }

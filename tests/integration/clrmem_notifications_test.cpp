@@ -1,0 +1,151 @@
+// What a real runtime knows of the manager's limit, and what it does when it hears that memory is low.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <future>
+#include <sstream>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "integration/clrmem_process.h"
+
+namespace clrhm_test {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+
+// So large that none of these programs fills it: a collection comes of a notification.
+const Environment kLargeGeneration0 = {{"DOTNET_GCgen0size", "4000000"}};
+
+// ---- what the GC takes for the machine's memory ----
+
+struct Gc {
+  const char* name;
+  Environment environment;
+};
+const Gc kGcs[] = {
+    {"Workstation", {}}, {"ServerGc", {{"DOTNET_gcServer", "1"}}}, {"StandaloneGc", {{"DOTNET_GCName", "clrgc.dll"}}}};
+
+struct MemoryInfo {
+  std::uint64_t total = 0;
+  std::uint64_t high_load = 0;
+  std::uint64_t load = 0;
+};
+
+// As the program MemoryInfo prints them.
+std::vector<MemoryInfo> ParseMemoryInfo(const std::string& out) {
+  std::vector<MemoryInfo> result;
+  std::istringstream lines(out);
+  MemoryInfo info;
+  while (lines >> info.total >> info.high_load >> info.load) result.push_back(info);
+  return result;
+}
+
+class ClrmemMemoryInfo : public testing::TestWithParam<std::tuple<Runtime, Gc>> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(runtime())) GTEST_SKIP() << *why;
+  }
+  [[nodiscard]] static const Runtime& runtime() { return std::get<0>(GetParam()); }
+  [[nodiscard]] static const Environment& environment() { return std::get<1>(GetParam()).environment; }
+};
+
+TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
+  const RunWithSummary run =
+      RunProgram({"--limit", "128M"}, ProgramPath(runtime(), "MemoryInfo"), {"64", "256", "96"}, environment());
+  ASSERT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  const std::vector<MemoryInfo> infos = ParseMemoryInfo(run.process.out);
+  const std::uint64_t limits[] = {128 * kMiB, 64 * kMiB, 256 * kMiB, 96 * kMiB};
+  ASSERT_EQ(infos.size(), std::size(limits)) << run.process.out;
+  for (std::size_t index = 0; index < infos.size(); ++index) {
+    SCOPED_TRACE(limits[index] / kMiB);
+    EXPECT_EQ(infos[index].total, limits[index]);
+    EXPECT_NEAR(static_cast<double>(infos[index].high_load), 0.9 * static_cast<double>(limits[index]), 1.0 * kMiB);
+    EXPECT_GT(infos[index].load, 0u);
+    EXPECT_LT(infos[index].load, limits[index] / 2);
+  }
+  EXPECT_EQ(run.summary["limit_bytes"], 96 * kMiB);
+}
+
+TEST_P(ClrmemMemoryInfo, IsTheMachinesWithoutALimit) {
+  const std::string program = ProgramPath(runtime(), "MemoryInfo");
+  const auto bridged = ParseMemoryInfo(RunProgram({}, program, {}, environment()).process.out);
+  const auto alone = ParseMemoryInfo(RunProgram({"--no-bridge"}, program, {}, environment()).process.out);
+  ASSERT_EQ(bridged.size(), 1u);
+  ASSERT_EQ(alone.size(), 1u);
+  EXPECT_EQ(bridged[0].total, alone[0].total);
+  EXPECT_EQ(bridged[0].high_load, alone[0].high_load);
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemMemoryInfo,
+                         testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kGcs)),
+                         [](const auto& tested) {
+                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
+                         });
+
+// ---- what a notification brings about ----
+
+class ClrmemNotifications : public testing::TestWithParam<Runtime> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  }
+};
+
+// The number after a word in the program's output; -1: there is none.
+int NumberAfter(const std::string& text, const std::string& word) {
+  const std::size_t at = text.find(word + " ");
+  return at == std::string::npos ? -1 : std::stoi(text.substr(at + word.size() + 1));
+}
+
+TEST_P(ClrmemNotifications, LowCollectsAnIdleProgramUntilNeutral) {
+  const RunWithSummary run =
+      RunProgram({"--limit", "256M"}, ProgramPath(GetParam(), "IdleCollections"), {}, kLargeGeneration0);
+  ASSERT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  EXPECT_EQ(NumberAfter(run.process.out, "before"), 0) << run.process.out;
+  EXPECT_GE(NumberAfter(run.process.out, "low"), 2) << run.process.out;
+  EXPECT_EQ(NumberAfter(run.process.out, "neutral"), 0) << run.process.out;
+  EXPECT_EQ(run.summary["calls"]["register_memory_notification_callback"]["ok"], 1) << "by the bridge, once";
+}
+
+// A program whose cache gives up what it holds when there is a collection; its two runs differ in nothing but whether
+// notifications are heard. Both have the same limit, and the same memory status.
+TEST_P(ClrmemNotifications, ACacheSurvivesThatRunsOutOfMemoryWithoutThem) {
+  const struct {
+    const char* kind;
+    const char* buffers;
+  } caches[] = {{"weak", "native"}, {"table", "native"}, {"finalizer", "native"}, {"finalizer", "managed"}};
+  for (const auto& cache : caches) {
+    SCOPED_TRACE(std::string(cache.kind) + " " + cache.buffers);
+    const auto serve = [&](const std::vector<std::string>& arguments) {
+      return RunProgram({"--limit", "128M"}, ProgramPath(GetParam(), "BufferCache"), arguments, kLargeGeneration0);
+    };
+    // Both are idle most of the time.
+    auto deaf_run = std::async(std::launch::async, serve, std::vector<std::string>{cache.kind, cache.buffers, "deaf"});
+    const RunWithSummary hearing = serve({cache.kind, cache.buffers});
+    const RunWithSummary deaf = deaf_run.get();
+
+    EXPECT_EQ(hearing.process.exit_code, 0u) << hearing.process.out << hearing.process.error;
+    EXPECT_THAT(hearing.process.out, HasSubstr("served 80 requests"));
+    if (std::string(cache.buffers) == "native") {  // a GC that is refused may find room by another collection
+      EXPECT_EQ(hearing.summary["limit_refusals"]["task_critical"], 0);
+    }
+    EXPECT_EQ(hearing.summary["audit"]["mismatch_bytes"], 0);
+
+    EXPECT_EQ(deaf.process.exit_code, 42u) << deaf.process.out << deaf.process.error;
+    EXPECT_THAT(deaf.process.out, HasSubstr("OutOfMemoryException after "));
+    EXPECT_GT(deaf.summary["limit_refusals"]["task_critical"], 0);
+    EXPECT_GE(NumberAfter(deaf.process.out, "after"), 45) << "it did have the whole limit";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemNotifications, testing::Values(kNet8, kNet10), [](const auto& tested) {
+  return ShortName(tested.param);
+});
+
+}  // namespace
+}  // namespace clrhm_test

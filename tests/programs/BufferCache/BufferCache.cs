@@ -1,0 +1,171 @@
+using System;
+using System.Collections.Generic;
+using System.Runtime.CompilerServices;
+using System.Threading;
+
+// BufferCache KIND native|managed [deaf]: serves requests, each with a buffer of 2 MiB that a cache keeps. The
+// cache gives up its entries when there is a collection, as caches do. Native buffers are from the memory manager:
+// that they are large is something the GC does not know. Managed ones are arrays, held by objects with finalizers.
+// The manager is told to call it Low when 35 % are left.
+//   weak        entries behind WeakReference, their buffers freed by a finalizer
+//   table       entries in a ConditionalWeakTable beside requests that are over, freed by a finalizer
+//   finalizer   entries held for good; an object's finalizer drops them when there was a collection and the GC
+//               finds memory in use, as ArrayPool does
+// deaf: takes the CLR's callback away from the manager first, so that no notification is heard.
+// Exit code 0 with "served <n> requests", 42 with "OutOfMemoryException after <n> requests", 2 when it cannot begin.
+internal static class BufferCache
+{
+    private const int Requests = 80;
+    private const int BufferBytes = 2 * 1024 * 1024;
+    private const uint MemCommitReserve = 0x3000, MemRelease = 0x8000, PageReadWrite = 0x04;
+    private const int TaskCritical = 0;
+
+    private static IHostMemoryManager manager_ = null!;
+    private static readonly List<WeakReference<Buffer>> weak_ = new();
+    private static readonly ConditionalWeakTable<object, Buffer> table_ = new();
+    private static readonly List<Buffer> held_ = new();
+
+    private sealed class Buffer : IDisposable
+    {
+        private readonly IntPtr address_;
+        private byte[]? array_;
+
+        public Buffer(bool managed)
+        {
+            if (managed)
+            {
+                array_ = new byte[BufferBytes];
+                for (int i = 0; i < BufferBytes; i += 4096)
+                {
+                    array_[i] = 1;
+                }
+                return;
+            }
+            int result = manager_.VirtualAlloc(IntPtr.Zero, (UIntPtr)BufferBytes, MemCommitReserve, PageReadWrite,
+                                               TaskCritical, out address_);
+            if (result != 0)
+            {
+                GC.SuppressFinalize(this);
+                throw new OutOfMemoryException();
+            }
+        }
+
+        ~Buffer() => Free();
+
+        public void Dispose()
+        {
+            Free();
+            GC.SuppressFinalize(this);
+        }
+
+        private void Free()
+        {
+            array_ = null;
+            if (address_ != IntPtr.Zero)
+            {
+                manager_.VirtualFree(address_, UIntPtr.Zero, MemRelease);
+            }
+        }
+    }
+
+    // Collected by every collection, and then replaced by the next.
+    private sealed class Watcher
+    {
+        ~Watcher()
+        {
+            GCMemoryInfo info = GC.GetGCMemoryInfo();
+            if (info.MemoryLoadBytes >= 0.7 * info.HighMemoryLoadThresholdBytes)
+            {
+                lock (held_)
+                {
+                    foreach (Buffer buffer in held_)
+                    {
+                        buffer.Dispose();
+                    }
+                    held_.Clear();
+                }
+            }
+            Watch();
+        }
+    }
+
+    private static int Main(string[] args)
+    {
+        if (HostManager.Find() is not IHostMemoryManager manager || args.Length < 2)
+        {
+            Console.WriteLine("needs a manager; BufferCache weak|table|finalizer native|managed [deaf]");
+            return 2;
+        }
+        manager_ = manager;
+        var thresholds = new ClrHostMemoryThresholds
+        {
+            EnterLow = 35, LeaveLow = 45, LeaveHigh = 60, EnterHigh = 70, RepeatLowMilliseconds = 8192
+        };
+        if (((IClrHostMemoryControl)manager).SetThresholds(thresholds) != 0)
+        {
+            Console.WriteLine("the thresholds are refused");
+            return 2;
+        }
+        if (args.Length > 2 && args[2] == "deaf")
+        {
+            manager.RegisterMemoryNotificationCallback(null);
+        }
+        if (args[0] == "finalizer")
+        {
+            Watch();
+        }
+
+        int served = 0;
+        try
+        {
+            for (; served < Requests; ++served)
+            {
+                Serve(args[0], args[1] == "managed");
+                Thread.Sleep(60);
+            }
+        }
+        catch (OutOfMemoryException)
+        {
+            // Let go before anything is printed: Console itself needs memory.
+            weak_.Clear();
+            table_.Clear();
+            lock (held_)
+            {
+                held_.Clear();
+            }
+            GC.Collect();
+            Console.WriteLine("OutOfMemoryException after " + served + " requests, " + GC.CollectionCount(0) +
+                              " collections");
+            return 42;
+        }
+        Console.WriteLine("served " + served + " requests, " + GC.CollectionCount(0) + " collections");
+        return 0;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void Watch() => GC.KeepAlive(new Watcher());
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void Serve(string kind, bool managed)
+    {
+        var request = new object();
+        var buffer = new Buffer(managed);
+        // What else a request leaves behind.
+        GC.KeepAlive(new byte[80 * 1024]);
+        switch (kind)
+        {
+            case "weak":
+                weak_.Add(new WeakReference<Buffer>(buffer));
+                break;
+            case "table":
+                table_.Add(request, buffer);
+                break;
+            default:
+                lock (held_)
+                {
+                    held_.Add(buffer);
+                }
+                break;
+        }
+    }
+}
