@@ -98,7 +98,6 @@ Milliseconds Monitor::Run(Milliseconds now) {
   pressure_.SetThresholds(orders.settings.thresholds);
   const bool sampled = Sample(now);
   const policy::LimitUse use = LookAtLimit(orders.settings.count_all);
-  const Bytes over = policy::OverLimit(use);
   const Bytes given_before = std::exchange(reserves_given_, reserves_.GivenSoFar());
   const Bytes given = reserves_given_ - given_before;
 
@@ -114,9 +113,10 @@ Milliseconds Monitor::Run(Milliseconds now) {
     reserves_whole_ = false;
     listener_.OnReserveUsed(given);
   }
-  SayWhetherItFits(over);
+  SayWhetherItFits(policy::OverLimit(use));
   if (message) Say(*message);
-  const bool pressed = pressure_.state() == policy::Availability::kLow || over != Bytes{};
+  // More in use than the limit is Low, too.
+  const bool pressed = pressure_.state() == policy::Availability::kLow;
   if (!reserves_whole_ && sampled && !pressed && !finished_.load() && reserves_.TakeBack()) {
     reserves_whole_ = true;
     listener_.OnReserveRestored();

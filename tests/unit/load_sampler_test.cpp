@@ -70,6 +70,12 @@ TEST_F(LoadSamplerTest, AsksTheOsOncePerInterval) {
   EXPECT_EQ(Asked(), 2U);
 }
 
+TEST_F(LoadSamplerTest, TheFirstReadingIsOfTheOsWhateverTheClock) {
+  threads_.SetNow(Milliseconds{0});
+  os_.SetLoad(LoadOf(6));
+  ExpectLoad(Read(), 6);
+}
+
 TEST_F(LoadSamplerTest, AReadingIsAsOldAsTheQuestion) {
   // The OS takes its time: what it said is of before.
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) { threads_.Advance(Milliseconds{60}); });

@@ -50,7 +50,10 @@ class Ear final : public Monitor::Listener {
     Hear("over " + std::to_string(over.value / kMiB));
     if (on_over) on_over();
   }
-  void OnReserveUsed(Bytes given) override { Hear("used " + std::to_string(given.value / kMiB)); }
+  void OnReserveUsed(Bytes given) override {
+    Hear("used " + std::to_string(given.value / kMiB));
+    if (on_used) on_used();
+  }
   void OnReserveRestored() override { Hear("restored"); }
   void OnRound(Milliseconds) override { ++rounds; }
 
@@ -58,6 +61,7 @@ class Ear final : public Monitor::Listener {
 
   std::function<void(Availability)> on_pressure;
   std::function<void()> on_over;
+  std::function<void()> on_used;
   Availability last = Availability::kNeutral;
   int rounds = 0;
 
@@ -359,6 +363,7 @@ TEST_F(MonitorTest, WhoRegistersWhileItIsLowIsToldAtOnce) {
   EXPECT_THAT(Round(), IsEmpty());  // it is not
   Charge(35);
   EXPECT_THAT(After(100), ElementsAre("Low 5"));
+  EXPECT_THAT(After(100), IsEmpty());
   monitor_.Repeat();
   monitor_.Repeat();
   EXPECT_EQ(waker_.wakes, 3);
@@ -421,6 +426,21 @@ TEST_F(MonitorTest, AListenerThatFinishesItBeforeLowNeverHearsLow) {
   ear_.on_over = [&] { monitor_.Finish(threads_.Now()); };
   SetLimit(50);
   EXPECT_THAT(Round(), ElementsAre("over 10"));
+}
+
+TEST_F(MonitorTest, AListenerThatFinishesItFirstOfAllHearsNothingMore) {
+  ear_.on_used = [&] { monitor_.Finish(threads_.Now()); };
+  chest_.given = {kMiB};
+  SetLimit(50);
+  EXPECT_THAT(Round(), ElementsAre("used 1"));
+}
+
+TEST_F(MonitorTest, AListenerThatFinishesItWhenPressureIsOverGetsNoReserveBack) {
+  chest_.given = {kMiB};
+  EXPECT_THAT(Round(), ElementsAre("used 1", "Low 0"));
+  ear_.on_pressure = [&](Availability) { monitor_.Finish(threads_.Now()); };
+  EXPECT_THAT(After(1000), ElementsAre("Neutral 40"));
+  EXPECT_EQ(chest_.tries, 0);
 }
 
 // Whatever happens, the end is not Low; reserves are taken back only when there is no pressure; the OS is asked no more

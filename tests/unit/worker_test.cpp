@@ -106,6 +106,25 @@ TEST(Worker, IsStoppedForGood) {
   EXPECT_EQ(threads.LiveThreads(), 0);
 }
 
+TEST(Worker, DoesNotTakeANewThreadOfTheSameNumberForItsOwn) {
+  FakeThreadSystem threads;
+  std::uint64_t number = 0;
+  Worker* self = nullptr;
+  FunctionStep step([&](Milliseconds) {
+    number = threads.CurrentThread();
+    EXPECT_TRUE(self->IsCurrentThread());
+    self->Stop();
+    return kForever;
+  });
+  Worker worker(threads, step);
+  self = &worker;
+  ASSERT_TRUE(worker.Start());
+  threads.Run(threads.LastStarted());
+  FakeThreadSystem::SetCurrentThread(number);
+  EXPECT_FALSE(worker.IsCurrentThread());
+  FakeThreadSystem::SetCurrentThread(0);
+}
+
 // ---- with real threads
 
 TEST(WorkerThread, EveryWakeIsFollowedByAStep) {
@@ -202,18 +221,26 @@ TEST(WorkerThread, KnowsItsOwnThreadOnlyWhileItRuns) {
   EXPECT_FALSE(worker.IsCurrentThread());
 }
 
-// A step that another thread is joining at the same time as it stops the worker itself.
+// A step that starts and stops the worker while another thread is joining it.
 TEST(WorkerThread, StopsFromInsideAndOutsideAtOnce) {
   StdThreadSystem threads;
   for (int round = 0; round < 200; ++round) {
     Worker* self = nullptr;
+    std::atomic<bool> begun = false;
+    std::atomic<bool> stopping = false;
     FunctionStep step([&](Milliseconds) {
+      begun.store(true);
+      while (!stopping.load()) std::this_thread::yield();
+      for (int i = 0; i < 10; ++i) std::this_thread::yield();
+      (void)self->Start();
       self->Stop();
       return kForever;
     });
     Worker worker(threads, step);
     self = &worker;
     ASSERT_TRUE(worker.Start());
+    WaitUntil([&] { return begun.load(); });
+    stopping.store(true);
     worker.Stop();
     ASSERT_EQ(threads.LiveThreads(), 0);
   }
