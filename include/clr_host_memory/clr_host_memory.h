@@ -27,8 +27,8 @@
 
 enum { kClrHostMemoryLevelCount = 3 };  // eTaskCritical, eAppDomainCritical, eProcessCritical
 
-// When memory counts as Low or High: in percent of what is available, of the tightest of limit, job, physical memory and
-// commit charge. enter_low < leave_low <= leave_high < enter_high <= 100.
+// When memory counts as Low or High: in percent of what is available, of the tightest of limit (less the headrooms, since
+// eTaskCritical requests are refused there), job, physical memory and commit charge. enter_low < leave_low <= leave_high < enter_high <= 100.
 typedef struct ClrHostMemoryThresholds {
   uint32_t enter_low;      // Low at or below
   uint32_t leave_low;      // no longer Low at or above
@@ -188,8 +188,8 @@ typedef struct ClrHostMemoryRegion {
 typedef enum ClrHostMemoryEventKind {
   kClrHostMemoryEventRefusal = 1,        // requests of `level` were refused with `code`: `count` since the last such event
   kClrHostMemoryEventPressure,           // `availability` has changed, or Low was said again
-  kClrHostMemoryEventReserveUsed,        // `bytes` of the emergency reserve were given up
-  kClrHostMemoryEventReserveRestored,    // the emergency reserve is whole again
+  kClrHostMemoryEventReserveUsed,        // `bytes` of the reserves, of memory or of address space, were given up
+  kClrHostMemoryEventReserveRestored,    // both reserves are whole again
   kClrHostMemoryEventOverLimit,          // in use is more than the limit, by `bytes`; 0: it fits again
   kClrHostMemoryEventLatch,              // E_FAIL has latched; the statistics have the cause
   kClrHostMemoryEventState               // `state` has changed

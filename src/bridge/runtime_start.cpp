@@ -1,16 +1,9 @@
 #include "bridge/runtime_start.h"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
-#include <charconv>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <gsl/span>
-#include <memory>
-#include <new>
-#include <system_error>
 #include <utility>
 
 #include "bridge/import_patch.h"
@@ -51,48 +44,6 @@ bool IsBridged(IClrHostMemoryBridge* bridge, HMODULE module) noexcept {
   return false;
 }
 
-// The properties a runtime is to start with, and one more. Without memory for it, just those.
-class StartProperties {
- public:
-  StartProperties(int count, const char** keys, const char** values) noexcept
-      : count_(count), keys_(keys), values_(values) {
-    if (count < 0 || sizeof(void*) < 8) return;  // 32-bit runtimes have no regions
-    const auto given = static_cast<std::size_t>(count);
-    const gsl::span<const char*> given_keys(keys, given);
-    if (std::any_of(given_keys.begin(), given_keys.end(),
-                    [](const char* key) { return key != nullptr && std::strcmp(key, kRegionRangeProperty) == 0; })) {
-      return;
-    }
-    MEMORYSTATUSEX status{};
-    status.dwLength = sizeof(status);
-    if (!GlobalMemoryStatusEx(&status)) return;
-    const auto digits = std::to_chars(range_.data(), range_.data() + range_.size() - 1, RegionRange(status.ullTotalPhys));
-    if (digits.ec != std::errc{}) return;
-    own_.reset(new (std::nothrow) const char*[2 * (given + 1)]);
-    if (own_ == nullptr) return;
-    keys_ = own_.get();
-    values_ = keys_ + given + 1;
-    std::copy_n(keys, given, keys_);
-    std::copy_n(values, given, values_);
-    keys_[given] = kRegionRangeProperty;
-    values_[given] = range_.data();
-    ++count_;
-  }
-  StartProperties(const StartProperties&) = delete;
-  StartProperties& operator=(const StartProperties&) = delete;
-
-  [[nodiscard]] int count() const noexcept { return count_; }
-  [[nodiscard]] const char** keys() const noexcept { return keys_; }
-  [[nodiscard]] const char** values() const noexcept { return values_; }
-
- private:
-  int count_;
-  const char** keys_;
-  const char** values_;
-  std::unique_ptr<const char*[]> own_;
-  std::array<char, 24> range_{};
-};
-
 int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int property_count, const char** property_keys,
                       const char** property_values, void** host_handle, unsigned int* domain_id) {
   const auto initialize = reinterpret_cast<InitializeFunction>(original_initialize.load(std::memory_order_acquire));
@@ -101,9 +52,8 @@ int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int pro
     start_result.store(HOST_E_CLRNOTAVAILABLE, std::memory_order_release);
     return HOST_E_CLRNOTAVAILABLE;
   }
-  const StartProperties properties(property_count, property_keys, property_values);
-  int result = initialize(exe_path, app_domain_name, properties.count(), properties.keys(), properties.values(),
-                          host_handle, domain_id);
+  int result = initialize(exe_path, app_domain_name, property_count, property_keys, property_values, host_handle,
+                          domain_id);
   // The GC is loaded by now. If it could not be bridged, no limit would hold: managed code is not to begin.
   if (result >= 0 && bridge != nullptr && FAILED(bridge->VerifyCallsArrive(nullptr, 0))) {
     result = HOST_E_CLRNOTAVAILABLE;

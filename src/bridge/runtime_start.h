@@ -5,26 +5,13 @@
 
 #include <clr_host_memory/clr_host_memory.h>
 
-#include <algorithm>
-#include <cstdint>
 #include <optional>
 #include <string>
 
 namespace clr_host_memory::bridge {
 
-// The runtime property for the address space that the GC's regions are to come from, in bytes. Without it a .NET 10 runtime
-// takes twice the memory it is told of when it starts: too little to start with under limits below 10 MiB, and then no limit
-// could be raised to more than that (docs/decisions/0005).
-inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
-// What .NET 8 takes by itself; physical_memory in bytes, the machine's.
-[[nodiscard]] constexpr std::uint64_t RegionRange(std::uint64_t physical_memory) noexcept {
-  return std::max(std::uint64_t{256} << 30, 2 * physical_memory);
-}
-
 // Points hostpolicy's import of GetProcAddress at the watch, and holds a reference to hostpolicy and bridge until
 // StopWatchingRuntimeStart. One at a time in a process, since the functions in between are plain ones.
-//
-// The runtime gets kRegionRangeProperty besides its own properties, unless it has it.
 //
 // When the runtime that is about to start is not one of bridge's modules it is not started: coreclr_initialize answers
 // HOST_E_CLRNOTAVAILABLE, for no limit would hold; IClrHostMemoryBridge::VerifyCallsArrive has the sentence for it.

@@ -75,6 +75,11 @@ Milliseconds Attendants::WaitServer::Run(Milliseconds now) {
   return sleep;
 }
 
+Bytes Attendants::GivenSoFar() {
+  const AddressSpaceReserve& address_space = engine_.address_space();
+  return engine_.emergency().GivenSoFar() + address_space.Size() * address_space.Uses();
+}
+
 void Attendants::OnPressure(policy::Availability availability, std::uint32_t available_percent) {
   available_percent_ = available_percent;
   const auto available = static_cast<EMemoryAvailable>(availability);

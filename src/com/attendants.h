@@ -66,7 +66,7 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves {
   void OnReserveUsed(Bytes given) override;
   void OnReserveRestored() override;
   void OnRound(Milliseconds now) override;
-  Bytes GivenSoFar() override { return engine_.emergency().GivenSoFar(); }
+  Bytes GivenSoFar() override;
   Bytes Held() override { return engine_.emergency().Held(); }
   bool TakeBack() override { return engine_.TakeBackReserves(); }
 

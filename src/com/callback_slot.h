@@ -58,7 +58,7 @@ class CallbackSlot {
     Entry** at = &calls_;
     while (*at != &entry) at = &(*at)->next;
     *at = entry.next;
-    const bool last = holder != holder_ && !IsCalled(entry.serial);
+    const bool last = holder->left_to_calls && !IsCalled(entry.serial);
     ::ReleaseSRWLockExclusive(&lock_);
     ::WakeAllConditionVariable(&ended_);
     if (last) delete holder;
@@ -66,7 +66,8 @@ class CallbackSlot {
   }
 
  private:
-  // Deleted by whoever finds that it is neither set nor called.
+  // Deleted by whoever replaced it, when nobody calls it any more; or by the call that ends last, if that would have to
+  // wait for itself.
   struct Holder {
     explicit Holder(Interface* its_callback) : callback(its_callback) { callback->AddRef(); }
     ~Holder() { callback->Release(); }
@@ -74,6 +75,7 @@ class CallbackSlot {
     Holder& operator=(const Holder&) = delete;
     Interface* const callback;
     std::uint64_t serial = 0;  // set with it
+    bool left_to_calls = false;
   };
   // A call under way; on its thread's stack.
   struct Entry {
@@ -101,13 +103,15 @@ class CallbackSlot {
     if (holder != nullptr) holder->serial = ++last_serial_;
     Holder* const previous = std::exchange(holder_, holder);
     const std::uint64_t serial = previous != nullptr ? previous->serial : 0;
-    const bool unused = previous != nullptr && !IsCalled(serial);
-    // The call that ends last deletes it.
-    while (IsCalled(serial) && !IsCalling(::GetCurrentThreadId())) {
+    const bool from_inside = previous != nullptr && IsCalling(::GetCurrentThreadId());
+    bool called = IsCalled(serial);
+    while (called && !from_inside) {
       ::SleepConditionVariableSRW(&ended_, &lock_, INFINITE, 0);
+      called = IsCalled(serial);
     }
+    if (called) previous->left_to_calls = true;
     ::ReleaseSRWLockExclusive(&lock_);
-    if (unused) delete previous;
+    if (!called) delete previous;
   }
 
   mutable SRWLOCK lock_ = SRWLOCK_INIT;

@@ -79,7 +79,15 @@ HRESULT HostMemoryManager::CreateMalloc(DWORD malloc_type, IHostMalloc** malloc)
   if (malloc == nullptr) return barrier_.Reject(kMethod, E_POINTER);
   *malloc = nullptr;
   if ((malloc_type & ~DWORD{MALLOC_THREADSAFE | MALLOC_EXECUTABLE}) != 0) return barrier_.Reject(kMethod, E_INVALIDARG);
-  return barrier_.Serve(kMethod, [&] { return HostMalloc::Create(*this, malloc_type, malloc); });
+  // Without it a CLR does not start: as critical as can be.
+  return barrier_.Serve(kMethod, [&] {
+    return engine_
+        .AllocateOther<BlockOutcome>(Criticality::kProcess,
+                                     [&](Payer&) {
+                                       return BlockOutcome{HostMalloc::Create(*this, malloc_type, malloc)};
+                                     })
+        .outcome;
+  });
 }
 
 HRESULT HostMemoryManager::VirtualAlloc(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,

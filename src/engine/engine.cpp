@@ -362,7 +362,7 @@ Outcome Engine::ReleaseView(Address base) {
 }
 
 Outcome Engine::MakeRoom(Address base, std::uint64_t size) {
-  if (!Serving()) return Outcome::Unavailable();
+  if (const Outcome closed = CheckOpen(); !closed.ok()) return closed;
   // A certain place can be made free only where the reserve lies.
   const auto wanted = PageRange::Covering(base, std::max<std::uint64_t>(size, 1));
   const bool helps = base == 0 || (wanted && address_space_.Range().Contains(*wanted));

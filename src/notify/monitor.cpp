@@ -103,7 +103,10 @@ Milliseconds Monitor::Run(Milliseconds now) {
 
   // Who waits found nothing, and neither did who used a reserve, whatever the last reading says.
   const bool exhausted = given != Bytes{} || budget_.Waiting() != 0;
-  const policy::PressureSources sources = policy::SourcesOf(load_, use);
+  // Task-critical requests are refused at their own ceiling: the warning is to come before that, whatever the headroom.
+  policy::LimitUse tasks = use;
+  tasks.limit = policy::CeilingsOf(budget_.CurrentLimits()).front();
+  const policy::PressureSources sources = policy::SourcesOf(load_, tasks);
   const policy::PressureReading reading = Read(sources, exhausted);
   auto message = pressure_.Observe(reading, now);
   available_percent_ = policy::AvailablePercent(reading);

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <string>
-
 #include "bridge/fake_clr.h"
 
 namespace clrhm_test {
@@ -73,31 +71,6 @@ TEST_F(RuntimeStart, WithAStandaloneGcThatCannotBeBridgedIsRefusedBeforeManagedC
   EXPECT_EQ(RuntimeStartResult(), HOST_E_CLRNOTAVAILABLE);
   EXPECT_FALSE(HasStarted());
   FreeLibrary(gc);
-}
-
-TEST_F(RuntimeStart, TheRuntimeGetsARangeForItsHeapThatNoLimitMakesSmall) {
-  const auto properties = clr_.Export<const char*()>("FakeStartProperties");
-  ASSERT_EQ(start_(clr_.get(), "0"), 0);
-  MEMORYSTATUSEX status{};
-  status.dwLength = sizeof(status);
-  ASSERT_TRUE(GlobalMemoryStatusEx(&status));
-  const std::string range = std::to_string(clr_host_memory::bridge::RegionRange(status.ullTotalPhys));
-  EXPECT_EQ(properties(), sizeof(void*) < 8 ? std::string("ANSWER=0\n")
-                                            : "ANSWER=0\nSystem.GC.RegionRange=" + range + "\n");
-}
-
-TEST_F(RuntimeStart, ARangeTheHostHasChosenIsKept) {
-  const auto start_with = hostpolicy_.Export<int(HMODULE, const char*, const char*)>("FakeStartRuntimeWith");
-  const auto properties = clr_.Export<const char*()>("FakeStartProperties");
-  ASSERT_EQ(start_with(clr_.get(), "0", "System.GC.RegionRange"), 0);
-  EXPECT_STREQ(properties(), "ANSWER=0\nSystem.GC.RegionRange=17\n");
-}
-
-TEST(RegionRange, IsTwiceTheMachinesMemoryAndNeverBelow256GiB) {
-  constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
-  EXPECT_EQ(clr_host_memory::bridge::RegionRange(0), 256 * kGiB);
-  EXPECT_EQ(clr_host_memory::bridge::RegionRange(128 * kGiB), 256 * kGiB);
-  EXPECT_EQ(clr_host_memory::bridge::RegionRange(129 * kGiB), 258 * kGiB);
 }
 
 TEST_F(RuntimeStart, OtherLookUpsGoAsEver) {

@@ -413,8 +413,9 @@ TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) 
   }
   // Up to the size of the reserve, less the part of a slice that each request may leave unused: granted every time.
   const Address base = reserve();
+  while (refused_below.load() == 0) std::this_thread::yield();
   constexpr std::uint64_t kStep = 16 * kPageSize;
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < 300 || engine.emergency().Uses() == 0; ++round) {
     for (std::uint64_t at = 0; at < kReserve.value; at += kStep) {
       const os::AllocateRequest commit{base + at, kStep, win32::kMemCommit, kPageReadWrite};
       ASSERT_EQ(engine.Allocate(commit, Criticality::kProcess).outcome, Outcome::Done()) << round << " at " << at;
@@ -424,8 +425,6 @@ TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) 
   }
   stop = true;
   for (std::thread& thread : greedy) thread.join();
-  EXPECT_GT(refused_below.load(), 0u);
-  EXPECT_GT(engine.emergency().Uses(), 0u);
   EXPECT_EQ(engine.ledger().budget().Charged(), Bytes{});
 }
 

@@ -167,6 +167,14 @@ TEST_F(MonitorTest, ALimitThatFillsUpIsLowAndARaisedOneEndsIt) {
   EXPECT_THAT(After(1000), ElementsAre("Neutral 38"));
 }
 
+TEST_F(MonitorTest, LowComesBeforeTaskCriticalRequestsAreRefusedWhateverTheHeadroom) {
+  budget_.SetLimits({.limit = {100 * kMiB}, .app_domain_headroom = {10 * kMiB}, .process_headroom = {20 * kMiB}});
+  EXPECT_THAT(Round(), IsEmpty());  // 10 of 70 MiB are left
+  Charge(5);
+  EXPECT_THAT(After(100), ElementsAre("Low 7"));  // 5 of 70
+  EXPECT_EQ(budget_.TryCharge({4 * kMiB}, Criticality::kTask), policy::Admission::kAdmitted);
+}
+
 TEST_F(MonitorTest, EverySourceCounts) {
   struct Row {
     const char* what;

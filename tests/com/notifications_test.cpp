@@ -1,0 +1,407 @@
+// The manager's own threads over the real thread seam: whom they call, when, and that they never stand in anyone's way.
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "host_over_fake.h"
+#include "os/windows/windows_thread_system.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Waits until `done`, for 20 seconds at most.
+template <typename Done>
+bool Eventually(Done done) {
+  const auto end = std::chrono::steady_clock::now() + 20s;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(1ms);
+  }
+  return true;
+}
+
+// A CLR's callback that does what a test wants, and counts.
+class Callback final : public ICLRMemoryNotificationCallback {
+ public:
+  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID, void** object) noexcept override {
+    *object = nullptr;
+    return E_NOINTERFACE;
+  }
+  ULONG STDMETHODCALLTYPE AddRef() noexcept override { return ++references; }
+  ULONG STDMETHODCALLTYPE Release() noexcept override { return --references; }
+  HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable available) noexcept override {
+    if (dead) ++after_death;
+    ++told[available];
+    last = available;
+    if (react) react(available);
+    return S_OK;
+  }
+  std::atomic<ULONG> references = 1;
+  std::atomic<bool> dead = false;
+  std::atomic<int> after_death = 0;
+  std::atomic<int> told[4] = {};
+  std::atomic<int> last = 0;
+  std::function<void(EMemoryAvailable)> react;
+};
+
+ComPtr<EventFunction> SinkOf(std::function<void(const ClrHostMemoryEvent&)> function) {
+  return ComPtr<EventFunction>(new EventFunction(std::move(function)));
+}
+
+constexpr policy::PressureThresholds kEager{.dwell = Milliseconds{0}, .repeat_low = Milliseconds{5}};
+constexpr std::uint64_t kLimit = 100 * kMiB;
+
+class NotificationsTest : public testing::Test {
+ protected:
+  NotificationsTest()
+      : manager_(new HostMemoryManager(os_, os::WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kEager},
+                                       Milliseconds{1})) {
+    region_ = Allocate(manager(), nullptr, kLimit, MEM_RESERVE, PAGE_READWRITE);
+  }
+  [[nodiscard]] HostMemoryManager* manager() const { return manager_.get(); }
+  [[nodiscard]] IHostMemoryManager* client() const { return manager_.get(); }
+  // Uses percent of the limit, more or less than before.
+  void Use(unsigned percent) {
+    EXPECT_HR(S_OK, manager()->VirtualFree(region_, kLimit, MEM_DECOMMIT));
+    EXPECT_NE(nullptr, Allocate(manager(), region_, percent * kMiB, MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
+  }
+
+  FakeMemorySystem os_;
+  ComPtr<HostMemoryManager> manager_;
+  void* region_ = nullptr;
+};
+
+TEST_F(NotificationsTest, ACallbackIsToldLowAndNeutralAndHighAsMemoryComesAndGoes) {
+  Callback callback;
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
+  EXPECT_TRUE(Eventually([&] { return callback.last == eMemoryAvailableHigh; }));  // nothing is in use
+  Use(95);
+  EXPECT_TRUE(Eventually([&] { return callback.last == eMemoryAvailableLow; }));
+  Use(70);
+  EXPECT_TRUE(Eventually([&] { return callback.last == eMemoryAvailableNeutral; }));
+  const auto statistics = StatisticsOf(client());
+  EXPECT_EQ(std::uint32_t{eMemoryAvailableNeutral}, statistics.availability);
+  EXPECT_GE(statistics.notifications[0], 1u);
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
+  EXPECT_EQ(1u, callback.references.load());
+}
+
+TEST_F(NotificationsTest, OneWhoRegistersWhileMemoryIsLowIsToldSoSoon) {
+  Callback first;
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&first));
+  const ClrHostMemoryThresholds seldom{8, 15, 40, 50, 0, 3600000};
+  ASSERT_HR(S_OK, manager()->SetThresholds(&seldom));
+  Use(95);
+  ASSERT_TRUE(Eventually([&] { return first.last == eMemoryAvailableLow; }));
+  Callback second;
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&second));
+  EXPECT_TRUE(Eventually([&] { return second.last == eMemoryAvailableLow; }));
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
+}
+
+TEST_F(NotificationsTest, LowIsNeverLeftBehindAtShutdown) {
+  for (const bool by_host : {false, true}) {
+    ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, os::WindowsThreadSystem(), {.limit = {kLimit}},
+                                                          {.thresholds = kEager}, Milliseconds{1}));
+    Callback callback;
+    ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
+    if (by_host) {
+      ASSERT_HR(S_OK, other->NotifyMemoryAvailable(eMemoryAvailableLow));
+    } else {
+      EXPECT_NE(nullptr, Allocate(other.get(), nullptr, 99 * kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                  eProcessCritical));
+      ASSERT_TRUE(Eventually([&] { return callback.last == eMemoryAvailableLow; }));
+    }
+    ASSERT_HR(S_OK, other->Shutdown());
+    EXPECT_NE(eMemoryAvailableLow, callback.last);
+    callback.dead = true;
+    EXPECT_EQ(1u, callback.references.load());
+    EXPECT_EQ(std::uint32_t{kClrHostMemoryStopped}, StatisticsOf(static_cast<IHostMemoryManager*>(other.get())).state);
+    ASSERT_HR(S_OK, other->Shutdown());
+    EXPECT_EQ(0, callback.after_death);
+  }
+}
+
+TEST_F(NotificationsTest, ACallbackThatReEntersEveryMethodHoldsUpNobody) {
+  Callback callback;
+  std::atomic<int> reentered = 0;
+  std::atomic<bool> end = false;
+  callback.react = [&](EMemoryAvailable) {
+    if (end) {
+      EXPECT_HR(S_OK, manager()->Shutdown());
+      return;
+    }
+    DWORD load = 0;
+    SIZE_T available = 0;
+    EXPECT_HR(S_OK, manager()->GetMemoryLoad(&load, &available));
+    void* const memory = Allocate(manager(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical);
+    DWORD old = 0;
+    MEMORY_BASIC_INFORMATION information{};
+    SIZE_T written = 0;
+    EXPECT_HR(S_OK, manager()->VirtualProtect(memory, kPage, PAGE_READONLY, &old));
+    EXPECT_HR(S_OK, manager()->VirtualQuery(memory, &information, sizeof(information), &written));
+    EXPECT_HR(S_OK, manager()->VirtualFree(memory, 0, MEM_RELEASE));
+    ComPtr<IHostMalloc> heap;
+    EXPECT_HR(S_OK, manager()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
+    (void)manager()->NeedsVirtualAddressSpace(nullptr, kPage);
+    (void)manager()->AcquiredVirtualAddressSpace(nullptr, kPage);
+    (void)manager()->ReleasedVirtualAddressSpace(nullptr);
+    (void)StatisticsOf(client());
+    ClrHostMemoryAudit audit{};
+    audit.size = sizeof(audit);
+    EXPECT_HR(S_OK, manager()->Audit(&audit));
+    EXPECT_HR(S_OK, manager()->SetLimit(kLimit, 0, 0));
+    const ClrHostMemoryThresholds thresholds{8, 15, 40, 50, 0, 5};
+    EXPECT_HR(S_OK, manager()->SetThresholds(&thresholds));
+    EXPECT_HR(S_OK, manager()->SetWait(eTaskCritical, 1));
+    EXPECT_HR(S_OK, manager()->CancelWaits());
+    EXPECT_HR(S_OK, manager()->EnterExclusive(1000));
+    EXPECT_HR(S_OK, manager()->LeaveExclusive());
+    EXPECT_HR(S_OK, manager()->PinRegion(region_, kPage));
+    EXPECT_HR(S_OK, manager()->UnpinRegion(region_));
+    EXPECT_HR(S_OK, manager()->SetEventSink(nullptr));
+    EXPECT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
+    EXPECT_HR(S_FALSE, manager()->NotifyMemoryAvailable(eMemoryAvailableNeutral));
+    EXPECT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
+    ++reentered;
+  };
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
+  Use(95);
+  EXPECT_TRUE(Eventually([&] { return reentered >= 5; }));
+  end = true;
+  EXPECT_TRUE(Eventually([&] { return StatisticsOf(client()).state == kClrHostMemoryStopped; }));
+  manager_.Reset();  // waits for the thread
+}
+
+TEST_F(NotificationsTest, NothingIsToldAfterUnregisteringHasReturned) {
+  Use(95);  // Low is said every 5 ms
+  for (int round = 0; round < 300; ++round) {
+    Callback callback;
+    ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
+    if (round % 3 == 0) {
+      ASSERT_TRUE(Eventually([&] { return callback.last != 0; }));
+    }
+    ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
+    callback.dead = true;
+    ASSERT_EQ(1u, callback.references.load());
+    if (round % 10 == 0) std::this_thread::sleep_for(1ms);
+    ASSERT_EQ(0, callback.after_death);
+  }
+}
+
+TEST_F(NotificationsTest, UnregisteringWaitsForACallThatIsUnderWay) {
+  Callback callback;
+  std::atomic<bool> inside = false;
+  std::atomic<bool> go_on = false;
+  callback.react = [&](EMemoryAvailable) {
+    inside = true;
+    while (!go_on) std::this_thread::sleep_for(1ms);
+  };
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
+  Use(95);
+  ASSERT_TRUE(Eventually([&] { return inside.load(); }));
+  std::atomic<bool> unregistered = false;
+  std::thread other([&] {
+    EXPECT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
+    unregistered = true;
+  });
+  std::this_thread::sleep_for(50ms);
+  EXPECT_FALSE(unregistered);
+  // Requests go on meanwhile: nothing is locked.
+  EXPECT_NE(nullptr, Allocate(manager(), nullptr, kPage, MEM_RESERVE, PAGE_READWRITE));
+  (void)StatisticsOf(client());
+  go_on = true;
+  other.join();
+  EXPECT_TRUE(unregistered);
+}
+
+TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
+  std::mutex lock;
+  std::vector<ClrHostMemoryEvent> events;
+  const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
+    const std::lock_guard guard(lock);
+    events.push_back(event);
+  });
+  const auto seen = [&](ClrHostMemoryEventKind kind, auto matches) {
+    const std::lock_guard guard(lock);
+    for (const ClrHostMemoryEvent& event : events) {
+      if (event.kind == kind && matches(event)) return true;
+    }
+    return false;
+  };
+  ASSERT_EQ(win32::kSuccess, manager()->engine().OpenReserves({kMiB}, {}));
+  ASSERT_HR(S_OK, manager()->SetEventSink(sink.get()));
+
+  void* memory = nullptr;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_HR(E_OUTOFMEMORY, manager()->VirtualAlloc(nullptr, 200 * kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                                     eAppDomainCritical, &memory));
+  }
+  std::uint64_t refused = 0;
+  EXPECT_TRUE(Eventually([&] {
+    const std::lock_guard guard(lock);
+    refused = 0;
+    for (const ClrHostMemoryEvent& event : events) {
+      if (event.kind != kClrHostMemoryEventRefusal) continue;
+      EXPECT_EQ(std::uint32_t{eAppDomainCritical}, event.level);
+      EXPECT_HR(E_OUTOFMEMORY, event.code);
+      refused += event.count;
+    }
+    return refused == 3;
+  })) << refused;
+
+  Use(100);
+  void* const behind_limit =
+      Allocate(manager(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical);
+  EXPECT_TRUE(Eventually([&] {
+    return seen(kClrHostMemoryEventReserveUsed, [](const ClrHostMemoryEvent& event) { return event.bytes != 0; });
+  }));
+  EXPECT_HR(S_OK, manager()->VirtualFree(behind_limit, 0, MEM_RELEASE));
+  EXPECT_TRUE(Eventually([&] {
+    return seen(kClrHostMemoryEventOverLimit, [](const ClrHostMemoryEvent& event) { return event.bytes == 0; });
+  }));
+  EXPECT_HR(S_OK, manager()->SetLimit(50 * kMiB, 0, 0));
+  EXPECT_TRUE(Eventually([&] {
+    return seen(kClrHostMemoryEventOverLimit, [](const ClrHostMemoryEvent& event) { return event.bytes > 49 * kMiB; });
+  }));
+  EXPECT_GT(StatisticsOf(client()).over_limit, 49 * kMiB);
+  EXPECT_TRUE(Eventually([&] {
+    return seen(kClrHostMemoryEventPressure,
+                [](const ClrHostMemoryEvent& event) { return event.availability == eMemoryAvailableLow; });
+  }));
+  // Nothing more for lower levels until it fits.
+  EXPECT_HR(E_OUTOFMEMORY, manager()->VirtualAlloc(nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                                   eTaskCritical, &memory));
+  Use(20);
+  EXPECT_TRUE(Eventually([&] {
+    const std::lock_guard guard(lock);
+    std::uint64_t last = 1;
+    for (const ClrHostMemoryEvent& event : events) {
+      if (event.kind == kClrHostMemoryEventOverLimit) last = event.bytes;
+    }
+    return last == 0;
+  }));
+  EXPECT_TRUE(Eventually(
+      [&] { return seen(kClrHostMemoryEventReserveRestored, [](const ClrHostMemoryEvent&) { return true; }); }));
+  EXPECT_EQ(0u, StatisticsOf(client()).over_limit);
+  EXPECT_EQ(kMiB, StatisticsOf(client()).emergency_held);
+
+  os_.OnNext(OsCall::kProtect, Moment::kBefore, [](const OsCallInfo&) { throw 42; });
+  DWORD old = 0;
+  EXPECT_HR(E_FAIL, manager()->VirtualProtect(region_, kPage, PAGE_READWRITE, &old));
+  EXPECT_TRUE(Eventually([&] { return seen(kClrHostMemoryEventLatch, [](const ClrHostMemoryEvent&) { return true; }); }));
+
+  ASSERT_HR(S_OK, manager()->Shutdown());
+  const auto has_state = [](std::uint32_t state) {
+    return [state](const ClrHostMemoryEvent& event) { return event.state == state; };
+  };
+  EXPECT_TRUE(seen(kClrHostMemoryEventState, has_state(kClrHostMemoryDraining)));
+  EXPECT_TRUE(seen(kClrHostMemoryEventState, has_state(kClrHostMemoryStopped)));
+  const std::size_t count = events.size();
+  std::this_thread::sleep_for(20ms);
+  EXPECT_EQ(count, events.size());
+  for (std::size_t i = 1; i < events.size(); ++i) EXPECT_LE(events[i - 1].milliseconds, events[i].milliseconds);
+}
+
+TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
+  for (int round = 0; round < 20; ++round) {
+    FakeMemorySystem os;
+    std::atomic<bool> released = false;
+    auto* const other = new HostMemoryManager(os, os::WindowsThreadSystem(), {.limit = {kLimit}},
+                                              {.thresholds = kEager}, Milliseconds{1});
+    Callback callback;
+    ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
+    const auto sink = SinkOf([&, once = true](const ClrHostMemoryEvent&) mutable {
+      if (!once) return;
+      once = false;
+      EXPECT_EQ(0u, other->Release());
+      released = true;
+    });
+    ASSERT_HR(S_OK, other->SetEventSink(sink.get()));
+    EXPECT_TRUE(Eventually([&] { return released.load(); }));
+    // All of it is gone: its memory, its threads, its references.
+    EXPECT_TRUE(Eventually([&] { return os.LiveMetadata() == 0; }));
+    EXPECT_TRUE(Eventually([&] { return callback.references == 1; }));
+  }
+}
+
+TEST_F(NotificationsTest, ShutdownFromSeveralThreadsWhileRequestsWaitEndsThemAll) {
+  for (int round = 0; round < 20; ++round) {
+    FakeMemorySystem os;
+    ComPtr<HostMemoryManager> other(new HostMemoryManager(os, os::WindowsThreadSystem(), {.limit = {kMiB}},
+                                                          {.thresholds = kEager}, Milliseconds{1}));
+    ASSERT_HR(S_OK, other->SetWait(eTaskCritical, 60000));
+    void* const all = Allocate(other.get(), nullptr, kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    std::vector<std::thread> waiters;
+    for (int i = 0; i < 4; ++i) {
+      waiters.emplace_back([&] {
+        void* memory = Poison();
+        EXPECT_HR(HOST_E_ABANDONED, other->VirtualAlloc(nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                                        eTaskCritical, &memory));
+        EXPECT_EQ(nullptr, memory);
+      });
+    }
+    ASSERT_TRUE(Eventually([&] { return StatisticsOf(static_cast<IHostMemoryManager*>(other.get())).waiting == 4; }));
+    std::vector<std::thread> enders;
+    for (int i = 0; i < 3; ++i) enders.emplace_back([&] { EXPECT_HR(S_OK, other->Shutdown()); });
+    for (std::thread& thread : enders) thread.join();
+    for (std::thread& thread : waiters) thread.join();
+    EXPECT_EQ(4u, StatisticsOf(static_cast<IHostMemoryManager*>(other.get())).waits_abandoned[eTaskCritical]);
+    EXPECT_EQ(0u, StatisticsOf(static_cast<IHostMemoryManager*>(other.get())).waiting);
+    EXPECT_HR(S_OK, other->VirtualFree(all, 0, MEM_RELEASE));
+  }
+}
+
+TEST_F(NotificationsTest, ThoseWhoWaitAskForMemoryAndAreGivenIt) {
+  Callback callback;
+  ASSERT_HR(S_OK, manager()->SetWait(eTaskCritical, 60000));
+  Use(90);
+  callback.react = [&](EMemoryAvailable available) {
+    // As a CLR does after Low, though on another thread: something is let go.
+    if (available != eMemoryAvailableLow) return;
+    EXPECT_HR(S_OK, manager()->VirtualFree(region_, 60 * kMiB, MEM_DECOMMIT));
+  };
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
+  EXPECT_NE(nullptr, Allocate(manager(), nullptr, 30 * kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE));
+  const auto statistics = StatisticsOf(client());
+  EXPECT_EQ(1u, statistics.waits_granted[eTaskCritical]);
+  EXPECT_GE(callback.told[eMemoryAvailableLow], 1);
+}
+
+TEST_F(NotificationsTest, StatisticsOfAManagerHeldStillAreOfOneMoment) {
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> clients;
+  for (int t = 0; t < 2; ++t) {
+    clients.emplace_back([&] {
+      while (!stop) {
+        void* memory = nullptr;
+        if (manager()->VirtualAlloc(nullptr, kGranule, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eTaskCritical,
+                                    &memory) == S_OK) {
+          EXPECT_HR(S_OK, manager()->VirtualFree(memory, 0, MEM_RELEASE));
+        } else {
+          std::this_thread::sleep_for(1ms);  // held still: others would only count refusals
+        }
+      }
+    });
+  }
+  int consistent = 0;
+  for (int round = 0; round < 50; ++round) {
+    ASSERT_HR(S_OK, manager()->EnterExclusive(5000));
+    const auto statistics = StatisticsOf(client());
+    EXPECT_EQ(statistics.charged, statistics.page_bytes + statistics.heap_bytes);
+    consistent += static_cast<int>(statistics.consistent);
+    ASSERT_HR(S_OK, manager()->LeaveExclusive());
+  }
+  stop = true;
+  for (std::thread& client : clients) client.join();
+  EXPECT_GT(consistent, 25);
+  EXPECT_EQ(1u, StatisticsOf(client()).consistent);  // a quiet moment always is one
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test

@@ -1,0 +1,249 @@
+// HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER and NeedsVirtualAddressSpace's S_OK from the host's own causes: waits,
+// exclusive sections, pinned regions, reserves. return_codes_test.cpp has what the OS layer says.
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "host_over_fake.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+constexpr ClrHostMemoryMethod kAllocators[] = {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc,
+                                               kClrHostMemoryMallocDebugAlloc};
+
+// A host whose memory is used up to the last page, and whose requests may wait. The wait hook stands for all others: what
+// `during` does at each round of the wait, 100 ms of the clock, and the server.
+class WaitingHost : public HostOverFake {
+ public:
+  WaitingHost() : HostOverFake({.limit = {4 * kMiB}}) {
+    EXPECT_TRUE(object().attendants().ServeWaits());
+    for (const auto level : {eTaskCritical, eAppDomainCritical, eProcessCritical}) {
+      EXPECT_HR(S_OK, object().SetWait(level, 1000));
+    }
+    threads.SetWaitHook([this](os::EventHandle, Milliseconds deadline) {
+      (void)object().engine().ServeWaiters(threads.Now());
+      if (during) during();
+      threads.SetNow(std::min(deadline, threads.Now() + Milliseconds{100}));
+      (void)object().engine().ServeWaiters(threads.Now());
+    });
+    const std::uint64_t left = 4 * kMiB - StatisticsOf(manager()).charged;
+    used_up_ = Allocate(manager(), nullptr, left & ~(kPage - 1), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    void* rest = nullptr;
+    EXPECT_HR(S_OK, malloc()->Alloc(left & (kPage - 1), eTaskCritical, &rest));
+    EXPECT_EQ(4 * kMiB, StatisticsOf(manager()).charged);
+  }
+  void GiveSomeBack() { EXPECT_HR(S_OK, manager()->VirtualFree(used_up_, 2 * kPage, MEM_DECOMMIT)); }
+
+  std::function<void()> during;
+
+ private:
+  void* used_up_ = nullptr;
+};
+
+TEST(Timeout, IsForEveryAllocationThatWaitedForMemoryInVain) {
+  for (const ClrHostMemoryMethod method : kAllocators) {
+    for (const auto level : {eTaskCritical, eAppDomainCritical, eProcessCritical}) {
+      WaitingHost host;
+      const Milliseconds before = host.threads.Now();
+      const Answer answer = host.Call(method, level);
+      EXPECT_HR(HOST_E_TIMEOUT, answer.hr);
+      EXPECT_EQ(DWORD{ERROR_TIMEOUT}, answer.last_error);
+      EXPECT_TRUE(answer.outputs_cleared);
+      EXPECT_EQ(Milliseconds{1000}, host.threads.Now() - before);
+      const auto statistics = StatisticsOf(host.manager());
+      EXPECT_EQ(1u, statistics.refusals[level][kClrHostMemoryTimeout]);
+      EXPECT_EQ(0u, statistics.limit_refusals[level]);
+      EXPECT_EQ(1u, statistics.waits[level]);
+      EXPECT_EQ(1u, statistics.waits_timed_out[level]);
+      EXPECT_EQ(0u, statistics.waiting);
+      EXPECT_TRUE(LedgerIsExact(host.manager()));
+    }
+  }
+}
+
+TEST(Timeout, DoesNotHappenToOneWhoIsGivenMemoryInTime) {
+  for (const ClrHostMemoryMethod method : kAllocators) {
+    WaitingHost host;
+    host.during = [&host, round = 0]() mutable {
+      if (++round == 3) host.GiveSomeBack();
+    };
+    const Answer answer = host.Call(method);
+    EXPECT_HR(S_OK, answer.hr);
+    EXPECT_EQ(kCallersError, answer.last_error);
+    EXPECT_EQ(1u, StatisticsOf(host.manager()).waits_granted[eTaskCritical]);
+  }
+}
+
+TEST(Timeout, IsForAllocationsAndCreateMallocThatOutwaitAnExclusiveSection) {
+  for (const ClrHostMemoryMethod method : {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc,
+                                           kClrHostMemoryMallocDebugAlloc, kClrHostMemoryCreateMalloc}) {
+    WaitingHost host;
+    FakeThreadSystem::SetCurrentThread(77);
+    ASSERT_HR(S_OK, host.object().EnterExclusive(0));
+    FakeThreadSystem::SetCurrentThread(0);
+    const Answer answer = host.Call(method, eProcessCritical);
+    EXPECT_HR(HOST_E_TIMEOUT, answer.hr);
+    EXPECT_TRUE(answer.outputs_cleared);
+  }
+}
+
+TEST(Abandoned, IsForEveryAllocationWhoseWaitTheHostCancels) {
+  for (const ClrHostMemoryMethod method : kAllocators) {
+    WaitingHost host;
+    host.during = [&] { EXPECT_HR(S_OK, host.object().CancelWaits()); };
+    const Answer answer = host.Call(method);
+    EXPECT_HR(HOST_E_ABANDONED, answer.hr);
+    EXPECT_EQ(DWORD{ERROR_OPERATION_ABORTED}, answer.last_error);
+    EXPECT_TRUE(answer.outputs_cleared);
+    host.during = [&] { host.GiveSomeBack(); };
+    EXPECT_HR(S_OK, host.Call(method).hr);  // later ones wait as ever
+    EXPECT_EQ(1u, StatisticsOf(host.manager()).waits_abandoned[eTaskCritical]);
+  }
+}
+
+TEST(Abandoned, IsForThoseWhoWaitWhenTheHostShutsTheManagerDown) {
+  for (const ClrHostMemoryMethod method : kAllocators) {
+    WaitingHost host;
+    host.during = [&] { EXPECT_HR(S_OK, host.object().Shutdown()); };
+    EXPECT_HR(HOST_E_ABANDONED, host.Call(method).hr);
+    EXPECT_HR(HOST_E_CLRNOTAVAILABLE, host.Call(method).hr);
+    host.GiveSomeBack();  // frees go on
+    EXPECT_TRUE(LedgerIsExact(host.manager()));
+  }
+}
+
+TEST(Abandoned, IsForThoseWhoWaitWhenEFailLatches) {
+  WaitingHost host;
+  host.during = [&] {
+    host.os.OnNext(OsCall::kProtect, Moment::kBefore, [](const OsCallInfo&) { throw 42; });
+    EXPECT_HR(E_FAIL, host.Call(kClrHostMemoryVirtualProtect).hr);
+  };
+  EXPECT_HR(HOST_E_ABANDONED, host.Call(kClrHostMemoryVirtualAlloc).hr);
+  const auto statistics = StatisticsOf(host.manager());
+  EXPECT_EQ(std::uint32_t{kClrHostMemoryLatchedByException}, statistics.latch_cause);
+  EXPECT_EQ(std::uint32_t{kClrHostMemoryVirtualProtect}, statistics.latch_method);
+}
+
+TEST(NotOwner, IsForAllocationsDuringAnExclusiveSectionOfAnotherThread) {
+  HostOverFake host;
+  FakeThreadSystem::SetCurrentThread(77);
+  ASSERT_HR(S_OK, host.object().EnterExclusive(0));
+  EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);  // its own are served
+  FakeThreadSystem::SetCurrentThread(0);
+  EXPECT_HR(HOST_E_NOT_OWNER, host.object().EnterExclusive(0));
+  EXPECT_HR(HOST_E_NOT_OWNER, host.object().LeaveExclusive());
+  for (const auto& [method, name] : kMethods) {
+    SCOPED_TRACE(name);
+    const Answer answer = host.Call(method);
+    switch (method) {
+      case kClrHostMemoryVirtualAlloc:
+      case kClrHostMemoryMallocAlloc:
+      case kClrHostMemoryMallocDebugAlloc:
+      case kClrHostMemoryCreateMalloc:
+      case kClrHostMemoryNeedsVirtualAddressSpace:
+        EXPECT_HR(HOST_E_NOT_OWNER, answer.hr);
+        EXPECT_EQ(DWORD{ERROR_NOT_OWNER}, answer.last_error);
+        EXPECT_TRUE(answer.outputs_cleared);
+        break;
+      case kClrHostMemoryMallocFree:
+        EXPECT_HR(S_OK, answer.hr);
+        break;
+      default:
+        EXPECT_HR(S_OK, answer.hr);  // frees, questions and announcements go on
+    }
+  }
+  FakeThreadSystem::SetCurrentThread(77);
+  EXPECT_HR(S_OK, host.object().LeaveExclusive());
+  FakeThreadSystem::SetCurrentThread(0);
+  EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);
+  EXPECT_HR(HOST_E_NOT_OWNER, host.object().LeaveExclusive());
+}
+
+TEST(NotOwner, IsForWhateverWouldTouchAPinnedRegion) {
+  HostOverFake host;
+  IHostMemoryManager* const manager = host.manager();
+  ASSERT_HR(S_OK, host.object().PinRegion(host.region(), HostOverFake::kRegionSize));
+  EXPECT_EQ(1u, StatisticsOf(manager).pinned_regions);
+  const auto expect_refused = [](const Answer& answer) {
+    EXPECT_HR(HOST_E_NOT_OWNER, answer.hr);
+    EXPECT_EQ(DWORD{ERROR_NOT_OWNER}, answer.last_error);
+    EXPECT_TRUE(answer.outputs_cleared);
+  };
+  expect_refused(host.Call(kClrHostMemoryVirtualAlloc));
+  expect_refused(host.Call(kClrHostMemoryVirtualFree));
+  expect_refused(host.Call(kClrHostMemoryVirtualProtect));
+  expect_refused(Ask([&] { return manager->VirtualFree(host.region(), 0, MEM_RELEASE); }));
+  EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualQuery).hr);
+  EXPECT_HR(E_INVALIDARG, host.object().PinRegion(host.page(), kPage));  // meets a pinned one
+  EXPECT_HR(E_INVALIDARG, host.object().PinRegion(host.view(), 0));
+  EXPECT_HR(S_FALSE, host.object().UnpinRegion(At(host.region(), kPage)));
+  EXPECT_HR(S_OK, host.object().UnpinRegion(host.region()));
+  for (const auto method : {kClrHostMemoryVirtualAlloc, kClrHostMemoryVirtualFree, kClrHostMemoryVirtualProtect}) {
+    EXPECT_HR(S_OK, host.Call(method).hr);
+  }
+  EXPECT_TRUE(LedgerIsExact(manager));
+}
+
+TEST(NotOwner, IsForWhateverWouldTouchAReserve) {
+  HostOverFake host;
+  IHostMemoryManager* const manager = host.manager();
+  ASSERT_EQ(win32::kSuccess, host.object().engine().OpenReserves({kMiB}, {kMiB}));
+  const Engine& engine = host.object().engine();
+  for (const Address address : {engine.emergency().Range().Start(), engine.address_space().Range().Start()}) {
+    void* const memory = reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
+    void* allocated = Poison();
+    DWORD old = 0;
+    EXPECT_HR(HOST_E_NOT_OWNER, manager->VirtualFree(memory, 0, MEM_RELEASE));
+    EXPECT_HR(HOST_E_NOT_OWNER, manager->VirtualFree(memory, kPage, MEM_DECOMMIT));
+    EXPECT_HR(HOST_E_NOT_OWNER, manager->VirtualProtect(memory, kPage, PAGE_READONLY, &old));
+    EXPECT_HR(HOST_E_NOT_OWNER,
+              manager->VirtualAlloc(memory, kPage, MEM_COMMIT, PAGE_READWRITE, eProcessCritical, &allocated));
+    EXPECT_EQ(nullptr, allocated);
+  }
+}
+
+TEST(Ok, NeedsVirtualAddressSpaceMakesRoomFromTheReserve) {
+  HostOverFake host;
+  ASSERT_EQ(win32::kSuccess, host.object().engine().OpenReserves({}, {kMiB}));
+  EXPECT_EQ(kMiB, StatisticsOf(host.manager()).address_space_held);
+  EXPECT_HR(E_OUTOFMEMORY, host.manager()->NeedsVirtualAddressSpace(nullptr, 2 * kMiB));
+  EXPECT_HR(S_OK, host.manager()->NeedsVirtualAddressSpace(nullptr, kMiB));
+  EXPECT_HR(E_OUTOFMEMORY, host.manager()->NeedsVirtualAddressSpace(nullptr, kMiB));
+  const auto statistics = StatisticsOf(host.manager());
+  EXPECT_EQ(0u, statistics.address_space_held);
+  EXPECT_EQ(1u, statistics.address_space_uses);
+}
+
+TEST(Control, SaysWhichSettingsItDoesNotTake) {
+  HostOverFake host;
+  HostMemoryManager& manager = host.object();
+  EXPECT_HR(E_INVALIDARG, manager.SetWait(static_cast<EMemoryCriticalLevel>(3), 1));
+  EXPECT_HR(E_INVALIDARG, manager.SetWait(eTaskCritical, 3600001));
+  EXPECT_HR(E_POINTER, manager.SetThresholds(nullptr));
+  ClrHostMemoryThresholds thresholds = CLR_HOST_MEMORY_THRESHOLDS_INIT;
+  EXPECT_HR(S_OK, manager.SetThresholds(&thresholds));
+  thresholds.enter_low = thresholds.leave_low;
+  EXPECT_HR(E_INVALIDARG, manager.SetThresholds(&thresholds));
+  EXPECT_HR(E_INVALIDARG, manager.SetLimit(0, 0, 0));
+  EXPECT_HR(E_INVALIDARG, manager.SetLimit(kMiB, CLR_HOST_MEMORY_PERCENT(101), 0));
+  EXPECT_HR(S_OK, manager.SetLimit(100 * kMiB, CLR_HOST_MEMORY_PERCENT(10), CLR_HOST_MEMORY_PERCENT(25)));
+  const auto statistics = StatisticsOf(host.manager());
+  EXPECT_EQ(10 * kMiB, statistics.app_domain_headroom);
+  EXPECT_EQ(25 * kMiB, statistics.process_headroom);
+}
+
+TEST(Control, WithoutAThreadToServeThemWaitsCannotBeSet) {
+  HostOverFake host;
+  host.threads.FailThreads(1);
+  EXPECT_HR(E_OUTOFMEMORY, host.object().SetWait(eTaskCritical, 100));
+  EXPECT_HR(S_OK, host.object().SetWait(eTaskCritical, 0));
+  EXPECT_HR(S_OK, host.object().SetWait(eTaskCritical, 100));  // there is one again
+  host.threads.FailEvents(1);
+  EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test
