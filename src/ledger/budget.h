@@ -49,8 +49,8 @@ class Budget {
       server_->Wake();
     }
   }
-  // Of memory that the OS refused: others may be charged for it, but a request the OS refused need not try again. (Two of
-  // them would wake each other for ever.)
+  // Of memory that the OS refused: others may be charged for it, but a request the OS refused need not try again. (Two
+  // of them would wake each other for ever.)
   void Withdraw(Bytes amount) {
     charged_.fetch_sub(amount.value);
     WakeForWaiters();
@@ -64,8 +64,9 @@ class Budget {
   }
 
   // ---- requests that wait, announced to the server; at most 2^16 - 1
-  // Announces a request by the name of its record, 1 to 2^16 - 1, and counts it if it waits for memory: in one step, since
-  // its thread may be suspended between any two. before(next) is called first, to tell it who was announced before it.
+  // Announces a request by the name of its record, 1 to 2^16 - 1, and counts it if it waits for memory: in one step,
+  // since its thread may be suspended between any two. before(next) is called first, to tell it who was announced
+  // before it.
   template <typename Before>
   void Announce(std::uint16_t name, Criticality level, bool for_memory, Before before) {
     const std::uint64_t one = for_memory ? std::uint64_t{1} << ShiftOf(level) : 0;

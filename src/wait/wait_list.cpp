@@ -244,12 +244,11 @@ bool WaitList::TryGrant(Name name, Round* round) {
 // False: it has left already.
 bool WaitList::End(Name name, State outcome) {
   Record& record = RecordOf(name);
-  const os::EventHandle event = record.event;  // a record whose wait has ended may be another's
   // First: a thread that goes on must not find itself in its own way.
   if (IsForMemory(record.request)) budget_.RemoveWaiting(record.request.level);
   State state = State::kWaiting;
   if (record.state.compare_exchange_strong(state, outcome)) {
-    threads_.Signal(event);
+    threads_.Signal(record.event);  // by now the record may be another's, who then looks for no reason
     return true;
   }
   FreeRecord(name);

@@ -1,9 +1,10 @@
 // Requests that wait for memory, and the one who serves them.
 //
-// A request waits on its own thread, which may be suspended at any time; so nobody waits for a waiter, and no waiter holds
-// anything others need. One server (a thread of the manager's own, which no CLR suspends) owns the order: by level, then
-// first come, and nobody is passed by a later or lower one. It pays for a request before it lets it go: what was returned
-// goes straight to the head of the line. A record changes hands by compare-exchange of its state alone:
+// A request waits on its own thread, which may be suspended at any time; so nobody waits for a waiter, and no waiter
+// holds anything others need. One server (a thread of the manager's own, which no CLR suspends) owns the order: by
+// level, then first come, and nobody is passed by a later or lower one. It pays for a request before it lets it go:
+// what was returned goes straight to the head of the line. A record changes hands by compare-exchange of its state
+// alone:
 //
 //   free -> waiting                                by its thread, in Wait
 //   waiting -> granted, abandoned or timed out     by the server; its thread then frees it
@@ -95,7 +96,8 @@ class WaitList {
   enum class State : std::uint8_t { kFree, kWaiting, kGranted, kTimedOut, kAbandoned, kLeft };
   static_assert(std::atomic<State>::is_always_lock_free && std::atomic<Name>::is_always_lock_free);
 
-  // All but state and next belong to the waiter before it is announced, and to the server until the state says otherwise.
+  // All but state and next belong to the waiter before it is announced, and to the server until the state says
+  // otherwise.
   struct Record {
     std::atomic<State> state;
     std::atomic<Name> next;          // that was freed, or announced, before this one

@@ -42,8 +42,8 @@ using MakeWorld = std::function<std::unique_ptr<InterleavedWorld>()>;
 // Another operation may go on here. Nothing happens in threads that no exploration runs.
 void InterleavingPoint();
 
-// The operation goes on once ready(), which others see to, or the passing of time. While one is suspended, time passes or
-// not: both are played. ready: no interleaving point.
+// The operation goes on once ready(), which others see to, or the passing of time. While one is suspended, time passes
+// or not: both are played. ready: no interleaving point.
 void InterleavingWait(const std::function<bool()>& ready);
 
 // Which one calls this, as Operations() numbers them.

@@ -1,5 +1,5 @@
-// A WaitList on a fake clock, with a few waiters that a test plays one at a time, each in a context of its own: Begin lets
-// one run until it sleeps, GoOn until it sleeps again or its wait has ended. The test itself is the server.
+// A WaitList on a fake clock, with a few waiters that a test plays one at a time, each in a context of its own: Begin
+// lets one run until it sleeps, GoOn until it sleeps again or its wait has ended. The test itself is the server.
 #ifndef CLRHM_TESTS_SUPPORT_WAIT_STAGE_H
 #define CLRHM_TESTS_SUPPORT_WAIT_STAGE_H
 
@@ -34,7 +34,9 @@ struct CountingWaker final : Waker {
 class WaitStage {
  public:
   explicit WaitStage(std::size_t waiters)
-      : director_(waiters), running_(waiters), slots_(waiters), switcher_(waiters, [this](std::size_t i) { Work(i); }) {}
+      : director_(waiters), running_(waiters), slots_(waiters), switcher_(waiters, [this](std::size_t i) {
+          Work(i);
+        }) {}
   ~WaitStage() { Close(); }
   WaitStage(const WaitStage&) = delete;
   WaitStage& operator=(const WaitStage&) = delete;

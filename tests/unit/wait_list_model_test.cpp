@@ -1,4 +1,5 @@
-// Random schedules of requests that wait, compared after every step with a sequential model: a sorted list and a few sums.
+// Random schedules of requests that wait, compared after every step with a sequential model: a sorted list and a few
+// sums.
 #include <gtest/gtest.h>
 
 #include <algorithm>
