@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "bridge/fake_clr.h"
 
 namespace clrhm_test {
@@ -71,6 +73,53 @@ TEST_F(RuntimeStart, WithAStandaloneGcThatCannotBeBridgedIsRefusedBeforeManagedC
   EXPECT_EQ(RuntimeStartResult(), HOST_E_CLRNOTAVAILABLE);
   EXPECT_FALSE(HasStarted());
   FreeLibrary(gc);
+}
+
+class RuntimeStartProperties : public RuntimeStart {
+ protected:
+  void SetUp() override {
+    RuntimeStart::SetUp();
+    machine_.dwLength = sizeof(machine_);
+    ASSERT_TRUE(GlobalMemoryStatusEx(&machine_));
+    manager_.memory_status.total_physical = machine_.ullTotalPhys / 2;
+  }
+  // What the runtime was started with besides its answer, when it had this property already; null: none.
+  std::string PropertiesWith(const char* key, const char* value) {
+    EXPECT_EQ(start_with_(clr_.get(), "0", key, value), 0);
+    return std::string(properties_()).substr(std::string("ANSWER=0\n").size());
+  }
+
+  int (*start_with_)(HMODULE, const char*, const char*, const char*) =
+      hostpolicy_.Export<int(HMODULE, const char*, const char*, const char*)>("FakeStartRuntimeWith");
+  const char* (*properties_)() = clr_.Export<const char*()>("FakeStartProperties");
+  MEMORYSTATUSEX machine_{};
+};
+
+TEST_F(RuntimeStartProperties, HaveARangeForTheHeapThatNoLimitMakesSmall) {
+  const std::string range = std::to_string(clr_host_memory::bridge::RegionRange(machine_.ullTotalPhys));
+  const std::string added = sizeof(void*) < 8 ? "" : "System.GC.RegionRange=" + range + "\n";
+  EXPECT_EQ(PropertiesWith(nullptr, nullptr), added);
+  EXPECT_EQ(PropertiesWith("System.GC.Server", "false"), "System.GC.Server=false\n" + added);
+}
+
+TEST_F(RuntimeStartProperties, AreTheHostsOwnWhereTheLimitDoesNotMatter) {
+  EXPECT_EQ(PropertiesWith("System.GC.RegionRange", "17"), "System.GC.RegionRange=17\n");
+  EXPECT_EQ(PropertiesWith("System.GC.Server", "true"), "System.GC.Server=true\n");
+  ASSERT_TRUE(SetEnvironmentVariableW(L"DOTNET_gcServer", L"1"));
+  EXPECT_EQ(PropertiesWith(nullptr, nullptr), "");
+  SetEnvironmentVariableW(L"DOTNET_gcServer", nullptr);
+  manager_.memory_status.total_physical = machine_.ullTotalPhys;
+  EXPECT_EQ(PropertiesWith(nullptr, nullptr), "") << "the machine's memory is all told";
+  manager_.memory_status.total_physical = 1;
+  manager_.status_answer = HOST_E_CLRNOTAVAILABLE;
+  EXPECT_EQ(PropertiesWith(nullptr, nullptr), "");
+}
+
+TEST(RegionRange, IsTwiceTheMachinesMemoryAndNeverAbove256GiB) {
+  constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
+  EXPECT_EQ(clr_host_memory::bridge::RegionRange(24 * kGiB), 48 * kGiB);
+  EXPECT_EQ(clr_host_memory::bridge::RegionRange(128 * kGiB), 256 * kGiB);
+  EXPECT_EQ(clr_host_memory::bridge::RegionRange(512 * kGiB), 256 * kGiB);
 }
 
 TEST_F(RuntimeStart, OtherLookUpsGoAsEver) {

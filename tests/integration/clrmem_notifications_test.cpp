@@ -71,6 +71,13 @@ TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
   EXPECT_EQ(run.summary["limit_bytes"], 96 * kMiB);
 }
 
+TEST_P(ClrmemMemoryInfo, AndALimitRaisedManyTimesCanBeUsed) {
+  const RunWithSummary run =
+      RunProgram({"--limit", "64M"}, ProgramPath(runtime(), "MemoryInfo"), {"768", "+500"}, environment());
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 500 * kMiB);
+}
+
 TEST_P(ClrmemMemoryInfo, IsTheMachinesWithoutALimit) {
   const std::string program = ProgramPath(runtime(), "MemoryInfo");
   const auto bridged = ParseMemoryInfo(RunProgram({}, program, {}, environment()).process.out);

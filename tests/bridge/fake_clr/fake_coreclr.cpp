@@ -3,6 +3,7 @@
 #include <windows.h>
 
 #include <cstdint>
+#include <string>
 
 #define FAKE_EXPORT extern "C" __declspec(dllexport)
 
@@ -43,11 +44,20 @@ FAKE_EXPORT BOOL FakeQueryMemoryResourceNotification(HANDLE notification, PBOOL 
   return QueryMemoryResourceNotification(notification, state);
 }
 
+static std::string start_properties;
+
+// The properties of the last start: "KEY=VALUE\n" each.
+FAKE_EXPORT const char* FakeStartProperties() { return start_properties.c_str(); }
+
 // The start of a runtime, as hostpolicy calls it. Its answer is what the first property's value says, as a number.
 FAKE_EXPORT int WINAPI coreclr_initialize(const char* exe_path, const char* app_domain_name, int property_count,
-                                          const char** /*keys*/, const char** values, void** host_handle,
+                                          const char** keys, const char** values, void** host_handle,
                                           unsigned int* domain_id) {
-  if (exe_path == nullptr || app_domain_name == nullptr || property_count != 1) return E_INVALIDARG;
+  if (exe_path == nullptr || app_domain_name == nullptr || property_count < 1) return E_INVALIDARG;
+  start_properties.clear();
+  for (int index = 0; index < property_count; ++index) {
+    start_properties += std::string(keys[index]) + "=" + values[index] + "\n";
+  }
   *host_handle = VirtualAlloc(nullptr, 4096, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   *domain_id = 1;
   std::int64_t answer = 0;

@@ -3,14 +3,20 @@
 
 using Initialize = int(WINAPI*)(const char*, const char*, int, const char**, const char**, void**, unsigned int*);
 
-// What coreclr_initialize of coreclr answered; wanted is what it is told to answer.
-extern "C" __declspec(dllexport) int FakeStartRuntime(HMODULE coreclr, const char* wanted) {
+// What coreclr_initialize of coreclr answered; wanted is what it is told to answer. key and value: a property more, or null.
+extern "C" __declspec(dllexport) int FakeStartRuntimeWith(HMODULE coreclr, const char* wanted, const char* key,
+                                                          const char* value) {
   const auto initialize = reinterpret_cast<Initialize>(reinterpret_cast<void*>(GetProcAddress(coreclr, "coreclr_initialize")));
   if (initialize == nullptr) return E_NOTIMPL;
-  const char* key = "ANSWER";
+  const char* keys[] = {"ANSWER", key};
+  const char* values[] = {wanted, value};
   void* host = nullptr;
   unsigned int domain = 0;
-  return initialize("fake.exe", "fake", 1, &key, &wanted, &host, &domain);
+  return initialize("fake.exe", "fake", key == nullptr ? 1 : 2, keys, values, &host, &domain);
+}
+
+extern "C" __declspec(dllexport) int FakeStartRuntime(HMODULE coreclr, const char* wanted) {
+  return FakeStartRuntimeWith(coreclr, wanted, nullptr, nullptr);
 }
 
 // Any other look-up, by name or by ordinal, goes as ever.

@@ -1,8 +1,9 @@
 using System;
 
-// MemoryInfo [LIMIT_MIB...]: what the GC takes for the machine's memory, at the start and after each
+// MemoryInfo [LIMIT_MIB...] [+MIB]: what the GC takes for the machine's memory, at the start and after each
 // change of the manager's limit. A line each: "<total> <high load threshold> <memory load>", in bytes.
 // "refused 0x..." instead when the limit could not be changed; exit code 1 then.
+// +MIB: in the end holds that much in arrays; exit code 0 only if there was room.
 internal static class MemoryInfo
 {
     private static int Main(string[] args)
@@ -10,6 +11,10 @@ internal static class MemoryInfo
         Report();
         foreach (string argument in args)
         {
+            if (argument.StartsWith("+"))
+            {
+                return Hold(int.Parse(argument.Substring(1)));
+            }
             ulong limit = ulong.Parse(argument) * 1024 * 1024;
             var control = HostManager.Find() as IClrHostMemoryControl;
             int result = control?.SetLimit(limit, HostManager.DefaultHeadroom, HostManager.DefaultHeadroom) ?? -1;
@@ -21,6 +26,24 @@ internal static class MemoryInfo
             GC.RefreshMemoryLimit();
             Report();
         }
+        return 0;
+    }
+
+    private static int Hold(int mebibytes)
+    {
+        var blocks = new byte[mebibytes][];
+        try
+        {
+            for (int i = 0; i < blocks.Length; ++i)
+            {
+                blocks[i] = new byte[1024 * 1024];
+            }
+        }
+        catch (OutOfMemoryException)
+        {
+            return 42;
+        }
+        GC.KeepAlive(blocks);
         return 0;
     }
 
