@@ -59,13 +59,20 @@ HMODULE LoadRuntimeFile(const fs::path& file) {
 
 ToolError RuntimeDidNotStart(const Session& session, const RunOptions& options, const std::string& what) {
   std::uint64_t refused = 0;
+  std::uint64_t outside = 0;
   if (session.manager() != nullptr) {
-    for (const std::uint64_t count : session.manager()->Statistics().limit_refusals) refused += count;
+    const ClrHostMemoryStatistics statistics = session.manager()->Statistics();
+    for (std::size_t level = 0; level < kClrHostMemoryLevelCount; ++level) {
+      refused += statistics.limit_refusals[level] + statistics.refusals[level][kClrHostMemoryTimeout];
+    }
+    if (options.policy.count_all) outside = statistics.outside;
   }
   if (refused == 0) return ToolError("the runtime did not start: " + what, "install it again, or name another one");
-  return ToolError("the runtime did not start within " + FormatSize(options.limit.value_or(0)) + ", " +
-                       FormatCount(refused) + " requests were refused: " + what,
-                   "give a higher --limit");
+  return ToolError("the runtime did not start within " + FormatSize(options.limit.value_or(0)) +
+                       (outside == 0 ? "" : ", of which " + FormatSize(outside) + " were in use besides") + ", " +
+                       FormatCount(refused) + (refused == 1 ? " request was refused: " : " requests were refused: ") +
+                       what,
+                   outside == 0 ? "give a higher --limit" : "give a higher --limit, or leave --count-all out");
 }
 
 std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const Program& program,
@@ -109,6 +116,7 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
     if (FAILED(bridge->VerifyCallsArrive(&reason))) throw ToolError(reason, "or run it with --no-bridge");
   }
 
+  session.NoteManagedCodeBegins();
   std::vector<const char*> arguments;
   for (const std::string& argument : options.arguments) arguments.push_back(argument.c_str());
   unsigned int exit_code = 0;

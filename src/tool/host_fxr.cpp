@@ -87,6 +87,39 @@ fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
                   "install .NET again, or name another root with --runtime");
 }
 
+// The session's bridge to those who watch the runtime start, who tell it of the start; the session is told, too.
+// Lives as long as the process, as the session does.
+class StartTellingBridge final : public IClrHostMemoryBridge {
+ public:
+  StartTellingBridge(Session& session, IClrHostMemoryBridge& bridge) : session_(session), bridge_(bridge) {}
+  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override {
+    return bridge_.QueryInterface(riid, object);
+  }
+  ULONG STDMETHODCALLTYPE AddRef() noexcept override { return bridge_.AddRef(); }
+  ULONG STDMETHODCALLTYPE Release() noexcept override { return bridge_.Release(); }
+  HRESULT STDMETHODCALLTYPE AttachModule(HMODULE module, char* reason, SIZE_T reason_size) noexcept override {
+    return bridge_.AttachModule(module, reason, reason_size);
+  }
+  HRESULT STDMETHODCALLTYPE NoteRuntimeStarted() noexcept override {
+    const HRESULT hr = bridge_.NoteRuntimeStarted();
+    session_.NoteManagedCodeBegins();
+    return hr;
+  }
+  HRESULT STDMETHODCALLTYPE GetCallCount(uint64_t* calls) noexcept override { return bridge_.GetCallCount(calls); }
+  HRESULT STDMETHODCALLTYPE GetModule(uint32_t index, ClrHostMemoryBridgedModule* module) noexcept override {
+    return bridge_.GetModule(index, module);
+  }
+  HRESULT STDMETHODCALLTYPE VerifyCallsArrive(char* reason, SIZE_T reason_size) noexcept override {
+    return bridge_.VerifyCallsArrive(reason, reason_size);
+  }
+  HRESULT STDMETHODCALLTYPE Detach() noexcept override { return bridge_.Detach(); }
+
+ private:
+  ~StartTellingBridge() = default;
+  Session& session_;
+  IClrHostMemoryBridge& bridge_;
+};
+
 }  // namespace
 
 std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Program& program,
@@ -116,7 +149,8 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
   if (bridge != nullptr) {
     std::string reason;
     HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
-    if (FAILED(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy, bridge->get(), &reason))) {
+    auto* const watched = new StartTellingBridge(session, *bridge->get());
+    if (FAILED(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy, watched, &reason))) {
       throw ToolError("the runtime's start cannot be watched: " + reason, "run it with --no-bridge");
     }
   }

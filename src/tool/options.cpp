@@ -6,18 +6,12 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 
 namespace clr_host_memory::tool {
 namespace {
 
 constexpr const char* kVersion = "clrmem 0.1.0";
-
-std::optional<std::uint64_t> Limit(const std::string& text) {
-  if (text.empty()) return std::nullopt;
-  return ParseSize(text, "--limit");
-}
 
 // CLI11's own words, without its line ends, as the first half of our line.
 std::string Problem(const CLI::ParseError& error) {
@@ -27,15 +21,12 @@ std::string Problem(const CLI::ParseError& error) {
   return text;
 }
 
-// Options of run that are followed by a value.
-constexpr std::array<const char*, 3> kOptionsWithValue{"--limit", "--runtime", "--summary"};
-
 // Where APP, or the "--" before it, is in the arguments of run; their count when there is none.
-std::size_t FindApp(const std::vector<std::string>& arguments) {
+std::size_t FindApp(const CLI::App& run, const std::vector<std::string>& arguments) {
   std::size_t at = 1;
   while (at < arguments.size() && arguments[at].starts_with("-") && arguments[at] != "--") {
-    const bool takes_value =
-        std::find(kOptionsWithValue.begin(), kOptionsWithValue.end(), arguments[at]) != kOptionsWithValue.end();
+    const CLI::Option* option = run.get_option_no_throw(arguments[at]);
+    const bool takes_value = option != nullptr && option->get_items_expected_min() > 0;
     at += takes_value ? 2 : 1;
   }
   return std::min(at, arguments.size());
@@ -54,33 +45,55 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
                "clrmem");
   // "/x" is a path under Wine and no option of ours.
   app.allow_windows_style_options(false);
+  app.get_formatter()->column_width(36);
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(0, 1);
   app.footer("Exit code: the app's; 2 for an error of clrmem's own, with one line that says what to do.");
 
   RunOptions run;
-  std::string run_limit;
-  std::string run_summary;
+  std::optional<std::string> run_limit;
+  PolicyTexts policy;
   CLI::App* run_command = app.add_subcommand("run", "Run APP under the memory manager");
-  run_command->add_option("--limit", run_limit,
-                          "Memory the runtime may have committed: 256M, 1.5G, bytes (default: none)");
-  run_command->add_option("--runtime", run.runtime, "A dotnet root, a runtime folder, or auto (default)");
-  run_command->add_option("--summary", run_summary, "Write the summary to this file as JSON, too");
+  run_command->add_option("--limit", run_limit, "Memory the runtime may have committed: 256M, 1.5G (default: no limit)")
+      ->type_name("SIZE");
+  run_command
+      ->add_option("--headroom", policy.headroom,
+                   "Part of the limit for process-critical requests only, and for domain-critical ones")
+      ->type_name("SIZE|N%[,SIZE|N%]");
+  run_command
+      ->add_option("--wait", policy.wait, "How long requests may wait for memory: 2s, or task=2s,domain=1s,process=1s")
+      ->type_name("TIME|LEVEL=TIME,...");
+  run_command
+      ->add_option("--emergency-reserve", policy.emergency_reserve,
+                   "Kept back on top of the limit, for when nothing else is left")
+      ->type_name("SIZE");
+  run_command->add_flag("--count-all", policy.count_all, "What the process has committed besides counts, too");
+  run_command
+      ->add_option("--limit-at", policy.limit_at, "Change the limit while APP runs: 2s=64M, 1m=none; repeatable")
+      ->type_name("TIME=SIZE|none")
+      ->expected(1)
+      ->take_all();
+  run_command->add_option("--runtime", run.runtime, "A dotnet root, a runtime folder, or auto (default)")
+      ->type_name("PATH");
+  run_command->add_option("--summary", run.summary, "Write the summary to this file as JSON, too")->type_name("FILE");
   run_command->add_flag("--no-bridge", run.no_bridge, "Host APP the same way, but without the memory manager");
   run_command->footer("Everything after APP belongs to APP, options too.");
 
   InfoOptions info;
   CLI::App* info_command = app.add_subcommand("info", "List the runtimes found and what the OS says of memory");
-  info_command->add_option("--runtime", info.runtime, "Also look in this dotnet root");
+  info_command->add_option("--runtime", info.runtime, "Also look in this dotnet root")->type_name("PATH");
 
-  std::string scripted_limit;
-  std::string scripted_summary;
+  ScriptedOptions scripted;
+  std::optional<std::string> scripted_limit;
   CLI::App* scripted_command =
       app.add_subcommand("scripted", "Play a desktop CLR's calls against the manager, without any CLR");
-  scripted_command->add_option("--limit", scripted_limit, "Memory the script may have committed (default: none)");
-  scripted_command->add_option("--summary", scripted_summary, "Write the summary to this file as JSON, too");
+  scripted_command->add_option("--limit", scripted_limit, "Memory the script may have committed (default: none)")
+      ->type_name("SIZE");
+  scripted_command->add_option("--summary", scripted.summary, "Write the summary to this file as JSON, too")
+      ->type_name("FILE");
 
-  const std::size_t own_count = arguments.empty() || arguments.front() != "run" ? arguments.size() : FindApp(arguments);
+  const bool runs = !arguments.empty() && arguments.front() == "run";
+  const std::size_t own_count = runs ? FindApp(*run_command, arguments) : arguments.size();
   std::vector<std::string> own(arguments.begin(), arguments.begin() + static_cast<std::ptrdiff_t>(own_count));
   std::vector<std::string> rest(arguments.begin() + static_cast<std::ptrdiff_t>(own_count), arguments.end());
   // "--" before APP says that APP comes next.
@@ -112,24 +125,21 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
 
   if (*info_command) return info;
   if (*scripted_command) {
-    ScriptedOptions scripted{Limit(scripted_limit), std::nullopt};
-    if (!scripted_summary.empty()) scripted.summary = scripted_summary;
+    if (scripted_limit) scripted.limit = ParseSize(*scripted_limit, "--limit");
     return scripted;
   }
   if (!*run_command) throw ToolError("no command", "use clrmem run APP, clrmem info or clrmem scripted");
 
   if (rest.empty()) throw ToolError("no program to run", "use clrmem run [OPTIONS] APP [ARGUMENTS...]");
-  run.limit = Limit(run_limit);
-  if (!run_summary.empty()) run.summary = run_summary;
+  const char* limiting = run_limit ? "--limit" : policy.FirstGiven();
+  if (run.no_bridge && limiting != nullptr) {
+    throw ToolError("--no-bridge leaves the memory manager out, so " + std::string(limiting) + " would not hold",
+                    "leave one of them out");
+  }
+  if (run_limit) run.limit = ParseLimit(*run_limit, "--limit");
+  run.policy = ParsePolicy(policy, run.limit);
   run.app = rest.front();
   run.arguments.assign(rest.begin() + 1, rest.end());
-  if (run.limit && run.no_bridge) {
-    throw ToolError("--no-bridge leaves the memory manager out, so --limit would not hold", "leave one of them out");
-  }
-  if (run.limit && *run.limit < kLeastLimit) {
-    throw ToolError("--limit " + run_limit + " is below the " + FormatSize(kLeastLimit) + " a CLR needs to start",
-                    "give at least that");
-  }
   return run;
 }
 

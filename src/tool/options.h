@@ -2,6 +2,8 @@
 #ifndef CLRHM_TOOL_OPTIONS_H
 #define CLRHM_TOOL_OPTIONS_H
 
+#include "tool/policy_options.h"
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,7 +13,8 @@
 namespace clr_host_memory::tool {
 
 struct RunOptions {
-  std::optional<std::uint64_t> limit;  // bytes; none: no limit
+  Limit limit;
+  PolicyOptions policy;
   std::string runtime = "auto";        // "auto", or a path
   std::optional<std::string> summary;  // path of the JSON file
   bool no_bridge = false;
@@ -24,7 +27,7 @@ struct InfoOptions {
 };
 
 struct ScriptedOptions {
-  std::optional<std::uint64_t> limit;
+  Limit limit;
   std::optional<std::string> summary;
 };
 
@@ -34,10 +37,6 @@ struct PrintText {
 };
 
 using Options = std::variant<RunOptions, InfoOptions, ScriptedOptions, PrintText>;
-
-// The least --limit `clrmem run` takes, in bytes: below it neither .NET 8 nor .NET 10 gets a hello world started
-// (measured peaks: docs/tool.md).
-inline constexpr std::uint64_t kLeastLimit = std::uint64_t{4} << 20;
 
 // arguments are UTF-8, without the program's own name. Throws ToolError.
 [[nodiscard]] Options ParseOptions(const std::vector<std::string>& arguments);

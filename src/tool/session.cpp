@@ -1,5 +1,7 @@
 #include "tool/session.h"
 
+#include "os/windows/windows_memory_system.h"
+#include "tool/size_text.h"
 #include "tool/tool_error.h"
 
 #include <algorithm>
@@ -45,18 +47,57 @@ Session& Session::Begin(const RunOptions& options, Streams streams) {
   return *session;
 }
 
-Session::Session(const RunOptions& options, Streams streams) : streams_(streams), started_at_(GetTickCount64()) {
+Session::Session(const RunOptions& options, Streams streams)
+    : streams_(streams), policy_(options.policy), initial_limit_(options.limit), started_at_(GetTickCount64()) {
   if (options.summary) file_.emplace(std::filesystem::path(ToWide(*options.summary)));
   if (options.no_bridge) return;
-  MemoryManagerOptions manager_options;
-  if (options.limit) manager_options.limit = *options.limit;
-  auto manager = CreateMemoryManager(manager_options);
-  if (!manager) throw ToolError("the memory manager cannot be made, " + manager.reason(), "change --limit");
-  manager_.emplace(*std::move(manager));
+  MakeManager(options);
+  if (!policy_.limit_changes.empty()) schedule_.emplace(*manager_, policy_);
   std::array<wchar_t, 32> address{};
   std::swprintf(address.data(), address.size(), L"0x%llx",
                 static_cast<unsigned long long>(reinterpret_cast<std::uintptr_t>(manager_->get())));
   SetEnvironmentVariableW(L"CLRMEM_MANAGER", address.data());
+}
+
+void Session::CheckRoomBesides(std::uint64_t limit) const {
+  os::MemoryLoad load;
+  if (os::WindowsMemorySystem().Load(&load) != win32::kSuccess) return;
+  const std::uint64_t besides = load.process_private.value - std::min(load.process_private.value,
+                                                                     policy_.emergency_reserve);
+  if (limit >= kLeastLimit && limit - kLeastLimit >= besides) return;
+  throw ToolError("--count-all counts " + FormatSize(besides) + " before the runtime has started, and of --limit " +
+                      FormatSize(limit) + " that leaves less than the " + FormatSize(kLeastLimit) + " a CLR needs",
+                  "give a higher --limit, or leave --count-all out");
+}
+
+void Session::MakeManager(const RunOptions& options) {
+  MemoryManagerOptions manager_options;
+  if (options.limit) {
+    const Headroom headroom = policy_.headroom.value_or(Headroom{});
+    manager_options.limit = *options.limit;
+    manager_options.app_domain_headroom = headroom.app_domain;
+    manager_options.process_headroom = headroom.process;
+  }
+  manager_options.emergency_reserve = policy_.emergency_reserve;
+  manager_options.wait_ms = policy_.wait_ms;
+  manager_options.count_all = policy_.count_all;
+  auto manager = CreateMemoryManager(manager_options);
+  if (!manager) {
+    const bool no_reserve = manager.code() == E_OUTOFMEMORY && policy_.emergency_reserve != 0;
+    throw ToolError("the memory manager cannot be made, " + manager.reason(),
+                    no_reserve ? "give a smaller --emergency-reserve" : "change the options that say so");
+  }
+  manager_.emplace(*std::move(manager));
+  manager_made_at_ = GetTickCount64();
+  if (policy_.count_all && options.limit) CheckRoomBesides(*options.limit);
+  if (FAILED(manager_->OnEvent([this](const ClrHostMemoryEvent& event) { events_.Record(event); }))) {
+    throw ToolError("the memory manager has no thread to tell of events", "close other programs and try again");
+  }
+}
+
+void Session::NoteManagedCodeBegins() noexcept {
+  managed_code_began_at_.store(GetTickCount64());
+  if (schedule_) schedule_->Begin();
 }
 
 void Session::SetProgram(const std::filesystem::path& app) { summary_.app = ToUtf8(app); }
@@ -80,11 +121,31 @@ void Session::Abandon() noexcept {
   file_.reset();
 }
 
+PolicyFigures Session::PolicyFiguresNow() const {
+  PolicyFigures figures;
+  figures.options = policy_;
+  figures.initial_limit = initial_limit_;
+  if (schedule_) figures.limit_changes = schedule_->Figures();
+  figures.events = events_.Figures();
+  // From the events' clock, which runs since the manager was made.
+  const ULONGLONG began = managed_code_began_at_.load();
+  const auto earlier = static_cast<std::int64_t>(began == 0 ? 0 : began - manager_made_at_);
+  for (PressureChange& change : figures.events.pressure_changes) change.at_ms -= earlier;
+  for (OverLimitPeriod& period : figures.events.over_limit_periods) {
+    period.from_ms -= earlier;
+    if (period.until_ms) *period.until_ms -= earlier;
+  }
+  return figures;
+}
+
 void Session::WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code) {
   summary_.ended_by = EndedByText(how);
   summary_.exit_code = exit_code;
   summary_.elapsed_milliseconds = GetTickCount64() - started_at_;
-  if (manager_) summary_.manager = FiguresOf(*manager_);
+  if (manager_) {
+    summary_.policy = PolicyFiguresNow();
+    summary_.manager = FiguresOf(*manager_);
+  }
   if (bridge_) summary_.bridge = BridgeFiguresOf(*bridge_);
   streams_.error.Write(FormatTable(summary_));
   if (file_) file_->Commit(ToJson(summary_).dump(2) + "\n");

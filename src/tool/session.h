@@ -2,6 +2,8 @@
 #ifndef CLRHM_TOOL_SESSION_H
 #define CLRHM_TOOL_SESSION_H
 
+#include "tool/event_log.h"
+#include "tool/limit_schedule.h"
 #include "tool/options.h"
 #include "tool/process_end.h"
 #include "tool/summary.h"
@@ -10,6 +12,7 @@
 #include <clr_host_memory/core_clr_bridge.h>
 #include <clr_host_memory/memory_manager.h>
 
+#include <atomic>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -27,6 +30,9 @@ class Session {
   // Null when the app runs without the manager.
   [[nodiscard]] const MemoryManager* manager() const noexcept { return manager_ ? &*manager_ : nullptr; }
 
+  // Managed code begins to run, now: what is timed counts from here.
+  void NoteManagedCodeBegins() noexcept;
+
   void SetProgram(const std::filesystem::path& app);
   void SetRuntime(const std::string& name, const std::string& version, const std::filesystem::path& path);
 
@@ -43,15 +49,25 @@ class Session {
 
  private:
   Session(const RunOptions& options, Streams streams);
+  void MakeManager(const RunOptions& options);
+  // Throws ToolError: what --count-all counts before the runtime starts leaves no room for it.
+  void CheckRoomBesides(std::uint64_t limit) const;
+  [[nodiscard]] PolicyFigures PolicyFiguresNow() const;
   static void Report(void* session, EndedBy how, std::optional<std::uint32_t> exit_code) noexcept;
   void WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code);
 
   Streams streams_;
+  PolicyOptions policy_;
+  Limit initial_limit_;
+  EventLog events_;
   std::optional<MemoryManager> manager_;
+  std::optional<LimitSchedule> schedule_;
   std::optional<CoreClrBridge> bridge_;
   std::optional<SummaryFile> file_;
   Summary summary_;
   ULONGLONG started_at_;
+  ULONGLONG manager_made_at_ = 0;
+  std::atomic<ULONGLONG> managed_code_began_at_ = 0;  // 0: not yet
 };
 
 // What the manager has done, for a summary; also used without a session.

@@ -1,11 +1,10 @@
 #include "tool/size_text.h"
 
+#include "tool/quantity_text.h"
 #include "tool/tool_error.h"
 
 #include <array>
 #include <cstddef>
-#include <limits>
-#include <optional>
 
 namespace clr_host_memory::tool {
 namespace {
@@ -14,10 +13,6 @@ constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 63;
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 
-struct Unit {
-  std::string_view name;
-  std::uint64_t bytes;
-};
 constexpr std::array<Unit, 14> kUnits{{{"", 1},
                                        {"b", 1},
                                        {"k", std::uint64_t{1} << 10},
@@ -33,30 +28,6 @@ constexpr std::array<Unit, 14> kUnits{{{"", 1},
                                        {"tb", std::uint64_t{1} << 40},
                                        {"tib", std::uint64_t{1} << 40}}};
 
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
-
-std::optional<std::uint64_t> UnitBytes(std::string_view name) {
-  const std::string lower = Lower(name);
-  for (const Unit& unit : kUnits) {
-    if (unit.name == lower) return unit.bytes;
-  }
-  return std::nullopt;
-}
-
-std::optional<std::uint64_t> MultiplyAdd(std::uint64_t value, std::uint64_t factor, std::uint64_t addend) {
-  constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
-  if (factor != 0 && value > (most - addend) / factor) return std::nullopt;
-  return value * factor + addend;
-}
-
 }  // namespace
 
 std::uint64_t ParseSize(std::string_view text, std::string_view option) {
@@ -65,39 +36,19 @@ std::uint64_t ParseSize(std::string_view text, std::string_view option) {
   };
   const std::string_view example = "write it like 256M, 1.5G, 512K or 268435456";
 
-  std::size_t at = 0;
-  std::optional<std::uint64_t> whole = 0;
-  while (at < text.size() && IsDigit(text[at]) && whole) {
-    whole = MultiplyAdd(*whole, 10, static_cast<std::uint64_t>(text[at++] - '0'));
+  const Quantity bytes = ParseQuantity(text, kUnits);
+  switch (bytes.problem) {
+    case QuantityProblem::kNone: break;
+    case QuantityProblem::kNotANumber: throw fail("is not a size", example);
+    case QuantityProblem::kTooManyDecimals: throw fail("has more than six decimals", example);
+    case QuantityProblem::kNotWhole: throw fail("is not a whole number of bytes", example);
+    case QuantityProblem::kTooLarge: break;
   }
-  std::uint64_t fraction = 0;
-  std::uint64_t scale = 1;
-  const std::size_t whole_digits = at;
-  if (whole && at < text.size() && text[at] == '.') {
-    ++at;
-    const std::size_t first = at;
-    // Six decimals of a tebibyte stay inside 64 bits.
-    while (at < text.size() && IsDigit(text[at])) {
-      if (at - first == 6) throw fail("has more than six decimals", example);
-      fraction = fraction * 10 + static_cast<std::uint64_t>(text[at++] - '0');
-      scale *= 10;
-    }
-    if (at == first) throw fail("is not a size", example);
+  if (bytes.problem == QuantityProblem::kTooLarge || bytes.value > kLargestSize) {
+    throw fail("is larger than any address space", "name a smaller size");
   }
-  if (whole_digits == 0) throw fail("is not a size", example);
-  const std::optional<std::uint64_t> unit = whole ? UnitBytes(text.substr(at)) : std::nullopt;
-  if (whole && !unit) throw fail("is not a size", example);
-
-  std::optional<std::uint64_t> bytes;
-  if (whole) {
-    // At most 10^6 * 2^40, which fits.
-    const std::uint64_t part = fraction * *unit;
-    if (*unit == 1 && fraction != 0) throw fail("is not a whole number of bytes", example);
-    bytes = MultiplyAdd(*whole, *unit, part / scale);
-  }
-  if (!bytes || *bytes > kLargestSize) throw fail("is larger than any address space", "name a smaller size");
-  if (*bytes == 0) throw fail("is no memory at all", example);
-  return *bytes;
+  if (bytes.value == 0) throw fail("is no memory at all", example);
+  return bytes.value;
 }
 
 std::string FormatSize(std::uint64_t bytes) {

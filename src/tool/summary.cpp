@@ -1,6 +1,8 @@
 #include "tool/summary.h"
 
+#include "tool/policy_summary.h"
 #include "tool/size_text.h"
+#include "tool/summary_table.h"
 #include "tool/text.h"
 
 #include <algorithm>
@@ -10,10 +12,6 @@
 namespace clr_host_memory::tool {
 namespace {
 
-struct Names {
-  const char* key;    // in JSON
-  const char* shown;  // in the table
-};
 constexpr std::array<Names, kClrHostMemoryMethodCount> kMethods{{
     {"create_malloc", "CreateMalloc"},
     {"virtual_alloc", "VirtualAlloc"},
@@ -41,12 +39,6 @@ constexpr std::array<Names, kClrHostMemoryCodeCount> kCodes{{
     {"pointer", "E_POINTER"},
     {"invalid_argument", "E_INVALIDARG"},
 }};
-constexpr std::array<Names, kClrHostMemoryLevelCount> kLevels{{
-    {"task_critical", "eTaskCritical"},
-    {"app_domain_critical", "eAppDomainCritical"},
-    {"process_critical", "eProcessCritical"},
-}};
-
 template <std::size_t Count>
 std::uint64_t Total(const std::uint64_t (&counters)[Count]) {
   std::uint64_t total = 0;
@@ -70,29 +62,9 @@ std::string ExitCodeText(std::optional<std::uint32_t> exit_code) {
   return *exit_code > 0x7FFFFFFF ? HexCode(*exit_code) : std::to_string(*exit_code);
 }
 
-class Table {
- public:
-  void Row(const std::string& label, const std::string& value) {
-    text_ += "  " + label + std::string(label.size() < kLabelWidth ? kLabelWidth - label.size() : 0, ' ') + " " + value;
-    text_ += '\n';
-  }
-  void Count(const std::string& label, std::uint64_t count, const std::string& note) {
-    std::string number = FormatCount(count);
-    if (number.size() < kNumberWidth) number.insert(0, kNumberWidth - number.size(), ' ');
-    Row(label, note.empty() ? number : number + "  " + note);
-  }
-  void Line(const std::string& line) { text_ += line + '\n'; }
-  [[nodiscard]] const std::string& text() const { return text_; }
-
- private:
-  static constexpr std::size_t kLabelWidth = 36;
-  static constexpr std::size_t kNumberWidth = 11;
-  std::string text_;
-};
-
-void AddManager(Table& table, const ManagerFigures& figures) {
+void AddManager(Table& table, const ManagerFigures& figures, const PolicyFigures& policy) {
   const ClrHostMemoryStatistics& statistics = figures.statistics;
-  table.Row("limit", statistics.limit == CLR_HOST_MEMORY_NO_LIMIT ? "none" : FormatSize(statistics.limit));
+  AddLimit(table, statistics, policy);
   table.Row("committed",
             FormatSize(statistics.charged) + " now, " + FormatSize(statistics.peak_charged) + " at the peak");
   table.Row("of it in IHostMalloc's heap", FormatSize(statistics.heap_bytes));
@@ -109,11 +81,13 @@ void AddManager(Table& table, const ManagerFigures& figures) {
     if (total == 0) continue;
     if (!refused) table.Line("  refused allocations of");
     refused = true;
+    const bool by_limit_or_os = statistics.refusals[level][kClrHostMemoryOutOfMemory] != 0;
     table.Count(std::string("  ") + kLevels[level].shown, total,
-                Failures(statistics.refusals[level]) + "; " + FormatCount(statistics.limit_refusals[level]) +
-                    " by the limit");
+                Failures(statistics.refusals[level]) +
+                    (by_limit_or_os ? "; " + FormatCount(statistics.limit_refusals[level]) + " by the limit" : ""));
   }
   if (!refused) table.Row("refused allocations", "none");
+  AddPolicy(table, statistics, policy);
 }
 
 void AddBridge(Table& table, const BridgeFigures& bridge) {
@@ -126,18 +100,13 @@ void AddBridge(Table& table, const BridgeFigures& bridge) {
   }
 }
 
-using Json = nlohmann::ordered_json;
-
 Json CodesJson(const std::uint64_t (&counters)[kClrHostMemoryCodeCount]) {
   Json json = {{"total", Total(counters)}};
   for (std::size_t code = 0; code < kCodes.size(); ++code) json[kCodes[code].key] = counters[code];
   return json;
 }
 
-// A limit or a headroom; null is none.
-Json BytesOrNull(std::uint64_t bytes) { return bytes == CLR_HOST_MEMORY_NO_LIMIT ? Json(nullptr) : Json(bytes); }
-
-void AddManager(Json& json, const ManagerFigures& figures) {
+void AddManager(Json& json, const ManagerFigures& figures, const PolicyFigures& policy) {
   const ClrHostMemoryStatistics& statistics = figures.statistics;
   json["limit_bytes"] = BytesOrNull(statistics.limit);
   json["app_domain_headroom_bytes"] = BytesOrNull(statistics.app_domain_headroom);
@@ -167,11 +136,13 @@ void AddManager(Json& json, const ManagerFigures& figures) {
       {"mismatch_bytes", figures.audit.mismatch},      {"in_flight_bytes", figures.audit.in_flight},
       {"regions", figures.audit.regions},
   };
+  AddPolicy(json, statistics, policy);
 }
 
 }  // namespace
 
 const char* MethodKey(ClrHostMemoryMethod method) { return kMethods.at(static_cast<std::size_t>(method)).key; }
+const char* MethodName(ClrHostMemoryMethod method) { return kMethods.at(static_cast<std::size_t>(method)).shown; }
 const char* CodeKey(ClrHostMemoryCode code) { return kCodes.at(static_cast<std::size_t>(code)).key; }
 
 std::string FormatTable(const Summary& summary) {
@@ -182,7 +153,7 @@ std::string FormatTable(const Summary& summary) {
   if (!summary.runtime_path.empty()) table.Row("runtime", summary.runtime_path);
   if (!summary.app.empty()) table.Row("app", summary.app);
   table.Row("end", summary.ended_by + ", exit code " + ExitCodeText(summary.exit_code));
-  if (summary.manager) AddManager(table, *summary.manager);
+  if (summary.manager) AddManager(table, *summary.manager, summary.policy);
   if (summary.bridge) AddBridge(table, *summary.bridge);
   if (summary.manager) {
     const ClrHostMemoryAudit& audit = summary.manager->audit;
@@ -203,7 +174,7 @@ nlohmann::ordered_json ToJson(const Summary& summary) {
   json["ended_by"] = summary.ended_by;
   json["elapsed_milliseconds"] = summary.elapsed_milliseconds;
   json["managed_by_host"] = summary.manager.has_value();
-  if (summary.manager) AddManager(json, *summary.manager);
+  if (summary.manager) AddManager(json, *summary.manager, summary.policy);
   if (summary.bridge) {
     Json modules = Json::array();
     for (const BridgedModule& module : summary.bridge->modules) {

@@ -2,6 +2,10 @@
 #ifndef CLRHM_TOOL_SUMMARY_H
 #define CLRHM_TOOL_SUMMARY_H
 
+#include "tool/event_log.h"
+#include "tool/limit_schedule.h"
+#include "tool/policy_options.h"
+
 #include <clr_host_memory/clr_host_memory.h>
 
 #include <cstdint>
@@ -27,6 +31,15 @@ struct ManagerFigures {
   ClrHostMemoryAudit audit{};
 };
 
+// What was asked of the policy, and what came of it that the statistics do not have. Times are milliseconds since
+// managed code began to run, negative before.
+struct PolicyFigures {
+  PolicyOptions options;
+  Limit initial_limit;
+  std::vector<LimitChangeFigures> limit_changes;  // by time
+  EventFigures events;
+};
+
 // The bridge's side of a run; absent for .NET Framework, which calls the manager itself, and without a bridge.
 struct BridgeFigures {
   std::vector<BridgedModule> modules;
@@ -42,6 +55,7 @@ struct Summary {
   std::string ended_by;  // as EndedByText
   std::uint64_t elapsed_milliseconds = 0;
   std::optional<ManagerFigures> manager;
+  PolicyFigures policy;  // of the manager
   std::optional<BridgeFigures> bridge;
 };
 
@@ -50,6 +64,7 @@ struct Summary {
 
 // "virtual_alloc" and so on: how JSON names methods, answers and levels.
 [[nodiscard]] const char* MethodKey(ClrHostMemoryMethod method);
+[[nodiscard]] const char* MethodName(ClrHostMemoryMethod method);  // "VirtualAlloc", as the table has it
 [[nodiscard]] const char* CodeKey(ClrHostMemoryCode code);
 
 // A file that the summary will go to: made when the run starts, so that a path that cannot be written is known before

@@ -30,6 +30,7 @@ Summary ExampleSummary() {
   figures.statistics.limit = 128 << 20;
   figures.statistics.app_domain_headroom = 4096;
   figures.statistics.process_headroom = 8192;
+  figures.statistics.availability = eMemoryAvailableNeutral;
   figures.statistics.charged = 100 << 20;
   figures.statistics.peak_charged = 120 << 20;
   figures.statistics.calls[kClrHostMemoryVirtualAlloc][kClrHostMemoryOk] = 1234;

@@ -1,0 +1,65 @@
+// What `clrmem run` asks of the manager besides a limit, and how it is written on the command line.
+#ifndef CLRHM_TOOL_POLICY_OPTIONS_H
+#define CLRHM_TOOL_POLICY_OPTIONS_H
+
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace clr_host_memory::tool {
+
+// Bytes; none: no limit.
+using Limit = std::optional<std::uint64_t>;
+
+// The least limit `clrmem run` takes, in bytes: below it neither .NET 8 nor .NET 10 gets a hello world started
+// (measured peaks: docs/tool.md).
+inline constexpr std::uint64_t kLeastLimit = std::uint64_t{4} << 20;
+
+// Both as in ClrHostMemoryOptions: bytes, a percentage of the limit, or the default.
+struct Headroom {
+  std::uint64_t process = CLR_HOST_MEMORY_DEFAULT_HEADROOM;
+  std::uint64_t app_domain = CLR_HOST_MEMORY_DEFAULT_HEADROOM;
+};
+
+struct LimitChange {
+  std::uint64_t after_ms = 0;  // milliseconds since managed code began to run
+  Limit limit;
+};
+
+using WaitsByLevel = std::array<std::uint32_t, kClrHostMemoryLevelCount>;  // milliseconds, by EMemoryCriticalLevel
+
+struct PolicyOptions {
+  std::optional<Headroom> headroom;
+  WaitsByLevel wait_ms{};
+  std::uint64_t emergency_reserve = 0;  // bytes
+  bool count_all = false;
+  std::vector<LimitChange> limit_changes;  // by time, each time once
+};
+
+// As they are on the command line.
+struct PolicyTexts {
+  std::optional<std::string> headroom;
+  std::optional<std::string> wait;
+  std::optional<std::string> emergency_reserve;
+  bool count_all = false;
+  std::vector<std::string> limit_at;
+
+  // The first option that was given, "--wait"; null: none.
+  [[nodiscard]] const char* FirstGiven() const noexcept;
+};
+
+// limit: what --limit says. Throws ToolError: one is not as docs/tool.md has it, they do not fit together, or one needs
+// a limit and there is none.
+[[nodiscard]] PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit);
+
+// text is what option says. Throws ToolError: no size, or below kLeastLimit.
+[[nodiscard]] std::uint64_t ParseLimit(std::string_view text, std::string_view option);
+
+}  // namespace clr_host_memory::tool
+
+#endif  // CLRHM_TOOL_POLICY_OPTIONS_H

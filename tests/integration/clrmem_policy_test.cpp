@@ -1,0 +1,224 @@
+// The policy's options on real runtimes: the limit changes while a program runs, requests wait, a reserve is used up, and
+// the summary says so.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+
+#include "integration/clrmem_process.h"
+
+namespace clrhm_test {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+
+class ClrmemPolicy : public testing::TestWithParam<Runtime> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  }
+  [[nodiscard]] static RunWithSummary Run(const std::vector<std::string>& options, const std::string& program,
+                                          const std::vector<std::string>& arguments = {}) {
+    return RunProgram(options, ProgramPath(GetParam(), program), arguments);
+  }
+};
+
+// What holds after every run, whatever was asked for.
+void ExpectSound(const RunWithSummary& run) {
+  ASSERT_FALSE(run.process.timed_out) << run.process.out << run.process.error;
+  ASSERT_TRUE(run.summary.is_object()) << run.process.error;
+  EXPECT_EQ(run.summary["schema"], 1);
+  EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0) << run.summary.dump(2);
+  EXPECT_TRUE(run.summary["latch"].is_null()) << run.summary.dump(2);
+  for (const auto& [level, waits] : run.summary["waits"].items()) {
+    EXPECT_EQ(waits["total"], waits["granted"].get<int>() + waits["timed_out"].get<int>() +
+                                  waits["abandoned"].get<int>())
+        << level;
+  }
+}
+
+TEST_P(ClrmemPolicy, ALimitLoweredWhileTheProgramRunsRefusesWhatIsNew) {
+  // Two MiB each 60 ms, all of them kept: 8 are held when the limit comes down, 80 are wanted.
+  const RunWithSummary run = Run({"--limit-at", "500ms=40M"}, "BufferCache", {"finalizer", "deaf"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
+  EXPECT_THAT(run.process.out, HasSubstr("OutOfMemoryException after "));
+  EXPECT_EQ(run.summary["initial_limit_bytes"], nullptr);
+  EXPECT_EQ(run.summary["limit_bytes"], 40 * kMiB);
+  ASSERT_EQ(run.summary["limit_changes"].size(), 1u);
+  EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
+  EXPECT_EQ(run.summary["limit_changes"][0]["limit_bytes"], 40 * kMiB);
+  EXPECT_GE(run.summary["limit_changes"][0]["applied_milliseconds"], 500);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 40 * kMiB);
+  EXPECT_GT(run.summary["limit_refusals"]["task_critical"], 0);
+  EXPECT_THAT(run.process.error, HasSubstr("after 0.5 s                        40.0 MiB\n"));
+}
+
+TEST_P(ClrmemPolicy, ALimitRaisedWhileTheProgramRunsLetsItPass) {
+  // Under 64 MiB it would end after some 27 of its 80 requests, which is after 1.6 s.
+  const RunWithSummary run =
+      Run({"--limit", "64M", "--limit-at", "500ms=none", "--limit-at", "1h=8M"}, "BufferCache", {"finalizer", "deaf"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  EXPECT_GT(run.summary["memory"]["peak_charged_bytes"], 128 * kMiB);
+  EXPECT_EQ(run.summary["limit_bytes"], nullptr);
+  EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
+  EXPECT_EQ(run.summary["limit_changes"][1]["outcome"], "not_reached");
+  EXPECT_EQ(run.summary["limit_changes"][1]["applied_milliseconds"], nullptr);
+  EXPECT_THAT(run.process.error, HasSubstr("8.0 MiB, not applied: the program had ended"));
+}
+
+TEST_P(ClrmemPolicy, ALimitBelowWhatIsInUseIsReportedUntilItFitsAgain) {
+  // Some 30 MiB are in use after a second; nothing is admitted under 8 MiB, so requests wait for the limit to rise.
+  const RunWithSummary run = Run({"--limit", "512M", "--wait", "30s", "--limit-at", "1s=8M", "--limit-at", "2s=512M"},
+                                 "BufferCache", {"finalizer", "deaf"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  const auto& periods = run.summary["over_limit"]["periods"];
+  ASSERT_EQ(periods.size(), 1u) << run.summary["over_limit"].dump(2);
+  EXPECT_GT(periods[0]["bytes"], 4 * kMiB);
+  EXPECT_GE(periods[0]["from_milliseconds"], 990) << "times count from where managed code begins";
+  ASSERT_TRUE(periods[0]["until_milliseconds"].is_number());
+  EXPECT_GE(periods[0]["until_milliseconds"], 1990);
+  EXPECT_EQ(run.summary["over_limit"]["bytes"], 0);
+  EXPECT_GE(run.summary["pressure"]["told"]["low"], 1);
+  EXPECT_GE(run.summary["waits"]["task_critical"]["granted"], 1);
+  EXPECT_THAT(run.process.error, HasSubstr("above the limit                      once; not at the end"));
+}
+
+TEST_P(ClrmemPolicy, AWaitThatIsGrantedKeepsTheProgramFromAnOutOfMemoryException) {
+  // The GC's heap meets 64 MiB at once, and gets the rest of its 90 MiB when the limit rises.
+  const RunWithSummary run =
+      Run({"--limit", "64M", "--wait", "task=60s", "--limit-at", "1s=128M"}, "AllocateUntilOom", {"90"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  EXPECT_THAT(run.process.out, HasSubstr("allocated 90 MiB"));
+  const auto& waits = run.summary["waits"];
+  EXPECT_EQ(waits["task_critical"]["allowed_milliseconds"], 60'000);
+  EXPECT_GE(waits["task_critical"]["granted"], 1);
+  EXPECT_EQ(waits["task_critical"]["timed_out"], 0);
+  EXPECT_EQ(waits["process_critical"]["allowed_milliseconds"], 0);
+  EXPECT_GE(run.summary["elapsed_milliseconds"], 1000);
+  EXPECT_EQ(run.summary["refusals"]["task_critical"]["total"], 0);
+  EXPECT_THAT(run.process.error, HasSubstr("granted"));
+}
+
+TEST_P(ClrmemPolicy, AWaitThatTimesOutIsAnOutOfMemoryException) {
+  const RunWithSummary run = Run({"--limit", "64M", "--wait", "200ms"}, "AllocateUntilOom");
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
+  EXPECT_GE(run.summary["waits"]["task_critical"]["timed_out"], 1);
+  EXPECT_GE(run.summary["refusals"]["task_critical"]["timeout"], 1);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 64 * kMiB);
+  EXPECT_THAT(run.process.error, HasSubstr("timed out"));
+}
+
+TEST_P(ClrmemPolicy, WaitsThatNobodyNeededAreOneLine) {
+  const RunWithSummary run = Run({"--limit", "64M", "--wait", "1s"}, "Hello");
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u);
+  EXPECT_THAT(run.process.error, HasSubstr("waits                                none\n"));
+}
+
+TEST_P(ClrmemPolicy, HeadroomIsWhatTaskCriticalRequestsDoNotGet) {
+  // A quarter and an eighth of 128 MiB are kept from the GC's heap.
+  const RunWithSummary run = Run({"--limit", "128M", "--headroom", "25%,16M"}, "AllocateUntilOom");
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
+  EXPECT_EQ(run.summary["process_headroom_bytes"], 32 * kMiB);
+  EXPECT_EQ(run.summary["app_domain_headroom_bytes"], 16 * kMiB);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 96 * kMiB) << "80 MiB and what is process-critical";
+  EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 60 * kMiB);
+  EXPECT_THAT(run.process.error, HasSubstr("headroom                             32.0 MiB for the process, 16.0 MiB"));
+}
+
+TEST_P(ClrmemPolicy, TheEmergencyReserveServesWhatIsProcessCriticalAboveTheLimit) {
+  // Some 50 MiB are in use when the limit comes down to 8: the exception that follows needs memory all the same.
+  const RunWithSummary run =
+      Run({"--emergency-reserve", "64M", "--limit-at", "1500ms=8M"}, "BufferCache", {"finalizer", "deaf"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
+  const auto& reserve = run.summary["emergency_reserve"];
+  EXPECT_EQ(reserve["bytes"], 64 * kMiB);
+  EXPECT_GE(reserve["uses"], 1);
+  EXPECT_GT(reserve["given_bytes"], 0);
+  EXPECT_LT(reserve["held_bytes"], 64 * kMiB);
+  EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0);
+  EXPECT_GE(run.summary["limit_refusals"]["task_critical"], 1);
+  EXPECT_THAT(run.process.error, HasSubstr("emergency reserve                    64.0 MiB, "));
+}
+
+TEST_P(ClrmemPolicy, AnUnusedEmergencyReserveIsHeldToTheEnd) {
+  const RunWithSummary run = Run({"--limit", "64M", "--emergency-reserve", "4M"}, "Hello");
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u);
+  EXPECT_THAT(run.process.error,
+              HasSubstr("emergency reserve                    4.0 MiB, 4.0 MiB held now; never used\n"));
+  EXPECT_EQ(run.summary["emergency_reserve"]["held_bytes"], 4 * kMiB);
+}
+
+TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
+  const RunWithSummary without = Run({"--limit", "256M"}, "AllocateUntilOom");
+  ExpectSound(without);
+  ASSERT_EQ(without.process.exit_code, 42u) << without.process.out << without.process.error;
+  EXPECT_EQ(without.summary["outside"]["counted"], false);
+  EXPECT_THAT(without.process.error, Not(HasSubstr("outside of the manager")));
+
+  // Waits, so that the manager has looked at what is outside before the program has all it wants.
+  const RunWithSummary with = Run({"--limit", "256M", "--count-all", "--wait", "task=300ms"}, "AllocateUntilOom");
+  ExpectSound(with);
+  ASSERT_EQ(with.process.exit_code, 42u) << with.process.out << with.process.error;
+  EXPECT_EQ(with.summary["outside"]["counted"], true);
+  EXPECT_GT(with.summary["outside"]["bytes"], 0);
+  EXPECT_LT(with.summary["memory"]["peak_charged_bytes"], without.summary["memory"]["peak_charged_bytes"]);
+  EXPECT_THAT(with.process.error, HasSubstr("MiB, counts against the limit\n"));
+}
+
+TEST_P(ClrmemPolicy, CountAllIsRefusedWhereNothingIsLeftForARuntime) {
+  // clrmem itself has some, so there are not 4 MiB of 4 MiB left.
+  const RunWithSummary run = Run({"--limit", "4M", "--count-all"}, "Hello");
+  EXPECT_EQ(run.process.exit_code, 2u) << run.process.error;
+  EXPECT_THAT(run.process.error, HasSubstr("clrmem: --count-all counts "));
+  EXPECT_THAT(run.process.error, HasSubstr("; give a higher --limit, or leave --count-all out\n"));
+  EXPECT_TRUE(run.summary.is_null());
+}
+
+TEST_P(ClrmemPolicy, AProgramThatEndsTheProcessHasItsSummaryWhileLimitsAreDue) {
+  // By Environment.Exit, and by an exception that nobody handles; the threads of manager and clrmem run till then.
+  for (const char* program : {"ExitEarly", "Crash"}) {
+    const RunWithSummary run = Run({"--limit", "256M", "--wait", "30s", "--emergency-reserve", "1M", "--count-all",
+                                    "--headroom", "10%,5%", "--limit-at", "0=192M", "--limit-at", "1h=64M"},
+                                   program);
+    ExpectSound(run);
+    EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied") << program;
+    EXPECT_EQ(run.summary["limit_changes"][1]["outcome"], "not_reached") << program;
+    EXPECT_EQ(run.summary["limit_bytes"], 192 * kMiB) << program;
+  }
+}
+
+TEST_P(ClrmemPolicy, AProgramHostedInARuntimeFolderHasItsTimesFromItsStart) {
+  const RunWithSummary run = Run({"--runtime", RuntimeFolder(GetParam()), "--limit-at", "500ms=40M"}, "BufferCache",
+                                 {"finalizer", "deaf"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
+  EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
+}
+
+TEST_P(ClrmemPolicy, ARunWithoutAnyOfItReadsAsEver) {
+  const RunWithSummary run = Run({"--limit", "64M"}, "Hello");
+  ExpectSound(run);
+  for (const char* line : {"headroom", "waits", "emergency reserve", "outside", "above the limit", "at the start"}) {
+    EXPECT_THAT(run.process.error, Not(HasSubstr(line)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemPolicy, testing::Values(kNet8, kNet10), [](const auto& tested) {
+  return ShortName(tested.param);
+});
+
+}  // namespace
+}  // namespace clrhm_test
