@@ -216,17 +216,32 @@ Problem HostHeap(IHostMalloc& heap) {
   return {};
 }
 
+ClrHostMemoryStatistics StatisticsOf(IClrHostMemoryControl& control) {
+  ClrHostMemoryStatistics statistics{};
+  statistics.size = sizeof(statistics);
+  control.GetStatistics(&statistics);
+  return statistics;
+}
+
+// The CLR is short of address space: S_OK only when a reserve of it was given up.
+Problem NeedAddressSpace(IHostMemoryManager& manager, IClrHostMemoryControl& control) {
+  const ClrHostMemoryStatistics before = StatisticsOf(control);
+  const HRESULT hr = manager.NeedsVirtualAddressSpace(nullptr, kGranularity);
+  const bool given = StatisticsOf(control).address_space_uses > before.address_space_uses;
+  CLRHM_STEP_CHECK(hr == (given ? S_OK : E_OUTOFMEMORY), Answered("NeedsVirtualAddressSpace", hr));
+  CLRHM_STEP_CHECK(given || before.address_space_held < kGranularity, "the reserve that is held was not given up");
+  return {};
+}
+
 Problem MappedFile(IHostMemoryManager& manager) {
   HANDLE mapping = CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE, 0, kGranularity, nullptr);
   CLRHM_STEP_CHECK(mapping != nullptr, "a section cannot be made");
-  const HRESULT needs = manager.NeedsVirtualAddressSpace(nullptr, kGranularity);
   void* view = MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, kGranularity);
   CloseHandle(mapping);
   CLRHM_STEP_CHECK(view != nullptr, "a view cannot be mapped");
   const HRESULT acquired = manager.AcquiredVirtualAddressSpace(view, kGranularity);
   UnmapViewOfFile(view);
   const HRESULT released = manager.ReleasedVirtualAddressSpace(view);
-  CLRHM_STEP_CHECK(needs == S_OK || needs == E_OUTOFMEMORY, Answered("NeedsVirtualAddressSpace", needs));
   CLRHM_STEP_CHECK(acquired == S_OK, Answered("AcquiredVirtualAddressSpace", acquired));
   CLRHM_STEP_CHECK(released == S_OK, Answered("ReleasedVirtualAddressSpace", released));
   return {};
@@ -240,8 +255,11 @@ Problem MemoryLoad(IHostMemoryManager& manager) {
   return {};
 }
 
-// The heap grows until the limit refuses; the CLR makes an OutOfMemoryException of it, and goes on.
-Problem GrowToTheLimit(IHostMemoryManager& manager, std::uint64_t limit) {
+// The heap grows until the limit refuses, after a wait where the host allows one; the CLR makes an OutOfMemoryException
+// of it, and goes on.
+Problem GrowToTheLimit(IHostMemoryManager& manager, IClrHostMemoryControl& control) {
+  const ClrHostMemoryStatistics before = StatisticsOf(control);
+  const std::uint64_t limit = before.limit;
   const SIZE_T reserved = static_cast<SIZE_T>(limit) + 16 * kMebibyte;
   Block heap(manager, nullptr, reserved, MEM_RESERVE, PAGE_READWRITE, eProcessCritical);
   CLRHM_STEP_CHECK(heap.ok(), Answered("the reservation", heap.hr()));
@@ -252,7 +270,9 @@ Problem GrowToTheLimit(IHostMemoryManager& manager, std::uint64_t limit) {
     hr = Commit(manager, heap.at(grown), kMebibyte, PAGE_READWRITE, eTaskCritical, &memory);
     if (hr == S_OK) grown += kMebibyte;
   }
-  CLRHM_STEP_CHECK(hr == E_OUTOFMEMORY && memory == nullptr, Answered("the commit above the limit", hr));
+  const bool waited = StatisticsOf(control).waits_timed_out[eTaskCritical] > before.waits_timed_out[eTaskCritical];
+  CLRHM_STEP_CHECK(hr == (waited ? HOST_E_TIMEOUT : E_OUTOFMEMORY) && memory == nullptr,
+                   Answered("the commit above the limit", hr));
   CLRHM_STEP_CHECK(grown <= limit, "more than the limit was committed");
   hr = manager.VirtualFree(heap.at(0), grown, MEM_DECOMMIT);
   CLRHM_STEP_CHECK(grown == 0 || hr == S_OK, Answered("the decommit", hr));
@@ -298,18 +318,17 @@ ScriptedRun PlayDesktopClr(IHostMemoryManager& manager) {
   play("code heap: find free space near the code and reserve it", [&] { return NearCode(manager); });
   play("query, protect and free memory of others", [&] { return ForeignMemory(manager); });
   if (heap) play("heap: allocate and free", [&] { return HostHeap(*heap.get()); });
+  ComPtr<IClrHostMemoryControl> control;
+  const bool has_control =
+      SUCCEEDED(manager.QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
+  if (has_control) {
+    play("mapped file: ask for address space", [&] { return NeedAddressSpace(manager, *control.get()); });
+  }
   play("mapped file: announce the view and its end", [&] { return MappedFile(manager); });
   play("GC: ask for the memory load", [&] { return MemoryLoad(manager); });
-
-  ComPtr<IClrHostMemoryControl> control;
-  ClrHostMemoryStatistics statistics{};
-  statistics.size = sizeof(statistics);
-  const bool has_limit =
-      SUCCEEDED(manager.QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive()))) &&
-      SUCCEEDED(control->GetStatistics(&statistics)) && statistics.limit != CLR_HOST_MEMORY_NO_LIMIT;
-  if (has_limit) {
+  if (has_control && StatisticsOf(*control.get()).limit != CLR_HOST_MEMORY_NO_LIMIT) {
     play("GC: grow the heap to the limit, be refused, shrink, grow",
-         [&] { return GrowToTheLimit(manager, statistics.limit); });
+         [&] { return GrowToTheLimit(manager, *control.get()); });
   }
   return run;
 }

@@ -22,7 +22,8 @@ struct ScriptedRun {
 };
 
 // Plays every step, also after one that failed, and frees what it took. Under a limit, what the limit refuses must be
-// refused as documented: E_OUTOFMEMORY and a null address. Needs about 2 MiB of the limit for the rest.
+// refused as documented: E_OUTOFMEMORY, or HOST_E_TIMEOUT after a wait, and a null address. Needs about 2 MiB of the
+// limit for the rest.
 [[nodiscard]] ScriptedRun PlayDesktopClr(IHostMemoryManager& manager);
 
 // One line a step.

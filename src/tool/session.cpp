@@ -65,8 +65,9 @@ void Session::CheckRoomBesides(std::uint64_t limit) const {
   const std::uint64_t besides = load.process_private.value - std::min(load.process_private.value,
                                                                      policy_.emergency_reserve);
   if (limit >= kLeastLimit && limit - kLeastLimit >= besides) return;
-  throw ToolError("--count-all counts " + FormatSize(besides) + " before the runtime has started, and of --limit " +
-                      FormatSize(limit) + " that leaves less than the " + FormatSize(kLeastLimit) + " a CLR needs",
+  throw ToolError("--count-all counts " + FormatSize(besides) +
+                      " before the runtime has started, which leaves less of the limit of " + FormatSize(limit) +
+                      " than the " + FormatSize(kLeastLimit) + " a CLR needs",
                   "give a higher --limit, or leave --count-all out");
 }
 

@@ -13,10 +13,29 @@ TEST(ScriptedClient, IsAnsweredAsDocumentedWithoutALimit) {
   ASSERT_TRUE(manager) << manager.reason();
   const ScriptedRun run = PlayDesktopClr(*manager->get());
   EXPECT_TRUE(run.AllPassed()) << FormatSteps(run);
-  EXPECT_GE(run.steps.size(), 13u);
+  EXPECT_GE(run.steps.size(), 14u);
   EXPECT_EQ(manager->Statistics().charged, 0u);
   EXPECT_EQ(manager->Statistics().regions, 0u);
   EXPECT_EQ(manager->Audit().mismatch, 0u);
+  EXPECT_EQ(manager->Statistics().calls[kClrHostMemoryNeedsVirtualAddressSpace][kClrHostMemoryOutOfMemory], 1u);
+}
+
+TEST(ScriptedClient, IsGivenTheAddressSpaceReserve) {
+  auto manager = CreateMemoryManager({.address_space_reserve = 1_MiB});
+  ASSERT_TRUE(manager) << manager.reason();
+  const ScriptedRun run = PlayDesktopClr(*manager->get());
+  EXPECT_TRUE(run.AllPassed()) << FormatSteps(run);
+  EXPECT_EQ(manager->Statistics().calls[kClrHostMemoryNeedsVirtualAddressSpace][kClrHostMemoryOk], 1u);
+  EXPECT_EQ(manager->Statistics().address_space_uses, 1u);
+}
+
+TEST(ScriptedClient, IsRefusedAfterAWaitWhereItMayWait) {
+  auto manager = CreateMemoryManager({.limit = 24_MiB, .wait_ms = {50, 0, 0}});
+  ASSERT_TRUE(manager) << manager.reason();
+  const ScriptedRun run = PlayDesktopClr(*manager->get());
+  EXPECT_TRUE(run.AllPassed()) << FormatSteps(run);
+  EXPECT_EQ(manager->Statistics().waits_timed_out[eTaskCritical], 1u);
+  EXPECT_EQ(manager->Statistics().limit_refusals[eTaskCritical], 0u);
 }
 
 TEST(ScriptedClient, IsRefusedAtTheLimitAndGoesOn) {
@@ -24,7 +43,7 @@ TEST(ScriptedClient, IsRefusedAtTheLimitAndGoesOn) {
   ASSERT_TRUE(manager) << manager.reason();
   const ScriptedRun run = PlayDesktopClr(*manager->get());
   EXPECT_TRUE(run.AllPassed()) << FormatSteps(run);
-  EXPECT_GE(run.steps.size(), 14u);
+  EXPECT_GE(run.steps.size(), 15u);
   const ClrHostMemoryStatistics statistics = manager->Statistics();
   EXPECT_EQ(statistics.limit_refusals[eTaskCritical], 1u);
   EXPECT_LE(statistics.peak_charged, 24_MiB);
