@@ -63,6 +63,7 @@ bool EmergencyReserve::GiveUp(Bytes bytes, Bytes leave) {
   });
   given_.fetch_or(taken & ~left);
   held_.fetch_or(left);
+  budget_.AddBeyond({Count(taken & ~left) * slice});
   if (!done) return false;
   uses_.fetch_add(1, std::memory_order_relaxed);
   given_so_far_.fetch_add(wanted * slice, std::memory_order_relaxed);
@@ -70,15 +71,25 @@ bool EmergencyReserve::GiveUp(Bytes bytes, Bytes leave) {
 }
 
 bool EmergencyReserve::TakeBack() {
-  const std::uint64_t given = given_.exchange(0);
-  std::uint64_t left = given;
-  (void)ForEachRun(&left, [&](Address address, std::uint64_t size) {
-    return os_.Allocate({.address = address, .size = size, .type = win32::kMemCommit, .protect = win32::kPageReadWrite})
-               .error == win32::kSuccess;
-  });
-  given_.fetch_or(left);
-  held_.fetch_or(given & ~left);
-  taken_back_so_far_.fetch_add(Count(given & ~left) * slice_.InBytes().value, std::memory_order_relaxed);
+  const Bytes slice = slice_.InBytes();
+  for (std::uint64_t given = given_.load(); given != 0; given &= given - 1) {
+    const std::uint64_t bit = given & (~given + 1);
+    budget_.SubtractBeyond(slice);
+    if (!budget_.FitsWithBeyond()) {
+      budget_.AddBeyond(slice);
+      break;
+    }
+    const Address address = base_ + static_cast<std::uint64_t>(std::countr_zero(bit)) * slice.value;
+    const os::AllocateResult result = os_.Allocate(
+        {.address = address, .size = slice.value, .type = win32::kMemCommit, .protect = win32::kPageReadWrite});
+    if (result.error != win32::kSuccess) {
+      budget_.AddBeyond(slice);
+      break;
+    }
+    given_.fetch_and(~bit);
+    held_.fetch_or(bit);
+    taken_back_so_far_.fetch_add(slice.value, std::memory_order_relaxed);
+  }
   return Held() == Size();
 }
 

@@ -13,13 +13,15 @@
 #include <cstdint>
 
 #include "base/units.h"
+#include "ledger/budget.h"
 #include "os/memory_system.h"
 
 namespace clr_host_memory {
 
 class EmergencyReserve {
  public:
-  explicit EmergencyReserve(os::MemorySystem& os) : os_(os) {}
+  // Both outlive the reserve. budget: what is given up may be charged above the limit by process-critical requests.
+  EmergencyReserve(os::MemorySystem& os, Budget& budget) : os_(os), budget_(budget) {}
   ~EmergencyReserve();
   EmergencyReserve(const EmergencyReserve&) = delete;
   EmergencyReserve& operator=(const EmergencyReserve&) = delete;
@@ -31,12 +33,12 @@ class EmergencyReserve {
 
   // Decommits slices of `bytes` together, unless less than `leave` would be left. False: nothing was given up.
   [[nodiscard]] bool GiveUp(Bytes bytes, Bytes leave);
-  // Commits again what was given up, as far as the OS has it. True: it is whole.
+  // Commits again what was given up, slice by slice, as far as what is charged fits without it and the OS has it. True: it
+  // is whole.
   [[nodiscard]] bool TakeBack();
 
   [[nodiscard]] Bytes Size() const { return slice_.InBytes() * slices_; }
   [[nodiscard]] Bytes Held() const { return slice_.InBytes() * Count(held_.load()); }
-  // What process-critical requests may use above the limit: all that is not held.
   [[nodiscard]] Bytes Given() const { return Size() - Held(); }
   [[nodiscard]] PageRange Range() const { return {base_ >> kPageShift, {slice_.value * slices_}}; }
 
@@ -55,6 +57,7 @@ class EmergencyReserve {
   bool ForEachRun(std::uint64_t* mask, Act act) const;
 
   os::MemorySystem& os_;
+  Budget& budget_;
   Address base_ = 0;
   Pages slice_;
   std::uint64_t slices_ = 0;

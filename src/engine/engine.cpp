@@ -113,18 +113,26 @@ bool Engine::RelieveFromReserve(const Outcome& refused, Payer& payer, const Reli
     given = (relief.room != 0 && address_space_.GiveUp({relief.room})) ||
             emergency_.GiveUp(asked, policy::ReserveToLeave(level, emergency_.Size()));
   } else if (level == Criticality::kProcess && emergency_.Size() != Bytes{}) {
-    const Budget& budget = ledger_.budget();
-    if (budget.WaitingFrom(level)) return false;  // they come first
-    const Bytes allowed = budget.Ceiling(level, emergency_.Given());
-    const Bytes needed = budget.Charged() + (asked - std::min(asked, payer.credit()));
-    given = needed <= allowed || emergency_.GiveUp(needed - allowed, {});
+    given = CoverFromReserve(asked - std::min(asked, payer.credit()));
   }
-  if (!given) return false;
-  const Bytes beyond = emergency_.Given();
-  if (level == Criticality::kProcess) payer.AllowBeyond(beyond);
-  waits_.SetBeyond(beyond);
-  Alarm();
-  return true;
+  if (given) Alarm();
+  return given;
+}
+
+// For a process-critical request: gives up as much as it lacks.
+bool Engine::CoverFromReserve(Bytes asked) {
+  const Budget& budget = ledger_.budget();
+  if (budget.WaitingFrom(Criticality::kProcess)) return false;  // they come first
+  Bytes lacking;
+  for (Bytes before = kUnlimited;; before = lacking) {
+    const Bytes allowed = budget.Ceiling(Criticality::kProcess, budget.Beyond());
+    const Bytes needed = budget.Charged() + asked;
+    if (needed <= allowed) return true;
+    lacking = needed - allowed;
+    // Others charge and give up meanwhile: figures of two moments may ask for more than there is.
+    if (lacking == before) return false;
+    if (emergency_.GiveUp(lacking, {})) return true;
+  }
 }
 
 bool Engine::RelieveByWaiting(Outcome* refused, Payer& payer, Relief* relief) {
@@ -378,12 +386,7 @@ win32::Error Engine::OpenReserves(Bytes emergency, Bytes address_space) {
 }
 
 bool Engine::TakeBackReserves() {
-  const Budget& budget = ledger_.budget();
-  bool whole = emergency_.Given() == Bytes{};
-  if (!whole && budget.Charged() <= budget.Ceiling(Criticality::kProcess)) {
-    whole = emergency_.TakeBack();
-    waits_.SetBeyond(emergency_.Given());
-  }
+  const bool whole = emergency_.TakeBack();
   return address_space_.TakeBack() && whole;
 }
 

@@ -53,7 +53,7 @@ class Engine {
   Engine(os::MemorySystem& os, os::ThreadSystem& threads, const policy::Limits& limits,
          Milliseconds sampling = kDefaultSampling)
       : os_(os), threads_(threads), ledger_(os, limits), sampler_(os, threads, sampling),
-        waits_(os, threads, ledger_.budget()), emergency_(os), address_space_(os) {}
+        waits_(os, threads, ledger_.budget()), emergency_(os, ledger_.budget()), address_space_(os) {}
   static constexpr Milliseconds kDefaultSampling{100};
 
   [[nodiscard]] Ledger& ledger() { return ledger_; }
@@ -163,6 +163,7 @@ class Engine {
   // After a refusal. True: the request is to be tried again. False: *refused is the answer.
   bool Relieve(Outcome* refused, Payer& payer, Relief* relief);
   bool RelieveFromReserve(const Outcome& refused, Payer& payer, const Relief& relief);
+  bool CoverFromReserve(Bytes asked);
   bool RelieveByWaiting(Outcome* refused, Payer& payer, Relief* relief);
 
   Outcome FreeFurther(Address address, std::uint64_t size, std::uint32_t type);

@@ -37,11 +37,11 @@ class Payer {
     asked_ = amount;
     if (credit_ != Bytes{}) [[unlikely]] {
       const Bytes paid = std::min(credit_, amount);
-      if (budget_.TryChargeForWaiter(amount - paid, level_, beyond_) != policy::Admission::kAdmitted) return false;
+      if (budget_.TryChargeForWaiter(amount - paid, level_) != policy::Admission::kAdmitted) return false;
       credit_ = credit_ - paid;
       return true;
     }
-    return budget_.TryCharge(amount, level_, beyond_) == policy::Admission::kAdmitted;
+    return budget_.TryChargeWithReserve(amount, level_) == policy::Admission::kAdmitted;
   }
   void Withdraw(Bytes amount) { budget_.Withdraw(amount); }
 
@@ -51,15 +51,12 @@ class Payer {
   // What is charged already for the next TryCharge to use; the rest is returned at the end.
   [[nodiscard]] Bytes credit() const { return credit_; }
   void HandOver(Bytes charged) { credit_ = credit_ + charged; }
-  // What may be used above the ceiling of the level from now on.
-  void AllowBeyond(Bytes beyond) { beyond_ = beyond; }
 
  private:
   Budget& budget_;
   const Criticality level_;
   Bytes asked_;
   Bytes credit_;
-  Bytes beyond_;
 };
 
 }  // namespace clr_host_memory

@@ -24,19 +24,34 @@ class Budget {
   void SetServer(Waker* server) { server_ = server; }
 
   // Charges amount if the policy admits it at this level; otherwise changes nothing. While requests of the same or a
-  // higher level wait for memory, nobody passes them. beyond: what this request may use above its level's ceiling.
-  [[nodiscard]] policy::Admission TryCharge(Bytes amount, Criticality level, Bytes beyond = {}) {
+  // higher level wait for memory, nobody passes them.
+  [[nodiscard]] policy::Admission TryCharge(Bytes amount, Criticality level) {
     if (waiting_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
       WakeForAnnounced();
       if (amount != Bytes{} && WaitingFrom(level)) return policy::Admission::kBehindOthers;
     }
     // Relaxed: who acts on figures that are being changed is one who came a moment earlier.
-    return ChargeIfAdmitted(amount, level, beyond, std::memory_order_relaxed);
+    return ChargeIfAdmitted(amount, level, {}, std::memory_order_relaxed);
+  }
+  // The same, and a process-critical request may use what was given up of the emergency reserve.
+  [[nodiscard]] policy::Admission TryChargeWithReserve(Bytes amount, Criticality level) {
+    if (amount != Bytes{} && WaitingFrom(level)) {
+      WakeForAnnounced();
+      return policy::Admission::kBehindOthers;
+    }
+    return TryChargeForWaiter(amount, level);
   }
   // The same for a request whose turn it is.
-  [[nodiscard]] policy::Admission TryChargeForWaiter(Bytes amount, Criticality level, Bytes beyond = {}) {
+  [[nodiscard]] policy::Admission TryChargeForWaiter(Bytes amount, Criticality level) {
     // In the one order with Return and SetLimits: what a waiter's try does not see, wakes the server again.
-    return ChargeIfAdmitted(amount, level, beyond, std::memory_order_seq_cst);
+    constexpr auto kOrder = std::memory_order_seq_cst;
+    if (level != Criticality::kProcess || amount == Bytes{}) return ChargeIfAdmitted(amount, level, {}, kOrder);
+    while (true) {
+      const Bytes beyond = Beyond();
+      const policy::Admission verdict = ChargeIfAdmitted(amount, level, beyond, kOrder);
+      if (verdict != policy::Admission::kAdmitted || beyond == Bytes{} || FitsWithBeyond()) return verdict;
+      Withdraw(amount);  // some of it has been taken back meanwhile
+    }
   }
   // Charges what is committed already, whatever the limit says: the ledger follows the facts.
   void Charge(Bytes amount) { charged_.fetch_add(amount.value); }
@@ -95,6 +110,19 @@ class Budget {
   }
   // Changes whenever memory went back to the OS while requests waited.
   [[nodiscard]] std::uint64_t Returns() const { return returns_.load(); }
+
+  // ---- the emergency reserve: what process-critical requests may use above the limit, since it was given up. Who takes
+  // some back subtracts it first and then looks whether what is charged still fits; who uses it charges first and then
+  // looks: one of them sees the other, and together they never have more than limit and reserve.
+  void AddBeyond(Bytes given_up) {
+    beyond_.fetch_add(given_up.value);
+    WakeForWaiters();
+  }
+  void SubtractBeyond(Bytes taken_back) { beyond_.fetch_sub(taken_back.value); }
+  [[nodiscard]] bool FitsWithBeyond() const {
+    return Charged() <= Ceiling(Criticality::kProcess, Beyond(), std::memory_order_seq_cst);
+  }
+  [[nodiscard]] Bytes Beyond() const { return {beyond_.load()}; }
 
   // ---- limits. Both take effect for the next request, each level by itself.
   // limits: valid by policy::Validate.
@@ -182,6 +210,7 @@ class Budget {
   alignas(64) std::array<std::atomic<std::uint64_t>, kCriticalityCount> ceilings_{};
   std::atomic<std::uint64_t> waiting_ = 0;
   std::atomic<std::uint64_t> returns_ = 0;
+  std::atomic<std::uint64_t> beyond_ = 0;
 };
 
 }  // namespace clr_host_memory

@@ -156,11 +156,6 @@ void WaitList::Hold(bool held) {
   WakeServer();
 }
 
-void WaitList::SetBeyond(Bytes beyond) {
-  beyond_.store(beyond.value);
-  WakeServer();
-}
-
 void WaitList::WakeServer() {
   if (server_ != nullptr) server_->Wake();
 }
@@ -228,8 +223,7 @@ bool WaitList::TryGrant(Name name, Round* round) {
     round->sleep = std::min(round->sleep, record.os_retry - round->now);
     return false;
   }
-  const Bytes beyond = request.level == Criticality::kProcess ? Bytes{beyond_.load()} : Bytes{};
-  if (budget_.TryChargeForWaiter(request.bytes, request.level, beyond) != policy::Admission::kAdmitted) return false;
+  if (budget_.TryChargeForWaiter(request.bytes, request.level) != policy::Admission::kAdmitted) return false;
   // Someone who comes first may be among them, and have waited before this memory came back. All those announced before
   // the charge are in the line if nobody is found after it.
   if (IsForMemory(request) && budget_.HasAnnounced()) {

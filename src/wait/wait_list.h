@@ -79,8 +79,6 @@ class WaitList {
   void Abandon(bool for_good);
   // While held nobody is granted anything but what Serve was about to grant when it began.
   void Hold(bool held);
-  // What process-critical requests may use above their ceiling (the emergency reserve that was given up).
-  void SetBeyond(Bytes beyond);
 
   // One round of the server: grants what can be granted now. Returns how long it may sleep unless it is woken.
   [[nodiscard]] Milliseconds Serve(Milliseconds now);
@@ -150,7 +148,6 @@ class WaitList {
   std::atomic<std::uint64_t> free_ = 0;
   std::atomic<std::uint64_t> last_ticket_ = 0;
   std::atomic<std::uint64_t> abandoned_through_ = 0;  // the last ticket whose waits are withdrawn
-  std::atomic<std::uint64_t> beyond_ = 0;
   std::atomic<bool> held_ = false;
   std::array<Counters, kCriticalityCount> counters_{};
 };

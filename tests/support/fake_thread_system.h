@@ -47,6 +47,8 @@ class FakeThreadSystem final : public os::ThreadSystem {
   void SetWaitHook(WaitHook hook) { hook_ = std::move(hook); }
   // Who the calling thread claims to be from now on; 0: itself.
   static void SetCurrentThread(std::uint64_t number) { Claimed() = number; }
+  // The same for tests that play several threads on one: asked each time.
+  void SetIdentity(std::function<std::uint64_t()> identity) { identity_ = std::move(identity); }
   // Plays a thread that Start has made, to its end.
   void Run(os::ThreadHandle thread) {
     Thread& it = *static_cast<Thread*>(thread);
@@ -75,7 +77,10 @@ class FakeThreadSystem final : public os::ThreadSystem {
     const std::lock_guard lock(mutex_);
     return now_;
   }
-  std::uint64_t CurrentThread() override { return Claimed() != 0 ? Claimed() : OwnNumber(); }
+  std::uint64_t CurrentThread() override {
+    if (identity_) return identity_();
+    return Claimed() != 0 ? Claimed() : OwnNumber();
+  }
 
   os::EventHandle MakeEvent() override {
     if (TakeOne(events_to_fail_)) return nullptr;
@@ -180,6 +185,7 @@ class FakeThreadSystem final : public os::ThreadSystem {
 
   const Threads threads_;
   WaitHook hook_;
+  std::function<std::uint64_t()> identity_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Milliseconds now_{1'000'000};

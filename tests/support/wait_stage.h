@@ -31,6 +31,12 @@ struct CountingWaker final : Waker {
   int wakes = 0;
 };
 
+// As if so much of an emergency reserve were given up.
+inline void SetBeyond(Budget& budget, Bytes beyond) {
+  budget.SubtractBeyond(budget.Beyond());
+  budget.AddBeyond(beyond);
+}
+
 class WaitStage {
  public:
   explicit WaitStage(std::size_t waiters)

@@ -71,5 +71,153 @@ TEST(InterleavedAtEveryAtomic, PagesOfACommitUnderWayAreNotChargedTwice) {
   static_cast<void>(ExploreScene(scene, Place::kOneWord, operations, 3, &schedules));
 }
 
+// ---- the emergency reserve
+
+constexpr std::uint64_t kP = kPageSize;
+
+// A limit of 16 pages, 14 of them used, and a reserve of 4 pages in as many slices. Whatever happens in whatever order:
+// charged + held never exceeds limit + reserve, and in the end everything is accounted for.
+class ReserveWorld final : public InterleavedWorld {
+ public:
+  using Operation = std::function<void(ReserveWorld&)>;
+  explicit ReserveWorld(const std::vector<Operation>& operations) : operations_(operations) {
+    EXPECT_EQ(manager_.engine.OpenReserves({kReserve}, {}), win32::kSuccess);
+    EXPECT_TRUE(manager_.Reserve(kSceneSize, kSceneBase).outcome.ok());
+    EXPECT_TRUE(Take(0, 14));
+    manager_.os.SetObserver([this](const OsCallInfo&) {
+      Watch();
+      InterleavingPoint();
+    });
+  }
+  // Commits pages anew, process-critical.
+  bool Take(std::uint64_t first, std::uint64_t pages) {
+    const bool done = manager_.Commit(kSceneBase + first * kP, pages * kP, Criticality::kProcess).outcome.ok();
+    Watch();
+    return done;
+  }
+  void Drop(std::uint64_t first, std::uint64_t pages) {
+    EXPECT_TRUE(manager_.Decommit(kSceneBase + first * kP, pages * kP).ok());
+  }
+  void TakeBack() { static_cast<void>(manager_.engine.TakeBackReserves()); }
+
+  std::vector<std::function<void()>> Operations() override {
+    std::vector<std::function<void()>> runs;
+    for (const Operation& operation : operations_) runs.emplace_back([this, &operation] { operation(*this); });
+    return runs;
+  }
+  bool Check(const std::string& schedule) override {
+    const EmergencyReserve& reserve = manager_.engine.emergency();
+    EXPECT_LE(most_committed_, kLimit + kReserve) << schedule;
+    EXPECT_TRUE(manager_.Exact(Pages{reserve.Held().value / kP})) << schedule;
+    EXPECT_EQ(manager_.engine.ledger().budget().Beyond(), reserve.Given()) << schedule;
+    Drop(0, 64);
+    EXPECT_TRUE(manager_.engine.TakeBackReserves()) << schedule;
+    EXPECT_EQ(reserve.Held(), Bytes{kReserve}) << schedule;
+    EXPECT_EQ(manager_.Charged(), Bytes{}) << schedule;
+    return !testing::Test::HasFailure();
+  }
+
+ private:
+  static constexpr std::uint64_t kLimit = 16 * kP;
+  static constexpr std::uint64_t kReserve = 4 * kP;
+  void Watch() { most_committed_ = std::max(most_committed_, manager_.os.Committed().InBytes().value); }
+
+  ManagedEngine manager_{{.limit = {kLimit}}};
+  const std::vector<Operation>& operations_;
+  std::uint64_t most_committed_ = 0;
+};
+
+void ExploreReserve(const std::vector<ReserveWorld::Operation>& operations, int preemptions) {
+  const Exploration exploration =
+      Explore([&] { return std::make_unique<ReserveWorld>(operations); }, preemptions);
+  EXPECT_TRUE(exploration.complete);
+  EXPECT_GT(exploration.schedules, 10u);
+  std::cout << exploration.schedules << " schedules\n";
+}
+
+TEST(ReserveAtEveryAtomic, TwoWhoNeedItAtOnceBothGetTheirs) {
+  ExploreReserve({[](ReserveWorld& world) { EXPECT_TRUE(world.Take(20, 3)); },
+                  [](ReserveWorld& world) { EXPECT_TRUE(world.Take(24, 3)); }},
+                 2);
+}
+
+TEST(ReserveAtEveryAtomic, ItIsNeverBothUsedAndHeld) {
+  ExploreReserve({[](ReserveWorld& world) {
+                    EXPECT_TRUE(world.Take(20, 4));
+                    world.Drop(20, 4);
+                    static_cast<void>(world.Take(24, 6));
+                  },
+                  [](ReserveWorld& world) { world.TakeBack(); }},
+                 2);
+}
+
+TEST(ReserveAtEveryAtomic, OneWhoReturnsAndOneWhoNeedsWhileItIsTakenBack) {
+  ExploreReserve({[](ReserveWorld& world) { static_cast<void>(world.Take(20, 4)); },
+                  [](ReserveWorld& world) { world.Drop(0, 3); },
+                  [](ReserveWorld& world) { world.TakeBack(); }},
+                 1);
+}
+
+// ---- exclusive sections
+
+// Once a section is entered, nobody else's allocation is at work until it is left, wherever the others were suspended.
+class SectionWorld final : public InterleavedWorld {
+ public:
+  using Operation = std::function<void(SectionWorld&)>;
+  explicit SectionWorld(const std::vector<Operation>& operations) : operations_(operations) {
+    EXPECT_TRUE(manager.Reserve(2 * kSceneSize, kSceneBase).outcome.ok());
+    manager.threads.SetIdentity([] { return 1 + InterleavingOperation(); });
+    manager.os.SetObserver([this](const OsCallInfo& info) {
+      allocated_inside_ = allocated_inside_ || (inside_ && info.call == OsCall::kAllocate);
+      InterleavingPoint();
+    });
+  }
+  // By a thread of the host's; gives up at once when allocations are at work.
+  void Section() {
+    if (!manager.engine.EnterExclusive(Milliseconds{0}).ok()) return;
+    inside_ = true;
+    const Bytes before = manager.Charged();
+    InterleavingPoint();
+    EXPECT_LE(manager.Charged().value, before.value);
+    inside_ = false;
+    EXPECT_TRUE(manager.engine.LeaveExclusive().ok());
+  }
+  std::vector<std::function<void()>> Operations() override {
+    std::vector<std::function<void()>> runs;
+    for (const Operation& operation : operations_) runs.emplace_back([this, &operation] { operation(*this); });
+    return runs;
+  }
+  bool Check(const std::string& schedule) override {
+    EXPECT_FALSE(allocated_inside_) << schedule;
+    EXPECT_TRUE(manager.Exact()) << schedule;
+    EXPECT_TRUE(manager.Commit(kSceneBase, kP).outcome.ok()) << "the gate is open again: " << schedule;
+    return !testing::Test::HasFailure();
+  }
+
+  ManagedEngine manager;
+
+ private:
+  const std::vector<Operation>& operations_;
+  bool inside_ = false;
+  bool allocated_inside_ = false;
+};
+
+TEST(SectionAtEveryAtomic, HoldsStillACommitAReservationAndABlock) {
+  const std::vector<std::pair<const char*, SectionWorld::Operation>> others = {
+      {"a commit in one word",
+       [](SectionWorld& world) { static_cast<void>(world.manager.Commit(kSceneBase, 4 * kP)); }},
+      {"a commit across words",
+       [](SectionWorld& world) { static_cast<void>(world.manager.Commit(kSceneBase + 4 * kP, kSceneSize)); }},
+      {"a reservation", [](SectionWorld& world) { static_cast<void>(world.manager.ReserveAndCommit(4 * kP)); }},
+  };
+  for (const auto& [name, other] : others) {
+    SCOPED_TRACE(name);
+    const std::vector<SectionWorld::Operation> operations = {[](SectionWorld& world) { world.Section(); }, other};
+    const Exploration exploration = Explore([&] { return std::make_unique<SectionWorld>(operations); }, 3);
+    EXPECT_TRUE(exploration.complete);
+    std::cout << exploration.schedules << " schedules\n";
+  }
+}
+
 }  // namespace
 }  // namespace clr_host_memory::test

@@ -304,7 +304,7 @@ TEST(InterleavedWaits, WhateverMakesRoomReachesTheWaiter) {
                1);
   ExploreWaits({"a wait and a reserve given up",
                 {Wait(4, 1, 100ms, kProcess), {[](WaitingWorld& world, std::size_t) {
-                   world.list.SetBeyond({4});
+                   world.budget.AddBeyond({4});
                    world.beyond_allowed = {4};
                  }}},
                 GrantedInTime},

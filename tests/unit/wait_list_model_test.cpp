@@ -215,7 +215,7 @@ class Schedule {
       case 2: {
         const Bytes beyond{Below(20)};
         Note("beyond", beyond.value);
-        stage_.list().SetBeyond(beyond);
+        SetBeyond(stage_.budget(), beyond);
         return model_.SetBeyond(beyond);
       }
       case 3:

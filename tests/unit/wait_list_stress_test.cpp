@@ -186,7 +186,8 @@ TEST_F(WaitListStress, DeadlinesCancelsHoldsAndLimitsLeaveNothingBehind) {
           budget_.SetOutside({random() % 20});
           break;
         default:
-          list_.SetBeyond({random() % 10});
+          budget_.AddBeyond({5});
+          budget_.SubtractBeyond({5});
           break;
       }
       std::this_thread::sleep_for(std::chrono::microseconds(300));

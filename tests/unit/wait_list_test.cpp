@@ -305,10 +305,10 @@ TEST_F(WaitListTest, WhatIsGivenUpBeyondTheLimitIsForTheProcessAlone) {
   stage.Begin(0, Request(10, kProcess));
   stage.Begin(1, Request(5, kAppDomain));
   ServeIfWoken();
-  stage.list().SetBeyond({9});
+  SetBeyond(stage.budget(), {9});
   ServeIfWoken();
   EXPECT_TRUE(Sleeps(0));
-  stage.list().SetBeyond({20});
+  SetBeyond(stage.budget(), {20});
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
   EXPECT_TRUE(Sleeps(1));
@@ -488,7 +488,6 @@ TEST(WaitListMemory, WithoutRecordsNobodyWaitsAndNothingElseMinds) {
   Budget budget({.limit = {100}});
   CountingWaker server;
   WaitList list(memory, threads, budget);
-  list.SetBeyond({10});
   list.Hold(false);
   EXPECT_EQ(list.Serve(threads.Now()), kForever);
   memory.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
