@@ -6,7 +6,7 @@ using System.Threading;
 // BufferCache KIND native|managed [deaf]: serves requests, each with a buffer of 2 MiB that a cache keeps. The
 // cache gives up its entries when there is a collection, as caches do. Native buffers are from the memory manager:
 // that they are large is something the GC does not know. Managed ones are arrays, held by objects with finalizers.
-// The manager is told to call it Low when 35 % are left.
+// The manager is told to call it Low when 28 % are left.
 //   weak        entries behind WeakReference, their buffers freed by a finalizer
 //   table       entries in a ConditionalWeakTable beside requests that are over, freed by a finalizer
 //   finalizer   entries held for good; an object's finalizer drops them when there was a collection and the GC
@@ -99,7 +99,7 @@ internal static class BufferCache
         manager_ = manager;
         var thresholds = new ClrHostMemoryThresholds
         {
-            EnterLow = 35, LeaveLow = 45, LeaveHigh = 60, EnterHigh = 70, RepeatLowMilliseconds = 8192
+            EnterLow = 28, LeaveLow = 38, LeaveHigh = 60, EnterHigh = 70, RepeatLowMilliseconds = 8192
         };
         if (((IClrHostMemoryControl)manager).SetThresholds(thresholds) != 0)
         {
