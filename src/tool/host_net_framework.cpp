@@ -132,9 +132,11 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
                              "ICLRRuntimeHost::Start answers " + HexCode(static_cast<std::uint32_t>(started)));
   }
   // A CLR that takes the manager asks it for a heap first of all.
-  if (session.manager() != nullptr && session.manager()->Statistics().calls[kClrHostMemoryCreateMalloc][kClrHostMemoryOk] == 0) {
-    throw ToolError("the .NET Framework's runtime started without asking for the memory manager, so no limit would hold",
-                    "run the program with --no-bridge");
+  if (session.manager() != nullptr &&
+      session.manager()->Statistics().calls[kClrHostMemoryCreateMalloc][kClrHostMemoryOk] == 0) {
+    throw ToolError(
+        "the .NET Framework's runtime started without asking for the memory manager, so no limit would hold",
+        "run the program with --no-bridge");
   }
   if (HMODULE clr = GetModuleHandleW(L"clr.dll"); clr != nullptr) WatchProcessEndOf(clr);
 

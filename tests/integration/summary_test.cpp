@@ -6,7 +6,9 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <regex>
 
+#include "clrhm_test_paths.h"
 #include "tool/process_end.h"
 #include "tool/tool_error.h"
 
@@ -92,6 +94,28 @@ TEST(SummaryJson, HasExactBytesUnderDocumentedKeys) {
   EXPECT_EQ(json["audit"]["mismatch_bytes"], 0);
   EXPECT_EQ(json["bridge"]["calls"], 9999);
   EXPECT_EQ(json["bridge"]["modules"][0]["imports"][1], "VirtualFree");
+}
+
+// In docs/tool.md a key stands in code, `memory.charged_bytes` or `.heap_bytes`, and so do methods and answers.
+void ExpectKeysIn(const nlohmann::ordered_json& json, const std::string& document) {
+  for (const auto& [key, value] : json.items()) {
+    if (json.is_object()) {
+      EXPECT_TRUE(std::regex_search(document, std::regex("[`.]" + key + "[`.[]"))) << key << " is not in docs/tool.md";
+    }
+    if (value.is_structured()) ExpectKeysIn(value, document);
+  }
+}
+
+TEST(SummaryJson, EveryKeyIsInTheDocument) {
+  std::ifstream stream(std::string(clrhm_test::kSourceDirectory) + "\\docs\\tool.md");
+  const std::string document(std::istreambuf_iterator<char>(stream), {});
+  ASSERT_THAT(document, HasSubstr("# clrmem"));
+  Summary summary = ExampleSummary();
+  summary.manager->statistics.latch_cause = kClrHostMemoryLatchedByOs;
+  summary.policy.limit_changes.resize(1);
+  summary.policy.events.over_limit_periods.resize(1);
+  summary.policy.events.pressure_changes.resize(1);
+  ExpectKeysIn(ToJson(summary), document);
 }
 
 TEST(SummaryJson, NoLimitIsNull) {
