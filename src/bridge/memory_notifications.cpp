@@ -35,8 +35,8 @@ void Show(MEMORY_RESOURCE_NOTIFICATION_TYPE type, bool signalled) noexcept {
   }
 }
 
-// Several threads may be here with what was said at different times: each goes on until it has shown what was said last, so
-// that the events do so when all have left.
+// Several threads may be here with what was said at different times: each goes on until it has shown what was said
+// last, so that the events do so when all have left.
 void ShowWhatWasSaid() noexcept {
   std::uint64_t shown = 0;
   do {
@@ -147,7 +147,8 @@ void MemoryNotificationCallback::Withdraw(IHostMemoryManager* manager) noexcept 
 }
 
 void MemoryNotificationCallback::Leave(IHostMemoryManager* manager) noexcept {
-  // First ends the turn, so that whatever is on its way here is late: a Low that stayed would have the CLR collect for ever.
+  // First ends the turn, so that whatever is on its way here is late: a Low that stayed would have the CLR collect for
+  // ever.
   const std::uint64_t turn = turn_.load();
   ReplaceInTurn(turn, Said(turn + 1, eMemoryAvailableNeutral));
   manager->RegisterMemoryNotificationCallback(nullptr);

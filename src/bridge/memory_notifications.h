@@ -1,7 +1,8 @@
 // The events that stand in for CreateMemoryResourceNotification's, and the callback by which a manager signals them.
 //
-// There is one event for Low and one for High in the process, made when first asked for and never closed: a CLR waits on its
-// handle as long as the process lives, also when the bridge it came from is gone. Nothing here blocks or takes a lock.
+// There is one event for Low and one for High in the process, made when first asked for and never closed: a CLR waits
+// on its handle as long as the process lives, also when the bridge it came from is gone (docs/decisions/0006). Nothing
+// here blocks or takes a lock.
 #ifndef CLRHM_BRIDGE_MEMORY_NOTIFICATIONS_H
 #define CLRHM_BRIDGE_MEMORY_NOTIFICATIONS_H
 
@@ -17,12 +18,12 @@ namespace clr_host_memory::bridge {
 // there is no memory for one.
 [[nodiscard]] HANDLE NewNotificationHandle(MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept;
 
-// The state of the event that handle is to; nullopt: it is to neither of them. Before Windows 10, which has no way to tell
-// what a handle is to, always nullopt. Changes the last error.
+// The state of the event that handle is to; nullopt: it is to neither of them. Before Windows 10, which has no way to
+// tell what a handle is to, always nullopt. Changes the last error.
 [[nodiscard]] std::optional<bool> NotificationState(HANDLE handle) noexcept;
 
-// What one client of the bridge hears of its manager. While it is registered, Low and High signal their events and anything
-// else resets them. Of several in the process the one registered last counts.
+// What one client of the bridge hears of its manager. While it is registered, Low and High signal their events and
+// anything else resets them. Of several in the process the one registered last counts.
 //
 // A notification may come on any thread, at any time, also after Withdraw, and then changes nothing.
 class MemoryNotificationCallback final : public ICLRMemoryNotificationCallback {

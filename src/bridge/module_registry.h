@@ -30,8 +30,9 @@ struct BridgedModuleInfo {
 // Registers a bridge to manager. HOST_E_INVALIDOPERATION: another manager is bridged in this process already.
 // E_NOINTERFACE: manager is not one of this library's.
 [[nodiscard]] HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::string* reason);
-// Restores the imports of its modules, and, with the last bridge, takes its callback away from the manager, waits for calls
-// inside the thunks, at most a second, and releases the manager; calls that stay longer keep the reference. Idempotent.
+// Restores the imports of its modules, and, with the last bridge, takes its callback away from the manager, waits for
+// calls inside the thunks, at most a second, and releases the manager; calls that stay longer keep the reference.
+// Idempotent.
 void CloseBridge(BridgeRecord* bridge) noexcept;
 
 // Results as of IClrHostMemoryBridge::AttachModule.

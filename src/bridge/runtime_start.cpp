@@ -68,7 +68,8 @@ bool IsSet(const wchar_t* variable) noexcept {
   return length == 1 && value[0] == L'1';
 }
 
-// The properties a runtime is to start with, and kRegionRangeProperty where it needs it. Without memory for it, just those.
+// The properties a runtime is to start with, and kRegionRangeProperty where it needs it. Without memory for it, just
+// those.
 class StartProperties {
  public:
   StartProperties(int count, const char** keys, const char** values) noexcept
@@ -78,7 +79,8 @@ class StartProperties {
     bool is_server = IsSet(L"DOTNET_gcServer") || IsSet(L"COMPlus_gcServer");
     for (std::size_t index = 0; index < given; ++index) {
       if (std::strcmp(keys[index], kRegionRangeProperty) == 0) return;
-      is_server = is_server || (std::strcmp(keys[index], "System.GC.Server") == 0 && std::strcmp(values[index], "true") == 0);
+      const bool says_server = std::strcmp(keys[index], "System.GC.Server") == 0;
+      is_server = is_server || (says_server && std::strcmp(values[index], "true") == 0);
     }
     const std::uint64_t physical_memory = PhysicalMemoryIfHidden();
     if (is_server || physical_memory == 0) return;

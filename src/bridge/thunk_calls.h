@@ -70,11 +70,12 @@ HMODULE LoadLibraryA(ThunkModule& module, LPCSTR name) noexcept;
 // Memory as the manager's limit leaves it, in the fields for load, physical memory and page file; the rest is Win32's, and
 // all of it when the manager is shut down.
 BOOL GlobalMemoryStatusEx(ThunkModule& module, LPMEMORYSTATUSEX buffer) noexcept;
-// A handle to an event that is signalled while the manager says Low (or High), for the caller to close whenever it likes.
-// The first such call registers the bridge with the manager; when that fails, the notification is Win32's.
+// A handle to an event that is signalled while the manager says Low (or High), for the caller to close whenever it
+// likes. The first such call registers the bridge with the manager, in place of whoever was; when that fails, the
+// notification is Win32's.
 HANDLE CreateMemoryResourceNotification(ThunkModule& module, MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept;
-// Handles that are not to one of these events go to the original function. Where they cannot be told (before Windows 10) all
-// do: it answers for the events, too, being made for events itself.
+// Handles that are not to one of these events go to the original function. Where they cannot be told (before Windows
+// 10) all do: it answers for the events, too, being made for events itself.
 BOOL QueryMemoryResourceNotification(ThunkModule& module, HANDLE notification, PBOOL state) noexcept;
 }  // namespace calls
 

@@ -79,8 +79,9 @@ TEST_F(Notifications, EachIsSignalledWhileTheManagerSaysSo) {
     bool low;
     bool high;
   } table[] = {
-      {eMemoryAvailableNeutral, false, false}, {eMemoryAvailableLow, true, false},  {eMemoryAvailableLow, true, false},
-      {eMemoryAvailableHigh, false, true},     {eMemoryAvailableLow, true, false},  {eMemoryAvailableNeutral, false, false},
+      {eMemoryAvailableNeutral, false, false}, {eMemoryAvailableLow, true, false},
+      {eMemoryAvailableLow, true, false},      {eMemoryAvailableHigh, false, true},
+      {eMemoryAvailableLow, true, false},      {eMemoryAvailableNeutral, false, false},
       {eMemoryAvailableHigh, false, true},     {eMemoryAvailableNeutral, false, false},
   };
   EXPECT_FALSE(IsSignalled(low_));
@@ -103,6 +104,22 @@ TEST_F(Notifications, AWaitingThreadIsWoken) {
   Say(eMemoryAvailableLow);
   waiter.join();
   EXPECT_EQ(result.load(), DWORD{WAIT_OBJECT_0});
+}
+
+TEST_F(Notifications, SaidByTwoThreadsAtOnceTheLastOneIsShown) {
+  for (int round = 0; round < 60; ++round) {
+    std::atomic<int> ready{0};
+    const auto say = [&](EMemoryAvailable available) {
+      const auto callback = manager_.callback();
+      for (++ready; ready.load() < 2;) {
+      }
+      for (int time = 0; time < 20; ++time) callback->OnMemoryNotification(available);
+    };
+    std::thread other(say, eMemoryAvailableHigh);
+    say(eMemoryAvailableLow);
+    other.join();
+    ASSERT_NE(IsSignalled(low_), IsSignalled(high_)) << "round " << round << ": the last was Low or High, never both";
+  }
 }
 
 TEST_F(Notifications, WhatIsNoAvailabilityChangesNothing) {

@@ -3,7 +3,8 @@
 
 using Initialize = int(WINAPI*)(const char*, const char*, int, const char**, const char**, void**, unsigned int*);
 
-// What coreclr_initialize of coreclr answered; wanted is what it is told to answer. key and value: a property more, or null.
+// What coreclr_initialize of coreclr answered; wanted is what it is told to answer. key and value: a property more, or
+// null.
 extern "C" __declspec(dllexport) int FakeStartRuntimeWith(HMODULE coreclr, const char* wanted, const char* key,
                                                           const char* value) {
   const auto initialize = reinterpret_cast<Initialize>(reinterpret_cast<void*>(GetProcAddress(coreclr, "coreclr_initialize")));
