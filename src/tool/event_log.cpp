@@ -16,7 +16,7 @@ void EventLog::RecordPressure(const ClrHostMemoryEvent& event) noexcept {
     return;
   }
   last_ = availability;
-  const std::uint64_t count = change_count_.load(std::memory_order_relaxed);
+  const std::size_t count = change_count_.load(std::memory_order_relaxed);
   if (count < changes_.size()) {
     changes_[count] = {static_cast<std::int64_t>(event.milliseconds), availability, event.available_percent};
   }
@@ -24,7 +24,7 @@ void EventLog::RecordPressure(const ClrHostMemoryEvent& event) noexcept {
 }
 
 void EventLog::RecordOverLimit(const ClrHostMemoryEvent& event) noexcept {
-  const std::uint64_t count = period_count_.load(std::memory_order_relaxed);
+  const std::size_t count = period_count_.load(std::memory_order_relaxed);
   if (event.bytes == 0) {
     if (count == 0 || count > periods_.size()) return;
     periods_[count - 1].until_ms.store(static_cast<std::int64_t>(event.milliseconds), std::memory_order_relaxed);
@@ -39,14 +39,14 @@ void EventLog::RecordOverLimit(const ClrHostMemoryEvent& event) noexcept {
 
 EventFigures EventLog::Figures() const {
   EventFigures figures;
-  const std::uint64_t changes = change_count_.load(std::memory_order_acquire);
-  const auto listed = static_cast<std::size_t>(std::min<std::uint64_t>(changes, changes_.size()));
+  const std::size_t changes = change_count_.load(std::memory_order_acquire);
+  const std::size_t listed = std::min(changes, changes_.size());
   figures.pressure_changes.assign(changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(listed));
   figures.unlisted_pressure_changes = changes - listed;
   figures.repeated_low = repeated_low_.load(std::memory_order_relaxed);
 
-  const std::uint64_t periods = period_count_.load(std::memory_order_acquire);
-  for (std::size_t index = 0; index < std::min<std::uint64_t>(periods, periods_.size()); ++index) {
+  const std::size_t periods = period_count_.load(std::memory_order_acquire);
+  for (std::size_t index = 0; index < std::min(periods, periods_.size()); ++index) {
     const Period& period = periods_[index];
     const std::int64_t until = period.until_ms.load(std::memory_order_relaxed);
     figures.over_limit_periods.push_back(

@@ -58,11 +58,11 @@ class EventLog {
   void RecordOverLimit(const ClrHostMemoryEvent& event) noexcept;
 
   std::array<PressureChange, kListedPressureChanges> changes_{};
-  std::atomic<std::uint64_t> change_count_ = 0;  // listed or not
+  std::atomic<std::size_t> change_count_ = 0;  // listed or not
   std::atomic<std::uint64_t> repeated_low_ = 0;
   EMemoryAvailable last_ = eMemoryAvailableNeutral;  // what a manager begins with; the recording thread's
   std::array<Period, kListedOverLimitPeriods> periods_{};
-  std::atomic<std::uint64_t> period_count_ = 0;
+  std::atomic<std::size_t> period_count_ = 0;
 };
 
 }  // namespace clr_host_memory::tool
