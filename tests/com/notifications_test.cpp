@@ -261,6 +261,9 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
   EXPECT_TRUE(Eventually([&] {
     return seen(kClrHostMemoryEventReserveUsed, [](const ClrHostMemoryEvent& event) { return event.bytes != 0; });
   }));
+  EXPECT_TRUE(Eventually([&] {
+    return seen(kClrHostMemoryEventOverLimit, [](const ClrHostMemoryEvent& event) { return event.bytes != 0; });
+  }));
   EXPECT_HR(S_OK, manager()->VirtualFree(behind_limit, 0, MEM_RELEASE));
   EXPECT_TRUE(Eventually([&] {
     return seen(kClrHostMemoryEventOverLimit, [](const ClrHostMemoryEvent& event) { return event.bytes == 0; });
