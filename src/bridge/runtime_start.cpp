@@ -74,7 +74,7 @@ class StartProperties {
  public:
   StartProperties(int count, const char** keys, const char** values) noexcept
       : count_(count), keys_(keys), values_(values) {
-    if (count < 0 || sizeof(void*) < 8) return;  // 32-bit runtimes have no regions
+    if (count < 0) return;
     const auto given = static_cast<std::size_t>(count);
     bool is_server = IsSet(L"DOTNET_gcServer") || IsSet(L"COMPlus_gcServer");
     for (std::size_t index = 0; index < given; ++index) {

@@ -15,7 +15,7 @@ namespace clr_host_memory::bridge {
 // The runtime property for the address space that the GC's regions are to come from, in bytes. Without it the
 // workstation GC of .NET 10 takes twice the memory it is told of when it starts: too little to start with under limits
 // below 10 MiB, and then no limit could be raised to more than that (docs/decisions/0006). A server GC takes 256 GiB at
-// least.
+// least; 32-bit runtimes have no regions and do not look.
 inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
 // What that GC takes on a machine of physical_memory bytes.
 [[nodiscard]] constexpr std::uint64_t RegionRange(std::uint64_t physical_memory) noexcept {

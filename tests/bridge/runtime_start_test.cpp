@@ -97,7 +97,7 @@ class RuntimeStartProperties : public RuntimeStart {
 
 TEST_F(RuntimeStartProperties, HaveARangeForTheHeapThatNoLimitMakesSmall) {
   const std::string range = std::to_string(clr_host_memory::bridge::RegionRange(machine_.ullTotalPhys));
-  const std::string added = sizeof(void*) < 8 ? "" : "System.GC.RegionRange=" + range + "\n";
+  const std::string added = "System.GC.RegionRange=" + range + "\n";
   EXPECT_EQ(PropertiesWith(nullptr, nullptr), added);
   EXPECT_EQ(PropertiesWith("System.GC.Server", "false"), "System.GC.Server=false\n" + added);
 }
