@@ -6,6 +6,8 @@
 //   if (!bridge) return Fail(bridge.reason());
 //   ... coreclr_initialize(...); bridge->NoteRuntimeStarted(); ...
 //
+// Under a limit, give the runtime the property System.GC.RegionRange, in bytes: twice the machine's memory, at most 256 GiB.
+// The workstation GC of .NET 10 otherwise takes twice what it is told of, and a limit cannot be raised above that.
 // Attach before the runtime starts; let the bridge live until no thread of the runtime runs any more.
 #ifndef CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 #define CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H

@@ -1,19 +1,14 @@
 #include "bridge/runtime_start.h"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
-#include <charconv>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <new>
-#include <system_error>
 #include <utility>
 
-#include "bridge/bridge_client.h"
 #include "bridge/import_patch.h"
+#include "bridge/start_properties.h"
 
 namespace clr_host_memory::bridge {
 namespace {
@@ -50,66 +45,6 @@ bool IsBridged(IClrHostMemoryBridge* bridge, HMODULE module) noexcept {
   }
   return false;
 }
-
-// The machine's physical memory in bytes, when it is more than a bridged runtime is told; otherwise 0.
-std::uint64_t PhysicalMemoryIfHidden() noexcept {
-  MEMORYSTATUSEX machine{};
-  machine.dwLength = sizeof(machine);
-  ClrHostMemoryStatus told{};
-  told.size = sizeof(told);
-  const CallScope scope;
-  if (scope.client() == nullptr || scope.client()->ledger->GetMemoryStatus(&told) != S_OK) return 0;
-  return GlobalMemoryStatusEx(&machine) && told.total_physical < machine.ullTotalPhys ? machine.ullTotalPhys : 0;
-}
-
-bool IsSet(const wchar_t* variable) noexcept {
-  std::array<wchar_t, 8> value{};
-  const DWORD length = GetEnvironmentVariableW(variable, value.data(), static_cast<DWORD>(value.size()));
-  return length == 1 && value[0] == L'1';
-}
-
-// The properties a runtime is to start with, and kRegionRangeProperty where it needs it. Without memory for it, just
-// those.
-class StartProperties {
- public:
-  StartProperties(int count, const char** keys, const char** values) noexcept
-      : count_(count), keys_(keys), values_(values) {
-    if (count < 0) return;
-    const auto given = static_cast<std::size_t>(count);
-    bool is_server = IsSet(L"DOTNET_gcServer") || IsSet(L"COMPlus_gcServer");
-    for (std::size_t index = 0; index < given; ++index) {
-      if (std::strcmp(keys[index], kRegionRangeProperty) == 0) return;
-      const bool says_server = std::strcmp(keys[index], "System.GC.Server") == 0;
-      is_server = is_server || (says_server && std::strcmp(values[index], "true") == 0);
-    }
-    const std::uint64_t physical_memory = PhysicalMemoryIfHidden();
-    if (is_server || physical_memory == 0) return;
-
-    const auto digits = std::to_chars(range_.data(), range_.data() + range_.size() - 1, RegionRange(physical_memory));
-    own_.reset(new (std::nothrow) const char*[2 * (given + 1)]);
-    if (digits.ec != std::errc{} || own_ == nullptr) return;
-    keys_ = own_.get();
-    values_ = keys_ + given + 1;
-    std::copy_n(keys, given, keys_);
-    std::copy_n(values, given, values_);
-    keys_[given] = kRegionRangeProperty;
-    values_[given] = range_.data();
-    ++count_;
-  }
-  StartProperties(const StartProperties&) = delete;
-  StartProperties& operator=(const StartProperties&) = delete;
-
-  [[nodiscard]] int count() const noexcept { return count_; }
-  [[nodiscard]] const char** keys() const noexcept { return keys_; }
-  [[nodiscard]] const char** values() const noexcept { return values_; }
-
- private:
-  int count_;
-  const char** keys_;
-  const char** values_;
-  std::unique_ptr<const char*[]> own_;
-  std::array<char, 24> range_{};
-};
 
 int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int property_count, const char** property_keys,
                       const char** property_values, void** host_handle, unsigned int* domain_id) {

@@ -5,28 +5,16 @@
 
 #include <clr_host_memory/clr_host_memory.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 namespace clr_host_memory::bridge {
 
-// The runtime property for the address space that the GC's regions are to come from, in bytes. Without it the
-// workstation GC of .NET 10 takes twice the memory it is told of when it starts: too little to start with under limits
-// below 10 MiB, and then no limit could be raised to more than that (docs/decisions/0006). A server GC takes 256 GiB at
-// least; 32-bit runtimes have no regions and do not look.
-inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
-// What that GC takes on a machine of physical_memory bytes.
-[[nodiscard]] constexpr std::uint64_t RegionRange(std::uint64_t physical_memory) noexcept {
-  return std::min(2 * physical_memory, std::uint64_t{256} << 30);
-}
-
 // Points hostpolicy's import of GetProcAddress at the watch, and holds a reference to hostpolicy and bridge until
 // StopWatchingRuntimeStart. One at a time in a process, since the functions in between are plain ones.
 //
-// A runtime that is told of less memory than the machine has gets kRegionRangeProperty besides its own properties,
-// unless it has it or is to have a server GC.
+// The runtime gets StartProperties besides its own.
 //
 // When the runtime that is about to start is not one of bridge's modules it is not started: coreclr_initialize answers
 // HOST_E_CLRNOTAVAILABLE, for no limit would hold; IClrHostMemoryBridge::VerifyCallsArrive has the sentence for it.

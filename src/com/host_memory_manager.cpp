@@ -260,7 +260,10 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
   const char* reason = nullptr;
   const policy::Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
   if (reason != nullptr) return E_INVALIDARG;
-  engine_.ledger().budget().SetLimits(limits);
+  Budget& budget = engine_.ledger().budget();
+  budget.SetLimits(limits);
+  // Somebody has to see to it that the excess goes down. Without a thread it is bounded all the same.
+  if (policy::OverLimit(budget.Use()) != Bytes{}) static_cast<void>(attendants_.Watch());
   attendants_.Wake();
   return S_OK;
 }

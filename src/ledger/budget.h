@@ -124,7 +124,8 @@ class Budget {
   }
   [[nodiscard]] Bytes Beyond() const { return {beyond_.load()}; }
 
-  // ---- limits. Both take effect for the next request, each level by itself.
+  // ---- limits. All take effect for the next request, each level by itself. A limit below what is in use admits nothing
+  // for lower levels; process-critical requests may use again what comes back of it, until SettleCeilings.
   // limits: valid by policy::Validate.
   void SetLimits(const policy::Limits& limits) {
     {
@@ -143,6 +144,11 @@ class Budget {
     }
     WakeForWaiters();
   }
+  // From time to time: what has come back of an excess over the limit stays back.
+  void SettleCeilings() {
+    const std::lock_guard lock(limits_lock_);
+    StoreCeilings();
+  }
   [[nodiscard]] policy::Limits CurrentLimits() const {
     const std::lock_guard lock(limits_lock_);
     return limits_;
@@ -154,8 +160,6 @@ class Budget {
             .outside = {counted_outside_.load(std::memory_order_relaxed)}};
   }
 
-  // The most that may be charged, all levels included, without the lock: the limit less what counts besides.
-  [[nodiscard]] Bytes Limit() const { return {ceilings_.back().load(std::memory_order_relaxed)}; }
   [[nodiscard]] Bytes Ceiling(Criticality level, Bytes beyond = {},
                               std::memory_order order = std::memory_order_relaxed) const {
     const std::uint64_t ceiling = ceilings_[static_cast<std::size_t>(level)].load(order);
@@ -191,11 +195,15 @@ class Budget {
   void StoreCeilings() {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
     counted_outside_.store(outside_.value, std::memory_order_relaxed);
-    const policy::Ceilings ceilings = policy::CeilingsOf(limits_);
-    for (std::size_t i = 0; i < ceilings.size(); ++i) {
-      const bool none = ceilings[i] == kUnlimited;
-      ceilings_[i].store(none ? ceilings[i].value : (ceilings[i] - std::min(ceilings[i], outside_)).value);
+    policy::Ceilings ceilings = policy::CeilingsOf(limits_);
+    for (Bytes& ceiling : ceilings) {
+      if (ceiling != kUnlimited) ceiling = ceiling - std::min(ceiling, outside_);
     }
+    // What is in use is in use: to go on with it, and with the emergency reserve above it, is what the process must be able
+    // to do.
+    const Bytes in_use = std::min(Charged(), Ceiling(Criticality::kProcess));
+    ceilings.back() = std::max(ceilings.back(), in_use);
+    for (std::size_t i = 0; i < ceilings.size(); ++i) ceilings_[i].store(ceilings[i].value);
   }
 
   mutable std::mutex limits_lock_;  // for whoever sets or reports limits; no request takes it

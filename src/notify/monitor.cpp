@@ -71,6 +71,7 @@ policy::LimitUse Monitor::LookAtLimit(bool count_all) {
     counted_outside_ = counted;
     budget_.SetOutside(counted);
   }
+  if (over_limit_.load() != 0) budget_.SettleCeilings();
   return {.limit = budget_.CurrentLimits().limit, .charged = budget_.Charged(), .outside = counted};
 }
 

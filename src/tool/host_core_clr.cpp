@@ -1,5 +1,6 @@
 #include "tool/hosts.h"
 
+#include "bridge/start_properties.h"
 #include "tool/hostfxr_abi.h"
 #include "tool/size_text.h"
 
@@ -104,8 +105,9 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
   void* host = nullptr;
   unsigned int domain = 0;
   const std::string app = ToUtf8(program.file);
-  const int initialized = initialize(app.c_str(), "clrmem", static_cast<int>(keys.size()), keys.data(), values.data(),
-                                     &host, &domain);
+  const bridge::StartProperties start(static_cast<int>(keys.size()), keys.data(), values.data());
+  const int initialized =
+      initialize(app.c_str(), "clrmem", start.count(), start.keys(), start.values(), &host, &domain);
   if (initialized < 0) {
     throw RuntimeDidNotStart(session, options,
                              "coreclr_initialize failed with " + HexCode(static_cast<std::uint32_t>(initialized)));

@@ -141,6 +141,31 @@ TEST_F(ReliefTest, ErrorsThatAreNotForWantOfMemoryLeaveTheReserveAlone) {
   EXPECT_EQ(Held(), kReserve);
 }
 
+TEST_F(ReliefTest, ALimitBelowWhatIsInUseLeavesTheReserveToTheProcess) {
+  OpenReserve();
+  ASSERT_TRUE(Take(12 * kMiB, Criticality::kTask).outcome.ok());
+  Budget& budget = engine.ledger().budget();
+  budget.SetLimits({.limit = {4 * kMiB}});
+  EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Take(kPageSize, Criticality::kAppDomain).outcome, Outcome::OverLimit());
+  EXPECT_TRUE(Take(kReserve.value, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Held(), Bytes{});
+
+  // What comes back is the process's to use again, until it is seen.
+  ASSERT_TRUE(Decommit(region, 2 * kMiB).ok());
+  EXPECT_TRUE(Commit(region, kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Commit(region + kMiB, kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
+  budget.SettleCeilings();
+  EXPECT_EQ(budget.Ceiling(Criticality::kProcess), Bytes{12 * kMiB});
+  ASSERT_TRUE(Decommit(region, 12 * kMiB).ok());
+  budget.SettleCeilings();
+  EXPECT_EQ(budget.Ceiling(Criticality::kProcess), Bytes{4 * kMiB});
+  EXPECT_TRUE(engine.TakeBackReserves());
+  EXPECT_EQ(Held(), kReserve);
+  EXPECT_EQ(Charged(), kReserve);
+}
+
 TEST_F(ReliefTest, HeapBlocksAreRelievedAsPagesAre) {
   OpenReserve();
   HeapEngine heap(engine);

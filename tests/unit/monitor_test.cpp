@@ -250,7 +250,7 @@ TEST_F(MonitorTest, WhatTheProcessHasBesidesIsTold) {
   chest_.held = {4 * kMiB};
   Round();
   EXPECT_EQ(monitor_.Outside(), Bytes{11 * kMiB});
-  EXPECT_EQ(budget_.Limit(), Bytes{100 * kMiB});  // but counts for nothing
+  EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});  // but counts for nothing
   load_.process_private = {50 * kMiB};
   After(100);
   EXPECT_EQ(monitor_.Outside(), Bytes{});
@@ -262,7 +262,7 @@ TEST_F(MonitorTest, WhatTheProcessHasBesidesCountsWhenAsked) {
   monitor_.SetCountAll(true);
   EXPECT_EQ(waker_.wakes, 1);
   EXPECT_THAT(Round(), ElementsAre("Low 7"));
-  EXPECT_EQ(budget_.Limit(), Bytes{67 * kMiB});
+  EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{67 * kMiB});
   EXPECT_EQ(budget_.TryCharge({8 * kMiB}, Criticality::kProcess), policy::Admission::kOverCeiling);
   EXPECT_EQ(budget_.TryCharge({7 * kMiB}, Criticality::kProcess), policy::Admission::kAdmitted);
 
@@ -270,7 +270,7 @@ TEST_F(MonitorTest, WhatTheProcessHasBesidesCountsWhenAsked) {
   EXPECT_THAT(After(100), ElementsAre("over 10"));
   monitor_.SetCountAll(false);
   EXPECT_THAT(After(1000), ElementsAre("over 0", "Neutral 33"));
-  EXPECT_EQ(budget_.Limit(), Bytes{100 * kMiB});
+  EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});
 }
 
 // Charges and returns between the two questions are not the process' own growth.

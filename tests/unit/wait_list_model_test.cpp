@@ -38,8 +38,14 @@ class WaitModel {
     WaitResult result;
   };
 
-  void SetLimits(const policy::Limits& limits) { limits_ = limits; }
-  void SetOutside(Bytes outside) { outside_ = outside; }
+  void SetLimits(const policy::Limits& limits) {
+    limits_ = limits;
+    KeepExcess();
+  }
+  void SetOutside(Bytes outside) {
+    outside_ = outside;
+    KeepExcess();
+  }
   void SetBeyond(Bytes beyond) { beyond_ = beyond; }
   void SetHeld(bool held) { held_ = held; }
   void Abandon(std::uint64_t through) { withdrawn_ = std::max(withdrawn_, through); }
@@ -119,12 +125,18 @@ class WaitModel {
   [[nodiscard]] std::size_t length() const { return line_.size(); }
 
  private:
+  [[nodiscard]] Bytes CeilingOf(Criticality level) const {
+    const Bytes ceiling = policy::CeilingsOf(limits_)[static_cast<std::size_t>(level)];
+    return ceiling - std::min(ceiling, outside_);
+  }
+  // What is in use when the limit goes below it stays the process's.
+  void KeepExcess() { process_ceiling_ = std::max(CeilingOf(Criticality::kProcess), std::min(charged_, process_ceiling_)); }
   [[nodiscard]] bool Fits(Bytes bytes, Criticality level, Bytes beyond) const {
-    const std::uint64_t ceiling = policy::CeilingsOf(limits_)[static_cast<std::size_t>(level)].value;
-    return bytes == Bytes{} ||
-           charged_.value + bytes.value <= ceiling - std::min(ceiling, outside_.value) + beyond.value;
+    const Bytes ceiling = level == Criticality::kProcess ? process_ceiling_ : CeilingOf(level);
+    return bytes == Bytes{} || charged_.value + bytes.value <= ceiling.value + beyond.value;
   }
 
+  Bytes process_ceiling_;
   policy::Limits limits_;
   Bytes outside_;
   Bytes beyond_;
