@@ -18,6 +18,16 @@
 #define CLR_HOST_MEMORY_API
 #endif
 
+// IIDs, as initialisers of a GUID, for C; kIidClrHostMemoryControl and so on in C++.
+#define CLR_HOST_MEMORY_IID_CONTROL \
+  { 0xf3b8f1b8, 0x391c, 0x432e, {0x86, 0x33, 0xa4, 0xbb, 0x5f, 0x6e, 0xe7, 0x58} }
+#define CLR_HOST_MEMORY_IID_CLIENT \
+  { 0xb2ef67b1, 0x6e19, 0x47fc, {0x85, 0x58, 0xd9, 0x3e, 0xeb, 0xe1, 0x56, 0x08} }
+#define CLR_HOST_MEMORY_IID_EVENT_SINK \
+  { 0x06158559, 0x1aff, 0x436f, {0x99, 0x04, 0xcd, 0x20, 0x9c, 0xf9, 0x9e, 0x68} }
+#define CLR_HOST_MEMORY_IID_BRIDGE \
+  { 0x95b6dd9f, 0xb085, 0x4560, {0x83, 0xb5, 0x6d, 0xce, 0xfc, 0xe1, 0xb1, 0x7f} }
+
 // For limits: no cap on committed memory.
 #define CLR_HOST_MEMORY_NO_LIMIT UINT64_MAX
 // For headrooms: let the library derive the headroom from the limit (docs/policy.md).
@@ -376,14 +386,10 @@ CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODU
 }  // extern "C"
 
 namespace clr_host_memory {
-inline constexpr GUID kIidClrHostMemoryControl = {
-    0xf3b8f1b8, 0x391c, 0x432e, {0x86, 0x33, 0xa4, 0xbb, 0x5f, 0x6e, 0xe7, 0x58}};
-inline constexpr GUID kIidClrHostMemoryClient = {
-    0xb2ef67b1, 0x6e19, 0x47fc, {0x85, 0x58, 0xd9, 0x3e, 0xeb, 0xe1, 0x56, 0x08}};
-inline constexpr GUID kIidClrHostMemoryEventSink = {
-    0x06158559, 0x1aff, 0x436f, {0x99, 0x04, 0xcd, 0x20, 0x9c, 0xf9, 0x9e, 0x68}};
-inline constexpr GUID kIidClrHostMemoryBridge = {
-    0x95b6dd9f, 0xb085, 0x4560, {0x83, 0xb5, 0x6d, 0xce, 0xfc, 0xe1, 0xb1, 0x7f}};
+inline constexpr GUID kIidClrHostMemoryControl = CLR_HOST_MEMORY_IID_CONTROL;
+inline constexpr GUID kIidClrHostMemoryClient = CLR_HOST_MEMORY_IID_CLIENT;
+inline constexpr GUID kIidClrHostMemoryEventSink = CLR_HOST_MEMORY_IID_EVENT_SINK;
+inline constexpr GUID kIidClrHostMemoryBridge = CLR_HOST_MEMORY_IID_BRIDGE;
 }  // namespace clr_host_memory
 #endif
 
