@@ -55,7 +55,8 @@ typedef struct ClrHostMemoryThresholds {
 // Bits of ClrHostMemoryOptions::flags.
 enum {
   // What the process has committed besides (private bytes less charged bytes) counts against the limit, too. It is
-  // sampled, so the limit holds to within what is committed between two samples.
+  // sampled, so the limit holds to within what is committed between two samples, and what is committed in mapped views,
+  // which is charged but no private bytes.
   kClrHostMemoryCountAll = 1
 };
 
@@ -155,7 +156,7 @@ typedef struct ClrHostMemoryStatistics {
   uint32_t latch_cause;      // ClrHostMemoryLatchCause
   uint32_t latch_method;     // ClrHostMemoryMethod that was being called
   uint32_t latch_error;      // Win32 error, or 0
-  uint32_t availability;     // EMemoryAvailable the CLR is to believe
+  uint32_t availability;     // EMemoryAvailable as the manager sees it
   uint64_t over_limit;       // bytes in use above the limit, since it was lowered or `outside` grew; 0: it fits
   uint64_t outside;          // private bytes of the process that are not charged, at the last sample
   uint64_t notifications[3];  // Low, Neutral and High told to the CLR
@@ -223,9 +224,10 @@ typedef struct ClrHostMemoryEvent {
 
 #undef INTERFACE
 #define INTERFACE IClrHostMemoryEventSink
-// The host's ear. Called on the manager's own thread, one call at a time, outside of all locks: it may call every method of
-// the manager, and should not take long, since pressure is not watched meanwhile. Refusals come in sums, so that a storm of
-// them is a few events.
+// The host's ear. Called on the manager's own thread, one call at a time and never inside another, outside of all locks: it
+// may call every method of the manager, and should not take long, since pressure is not watched meanwhile (a sink in managed
+// code makes it a thread that a GC suspends). Refusals come in sums, so that a storm of them is a few events. A latch is told
+// to a sink that comes later, too.
 DECLARE_INTERFACE_(IClrHostMemoryEventSink, IUnknown) {
 #ifndef __cplusplus
   STDMETHOD(QueryInterface)(THIS_ REFIID riid, void** object) PURE;
@@ -249,13 +251,14 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   STDMETHOD(GetStatistics)(THIS_ ClrHostMemoryStatistics * statistics) PURE;
   // Walks all memory the manager knows with VirtualQuery: milliseconds, not for a hot path. May run while calls run.
   STDMETHOD(Audit)(THIS_ ClrHostMemoryAudit * audit) PURE;
-  // Takes effect for the next request; what is in use stays, and while it is more than the limit nothing is admitted and
-  // the CLR is told Low. E_INVALIDARG: the limit is 0, a percentage above 100, or the headrooms add up to more than it.
+  // Takes effect for the next request; what is in use stays, and while it is more than the limit nothing new is admitted for
+  // the lower levels and the CLR is told Low; eProcessCritical goes on with what it has and the emergency reserve. All
+  // three are set: DEFAULT headrooms replace what was chosen before. E_INVALIDARG: the limit is 0, a percentage above 100, or the headrooms add up to more than it.
   STDMETHOD(SetLimit)(THIS_ uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) PURE;
   // E_POINTER; E_INVALIDARG: they are not in order, or repeat_low_ms is 0. Nothing is changed then.
   STDMETHOD(SetThresholds)(THIS_ const ClrHostMemoryThresholds* thresholds) PURE;
   // How long a request of this level may wait for memory, for requests from now on; 0: not at all. E_INVALIDARG: no such
-  // level, or more than an hour. E_OUTOFMEMORY: no thread or memory to serve waits with.
+  // level, or more than an hour. E_OUTOFMEMORY: no thread or memory to serve waits with. HOST_E_CLRNOTAVAILABLE: shut down.
   STDMETHOD(SetWait)(THIS_ EMemoryCriticalLevel level, uint32_t milliseconds) PURE;
   // Every request that waits now ends with HOST_E_ABANDONED. Later ones wait as ever.
   STDMETHOD(CancelWaits)(THIS) PURE;
@@ -263,6 +266,7 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // LeaveExclusive each waits within its level's bound or is HOST_E_NOT_OWNER. Frees go on. Nests. Waits at most
   // `milliseconds` for another owner to leave and for allocations that are at work: HOST_E_TIMEOUT, or HOST_E_NOT_OWNER
   // when milliseconds is 0 and another thread owns it. HOST_E_CLRNOTAVAILABLE: shut down. Not for threads the CLR runs on.
+  // The owner's own requests never wait. A thread that ends inside its section holds it for ever.
   STDMETHOD(EnterExclusive)(THIS_ uint32_t milliseconds) PURE;
   // HOST_E_NOT_OWNER: this thread owns no section; nothing is changed.
   STDMETHOD(LeaveExclusive)(THIS) PURE;
@@ -274,13 +278,16 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   STDMETHOD(UnpinRegion)(THIS_ void* address) PURE;
   // Who is told of events from now on; null: nobody. Takes a reference. When it returns, the one before is not called any
   // more (but when called from inside OnEvent, that one call ends as it will). E_OUTOFMEMORY: no thread to call it on.
+  // HOST_E_CLRNOTAVAILABLE: shut down.
   STDMETHOD(SetEventSink)(THIS_ IClrHostMemoryEventSink * sink) PURE;
   // Tells the CLR, through the callback it registered. S_FALSE: none is registered. Never call it from inside one of
-  // the manager's calls; the callback runs on this thread.
+  // the manager's calls; the callback runs on this thread. A Low of the host's is for the host to end; at the latest
+  // Shutdown does.
   STDMETHOD(NotifyMemoryAvailable)(THIS_ EMemoryAvailable available) PURE;
   // Draining, then stopped: from now on allocations are HOST_E_CLRNOTAVAILABLE, requests that wait HOST_E_ABANDONED; frees
-  // of what is held go on. A CLR that was told Low is told Neutral. When it returns, the manager's threads have ended
-  // (called on one of them: they end right after). Idempotent. Call it before the library is unloaded.
+  // of what is held go on. A CLR that was told Low is told Neutral. When it returns, the manager's threads have ended and
+  // nobody is called any more (called from inside OnEvent or the CLR's callback: once that call has returned). Idempotent.
+  // Call it before the library is unloaded.
   STDMETHOD(Shutdown)(THIS) PURE;
 };
 

@@ -27,6 +27,9 @@ bool Attendants::ServeWaits() {
 
 bool Attendants::SetCallback(ICLRMemoryNotificationCallback* callback) {
   if (callback != nullptr && !Watch()) return false;
+  // Another CLR takes its place: the one before must not believe in Low for ever. Who takes its own callback away is not
+  // called inside that very call.
+  if (callback != nullptr && last_said_.load() == eMemoryAvailableLow) (void)Notify(eMemoryAvailableNeutral);
   if (!callback_.Set(callback)) return false;
   if (callback != nullptr) monitor_.Repeat();
   return true;
@@ -48,18 +51,17 @@ HRESULT Attendants::Notify(EMemoryAvailable available) {
 }
 
 void Attendants::Stop() {
-  if (stopping_.exchange(true)) {
-    waiter_.Stop();
-    watcher_.Stop();
-    return;
-  }
   waiter_.Stop();
   // Nobody else serves now, and who waited was abandoned: lets go of them.
-  (void)engine_.ServeWaiters(threads_.Now());
+  if (!stopping_.exchange(true)) (void)engine_.ServeWaiters(threads_.Now());
   watcher_.Stop();
-  TellRefusals();
-  TellLatch();
-  TellStage();
+  // It may never have been started.
+  if (!watcher_.IsCurrentThread()) OnEnd();
+}
+
+void Attendants::OnEnd() {
+  if (ended_.exchange(true)) return;
+  OnRound(threads_.Now());
   monitor_.Finish(threads_.Now());
   if (last_said_.load() == eMemoryAvailableLow) (void)Notify(eMemoryAvailableNeutral);
   (void)callback_.Set(nullptr);
@@ -142,7 +144,7 @@ void Attendants::TellRefusals() {
 }
 
 void Attendants::TellLatch() {
-  if (told_latch_ || engine_.latched().cause == LatchCause::kNone) return;
+  if (told_latch_ || engine_.latched().cause == LatchCause::kNone || !sink_.IsSet()) return;
   told_latch_ = true;
   Tell(EventOf(kClrHostMemoryEventLatch));
 }

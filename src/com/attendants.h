@@ -43,8 +43,9 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves {
   [[nodiscard]] const Monitor& monitor() const { return monitor_; }
   void CopyTo(ClrHostMemoryStatistics* statistics) const;
 
-  // After Engine::Shutdown: ends both threads, tells a CLR that believes in Low otherwise, and the host the end, and calls
-  // nobody any more. On one of its own threads, that thread ends right after. Idempotent; several may call it at once.
+  // After Engine::Shutdown: ends both threads. The last thing the one that watches does is to tell a CLR that believes in
+  // Low otherwise, and the host the end; then nobody is called any more. On that thread itself this returns before, and it
+  // happens when the call it is in has returned. Idempotent; several may call it at once.
   void Stop();
   // Whether this is the thread that calls the host, which it may make destroy the manager.
   [[nodiscard]] bool IsCallingThread() const { return watcher_.IsCurrentThread(); }
@@ -66,6 +67,7 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves {
   void OnReserveUsed(Bytes given) override;
   void OnReserveRestored() override;
   void OnRound(Milliseconds now) override;
+  void OnEnd() override;
   Bytes GivenSoFar() override;
   Bytes Held() override { return engine_.emergency().Held(); }
   bool TakeBack() override { return engine_.TakeBackReserves(); }
@@ -89,6 +91,7 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves {
   std::mutex waits_lock_;  // for those who set them up
   bool waits_open_ = false;
   std::atomic<bool> stopping_ = false;
+  std::atomic<bool> ended_ = false;
 
   // What was last told; the watching thread's, and Stop's after it.
   RefusalCounts told_refusals_{};

@@ -59,10 +59,13 @@ HRESULT HostMemoryManager::QueryInterface(REFIID riid, void** object) noexcept {
 ULONG HostMemoryManager::AddRef() noexcept { return references_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
 ULONG HostMemoryManager::Release() noexcept {
-  const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-  if (left != 0) return left;
-  // Whom the end is told may take references once more, and give them back.
-  references_.store(ULONG{1} << 30);
+  // Whom the end is told may take references once more, and give them back: there are plenty then.
+  constexpr ULONG kEnding = ULONG{1} << 30;
+  ULONG references = references_.load(std::memory_order_relaxed);
+  while (!references_.compare_exchange_weak(references, references == 1 ? kEnding : references - 1,
+                                            std::memory_order_acq_rel)) {
+  }
+  if (references != 1) return references - 1;
   Shutdown();
   if (attendants_.IsCallingThread()) {
     attendants_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
@@ -279,6 +282,7 @@ HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds* threshol
 
 HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t milliseconds) noexcept {
   if (level < eTaskCritical || level > eProcessCritical || milliseconds > kLongestWait) return E_INVALIDARG;
+  if (engine_.stage() != Stage::kRunning) return HOST_E_CLRNOTAVAILABLE;
   if (milliseconds != 0 && !attendants_.ServeWaits()) return E_OUTOFMEMORY;
   engine_.SetWait(static_cast<Criticality>(level), Milliseconds{milliseconds});
   return S_OK;
@@ -315,6 +319,7 @@ HRESULT HostMemoryManager::UnpinRegion(void* address) noexcept {
 }
 
 HRESULT HostMemoryManager::SetEventSink(IClrHostMemoryEventSink* sink) noexcept {
+  if (sink != nullptr && engine_.stage() != Stage::kRunning) return HOST_E_CLRNOTAVAILABLE;
   return attendants_.SetSink(sink) ? S_OK : E_OUTOFMEMORY;
 }
 

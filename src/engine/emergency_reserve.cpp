@@ -63,11 +63,11 @@ bool EmergencyReserve::GiveUp(Bytes bytes, Bytes leave) {
   });
   given_.fetch_or(taken & ~left);
   held_.fetch_or(left);
-  budget_.AddBeyond({Count(taken & ~left) * slice});
-  if (!done) return false;
-  uses_.fetch_add(1, std::memory_order_relaxed);
-  given_so_far_.fetch_add(wanted * slice, std::memory_order_relaxed);
-  return true;
+  const std::uint64_t given = Count(taken & ~left) * slice;
+  if (given != 0) uses_.fetch_add(1, std::memory_order_relaxed);
+  given_so_far_.fetch_add(given, std::memory_order_relaxed);
+  budget_.AddBeyond({given});
+  return done;
 }
 
 bool EmergencyReserve::TakeBack() {

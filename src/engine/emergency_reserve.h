@@ -31,7 +31,8 @@ class EmergencyReserve {
   // Decommits all of it, for good. Its address space stays until the end, since a GiveUp may be suspended on its way.
   void Close();
 
-  // Decommits slices of `bytes` together, unless less than `leave` would be left. False: nothing was given up.
+  // Decommits slices of `bytes` together, unless less than `leave` would be left. False: nothing was given up, or less than
+  // that, since the OS would not decommit all of it.
   [[nodiscard]] bool GiveUp(Bytes bytes, Bytes leave);
   // Commits again what was given up, slice by slice, as far as what is charged fits without it and the OS has it. True: it
   // is whole.

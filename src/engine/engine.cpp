@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error_family.h"
 
@@ -94,26 +95,39 @@ AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Payer&
 }
 
 bool Engine::Relieve(Outcome* refused, Payer& payer, Relief* relief) {
-  const bool of_memory =
-      refused->verdict == Verdict::kOverLimit ||
-      (refused->verdict == Verdict::kOsRefused && FamilyOf(refused->error) == ErrorFamily::kMemory);
-  if (!of_memory && refused->verdict != Verdict::kHeldStill) return false;
-  if (of_memory && relief->possible && RelieveFromReserve(*refused, payer, *relief)) return true;
-  const bool again = relief->possible && RelieveByWaiting(refused, payer, relief);
+  const bool by_os = refused->verdict == Verdict::kNoTracking ||  // the OS had none for the manager's own tables
+                     (refused->verdict == Verdict::kOsRefused && FamilyOf(refused->error) == ErrorFamily::kMemory);
+  const bool held = refused->verdict == Verdict::kHeldStill;
+  if (!by_os && !held && refused->verdict != Verdict::kOverLimit) return false;
+  // More than any address space has: nothing helps, and sums would wrap.
+  constexpr Bytes kAnySpace{std::uint64_t{1} << PageMap::kAddressBits};
+  const bool possible = relief->possible && payer.asked() < kAnySpace;
+  if (possible && !held && RelieveFromReserve(by_os, payer, relief)) return true;
+  const bool again = possible && RelieveByWaiting(refused, by_os, payer, relief);
   if (!again) Alarm();
   return again;
 }
 
-bool Engine::RelieveFromReserve(const Outcome& refused, Payer& payer, const Relief& relief) {
-  const Criticality level = payer.level();
-  const Bytes asked = payer.asked();
+bool Engine::RelieveFromReserve(bool by_os, Payer& payer, Relief* relief) {
+  const Visit visit(*this);  // an exclusive section holds the reserves still, too
+  if (!CheckOpen().ok()) return false;
   bool given = false;
-  if (refused.verdict == Verdict::kOsRefused) {
-    // Of address space or of memory: the OS does not say which it lacks.
-    given = (relief.room != 0 && address_space_.GiveUp({relief.room})) ||
-            emergency_.GiveUp(asked, policy::ReserveToLeave(level, emergency_.Size()));
-  } else if (level == Criticality::kProcess && emergency_.Size() != Bytes{}) {
-    given = CoverFromReserve(asked - std::min(asked, payer.credit()));
+  if (by_os) {
+    // Of address space or of memory: the OS does not say which it lacks. What asks for no pages may lack a little of its
+    // own, such as a heap does, and gets that once.
+    const bool some = payer.asked() != Bytes{} || (relief->room == 0 && !std::exchange(relief->helped_a_little, true));
+    const Bytes wanted = std::max(payer.asked(), Bytes{kGranuleSize});
+    given = (relief->room != 0 && address_space_.GiveUp({relief->room})) ||
+            (some && emergency_.GiveUp(wanted, policy::ReserveToLeave(payer.level(), emergency_.Size())));
+  } else if (payer.level() == Criticality::kProcess && emergency_.Size() != Bytes{}) {
+    const Bytes lacks = payer.asked() - std::min(payer.asked(), payer.credit());
+    if (ledger_.budget().WaitingFrom(Criticality::kProcess)) {
+      // It takes nothing from those in line that brings all it needs with it.
+      given = emergency_.GiveUp(lacks, {});
+      if (given) payer.PassLine();
+    } else {
+      given = CoverFromReserve(lacks);
+    }
   }
   if (given) Alarm();
   return given;
@@ -122,7 +136,6 @@ bool Engine::RelieveFromReserve(const Outcome& refused, Payer& payer, const Reli
 // For a process-critical request: gives up as much as it lacks.
 bool Engine::CoverFromReserve(Bytes asked) {
   const Budget& budget = ledger_.budget();
-  if (budget.WaitingFrom(Criticality::kProcess)) return false;  // they come first
   Bytes lacking;
   for (Bytes before = kUnlimited;; before = lacking) {
     const Bytes allowed = budget.Ceiling(Criticality::kProcess, budget.Beyond());
@@ -135,10 +148,12 @@ bool Engine::CoverFromReserve(Bytes asked) {
   }
 }
 
-bool Engine::RelieveByWaiting(Outcome* refused, Payer& payer, Relief* relief) {
+bool Engine::RelieveByWaiting(Outcome* refused, bool by_os, Payer& payer, Relief* relief) {
   const Criticality level = payer.level();
   const Milliseconds bound{BoundOf(level).load(std::memory_order_relaxed)};
   if (bound <= Milliseconds::zero()) return false;
+  // Nobody is given anything before this thread itself lets them.
+  if ((gate_.load() & kHeld) != 0 && owner_.load() == threads_.CurrentThread()) return false;
   const bool held = refused->verdict == Verdict::kHeldStill;
   const Bytes asked = held ? Bytes{} : payer.asked() - std::min(payer.asked(), payer.credit());
   // Waiting brings back memory, not address space, and not more than the limit allows when nothing is in use.
@@ -154,7 +169,7 @@ bool Engine::RelieveByWaiting(Outcome* refused, Payer& payer, Relief* relief) {
                                          .level = level,
                                          .deadline = relief->deadline - now,
                                          .ticket = relief->ticket,
-                                         .refused_by_os = refused->verdict == Verdict::kOsRefused});
+                                         .refused_by_os = by_os});
   switch (result) {
     case WaitResult::kGranted:
       payer.HandOver(asked);
@@ -370,6 +385,7 @@ Outcome Engine::ReleaseView(Address base) {
 }
 
 Outcome Engine::MakeRoom(Address base, std::uint64_t size) {
+  const Visit visit(*this);
   if (const Outcome closed = CheckOpen(); !closed.ok()) return closed;
   // A certain place can be made free only where the reserve lies.
   const auto wanted = PageRange::Covering(base, std::max<std::uint64_t>(size, 1));
@@ -434,20 +450,35 @@ Outcome Engine::CheckOpen() const {
 }
 
 PinnedRegions::Result Engine::Pin(PageRange range) {
+  const std::lock_guard lock(pins_lock_);
   const PinnedRegions::Result result = pins_.Pin(range);
-  if (result == PinnedRegions::Result::kDone) {
-    host_owns_.store(true);
-    gate_.fetch_or(kPinned);
-  }
+  NotePins();
   return result;
 }
 
-bool Engine::Unpin(Address address) { return pins_.Unpin(address >> kPageShift); }
+bool Engine::Unpin(Address address) {
+  const std::lock_guard lock(pins_lock_);
+  const bool unpinned = pins_.Unpin(address >> kPageShift);
+  NotePins();
+  return unpinned;
+}
+
+void Engine::NotePins() {
+  const bool any = pins_.Count() != 0;
+  host_owns_.store(any || emergency_.Size() != Bytes{} || address_space_.Size() != Bytes{});
+  if (any) {
+    gate_.fetch_or(kPinned);
+  } else {
+    gate_.fetch_and(~std::uint32_t{kPinned});
+  }
+}
 
 bool Engine::IsHostOwned(Address address, std::uint64_t size) const {
   if (!host_owns_.load(std::memory_order_relaxed)) return false;
   auto range = PageRange::Covering(address, std::max<std::uint64_t>(size, 1));
-  if (const auto region = ledger_.FindRegion(address); size == 0 && region) range = region->Range();
+  if (size == 0) {
+    if (const auto region = ledger_.FindRegion(address); region) range = region->Range();
+  }
   if (!range) return false;
   const auto meets = [&](PageRange own) { return own.first < range->end() && range->first < own.end(); };
   return meets(emergency_.Range()) || meets(address_space_.Range()) || pins_.Touches(*range);

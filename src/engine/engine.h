@@ -11,6 +11,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 
 #include "base/outcome.h"
@@ -46,14 +47,14 @@ struct Latched {
 // Where the manager is in its life.
 enum class Stage : std::uint8_t { kRunning, kDraining, kStopped };
 
-class Engine {
+class Engine final : private WaitList::Reserve {
  public:
   // os and threads outlive the engine. limits: valid by policy::Validate. sampling: how old what the OS says of memory
   // may be.
   Engine(os::MemorySystem& os, os::ThreadSystem& threads, const policy::Limits& limits,
          Milliseconds sampling = kDefaultSampling)
       : os_(os), threads_(threads), ledger_(os, limits), sampler_(os, threads, sampling),
-        waits_(os, threads, ledger_.budget()), emergency_(os, ledger_.budget()), address_space_(os) {}
+        waits_(os, threads, ledger_.budget(), this), emergency_(os, ledger_.budget()), address_space_(os) {}
   static constexpr Milliseconds kDefaultSampling{100};
 
   [[nodiscard]] Ledger& ledger() { return ledger_; }
@@ -147,6 +148,7 @@ class Engine {
   struct Relief {
     std::uint64_t room = 0;    // address space it wants reserved; 0: none, or at a certain place
     bool possible = true;      // by memory of the usual kind
+    bool helped_a_little = false;
     bool waited = false;
     std::uint64_t ticket = 0;  // meaningful when it has waited
     Milliseconds deadline{};
@@ -162,9 +164,11 @@ class Engine {
   AddressOutcome Forward(const os::AllocateRequest& request);
   // After a refusal. True: the request is to be tried again. False: *refused is the answer.
   bool Relieve(Outcome* refused, Payer& payer, Relief* relief);
-  bool RelieveFromReserve(const Outcome& refused, Payer& payer, const Relief& relief);
-  bool CoverFromReserve(Bytes asked);
-  bool RelieveByWaiting(Outcome* refused, Payer& payer, Relief* relief);
+  bool RelieveFromReserve(bool by_os, Payer& payer, Relief* relief);
+  [[nodiscard]] bool CoverFromReserve(Bytes asked);
+  bool CoverForWaiter(Bytes asked) override { return CoverFromReserve(asked); }
+  void NotePins();
+  bool RelieveByWaiting(Outcome* refused, bool by_os, Payer& payer, Relief* relief);
 
   Outcome FreeFurther(Address address, std::uint64_t size, std::uint32_t type);
   Outcome ReleaseRegion(Address address, std::uint64_t size);
@@ -197,6 +201,7 @@ class Engine {
   AddressSpaceReserve address_space_;
   PinnedRegions pins_;
   Waker* alarm_ = nullptr;
+  std::mutex pins_lock_;  // for the host's threads
   std::array<std::atomic<Milliseconds::rep>, kCriticalityCount> bounds_{};
   std::atomic<std::uint64_t> visits_ = 0;
   std::atomic<std::uint64_t> owner_ = 0;  // thread of the exclusive section; 0: none

@@ -4,6 +4,7 @@
 #define CLRHM_ENGINE_PAYER_H
 
 #include <algorithm>
+#include <utility>
 
 #include "ledger/budget.h"
 
@@ -41,7 +42,10 @@ class Payer {
       credit_ = credit_ - paid;
       return true;
     }
-    return budget_.TryChargeWithReserve(amount, level_) == policy::Admission::kAdmitted;
+    const policy::Admission verdict = std::exchange(passes_line_, false)
+                                          ? budget_.TryChargeForWaiter(amount, level_)
+                                          : budget_.TryChargeWithReserve(amount, level_);
+    return verdict == policy::Admission::kAdmitted;
   }
   void Withdraw(Bytes amount) { budget_.Withdraw(amount); }
 
@@ -50,6 +54,8 @@ class Payer {
   [[nodiscard]] Bytes asked() const { return asked_; }
   // What is charged already for the next TryCharge to use; the rest is returned at the end.
   [[nodiscard]] Bytes credit() const { return credit_; }
+  // The next TryCharge is made as if nobody waited: there is so much more now.
+  void PassLine() { passes_line_ = true; }
   void HandOver(Bytes charged) { credit_ = credit_ + charged; }
 
  private:
@@ -57,6 +63,7 @@ class Payer {
   const Criticality level_;
   Bytes asked_;
   Bytes credit_;
+  bool passes_line_ = false;
 };
 
 }  // namespace clr_host_memory

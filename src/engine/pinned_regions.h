@@ -1,5 +1,5 @@
 // Address ranges the host has pinned: the CLR may not free, reprotect or commit in them.
-// Threads: Touches and Any from any, lock-free; the rest from any, under a lock no request takes.
+// Threads: Touches and Count from any, lock-free; Pin and Unpin from one at a time.
 #ifndef CLRHM_ENGINE_PINNED_REGIONS_H
 #define CLRHM_ENGINE_PINNED_REGIONS_H
 
@@ -8,7 +8,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 
 #include "base/units.h"
 
@@ -24,7 +23,6 @@ class PinnedRegions {
   enum class Result : std::uint8_t { kDone, kTooLong, kOverlaps, kFull };
 
   Result Pin(PageRange range) {
-    const std::lock_guard lock(lock_);
     if (range.count.value > kMostPages || range.end() >> (64 - kCountBits) != 0) return Result::kTooLong;
     if (Touches(range)) return Result::kOverlaps;
     const auto slot = std::find_if(slots_.begin(), slots_.end(), [](const auto& s) { return s.load() == 0; });
@@ -35,7 +33,6 @@ class PinnedRegions {
   }
   // False: none begins there.
   bool Unpin(std::uint64_t first_page) {
-    const std::lock_guard lock(lock_);
     for (auto& slot : slots_) {
       const std::uint64_t packed = slot.load();
       if (packed == 0 || packed >> kCountBits != first_page) continue;
@@ -57,7 +54,6 @@ class PinnedRegions {
   }
 
  private:
-  std::mutex lock_;
   std::array<std::atomic<std::uint64_t>, kMost> slots_{};
   std::atomic<std::uint64_t> count_ = 0;
 };

@@ -21,7 +21,7 @@ class Budget {
   explicit Budget(const policy::Limits& limits) { SetLimits(limits); }
 
   // Who serves the requests that wait; before any waits. Woken when charge is returned while some do.
-  void SetServer(Waker* server) { server_ = server; }
+  void SetServer(Waker* server) { server_.store(server); }
 
   // Charges amount if the policy admits it at this level; otherwise changes nothing. While requests of the same or a
   // higher level wait for memory, nobody passes them.
@@ -61,7 +61,7 @@ class Budget {
     // A waiter is counted before its turn is tried: either it is seen here, or its try sees the charge returned.
     if (waiting_.load() != 0) [[unlikely]] {
       returns_.fetch_add(1);
-      server_->Wake();
+      server_.load()->Wake();
     }
   }
   // Of memory that the OS refused: others may be charged for it, but a request the OS refused need not try again. (Two
@@ -157,7 +157,8 @@ class Budget {
   [[nodiscard]] policy::LimitUse Use() const {
     return {.limit = {whole_limit_.load(std::memory_order_relaxed)},
             .charged = Charged(),
-            .outside = {counted_outside_.load(std::memory_order_relaxed)}};
+            .outside = {counted_outside_.load(std::memory_order_relaxed)},
+            .headroom = {headroom_.load(std::memory_order_relaxed)}};
   }
 
   [[nodiscard]] Bytes Ceiling(Criticality level, Bytes beyond = {},
@@ -186,15 +187,16 @@ class Budget {
     return policy::Admission::kAdmitted;
   }
   void WakeForWaiters() {
-    if (waiting_.load() != 0) [[unlikely]] server_->Wake();
+    if (waiting_.load() != 0) [[unlikely]] server_.load()->Wake();
   }
   // Whoever announced a request may be suspended before it could wake the server.
   void WakeForAnnounced() {
-    if (HasAnnounced()) server_->Wake();
+    if (HasAnnounced()) server_.load()->Wake();
   }
   void StoreCeilings() {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
     counted_outside_.store(outside_.value, std::memory_order_relaxed);
+    headroom_.store((limits_.app_domain_headroom + limits_.process_headroom).value, std::memory_order_relaxed);
     policy::Ceilings ceilings = policy::CeilingsOf(limits_);
     for (Bytes& ceiling : ceilings) {
       if (ceiling != kUnlimited) ceiling = ceiling - std::min(ceiling, outside_);
@@ -209,9 +211,10 @@ class Budget {
   mutable std::mutex limits_lock_;  // for whoever sets or reports limits; no request takes it
   policy::Limits limits_;
   Bytes outside_;
-  Waker* server_ = nullptr;
+  std::atomic<Waker*> server_ = nullptr;
   std::atomic<std::uint64_t> whole_limit_ = 0;
   std::atomic<std::uint64_t> counted_outside_ = 0;
+  std::atomic<std::uint64_t> headroom_ = 0;
   // Apart from the limits, which every request reads and hardly anyone writes.
   alignas(64) std::atomic<std::uint64_t> charged_ = 0;
   std::atomic<std::uint64_t> peak_ = 0;

@@ -72,7 +72,7 @@ policy::LimitUse Monitor::LookAtLimit(bool count_all) {
     budget_.SetOutside(counted);
   }
   if (over_limit_.load() != 0) budget_.SettleCeilings();
-  return {.limit = budget_.CurrentLimits().limit, .charged = budget_.Charged(), .outside = counted};
+  return budget_.Use();
 }
 
 policy::PressureReading Monitor::Read(const policy::PressureSources& sources, bool exhausted) const {
@@ -104,10 +104,7 @@ Milliseconds Monitor::Run(Milliseconds now) {
 
   // Who waits found nothing, and neither did who used a reserve, whatever the last reading says.
   const bool exhausted = given != Bytes{} || budget_.Waiting() != 0;
-  // Task-critical requests are refused at their own ceiling: the warning is to come before that, whatever the headroom.
-  policy::LimitUse tasks = use;
-  tasks.limit = policy::CeilingsOf(budget_.CurrentLimits()).front();
-  const policy::PressureSources sources = policy::SourcesOf(load_, tasks);
+  const policy::PressureSources sources = policy::SourcesOf(load_, use);
   const policy::PressureReading reading = Read(sources, exhausted);
   auto message = pressure_.Observe(reading, now);
   available_percent_ = policy::AvailablePercent(reading);

@@ -38,6 +38,8 @@ class Monitor final : public Worker::Step {
     virtual void OnReserveRestored() = 0;
     // The end of every round.
     virtual void OnRound(Milliseconds now) = 0;
+    // After the last one, on the same thread.
+    virtual void OnEnd() {}
 
    protected:
     ~Listener() = default;
@@ -70,6 +72,7 @@ class Monitor final : public Worker::Step {
   void SetWaker(Waker* waker) { waker_ = waker; }
 
   Milliseconds Run(Milliseconds now) override;
+  void End(Milliseconds /*now*/) override { listener_.OnEnd(); }
   // A CLR that was told Low is told Neutral, and then nothing is said any more. Idempotent.
   void Finish(Milliseconds now);
 
@@ -77,7 +80,7 @@ class Monitor final : public Worker::Step {
   void SetThresholds(const policy::PressureThresholds& thresholds);
   void SetSampling(Milliseconds interval);
   void SetCountAll(bool count_all);
-  // Someone new listens, who is told at once if the state is Low.
+  // Someone new listens, who is told the state at once.
   void Repeat();
 
   // As of the last round. Outside: private bytes of the process that are not charged, whether they count or not.

@@ -60,6 +60,8 @@ void Worker::Loop(Frame& frame) {
     if (frame.destroyed) return;
     if (sleep > Milliseconds::zero() && !stopping_.load()) threads_.WaitFor(event_.load(), sleep);
   }
+  step_.End(threads_.Now());
+  if (frame.destroyed) return;
   own_thread_.store(0);
   // With the handle gone nobody waits for this thread any more: taking it is the last touch of the worker.
   if (frame.last != nullptr) DetachOwnThread();

@@ -23,6 +23,8 @@ class Worker final : public Waker {
     // On the worker's thread, one at a time. Returns how long to sleep unless woken; kForever: until woken. Does not
     // throw.
     virtual Milliseconds Run(Milliseconds now) = 0;
+    // On the worker's thread, once, when it has been stopped and before Stop returns to others. Does not throw.
+    virtual void End(Milliseconds /*now*/) {}
 
    protected:
     ~Step() = default;

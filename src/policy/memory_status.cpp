@@ -24,7 +24,8 @@ enum : std::uint8_t { kLimit, kJob, kPhysical, kCommit };
 PressureSources SourcesOf(const os::MemoryLoad& load, const LimitUse& use) {
   PressureSources sources;
   // A limit of nothing is a bound all the same.
-  sources[kLimit] = {std::max(use.limit, Bytes{1}), use.limit - std::min(InUse(use), use.limit)};
+  const Bytes reach = use.limit == kUnlimited ? use.limit : use.limit - std::min(use.headroom, use.limit);
+  sources[kLimit] = {std::max(reach, Bytes{1}), reach - std::min(InUse(use), reach)};
   sources[kJob] = {load.total_in_job, load.available_in_job};
   sources[kPhysical] = {load.total_physical, load.available_physical};
   sources[kCommit] = {load.total_commit, load.available_commit};
@@ -38,9 +39,10 @@ MemoryStatus StatusOf(const os::MemoryLoad& load, const LimitUse& use) {
   const PressureSource commit = OrNone(sources[kCommit]);
 
   MemoryStatus status;
-  status.total_commit = std::min({limit.total, job.total, commit.total});
+  const Bytes whole = std::max(use.limit, Bytes{1});
+  status.total_commit = std::min({whole, job.total, commit.total});
   status.available_commit = std::min({limit.available, job.available, commit.available});
-  status.total_physical = std::min({limit.total, job.total, load.total_physical});
+  status.total_physical = std::min({whole, job.total, load.total_physical});
   status.available_physical = std::min(status.available_commit, load.available_physical);
   // Of physical memory the OS says itself, by its own rounding.
   status.percent_in_use = std::min<std::uint32_t>(load.percent_in_use, 100);

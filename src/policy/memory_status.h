@@ -16,7 +16,8 @@ namespace clr_host_memory::policy {
 struct LimitUse {
   Bytes limit = kUnlimited;  // the whole of it
   Bytes charged;
-  Bytes outside;  // what else counts against it
+  Bytes outside;               // what else counts against it
+  Bytes headroom = {};         // of the limit, out of reach for task-critical requests, which a heap grows by
 };
 
 [[nodiscard]] constexpr Bytes InUse(const LimitUse& use) {
@@ -29,7 +30,8 @@ struct LimitUse {
 
 // Bounds are the limit, the job's, the machine's commit limit and physical memory; one the OS does not tell is none.
 struct MemoryStatus {
-  std::uint32_t percent_in_use = 0;  // 0 to 100, of the bound that is used most; rounded down
+  std::uint32_t percent_in_use = 0;  // 0 to 100, of the bound that is used most; rounded down. Of the limit: of what is
+                                     // in reach for task-critical requests, as is what is available
   Bytes total_physical;              // the least of limit, job and physical memory
   Bytes available_physical;          // the least that any bound leaves
   Bytes total_commit;                // the least of limit, job and commit limit; kUnlimited where none is known

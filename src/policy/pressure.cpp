@@ -49,10 +49,9 @@ std::optional<Availability> Pressure::Observe(const PressureReading& reading, Mi
   return Enter(target, now);
 }
 
-std::optional<Availability> Pressure::Repeat(Milliseconds now) {
-  if (state_ != Availability::kLow) return std::nullopt;
+Availability Pressure::Repeat(Milliseconds now) {
   last_low_ = now;
-  return Availability::kLow;
+  return state_;
 }
 
 std::optional<Availability> Pressure::Finish(Milliseconds now) {

@@ -54,8 +54,8 @@ class Pressure {
 
   // The message due now, if any.
   [[nodiscard]] std::optional<Availability> Observe(const PressureReading& reading, Milliseconds now);
-  // For someone who was told nothing yet: Low, if that is the state. It counts as said again.
-  [[nodiscard]] std::optional<Availability> Repeat(Milliseconds now);
+  // For someone who was told nothing yet: the state. Low counts as said again.
+  [[nodiscard]] Availability Repeat(Milliseconds now);
   // Valid ones, for every reading from now on.
   void SetThresholds(const PressureThresholds& thresholds) { thresholds_ = thresholds; }
   // At the end: Neutral, if the last message was Low.

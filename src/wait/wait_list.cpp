@@ -22,27 +22,27 @@ constexpr std::uint64_t kOneTake = kNameMask + 1;
 }  // namespace
 
 WaitList::~WaitList() {
-  if (tables_ == nullptr) return;
-  for (Record& record : tables_->records) {
+  Tables* const tables = tables_.load();
+  if (tables == nullptr) return;
+  for (Record& record : tables->records) {
     if (record.event != nullptr) threads_.CloseEvent(record.event);
   }
-  tables_->~Tables();
-  memory_.FreeMetadata(tables_, sizeof(Tables));
+  tables->~Tables();
+  memory_.FreeMetadata(tables, sizeof(Tables));
 }
 
 bool WaitList::Open(Waker* server) {
   void* const memory = memory_.AllocateMetadata(sizeof(Tables));
   if (memory == nullptr) return false;
-  tables_ = new (memory) Tables{};
-  server_ = server;
+  server_.store(server);
   budget_.SetServer(server);
-  for (Name name = kMostWaiters; name != 0; --name) RecordOf(name).next.store(static_cast<Name>(name - 1));
-  free_.store(kMostWaiters);
+  tables_.store(new (memory) Tables{});
+  for (Name name = kMostWaiters; name != 0; --name) FreeRecord(name);
   return true;
 }
 
 WaitList::Name WaitList::TakeRecord() {
-  if (tables_ == nullptr) return 0;
+  if (tables_.load() == nullptr) return 0;
   std::uint64_t head = free_.load();
   while (true) {
     const auto name = static_cast<Name>(head & kNameMask);
@@ -157,20 +157,20 @@ void WaitList::Hold(bool held) {
 }
 
 void WaitList::WakeServer() {
-  if (server_ != nullptr) server_->Wake();
+  if (Waker* const server = server_.load(); server != nullptr) server->Wake();
 }
 
 Milliseconds WaitList::Serve(Milliseconds now) {
-  if (tables_ == nullptr) return kForever;
+  if (tables_.load() == nullptr) return kForever;
   Round round;
   do {
     TakeIn();
     round = {.now = now, .held = held_.load()};
     std::uint32_t kept = 0;
     for (std::uint32_t i = 0; i < length_; ++i) {
-      const Name name = tables_->line[i];
+      const Name name = tables_.load()->line[i];
       if (Settle(name, &round)) continue;
-      tables_->line[kept++] = name;
+      tables_.load()->line[kept++] = name;
       if (IsForMemory(RecordOf(name).request)) round.blocked = true;
     }
     length_ = kept;
@@ -182,7 +182,7 @@ Milliseconds WaitList::Serve(Milliseconds now) {
 void WaitList::TakeIn() {
   for (Name name = budget_.TakeAnnounced(); name != 0;) {
     const Record& record = RecordOf(name);
-    Name* const begin = tables_->line.data();
+    Name* const begin = tables_.load()->line.data();
     Name* const end = begin + length_;
     Name* const place = std::upper_bound(begin, end, name, [&](Name a, Name b) {
       return IsBefore(RecordOf(a).request, RecordOf(b).request);
@@ -223,7 +223,11 @@ bool WaitList::TryGrant(Name name, Round* round) {
     round->sleep = std::min(round->sleep, record.os_retry - round->now);
     return false;
   }
-  if (budget_.TryChargeForWaiter(request.bytes, request.level) != policy::Admission::kAdmitted) return false;
+  const auto charged = [&] {
+    return budget_.TryChargeForWaiter(request.bytes, request.level) == policy::Admission::kAdmitted;
+  };
+  const bool may_use_reserve = request.level == Criticality::kProcess && reserve_ != nullptr;
+  if (!charged() && !(may_use_reserve && reserve_->CoverForWaiter(request.bytes) && charged())) return false;
   // Someone who comes first may be among them, and have waited before this memory came back. All those announced before
   // the charge are in the line if nobody is found after it.
   if (IsForMemory(request) && budget_.HasAnnounced()) {

@@ -58,9 +58,19 @@ class WaitList {
   // How long a request the OS refused waits before it is tried again, if nothing was returned before.
   static constexpr Milliseconds kOsRetry{50};
 
-  // All outlive the list.
-  WaitList(os::MemorySystem& memory, os::ThreadSystem& threads, Budget& budget)
-      : memory_(memory), threads_(threads), budget_(budget) {}
+  // The emergency reserve, for process-critical requests whose turn it is.
+  class Reserve {
+   public:
+    // Gives up what `asked` lacks, if the reserve has it. On the server's thread.
+    virtual bool CoverForWaiter(Bytes asked) = 0;
+
+   protected:
+    ~Reserve() = default;
+  };
+
+  // All outlive the list. reserve may be null.
+  WaitList(os::MemorySystem& memory, os::ThreadSystem& threads, Budget& budget, Reserve* reserve = nullptr)
+      : memory_(memory), threads_(threads), budget_(budget), reserve_(reserve) {}
   // Nobody waits any more, and nobody serves.
   ~WaitList();
   WaitList(const WaitList&) = delete;
@@ -124,7 +134,7 @@ class WaitList {
     Milliseconds sleep = kForever;
   };
 
-  [[nodiscard]] Record& RecordOf(Name name) const { return tables_->records[name - 1u]; }
+  [[nodiscard]] Record& RecordOf(Name name) const { return tables_.load()->records[name - 1u]; }
   [[nodiscard]] Name TakeRecord();
   void FreeRecord(Name name);
   [[nodiscard]] bool IsWithdrawn(std::uint64_t ticket) const { return ticket <= abandoned_through_.load(); }
@@ -141,8 +151,9 @@ class WaitList {
   os::MemorySystem& memory_;
   os::ThreadSystem& threads_;
   Budget& budget_;
-  Tables* tables_ = nullptr;
-  Waker* server_ = nullptr;
+  Reserve* const reserve_;
+  std::atomic<Tables*> tables_ = nullptr;  // set last of all in Open
+  std::atomic<Waker*> server_ = nullptr;
   std::uint32_t length_ = 0;  // of the line
   // The name last freed, and above it how often one was taken: a record that was taken and freed meanwhile shows.
   std::atomic<std::uint64_t> free_ = 0;

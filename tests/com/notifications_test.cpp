@@ -101,6 +101,7 @@ TEST_F(NotificationsTest, OneWhoRegistersWhileMemoryIsLowIsToldSoSoon) {
   Callback second;
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&second));
   EXPECT_TRUE(Eventually([&] { return second.last == eMemoryAvailableLow; }));
+  EXPECT_EQ(eMemoryAvailableNeutral, first.last);  // the one before is not left believing in Low
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
 }
 
@@ -309,6 +310,48 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
   std::this_thread::sleep_for(20ms);
   EXPECT_EQ(count, events.size());
   for (std::size_t i = 1; i < events.size(); ++i) EXPECT_LE(events[i - 1].milliseconds, events[i].milliseconds);
+}
+
+TEST_F(NotificationsTest, TheEndIsToldOnTheManagersOwnThreadAndNeverInsideAnotherCall) {
+  for (const bool from_inside : {true, false}) {
+    ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, os::WindowsThreadSystem(), {.limit = {kLimit}},
+                                                          {.thresholds = kEager}, Milliseconds{1}));
+    HostMemoryManager* const its = other.get();
+    std::atomic<int> depth = 0;
+    std::atomic<int> deepest = 0;
+    std::atomic<int> stages = 0;
+    std::atomic<int> events = 0;
+    std::atomic<DWORD> thread = 0;
+    std::atomic<bool> others = false;
+    const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
+      deepest = std::max(deepest.load(), ++depth);
+      DWORD none = 0;
+      if (!thread.compare_exchange_strong(none, ::GetCurrentThreadId())) others = others || none != ::GetCurrentThreadId();
+      if (event.kind == kClrHostMemoryEventState) ++stages;
+      // As a host's own smart pointers would do at any time.
+      its->AddRef();
+      if (++events == 1 && from_inside) {
+        EXPECT_HR(S_OK, its->Shutdown());
+      }
+      its->Release();
+      --depth;
+    });
+    ASSERT_HR(S_OK, other->SetEventSink(sink.get()));
+    void* memory = nullptr;
+    EXPECT_HR(E_OUTOFMEMORY, other->VirtualAlloc(nullptr, 2 * kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                                 eTaskCritical, &memory));
+    ASSERT_TRUE(Eventually([&] { return events >= 1; }));
+    if (!from_inside) {
+      ASSERT_HR(S_OK, other->Shutdown());
+    }
+    ASSERT_TRUE(Eventually([&] { return stages == 2; }));
+    EXPECT_HR(HOST_E_CLRNOTAVAILABLE, other->SetEventSink(sink.get()));
+    EXPECT_HR(HOST_E_CLRNOTAVAILABLE, other->SetWait(eTaskCritical, 1));
+    other.Reset();
+    EXPECT_EQ(1, deepest);
+    EXPECT_FALSE(others);
+    EXPECT_NE(::GetCurrentThreadId(), thread.load());
+  }
 }
 
 TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {

@@ -178,6 +178,73 @@ TEST_F(ReliefTest, HeapBlocksAreRelievedAsPagesAre) {
   EXPECT_TRUE(heap.Free(block.block).ok());
 }
 
+// Whatever the OS refuses once, at whatever call of the request: with a reserve it is tried again, and done.
+TEST(ProcessCritical, IsServedThoughTheOsRefusesAnyOneOfItsCalls) {
+  struct Shape {
+    const char* name;
+    std::function<Outcome(ManagedEngine&, Address region)> request;
+  };
+  const std::vector<Shape> shapes = {
+      {"a commit", [](ManagedEngine& m, Address r) { return m.Commit(r, kMiB, Criticality::kProcess).outcome; }},
+      {"a commit where nothing was before",
+       [](ManagedEngine& m, Address r) { return m.Commit(r + 512 * kMiB, kMiB, Criticality::kProcess).outcome; }},
+      {"a commit over committed pages",
+       [](ManagedEngine& m, Address r) { return m.Commit(r + kMiB, kPageSize, Criticality::kProcess).outcome; }},
+      {"reserve and commit",
+       [](ManagedEngine& m, Address) {
+         return m.Allocate(0, kMiB, win32::kMemReserve | win32::kMemCommit, Criticality::kProcess).outcome;
+       }},
+      {"a heap", [](ManagedEngine& m, Address) {
+         return m.engine
+             .AllocateOther<BlockOutcome>(Criticality::kProcess,
+                                          [&](Payer&) {
+                                            HeapEngine heap(m.engine);
+                                            return BlockOutcome{heap.Create(1)};
+                                          })
+             .outcome;
+       }}};
+  for (const Shape& shape : shapes) {
+    for (const OsCall call : {OsCall::kAllocate, OsCall::kAllocateMetadata, OsCall::kCreateHeap}) {
+      for (std::uint64_t position = 0; position < 4; ++position) {
+        SCOPED_TRACE(shape.name);
+        ManagedEngine manager(kLimits);
+        const Address region = manager.Reserve(kGiB).address;
+        ASSERT_TRUE(manager.Commit(region + kMiB, kPageSize).outcome.ok());
+        ASSERT_EQ(manager.engine.OpenReserves(kReserve, {}), win32::kSuccess);
+        manager.os.Fail(call, kNotEnoughMemory, position);
+        EXPECT_EQ(shape.request(manager, region), Outcome::Done()) << static_cast<int>(call) << " at " << position;
+        manager.os.ClearFaults();
+        EXPECT_TRUE(manager.Exact(Pages{manager.engine.emergency().Held().value / kPageSize}));
+      }
+    }
+  }
+}
+
+TEST_F(ReliefTest, SizesThatNoAddressSpaceHasAreRefusedAtOnceAndLeaveTheReserveAlone) {
+  OpenReserve();
+  CountingWaker server;
+  ASSERT_TRUE(engine.OpenWaits(&server));
+  HeapEngine heap(engine);
+  ASSERT_TRUE(heap.Create(1).ok());
+  ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
+  for (const bool limited : {true, false}) {
+    if (!limited) engine.ledger().budget().SetLimits({});
+    for (const Criticality level : {Criticality::kTask, Criticality::kAppDomain, Criticality::kProcess}) {
+      engine.SetWait(level, Milliseconds{1000});
+      for (const std::uint64_t size : {~std::uint64_t{0}, ~std::uint64_t{0} - 16383, std::uint64_t{1} << 63,
+                                       std::uint64_t{1} << 48, (std::uint64_t{1} << 47) - kPageSize}) {
+        EXPECT_FALSE(Allocate(0, size, win32::kMemReserve | win32::kMemCommit, level).outcome.ok());
+        EXPECT_FALSE(Commit(region, size, level).outcome.ok());
+        if (size > std::uint64_t{1} << 47) {
+          EXPECT_FALSE(heap.Allocate(size, level).outcome.ok());
+        }
+      }
+    }
+  }
+  EXPECT_EQ(Held(), kReserve);
+  EXPECT_EQ(Charged(), Bytes{kMiB});
+}
+
 TEST_F(ReliefTest, ADecommitThatFailsGivesNothingUp) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
@@ -382,6 +449,42 @@ TEST_F(WaitingTest, AProcessCriticalRequestUsesTheReserveBeforeItWaits) {
   };
   EXPECT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Charged(), kLimits.limit + kReserve);
+}
+
+TEST_F(WaitingTest, TheReserveServesTheFirstInLineAsSoonAsItSuffices) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  during = [&](int round) {
+    if (round == 2) {
+      EXPECT_TRUE(Decommit(region, 5 * kMiB).ok());  // 8 are wanted, and 4 are in reserve
+    }
+  };
+  EXPECT_TRUE(Commit(region + 100 * kMiB, 8 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(rounds, 2);
+  EXPECT_EQ(Held(), Bytes{kMiB});
+}
+
+TEST_F(WaitingTest, WhoBringsAllItNeedsFromTheReservePassesTheLine) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  during = [&](int round) {
+    if (round != 1) return;
+    EXPECT_TRUE(Decommit(region, kMiB).ok());
+    EXPECT_TRUE(Commit(region + 200 * kMiB, 64 * kKiB, Criticality::kProcess).outcome.ok());
+    // What came back is still there for those who wait.
+    EXPECT_EQ(Charged() + Bytes{kMiB}, kLimits.limit + engine.ledger().budget().Beyond());
+    EXPECT_TRUE(Decommit(region + kMiB, 7 * kMiB).ok());
+  };
+  EXPECT_TRUE(Commit(region + 100 * kMiB, 8 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(engine.waits().Counts(Criticality::kProcess).waits, 1u);
+}
+
+TEST_F(WaitingTest, TheOwnerOfASectionIsRefusedAtOnce) {
+  Fill();
+  ASSERT_TRUE(engine.EnterExclusive(Milliseconds{0}).ok());
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(rounds, 0);
+  ASSERT_TRUE(engine.LeaveExclusive().ok());
 }
 
 TEST_F(WaitingTest, HeapBlocksWaitAsPagesDo) {

@@ -39,6 +39,12 @@ constexpr os::MemoryLoad WithJob(std::uint64_t available, std::uint64_t total) {
 
 TEST(MemoryStatus, TheTightestBoundCounts) {
   const Row rows[] = {
+      // A heap grows by what is left before the headroom; the machine is as large as the limit says.
+      {"headroom is out of reach", Machine(), {.limit = {1000}, .charged = {400}, .headroom = {200}},
+       {50, {1000}, {400}, {1000}, {400}}},
+      {"in use is more than what is in reach", Machine(), {.limit = {1000}, .charged = {900}, .headroom = {200}},
+       {100, {1000}, {}, {1000}, {}}},
+      {"nothing but headroom", Machine(), {.limit = {1000}, .headroom = {1000}}, {100, {1000}, {}, {1000}, {}}},
       {"physical memory alone", Machine(), {}, {40, {10'000}, {6000}, kUnlimited, kUnlimited}},
       {"commit is ample", WithCommit(9000, 20'000), {}, {55, {10'000}, {6000}, {20'000}, {9000}}},
       {"commit is tight", WithCommit(100, 20'000), {}, {99, {10'000}, {100}, {20'000}, {100}}},

@@ -366,9 +366,9 @@ TEST_F(MonitorTest, TheLimitIsWatchedWithoutTheOs) {
   EXPECT_THAT(Round(), ElementsAre("Low 5"));
 }
 
-TEST_F(MonitorTest, WhoRegistersWhileItIsLowIsToldAtOnce) {
+TEST_F(MonitorTest, WhoRegistersIsToldTheStateAtOnce) {
   monitor_.Repeat();
-  EXPECT_THAT(Round(), IsEmpty());  // it is not
+  EXPECT_THAT(Round(), ElementsAre("Neutral 40"));
   Charge(35);
   EXPECT_THAT(After(100), ElementsAre("Low 5"));
   EXPECT_THAT(After(100), IsEmpty());
