@@ -38,7 +38,8 @@
 enum { kClrHostMemoryLevelCount = 3 };  // eTaskCritical, eAppDomainCritical, eProcessCritical
 
 // When memory counts as Low or High: in percent of what is available, of the tightest of limit (less the headrooms, since
-// eTaskCritical requests are refused there), job, physical memory and commit charge. enter_low < leave_low <= leave_high < enter_high <= 100.
+// eTaskCritical requests are refused there), job, physical memory and commit charge.
+// enter_low < leave_low <= leave_high < enter_high <= 100.
 typedef struct ClrHostMemoryThresholds {
   uint32_t enter_low;      // Low at or below
   uint32_t leave_low;      // no longer Low at or above
@@ -253,7 +254,8 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   STDMETHOD(Audit)(THIS_ ClrHostMemoryAudit * audit) PURE;
   // Takes effect for the next request; what is in use stays, and while it is more than the limit nothing new is admitted for
   // the lower levels and the CLR is told Low; eProcessCritical goes on with what it has and the emergency reserve. All
-  // three are set: DEFAULT headrooms replace what was chosen before. E_INVALIDARG: the limit is 0, a percentage above 100, or the headrooms add up to more than it.
+  // three are set: DEFAULT headrooms replace what was chosen before. E_INVALIDARG: the limit is 0, a percentage above 100,
+  // or the headrooms add up to more than it.
   STDMETHOD(SetLimit)(THIS_ uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) PURE;
   // E_POINTER; E_INVALIDARG: they are not in order, or repeat_low_ms is 0. Nothing is changed then.
   STDMETHOD(SetThresholds)(THIS_ const ClrHostMemoryThresholds* thresholds) PURE;

@@ -297,7 +297,9 @@ HRESULT HostMemoryManager::EnterExclusive(uint32_t milliseconds) noexcept {
   return ToHresult(engine_.EnterExclusive(Milliseconds{milliseconds}), kClrHostMemoryVirtualAlloc);
 }
 
-HRESULT HostMemoryManager::LeaveExclusive() noexcept { return ToHresult(engine_.LeaveExclusive(), kClrHostMemoryVirtualAlloc); }
+HRESULT HostMemoryManager::LeaveExclusive() noexcept {
+  return ToHresult(engine_.LeaveExclusive(), kClrHostMemoryVirtualAlloc);
+}
 
 HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
   const auto range = PageRange::Covering(ToAddress(address), size);
