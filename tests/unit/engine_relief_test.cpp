@@ -235,8 +235,8 @@ TEST_F(ReliefTest, SizesThatNoAddressSpaceHasAreRefusedAtOnceAndLeaveTheReserveA
                                        std::uint64_t{1} << 48, (std::uint64_t{1} << 47) - kPageSize}) {
         EXPECT_FALSE(Allocate(0, size, win32::kMemReserve | win32::kMemCommit, level).outcome.ok());
         EXPECT_FALSE(Commit(region, size, level).outcome.ok());
-        if (size > std::uint64_t{1} << 47) {
-          EXPECT_FALSE(heap.Allocate(size, level).outcome.ok());
+        if (const auto block = static_cast<std::size_t>(size); block == size && size >> 47 != 0) {
+          EXPECT_FALSE(heap.Allocate(block, level).outcome.ok());
         }
       }
     }
