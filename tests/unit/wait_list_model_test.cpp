@@ -191,6 +191,7 @@ class Schedule {
     return {.limit = {limit}, .app_domain_headroom = {5}, .process_headroom = {10}};
   }
   [[nodiscard]] std::uint64_t Below(std::uint64_t n) { return random_() % n; }
+  [[nodiscard]] std::size_t AnyWaiter() { return static_cast<std::size_t>(Below(kWaiters)); }
   void Note(const char* name, std::uint64_t a = 0, std::uint64_t b = 0) {
     steps_.push_back({name, static_cast<std::int64_t>(a), static_cast<std::int64_t>(b)});
   }
@@ -204,9 +205,9 @@ class Schedule {
 
   void Step() {
     const std::uint64_t choice = Below(100);
-    if (choice < 22) return Begin(Below(kWaiters));
-    if (choice < 42) return Look(Below(kWaiters));
-    if (choice < 60) return GiveBack(Below(kWaiters));
+    if (choice < 22) return Begin(AnyWaiter());
+    if (choice < 42) return Look(AnyWaiter());
+    if (choice < 60) return GiveBack(AnyWaiter());
     if (choice < 68) return NewcomerCharges();
     if (choice < 76) return NewcomerReturns();
     if (choice < 84) return PassTime(Below(4) == 0 ? 40 : 5);
