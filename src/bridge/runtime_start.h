@@ -20,7 +20,9 @@ namespace clr_host_memory::bridge {
 // HOST_E_CLRNOTAVAILABLE, for no limit would hold; IClrHostMemoryBridge::VerifyCallsArrive has the sentence for it.
 // S_OK; E_POINTER: bridge is null; E_INVALIDARG: hostpolicy is no module or does not import GetProcAddress by name;
 // HOST_E_INVALIDOPERATION: there is a watch already; otherwise as ImportPatch::Apply.
-[[nodiscard]] HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason) noexcept;
+// client: of the bridged manager, for StartProperties; alive until the runtime has started.
+[[nodiscard]] HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason,
+                                        IClrHostMemoryClient* client = nullptr) noexcept;
 
 // Restores the import; idempotent. Not while hostpolicy is starting the runtime on another thread.
 void StopWatchingRuntimeStart() noexcept;

@@ -1,7 +1,5 @@
 #include "bridge/start_properties.h"
 
-#include <clr_host_memory/clr_host_memory.h>
-
 #include <charconv>
 #include <cstddef>
 #include <cstring>
@@ -14,13 +12,14 @@ namespace clr_host_memory::bridge {
 namespace {
 
 // The machine's physical memory in bytes, when it is more than a bridged runtime is told; otherwise 0.
-std::uint64_t PhysicalMemoryIfHidden() noexcept {
+std::uint64_t PhysicalMemoryIfHidden(IClrHostMemoryClient* client) noexcept {
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
   ClrHostMemoryStatus told{};
   told.size = sizeof(told);
   const CallScope scope;
-  if (scope.client() == nullptr || scope.client()->ledger->GetMemoryStatus(&told) != S_OK) return 0;
+  if (client == nullptr && scope.client() != nullptr) client = scope.client()->ledger;
+  if (client == nullptr || client->GetMemoryStatus(&told) != S_OK) return 0;
   return GlobalMemoryStatusEx(&machine) && told.total_physical < machine.ullTotalPhys ? machine.ullTotalPhys : 0;
 }
 
@@ -32,7 +31,8 @@ bool IsSet(const wchar_t* variable) noexcept {
 
 }  // namespace
 
-StartProperties::StartProperties(int count, const char** keys, const char** values) noexcept
+StartProperties::StartProperties(int count, const char** keys, const char** values,
+                                 IClrHostMemoryClient* client) noexcept
     : count_(count), keys_(keys), values_(values) {
   if (count < 0) return;
   const auto given = static_cast<std::size_t>(count);
@@ -42,7 +42,7 @@ StartProperties::StartProperties(int count, const char** keys, const char** valu
     const bool says_server = std::strcmp(keys[index], "System.GC.Server") == 0;
     is_server = is_server || (says_server && std::strcmp(values[index], "true") == 0);
   }
-  const std::uint64_t physical_memory = PhysicalMemoryIfHidden();
+  const std::uint64_t physical_memory = PhysicalMemoryIfHidden(client);
   if (is_server || physical_memory == 0) return;
 
   const auto digits = std::to_chars(range_.data(), range_.data() + range_.size() - 1, RegionRange(physical_memory));

@@ -2,6 +2,8 @@
 #ifndef CLRHM_BRIDGE_START_PROPERTIES_H
 #define CLRHM_BRIDGE_START_PROPERTIES_H
 
+#include <clr_host_memory/clr_host_memory.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -24,7 +26,8 @@ inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
 // thread that starts the runtime; what was given outlives it.
 class StartProperties {
  public:
-  StartProperties(int count, const char** keys, const char** values) noexcept;
+  // client: of the manager, used here only; null: the one that this copy of the library has bridged.
+  StartProperties(int count, const char** keys, const char** values, IClrHostMemoryClient* client) noexcept;
   StartProperties(const StartProperties&) = delete;
   StartProperties& operator=(const StartProperties&) = delete;
 

@@ -101,6 +101,14 @@ void Session::NoteManagedCodeBegins() noexcept {
   if (schedule_) schedule_->Begin();
 }
 
+ComPtr<IClrHostMemoryClient> Session::client() const noexcept {
+  ComPtr<IClrHostMemoryClient> client;
+  if (manager_) {
+    manager_->get()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(client.Receive()));
+  }
+  return client;
+}
+
 void Session::SetProgram(const std::filesystem::path& app) { summary_.app = ToUtf8(app); }
 
 void Session::SetRuntime(const std::string& name, const std::string& version, const std::filesystem::path& path) {

@@ -33,6 +33,9 @@ class Session {
   // Managed code begins to run, now: what is timed counts from here.
   void NoteManagedCodeBegins() noexcept;
 
+  // The manager's side for bridges; null without a manager.
+  [[nodiscard]] ComPtr<IClrHostMemoryClient> client() const noexcept;
+
   void SetProgram(const std::filesystem::path& app);
   void SetRuntime(const std::string& name, const std::string& version, const std::filesystem::path& path);
 
