@@ -1,5 +1,6 @@
-// What the bridged Win32 functions do: each keeps the contract of the function it stands for, return value and last error
-// included, and gets the memory from the published client. Without a client they are the original functions.
+// What the bridged Win32 functions do (a thunk_calls_*.cpp for each group): each keeps the contract of the function it
+// stands for, return value and last error included, and gets the memory from the published client. Without a client they
+// are the original functions.
 //
 // They hold no lock, allocate nothing and never throw: a GC suspends threads anywhere inside and calls them itself.
 #ifndef CLRHM_BRIDGE_THUNK_CALLS_H

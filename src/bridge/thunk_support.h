@@ -1,0 +1,44 @@
+// What the functions of thunk_calls.h have in common.
+#ifndef CLRHM_BRIDGE_THUNK_SUPPORT_H
+#define CLRHM_BRIDGE_THUNK_SUPPORT_H
+
+#include <windows.h>
+
+#include <atomic>
+#include <cstddef>
+
+#include "bridge/bridge_client.h"
+#include "bridge/thunk_calls.h"
+
+namespace clr_host_memory::bridge {
+
+// Puts the thread's last error back: what the bridge does beside the function asked for must leave no trace there.
+class KeptLastError {
+ public:
+  KeptLastError() noexcept : error_(GetLastError()) {}
+  ~KeptLastError() { SetLastError(error_); }
+  KeptLastError(const KeptLastError&) = delete;
+  KeptLastError& operator=(const KeptLastError&) = delete;
+
+ private:
+  DWORD error_;
+};
+
+// The function the import pointed at before, with the type of the named Win32 function.
+template <typename Function>
+Function* Original(const ThunkModule& module, BridgedFunction function) noexcept {
+  return reinterpret_cast<Function*>(
+      module.originals[static_cast<std::size_t>(function)].load(std::memory_order_acquire));
+}
+
+// The client of this call, which is counted if there is one.
+inline const BridgeClient* Count(ThunkModule& module, BridgedFunction function, const CallScope& scope) noexcept {
+  if (scope.client() != nullptr) {
+    module.calls[static_cast<std::size_t>(function)].fetch_add(1, std::memory_order_relaxed);
+  }
+  return scope.client();
+}
+
+}  // namespace clr_host_memory::bridge
+
+#endif  // CLRHM_BRIDGE_THUNK_SUPPORT_H
