@@ -2,12 +2,14 @@
 
 #include <windows.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cwchar>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 #include <utility>
@@ -21,8 +23,6 @@ namespace {
 
 using clr_host_memory::tool::ToUtf8;
 using clr_host_memory::tool::ToWide;
-
-constexpr DWORD kTimeoutMilliseconds = 120'000;
 
 // As CommandLineToArgvW and the C run-time undo it: backslashes count only before a quotation mark.
 std::string Quoted(const std::string& argument) {
@@ -46,7 +46,13 @@ std::wstring EnvironmentBlock(const Environment& changes) {
     if (equals != std::wstring::npos) variables[entry.substr(0, equals)] = entry.substr(equals + 1);
   }
   FreeEnvironmentStringsW(own);
-  for (const auto& [name, value] : changes) variables[ToWide(name)] = ToWide(value);
+  for (const auto& [name, value] : changes) {
+    if (value.empty()) {
+      variables.erase(ToWide(name));
+    } else {
+      variables[ToWide(name)] = ToWide(value);
+    }
+  }
   std::wstring block;
   for (const auto& [name, value] : variables) block += name + L"=" + value + L'\0';
   return block + L'\0';
@@ -63,20 +69,40 @@ class Pipe {
   Pipe& operator=(const Pipe&) = delete;
   ~Pipe() {
     CloseWriteEnd();
-    CloseHandle(read_);
+    CloseReadEnd();
   }
+  // For a child's input: the ends change their roles.
+  void InheritReadEnd() {
+    SetHandleInformation(read_, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT);
+    SetHandleInformation(write_, HANDLE_FLAG_INHERIT, 0);
+  }
+  [[nodiscard]] HANDLE read_end() const { return read_; }
   [[nodiscard]] HANDLE write_end() const { return write_; }
+  void CloseReadEnd() {
+    if (read_ != nullptr) CloseHandle(std::exchange(read_, nullptr));
+  }
   void CloseWriteEnd() {
     if (write_ != nullptr) CloseHandle(std::exchange(write_, nullptr));
   }
-  [[nodiscard]] std::string ReadAll() const {
+  // To the end; so_far is called with the whole text after each piece.
+  template <typename SoFar>
+  [[nodiscard]] std::string ReadAll(const SoFar& so_far) const {
     std::string text;
     std::array<char, 4096> buffer;
     DWORD length = 0;
     while (ReadFile(read_, buffer.data(), static_cast<DWORD>(buffer.size()), &length, nullptr) && length != 0) {
       text.append(buffer.data(), length);
+      so_far(text);
     }
     return text;
+  }
+  // Until all is written or the other end is closed.
+  void WriteAll(const std::string& text) const {
+    DWORD written = 0;
+    for (std::size_t at = 0; at < text.size(); at += written) {
+      const auto rest = static_cast<DWORD>(std::min<std::size_t>(text.size() - at, 1 << 20));
+      if (!WriteFile(write_, text.data() + at, rest, &written, nullptr) || written == 0) return;
+    }
   }
 
  private:
@@ -92,41 +118,73 @@ ProcessResult RunClrmem(const std::vector<std::string>& arguments, const Environ
 
 ProcessResult RunProcess(const std::string& program, const std::vector<std::string>& arguments,
                          const Environment& environment) {
+  ProcessSettings settings;
+  settings.environment = environment;
+  return RunProcessWith(settings, program, arguments);
+}
+
+ProcessResult RunProcessWith(const ProcessSettings& settings, const std::string& program,
+                             const std::vector<std::string>& arguments) {
   std::string command_line = Quoted(program);
   for (const std::string& argument : arguments) command_line += " " + Quoted(argument);
   std::wstring wide_command_line = ToWide(command_line);
 
   // Under Wine, a debugger would take over crashing programs and end them with its own exit code.
   Environment variables{{"DOTNET_ROOT", kDotnetRoot}, {"WINEDLLOVERRIDES", "mshtml=;winedbg.exe=d"}};
-  for (const auto& [name, value] : environment) variables[name] = value;
+  for (const auto& [name, value] : settings.environment) variables[name] = value;
   std::wstring block = EnvironmentBlock(variables);
 
+  Pipe in;
+  in.InheritReadEnd();
   Pipe out;
   Pipe error;
   STARTUPINFOW startup{};
   startup.cb = sizeof(startup);
   startup.dwFlags = STARTF_USESTDHANDLES;
-  startup.hStdInput = GetStdHandle(STD_INPUT_HANDLE);
+  startup.hStdInput = settings.input ? in.read_end() : GetStdHandle(STD_INPUT_HANDLE);
   startup.hStdOutput = out.write_end();
   startup.hStdError = error.write_end();
   PROCESS_INFORMATION process{};
-  if (!CreateProcessW(ToWide(program).c_str(), wide_command_line.data(), nullptr, nullptr, TRUE,
-                      CREATE_UNICODE_ENVIRONMENT, block.data(), nullptr, &startup, &process)) {
-    throw std::runtime_error("cannot start " + program + ", error " + std::to_string(GetLastError()));
+  const std::wstring directory = ToWide(settings.working_directory.value_or(""));
+  const DWORD group = settings.break_after.empty() ? 0 : CREATE_NEW_PROCESS_GROUP;
+  const auto started_at = std::chrono::steady_clock::now();
+  {
+    // Handles are inherited by whatever is started meanwhile: another thread's child would keep the pipes open.
+    static std::mutex starting;
+    const std::lock_guard lock(starting);
+    if (!CreateProcessW(ToWide(program).c_str(), wide_command_line.data(), nullptr, nullptr, TRUE,
+                        CREATE_UNICODE_ENVIRONMENT | group, block.data(),
+                        settings.working_directory ? directory.c_str() : nullptr, &startup, &process)) {
+      throw std::runtime_error("cannot start " + program + ", error " + std::to_string(GetLastError()));
+    }
+    out.CloseWriteEnd();
+    error.CloseWriteEnd();
   }
   CloseHandle(process.hThread);
-  out.CloseWriteEnd();
-  error.CloseWriteEnd();
+  in.CloseReadEnd();
 
   ProcessResult result;
   {
-    std::jthread out_reader([&] { result.out = out.ReadAll(); });
-    std::jthread error_reader([&] { result.error = error.ReadAll(); });
-    if (WaitForSingleObject(process.hProcess, kTimeoutMilliseconds) != WAIT_OBJECT_0) {
+    bool broken = settings.break_after.empty();
+    std::jthread out_reader([&] {
+      result.out = out.ReadAll([&](const std::string& text) {
+        if (broken || text.find(settings.break_after) == std::string::npos) return;
+        broken = true;
+        GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, process.dwProcessId);
+      });
+    });
+    std::jthread error_reader([&] { result.error = error.ReadAll([](const std::string&) {}); });
+    std::jthread in_writer([&] {
+      if (settings.input) in.WriteAll(*settings.input);
+      in.CloseWriteEnd();
+    });
+    const auto timeout = static_cast<DWORD>(settings.timeout.count());
+    if (WaitForSingleObject(process.hProcess, timeout) != WAIT_OBJECT_0) {
       result.timed_out = true;
       TerminateProcess(process.hProcess, 99);
       WaitForSingleObject(process.hProcess, INFINITE);
     }
+    result.elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_at);
   }
   DWORD exit_code = 0;
   GetExitCodeProcess(process.hProcess, &exit_code);
@@ -194,13 +252,20 @@ std::optional<std::string> WhyNoNetFramework() {
 
 RunWithSummary RunProgram(const std::vector<std::string>& options, const std::string& program,
                           const std::vector<std::string>& arguments, const Environment& environment) {
+  ProcessSettings settings;
+  settings.environment = environment;
+  return RunProgramWith(settings, options, program, arguments);
+}
+
+RunWithSummary RunProgramWith(const ProcessSettings& settings, const std::vector<std::string>& options,
+                              const std::string& program, const std::vector<std::string>& arguments) {
   const TemporaryFile file(".json");
   std::vector<std::string> all{"run", "--summary", file.path()};
   all.insert(all.end(), options.begin(), options.end());
   all.push_back(program);
   all.insert(all.end(), arguments.begin(), arguments.end());
   RunWithSummary run;
-  run.process = RunClrmem(all, environment);
+  run.process = RunProcessWith(settings, kClrmemPath, all);
   if (file.exists()) run.summary = nlohmann::json::parse(file.Read());
   return run;
 }

@@ -2,6 +2,7 @@
 #ifndef CLRHM_TESTS_INTEGRATION_CLRMEM_PROCESS_H
 #define CLRHM_TESTS_INTEGRATION_CLRMEM_PROCESS_H
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -16,13 +17,27 @@ using Environment = std::map<std::string, std::string>;
 struct ProcessResult {
   std::uint32_t exit_code = 0;
   bool timed_out = false;
+  std::chrono::milliseconds elapsed{};
   std::string out;
   std::string error;
 };
 
-// Starts a program with these arguments, quoted as the C run-time splits them, and waits for its end, at most two
-// minutes. environment is added to this process's own, with DOTNET_ROOT at the build's dotnet root. Throws
+struct ProcessSettings {
+  // Added to this process's own, with DOTNET_ROOT at the build's dotnet root; an empty value stands for a variable that is
+  // not set.
+  Environment environment;
+  std::optional<std::string> input;              // what standard input has, to its end; none: this process's own
+  std::optional<std::string> working_directory;  // none: this process's own
+  std::chrono::milliseconds timeout = std::chrono::minutes(2);  // then the process is terminated
+  // Said in a line of its own on standard output, it has a Ctrl+Break sent to the process, which has a console process
+  // group of its own then. Empty: nothing of the kind.
+  std::string break_after;
+};
+
+// Starts a program with these arguments, quoted as the C run-time splits them, and waits for its end. Throws
 // std::runtime_error when the process cannot be started.
+[[nodiscard]] ProcessResult RunProcessWith(const ProcessSettings& settings, const std::string& program,
+                                           const std::vector<std::string>& arguments);
 [[nodiscard]] ProcessResult RunProcess(const std::string& program, const std::vector<std::string>& arguments,
                                        const Environment& environment = {});
 // The same for clrmem.
@@ -74,6 +89,8 @@ struct RunWithSummary {
   ProcessResult process;
   nlohmann::json summary;  // null when none was written
 };
+[[nodiscard]] RunWithSummary RunProgramWith(const ProcessSettings& settings, const std::vector<std::string>& options,
+                                            const std::string& program, const std::vector<std::string>& arguments = {});
 [[nodiscard]] RunWithSummary RunProgram(const std::vector<std::string>& options, const std::string& program,
                                         const std::vector<std::string>& arguments = {},
                                         const Environment& environment = {});

@@ -1,0 +1,58 @@
+#include "benchmark/run_ending.h"
+
+#include <gtest/gtest.h>
+
+namespace clrhm_test {
+namespace {
+
+ProcessResult Ran(std::uint32_t exit_code, const std::string& out, const std::string& error) {
+  ProcessResult result;
+  result.exit_code = exit_code;
+  result.out = out;
+  result.error = error;
+  return result;
+}
+
+constexpr const char* kSummary = "clrmem: .NET 8.0.33\n  limit    128.0 MiB\n";
+
+TEST(RunEnding, PassesWhenItEndsAsWithoutALimit) {
+  EXPECT_EQ(EndingOf(Ran(0, "allocated 64 MiB\n", kSummary), {0}), Ending::kPasses);
+  EXPECT_EQ(EndingOf(Ran(0xE0434352, "", std::string("Unhandled exception. System.InvalidOperationException\n")),
+                     {0xE0434352}),
+            Ending::kPasses);
+}
+
+TEST(RunEnding, IsOutOfMemoryHoweverTheProgramTakesTheException) {
+  EXPECT_EQ(EndingOf(Ran(42, "OutOfMemoryException after 36 MiB\n", kSummary), {0}), Ending::kOutOfMemory);
+  EXPECT_EQ(EndingOf(Ran(0xE0434352, "", "Unhandled exception. System.OutOfMemoryException: ...\n"), {0}),
+            Ending::kOutOfMemory);
+  EXPECT_EQ(EndingOf(Ran(0xE0434352, "", "Out of memory.\n"), {0}), Ending::kOutOfMemory);
+  // A program that ends by an exception in any case, but not by this one.
+  EXPECT_EQ(EndingOf(Ran(0xE0434352, "", "Unhandled exception. System.OutOfMemoryException: ...\n"), {0xE0434352}),
+            Ending::kOutOfMemory);
+}
+
+TEST(RunEnding, TellsARefusalThatNamesTheLeastLimitFromOneThatDoesNot) {
+  EXPECT_EQ(EndingOf(Ran(2, "", "clrmem: --limit 1M is below the 4.0 MiB a CLR needs to start; give at least that\n"),
+                     {0}),
+            Ending::kRefused);
+  EXPECT_EQ(EndingOf(Ran(2, "", "clrmem: the runtime did not start: 0x8007000E; install it again\n"), {0}),
+            Ending::kDidNotStart);
+}
+
+TEST(RunEnding, FailsByAnythingElse) {
+  EXPECT_EQ(EndingOf(Ran(0x80131506, "", "Fatal error. Internal CLR error. (0x80131506)\n"), {0}), Ending::kFailed);
+  EXPECT_EQ(EndingOf(Ran(0xC00000FD, "", "System.OutOfMemoryException\n"), {0}), Ending::kFailed);
+  EXPECT_EQ(EndingOf(Ran(1, "object 3 was changed\n", kSummary), {0}), Ending::kFailed);
+  // The program's own exit code 2, and clrmem's summary, are no refusal.
+  EXPECT_EQ(EndingOf(Ran(2, "", kSummary), {0}), Ending::kFailed);
+}
+
+TEST(RunEnding, HangsWhenTheTimeIsOver) {
+  ProcessResult result = Ran(99, "OutOfMemoryException", "");
+  result.timed_out = true;
+  EXPECT_EQ(EndingOf(result, {99}), Ending::kHangs);
+}
+
+}  // namespace
+}  // namespace clrhm_test
