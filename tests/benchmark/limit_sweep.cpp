@@ -297,7 +297,15 @@ std::string Sweep::Table() const {
     text << "\n";
   }
   std::ostringstream head;
-  head << "Each cell: the worst of " << settings_.repeats << " runs under `clrmem run --limit` / the worst of "
+  head << "# The limit sweep\n\n"
+       << "How each sample program ends under a limit of 30 to 100 % of its peak, the most that the manager has on account\n"
+       << "when there is no limit. Written by `cmake -P cmake/sweep.cmake`" << (IsWine() ? ", under Wine" : "")
+       << "; the samples' arguments stand beside their names.\n\n"
+       << "Best first: **passes** as without a limit; **OOM**, a managed OutOfMemoryException, caught or not; **refused** at\n"
+       << "the start by clrmem, which names the least limit that will do; **stopped** by the thrash guard; **no start**, the\n"
+       << "runtime gave up while starting; **fails**: a fail-fast, a native exception; **hangs** for "
+       << settings_.timeout.count() << " seconds.\n\n"
+       << "Each cell: the worst of " << settings_.repeats << " runs under `clrmem run --limit` / the worst of "
        << settings_.repeats << " under `DOTNET_GCHeapHardLimit` of the same size.\n"
        << "Of " << better + equal + worse << " cells the limit ends **better in " << better << ", equal in " << equal
        << ", worse in " << worse << "**.\n";

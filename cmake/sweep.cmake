@@ -1,0 +1,41 @@
+# cmake -P cmake/sweep.cmake: how every sample program ends under limits from 30 to 100 % of what it takes, under
+# clrmem's and under DOTNET_GCHeapHardLimit of the same size; writes docs/limit-sweep.md anew. It takes an hour.
+#   -DCLRHM_SWEEP=--programs;Hello;--repeats;1   options of tests/benchmark/limit_sweep.cpp
+#   -DCLRHM_OUTPUT=FILE                          another file (default: docs/limit-sweep.md)
+cmake_minimum_required(VERSION 3.25)
+include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/DotNet.cmake")
+
+set(launcher)
+set(preset msvc-release)
+set(prefix "")
+if(NOT CMAKE_HOST_WIN32)
+  set(preset mingw-release)
+  set(launcher "${CLRHM_ROOT}/cmake/wine-run.sh")
+  set(prefix "Z:")
+endif()
+if(NOT CLRHM_OUTPUT)
+  set(CLRHM_OUTPUT "${CLRHM_ROOT}/docs/limit-sweep.md")
+endif()
+get_filename_component(CLRHM_OUTPUT "${CLRHM_OUTPUT}" ABSOLUTE)
+
+clrhm_setup(WINDOWS_TARGETS)
+clrhm_start_wine()
+clrhm_dotnet()
+if(NOT CLRHM_HAS_DOTNET)
+  clrhm_fail("The runtimes or the sample programs could not be had: there is nothing to run")
+endif()
+clrhm_run("Configuring ${preset}" QUIET COMMAND "${CMAKE_COMMAND}" --preset ${preset})
+clrhm_run("Building clrmem and the sweep" COMMAND "${CMAKE_COMMAND}" --build --preset ${preset} --target clrmem
+          clrhm_limit_sweep -j ${CLRHM_CORES})
+set(notes "${CLRHM_BUILD}/limit-sweep-notes.md")
+clrhm_say("Sweeping; what ends worse is told in ${notes}")
+execute_process(
+  COMMAND ${launcher} "${CLRHM_BUILD}/${preset}/bin/clrhm_limit_sweep.exe" --output "${prefix}${CLRHM_OUTPUT}" --notes
+          "${prefix}${notes}" ${CLRHM_SWEEP}
+  RESULT_VARIABLE result)
+clrhm_stop_wine()
+# 3: all ran, and a limit of the manager's ended worse somewhere.
+if(NOT result EQUAL 0)
+  message(FATAL_ERROR "The sweep ended with ${result}: see above, and ${notes}")
+endif()
