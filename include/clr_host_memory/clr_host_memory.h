@@ -193,8 +193,32 @@ typedef struct ClrHostMemoryRegion {
   void* base;
   uint64_t reserved;  // bytes
   uint32_t is_view;   // 1: announced by AcquiredVirtualAddressSpace; 0: reserved through VirtualAlloc
-  uint32_t unused;
+  // PAGE_* it was reserved with, without modifiers, and kClrHostMemoryCommittedAtOnce; 0 for a view
+  uint32_t reserved_as;
 } ClrHostMemoryRegion;
+
+enum { kClrHostMemoryCommittedAtOnce = 0x100 };  // the call that reserved it committed it, too
+
+// What a CLR wants memory for, as the bridge tells from the request and from how its region was reserved (docs/policy.md).
+typedef enum ClrHostMemoryPurpose {
+  kClrHostMemoryUnknownPurpose = 0,
+  kClrHostMemoryGcHeap,
+  kClrHostMemoryGcBookkeeping,  // card tables, mark array, handle tables, frozen objects
+  kClrHostMemoryCodeHeap,       // executable: jitted code and stubs
+  kClrHostMemoryLoaderHeap,     // types, methods and other tables of the loader's
+  kClrHostMemoryNativeHeap,     // the C run-time's and process heaps
+  kClrHostMemoryMappedView,
+  kClrHostMemoryStack,
+  kClrHostMemoryPurposeCount
+} ClrHostMemoryPurpose;
+
+// Requests that asked for memory to be committed, by purpose.
+typedef struct ClrHostMemoryPurposes {
+  uint32_t size;     // sizeof(ClrHostMemoryPurposes) of the caller
+  uint32_t version;  // 1
+  uint64_t requests[kClrHostMemoryPurposeCount];
+  uint64_t refusals[kClrHostMemoryPurposeCount];  // of them: not granted, for whatever reason
+} ClrHostMemoryPurposes;
 
 // What a host is told about (docs/policy.md).
 typedef enum ClrHostMemoryEventKind {
@@ -347,8 +371,8 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // Points one more module at the same manager, all or nothing: a plug-in DLL, a native AOT library. Standalone GCs
   // (clrgc*.dll) that a bridged module loads with LoadLibraryExW are attached by themselves.
   STDMETHOD(AttachModule)(THIS_ HMODULE module, char* reason, SIZE_T reason_size) PURE;
-  // Until this is called every request counts as eProcessCritical; from then on commits inside reservations of 16 MiB
-  // and more, which are the GC's, count as eTaskCritical. Call it when coreclr_initialize has succeeded.
+  // Until this is called every request counts as eProcessCritical; from then on growth of the GC's heap counts as
+  // eTaskCritical. Call it when coreclr_initialize has succeeded.
   STDMETHOD(NoteRuntimeStarted)(THIS) PURE;
   // Calls that have come in through bridged imports.
   STDMETHOD(GetCallCount)(THIS_ uint64_t * calls) PURE;
@@ -359,6 +383,8 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // Restores every import; idempotent. Calls inside the bridge at that moment are waited for, at most a second; the
   // manager is kept alive for those that stay.
   STDMETHOD(Detach)(THIS) PURE;
+  // What the requests that came in were for. Each counter is exact. E_POINTER; E_INVALIDARG: a size of no known version.
+  STDMETHOD(GetPurposes)(THIS_ ClrHostMemoryPurposes * purposes) PURE;
 };
 #undef INTERFACE
 

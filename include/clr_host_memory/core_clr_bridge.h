@@ -41,6 +41,12 @@ class CoreClrBridge {
     bridge_->GetCallCount(&calls);
     return calls;
   }
+  [[nodiscard]] ClrHostMemoryPurposes Purposes() const noexcept {
+    ClrHostMemoryPurposes purposes{};
+    purposes.size = sizeof(purposes);
+    bridge_->GetPurposes(&purposes);
+    return purposes;
+  }
   HRESULT VerifyCallsArrive(std::string* reason) const {
     std::array<char, kReasonSize> text{};
     const HRESULT hr = bridge_->VerifyCallsArrive(text.data(), text.size());

@@ -17,6 +17,8 @@ struct BridgeClient {
   IClrHostMemoryClient* ledger = nullptr;
   MemoryNotificationCallback* notifications = nullptr;
   std::atomic<bool> runtime_started{false};
+  // Bytes: of all the GC has made, also of those that are gone. What lies in others is judged by it (purpose.h).
+  mutable std::atomic<std::uint64_t> largest_gc_reservation{0};
 };
 
 namespace internal {

@@ -126,6 +126,15 @@ class Bridge final : public IClrHostMemoryBridge {
     return S_OK;
   }
 
+  STDMETHODIMP GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
+    if (purposes == nullptr) return E_POINTER;
+    if (purposes->size < sizeof(*purposes)) return E_INVALIDARG;
+    *purposes = PurposesOf(&record_);
+    purposes->size = sizeof(*purposes);
+    purposes->version = 1;
+    return S_OK;
+  }
+
  private:
   ~Bridge() { CloseBridge(&record_); }
 

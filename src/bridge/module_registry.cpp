@@ -81,6 +81,14 @@ std::uint64_t CallsOf(std::size_t index) noexcept {
   return sum;
 }
 
+void AddPurposesOf(std::size_t index, ClrHostMemoryPurposes* sums) noexcept {
+  const ThunkModule& thunks = ThunksOf(index);
+  for (std::size_t purpose = 0; purpose < kClrHostMemoryPurposeCount; ++purpose) {
+    sums->requests[purpose] += thunks.requests[purpose].load(std::memory_order_relaxed);
+    sums->refusals[purpose] += thunks.refusals[purpose].load(std::memory_order_relaxed);
+  }
+}
+
 bool IsInUse(const Entry& entry) noexcept {
   return entry.state != EntryState::kFree && entry.state != EntryState::kRetired;
 }
@@ -95,7 +103,10 @@ HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) n
   if (free == entries.end()) return E_OUTOFMEMORY;
   *free = {EntryState::kAttaching, bridge, module, next_order++, nullptr, nullptr};
   *index = static_cast<std::size_t>(free - entries.begin());
-  for (auto& calls : ThunksOf(*index).calls) calls.store(0, std::memory_order_relaxed);
+  ThunkModule& thunks = ThunksOf(*index);
+  for (auto& calls : thunks.calls) calls.store(0, std::memory_order_relaxed);
+  for (auto& requests : thunks.requests) requests.store(0, std::memory_order_relaxed);
+  for (auto& refusals : thunks.refusals) refusals.store(0, std::memory_order_relaxed);
   return S_OK;
 }
 
@@ -190,6 +201,7 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
     const bool hooked_over = entries[index].patch->Undo() != 0;  // its own until it is freed
     const Locked lock;
     bridge->earlier_calls += CallsOf(index);
+    AddPurposesOf(index, &bridge->earlier_purposes);
     FreeEntry(index, hooked_over);
   }
 
@@ -278,6 +290,15 @@ std::uint64_t CallCount(const BridgeRecord* bridge) noexcept {
     if (entries[index].bridge == bridge) sum += CallsOf(index);
   }
   return sum;
+}
+
+ClrHostMemoryPurposes PurposesOf(const BridgeRecord* bridge) noexcept {
+  const Locked lock;
+  ClrHostMemoryPurposes sums = bridge->earlier_purposes;
+  for (std::size_t index = 0; index < entries.size(); ++index) {
+    if (entries[index].bridge == bridge) AddPurposesOf(index, &sums);
+  }
+  return sums;
 }
 
 std::vector<BridgedModuleInfo> ModulesOf(const BridgeRecord* bridge) {

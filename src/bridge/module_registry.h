@@ -18,6 +18,7 @@ namespace clr_host_memory::bridge {
 struct BridgeRecord {
   bool attached = false;
   std::uint64_t earlier_calls = 0;  // of modules that are bridged no more
+  ClrHostMemoryPurposes earlier_purposes{};
   std::string gc_failure;           // why a standalone GC could not be attached
 };
 
@@ -43,6 +44,8 @@ void AttachIfStandaloneGc(std::size_t loader_index, HMODULE loaded) noexcept;
 
 void NoteRuntimeStarted(const BridgeRecord* bridge) noexcept;
 [[nodiscard]] std::uint64_t CallCount(const BridgeRecord* bridge) noexcept;
+// Requests and refusals of all its modules, also of those that are bridged no more; size and version are left 0.
+[[nodiscard]] ClrHostMemoryPurposes PurposesOf(const BridgeRecord* bridge) noexcept;
 // In the order they were attached.
 [[nodiscard]] std::vector<BridgedModuleInfo> ModulesOf(const BridgeRecord* bridge);
 [[nodiscard]] std::string GcFailure(const BridgeRecord* bridge);

@@ -6,7 +6,7 @@
 #ifndef CLRHM_BRIDGE_THUNK_CALLS_H
 #define CLRHM_BRIDGE_THUNK_CALLS_H
 
-#include <windows.h>
+#include <clr_host_memory/clr_host_memory.h>
 
 #include <array>
 #include <atomic>
@@ -42,6 +42,9 @@ struct ThunkModule {
   std::array<std::atomic<void*>, kBridgedFunctionCount> originals{};
   // Calls that went to a client, relaxed.
   std::array<std::atomic<std::uint64_t>, kBridgedFunctionCount> calls{};
+  // Requests that commit, and those of them that were not granted, by ClrHostMemoryPurpose; relaxed.
+  std::array<std::atomic<std::uint64_t>, kClrHostMemoryPurposeCount> requests{};
+  std::array<std::atomic<std::uint64_t>, kClrHostMemoryPurposeCount> refusals{};
 };
 
 namespace calls {

@@ -2,19 +2,60 @@
 
 #include <clr_host_memory/clr_host_memory.h>
 
-#include "bridge/criticality.h"
+#include "bridge/purpose.h"
 #include "bridge/thunk_support.h"
 
 namespace clr_host_memory::bridge::calls {
 namespace {
 
-EMemoryCriticalLevel LevelOf(const BridgeClient& client, const void* address, SIZE_T size, DWORD type) noexcept {
-  const bool started = client.runtime_started.load(std::memory_order_relaxed);
-  ClrHostMemoryRegion region{};
-  const bool known = CriticalityDependsOnRegion(started, address, type) &&
-                     client.ledger->FindRegion(address, &region) == S_OK;
-  return CriticalityOf(started, address, size, type, known ? &region : nullptr);
+// Whether address lies in the stack of this thread. Two system calls: for memory the manager does not know.
+bool IsOwnStack(LPCVOID address) noexcept {
+  const KeptLastError kept;
+  MEMORY_BASIC_INFORMATION asked{};
+  MEMORY_BASIC_INFORMATION own{};
+  return ::VirtualQuery(address, &asked, sizeof(asked)) != 0 && ::VirtualQuery(&own, &own, sizeof(own)) != 0 &&
+         asked.State != MEM_FREE && asked.AllocationBase == own.AllocationBase;
 }
+
+// One request for memory: what it is for, and with it how critical it is and how it is counted.
+class PurposedRequest {
+ public:
+  PurposedRequest(ThunkModule& module, const BridgeClient& client, LPCVOID address, SIZE_T size, DWORD type,
+                  DWORD protect) noexcept
+      : module_(module), client_(client), size_(size), commits_((type & MEM_COMMIT) != 0),
+        gc_reserves_(IsGcReservation(type, protect)) {
+    if (!commits_) return;
+    ClrHostMemoryRegion region{};
+    const bool known = address != nullptr && client.ledger->FindRegion(address, &region) == S_OK;
+    const bool is_own_stack = address != nullptr && !known && (type & MEM_RESERVE) == 0 && IsOwnStack(address);
+    purpose_ = PurposeOf(type, protect, known ? &region : nullptr,
+                         client.largest_gc_reservation.load(std::memory_order_relaxed), is_own_stack);
+  }
+
+  [[nodiscard]] EMemoryCriticalLevel level() const noexcept {
+    return LevelOf(purpose_, client_.runtime_started.load(std::memory_order_relaxed));
+  }
+  // The answer to it, which is the thunk's, too.
+  LPVOID Settle(LPVOID memory) noexcept {
+    if (commits_) {
+      module_.requests[purpose_].fetch_add(1, std::memory_order_relaxed);
+      if (memory == nullptr) module_.refusals[purpose_].fetch_add(1, std::memory_order_relaxed);
+    } else if (gc_reserves_ && memory != nullptr) {
+      std::uint64_t largest = client_.largest_gc_reservation.load(std::memory_order_relaxed);
+      while (size_ > largest && !client_.largest_gc_reservation.compare_exchange_weak(largest, size_)) {
+      }
+    }
+    return memory;
+  }
+
+ private:
+  ThunkModule& module_;
+  const BridgeClient& client_;
+  const SIZE_T size_;
+  const bool commits_;
+  const bool gc_reserves_;
+  Purpose purpose_ = kClrHostMemoryUnknownPurpose;
+};
 
 bool IsThisProcess(HANDLE process) noexcept {
   if (process == GetCurrentProcess()) return true;
@@ -38,8 +79,9 @@ LPVOID VirtualAlloc(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type
     return Original<decltype(::VirtualAlloc)>(module, BridgedFunction::kVirtualAlloc)(address, size, type, protect);
   }
   void* memory = nullptr;
-  const EMemoryCriticalLevel level = LevelOf(*client, address, size, type);
-  return client->manager->VirtualAlloc(address, size, type, protect, level, &memory) == S_OK ? memory : nullptr;
+  PurposedRequest request(module, *client, address, size, type, protect);
+  const HRESULT hr = client->manager->VirtualAlloc(address, size, type, protect, request.level(), &memory);
+  return request.Settle(hr == S_OK ? memory : nullptr);
 }
 
 LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protect,
@@ -51,9 +93,10 @@ LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, S
         process, address, size, type, protect, node);
   }
   void* memory = nullptr;
-  const EMemoryCriticalLevel level = LevelOf(*client, address, size, type);
-  const HRESULT hr = client->ledger->VirtualAllocOnNode(address, size, type, protect, node, level, &memory);
-  return hr == S_OK ? memory : nullptr;
+  PurposedRequest request(module, *client, address, size, type, protect);
+  const HRESULT hr =
+      client->ledger->VirtualAllocOnNode(address, size, type, protect, node, request.level(), &memory);
+  return request.Settle(hr == S_OK ? memory : nullptr);
 }
 
 BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) noexcept {

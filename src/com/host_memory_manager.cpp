@@ -341,7 +341,8 @@ HRESULT HostMemoryManager::FindRegion(const void* address, ClrHostMemoryRegion* 
   *region = {};
   const auto found = engine_.ledger().FindRegion(ToAddress(address));
   if (!found) return S_FALSE;
-  *region = {ToPointer(found->base), found->pages.InBytes().value, found->kind == Region::Kind::kView ? 1u : 0u, 0};
+  *region = {ToPointer(found->base), found->pages.InBytes().value, found->kind == Region::Kind::kView ? 1u : 0u,
+             found->reserved_as};
   return S_OK;
 }
 

@@ -18,6 +18,14 @@ namespace {
   return PageRange{start, {range->end() - start}};
 }
 
+// As Region::reserved_as.
+[[nodiscard]] std::uint16_t ReservedAs(const os::AllocateRequest& request) {
+  constexpr std::uint32_t kWithoutModifiers = 0xFF;  // PAGE_GUARD and what is above it
+  const bool committed = HasAny(request.type, win32::kMemCommit);
+  return static_cast<std::uint16_t>((request.protect & kWithoutModifiers) |
+                                    (committed ? Region::kCommittedAtOnce : 0));
+}
+
 // The whole of a commit in a region the ledger knows. A function of this file alone, so that it is compiled into its
 // caller: it is the hottest path there is.
 template <typename Commit, typename Payer>
@@ -206,7 +214,7 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Payer&
     return {Outcome::OsRefused(result.error)};
   }
 
-  const Region region{result.address, expected->count, Region::Kind::kReserved};
+  const Region region{result.address, expected->count, Region::Kind::kReserved, ReservedAs(request)};
   const auto give_back = [&](Outcome outcome) -> AddressOutcome {
     const win32::Error error = os_.Free(result.address, 0, win32::kMemRelease);
     ledger_.budget().Return(charge);

@@ -30,25 +30,36 @@ struct Region {
   Address base = 0;
   Pages pages;
   Kind kind = Kind::kNone;
+  // How it was reserved: the request's PAGE_* without modifiers, and kCommittedAtOnce. 0 for a view. What the memory is
+  // for can be told from it (bridge/purpose.h).
+  std::uint16_t reserved_as = 0;
+
+  static constexpr std::uint16_t kCommittedAtOnce = 0x100;
 
   [[nodiscard]] constexpr PageRange Range() const { return {base >> kPageShift, pages}; }
 };
 
 // Where the record of a region that begins at page `first` is kept. In one word, so that it changes in one step: the
-// count of its pages, negative for a view, 0 while there is none. Thus one comparison tells of a page behind `first`
-// whether it lies in a region that was reserved through the manager.
+// count of its pages, negative for a view, 0 while there is none; below it how it was reserved. Thus one comparison tells
+// of a page behind `first` whether it lies in a region that was reserved through the manager.
 struct RegionSlot {
+  static constexpr unsigned kCountShift = 16;
   std::uint64_t first = 0;
   std::atomic<std::int64_t> packed = 0;
 
   [[nodiscard]] static constexpr std::int64_t Pack(const Region& region) {
     const auto pages = static_cast<std::int64_t>(region.pages.value);
-    return region.kind == Region::Kind::kView ? -pages : pages;
+    return (region.kind == Region::Kind::kView ? -pages : pages) * (std::int64_t{1} << kCountShift) +
+           region.reserved_as;
   }
+  // Negative for a view.
+  [[nodiscard]] static constexpr std::int64_t CountIn(std::int64_t value) { return value >> kCountShift; }
   [[nodiscard]] std::optional<Region> Unpack(std::int64_t value) const {
-    if (value == 0) return std::nullopt;
-    const auto pages = static_cast<std::uint64_t>(value < 0 ? -value : value);
-    return Region{first << kPageShift, {pages}, value < 0 ? Region::Kind::kView : Region::Kind::kReserved};
+    const std::int64_t count = CountIn(value);
+    if (count == 0) return std::nullopt;
+    const auto pages = static_cast<std::uint64_t>(count < 0 ? -count : count);
+    return Region{first << kPageShift, {pages}, count < 0 ? Region::Kind::kView : Region::Kind::kReserved,
+                  static_cast<std::uint16_t>(value)};
   }
   [[nodiscard]] std::optional<Region> Read() const { return Unpack(packed.load()); }
 };
@@ -112,7 +123,8 @@ class PageMap {
     if (word == nullptr) return span;
     const RegionSlot* slot = word->region.load(std::memory_order_relaxed);
     if (slot == nullptr) return span;
-    if (first < slot->first || static_cast<std::int64_t>(last - slot->first) >= slot->packed.load()) return span;
+    const std::int64_t count = RegionSlot::CountIn(slot->packed.load());
+    if (first < slot->first || static_cast<std::int64_t>(last - slot->first) >= count) return span;
     span.range = {first, {last - first + 1}};
     span.mask = ~std::uint64_t{0} >> (63 - (last - first)) << (first % 64);
     span.word = word;

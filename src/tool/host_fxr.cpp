@@ -113,6 +113,9 @@ class StartTellingBridge final : public IClrHostMemoryBridge {
     return bridge_.VerifyCallsArrive(reason, reason_size);
   }
   HRESULT STDMETHODCALLTYPE Detach() noexcept override { return bridge_.Detach(); }
+  HRESULT STDMETHODCALLTYPE GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
+    return bridge_.GetPurposes(purposes);
+  }
 
  private:
   ~StartTellingBridge() = default;

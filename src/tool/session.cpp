@@ -17,6 +17,7 @@ namespace {
 BridgeFigures BridgeFiguresOf(const CoreClrBridge& bridge) {
   BridgeFigures figures;
   figures.calls = bridge.CallCount();
+  figures.purposes = bridge.Purposes();
   // Too large for a stack of unknown depth.
   const auto module = std::make_unique<ClrHostMemoryBridgedModule>();
   for (std::uint32_t index = 0;; ++index) {

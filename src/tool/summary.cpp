@@ -39,6 +39,17 @@ constexpr std::array<Names, kClrHostMemoryCodeCount> kCodes{{
     {"pointer", "E_POINTER"},
     {"invalid_argument", "E_INVALIDARG"},
 }};
+constexpr std::array<Names, kClrHostMemoryPurposeCount> kPurposes{{
+    {"unknown", "unknown"},
+    {"gc_heap", "GC heap"},
+    {"gc_bookkeeping", "GC bookkeeping"},
+    {"code_heap", "code heap"},
+    {"loader_heap", "loader heap"},
+    {"native_heap", "native heap"},
+    {"mapped_view", "mapped view"},
+    {"stack", "stack"},
+}};
+
 template <std::size_t Count>
 std::uint64_t Total(const std::uint64_t (&counters)[Count]) {
   std::uint64_t total = 0;
@@ -98,6 +109,14 @@ void AddBridge(Table& table, const BridgeFigures& bridge) {
     table.Count("  " + (name == std::string::npos ? module.path : module.path.substr(name + 1)), module.import_count,
                 "imports");
   }
+  if (Total(bridge.purposes.requests) == 0) return;
+  table.Line("  requests for memory for");
+  for (std::size_t purpose = 0; purpose < kPurposes.size(); ++purpose) {
+    const std::uint64_t refused = bridge.purposes.refusals[purpose];
+    if (bridge.purposes.requests[purpose] == 0) continue;
+    table.Count(std::string("  ") + kPurposes[purpose].shown, bridge.purposes.requests[purpose],
+                refused == 0 ? std::string() : FormatCount(refused) + " refused");
+  }
 }
 
 Json CodesJson(const std::uint64_t (&counters)[kClrHostMemoryCodeCount]) {
@@ -144,6 +163,8 @@ void AddManager(Json& json, const ManagerFigures& figures, const PolicyFigures& 
 const char* MethodKey(ClrHostMemoryMethod method) { return kMethods.at(static_cast<std::size_t>(method)).key; }
 const char* MethodName(ClrHostMemoryMethod method) { return kMethods.at(static_cast<std::size_t>(method)).shown; }
 const char* CodeKey(ClrHostMemoryCode code) { return kCodes.at(static_cast<std::size_t>(code)).key; }
+const char* PurposeKey(ClrHostMemoryPurpose purpose) { return kPurposes.at(static_cast<std::size_t>(purpose)).key; }
+const char* PurposeName(ClrHostMemoryPurpose purpose) { return kPurposes.at(static_cast<std::size_t>(purpose)).shown; }
 
 std::string FormatTable(const Summary& summary) {
   Table table;
@@ -180,7 +201,14 @@ nlohmann::ordered_json ToJson(const Summary& summary) {
     for (const BridgedModule& module : summary.bridge->modules) {
       modules.push_back({{"path", module.path}, {"import_count", module.import_count}, {"imports", module.imports}});
     }
-    json["bridge"] = {{"calls", summary.bridge->calls}, {"modules", std::move(modules)}};
+    Json purposes = Json::object();
+    for (std::size_t purpose = 0; purpose < kPurposes.size(); ++purpose) {
+      purposes[kPurposes[purpose].key] = {{"requests", summary.bridge->purposes.requests[purpose]},
+                                          {"refusals", summary.bridge->purposes.refusals[purpose]}};
+    }
+    json["bridge"] = {{"calls", summary.bridge->calls},
+                      {"modules", std::move(modules)},
+                      {"purposes", std::move(purposes)}};
   } else {
     json["bridge"] = nullptr;
   }

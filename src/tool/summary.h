@@ -44,6 +44,7 @@ struct PolicyFigures {
 struct BridgeFigures {
   std::vector<BridgedModule> modules;
   std::uint64_t calls = 0;
+  ClrHostMemoryPurposes purposes{};
 };
 
 struct Summary {
@@ -66,6 +67,8 @@ struct Summary {
 [[nodiscard]] const char* MethodKey(ClrHostMemoryMethod method);
 [[nodiscard]] const char* MethodName(ClrHostMemoryMethod method);  // "VirtualAlloc", as the table has it
 [[nodiscard]] const char* CodeKey(ClrHostMemoryCode code);
+[[nodiscard]] const char* PurposeKey(ClrHostMemoryPurpose purpose);
+[[nodiscard]] const char* PurposeName(ClrHostMemoryPurpose purpose);  // "GC heap"
 
 // A file that the summary will go to: made when the run starts, so that a path that cannot be written is known before
 // the app runs; it gets its name only when it is complete.

@@ -27,8 +27,8 @@ class RuntimeStart : public BridgedFakeClr {
   // Whether the bridge knows that the runtime has started.
   bool HasStarted() {
     constexpr SIZE_T kGcSize = 16 * 1024 * 1024;
-    void* region = clr_.virtual_alloc(nullptr, kGcSize, MEM_RESERVE, PAGE_NOACCESS);
-    manager_.regions = {{region, kGcSize, 0, 0}};
+    void* region = clr_.virtual_alloc(nullptr, kGcSize, MEM_RESERVE, PAGE_READWRITE);
+    manager_.regions = {{region, kGcSize, 0, PAGE_READWRITE}};
     clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE);
     const bool started = manager_.Last().level == eTaskCritical;
     VirtualFree(region, 0, MEM_RELEASE);

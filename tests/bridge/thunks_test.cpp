@@ -17,8 +17,8 @@ class Thunks : public BridgedFakeClr {
   }
   // As the GC reserves; the manager knows it as a region.
   char* ReserveRegion(SIZE_T size) {
-    memory_ = static_cast<char*>(clr_.virtual_alloc(nullptr, size, MEM_RESERVE, PAGE_NOACCESS));
-    manager_.regions.push_back({memory_, size, 0, 0});
+    memory_ = static_cast<char*>(clr_.virtual_alloc(nullptr, size, MEM_RESERVE, PAGE_READWRITE));
+    manager_.regions.push_back({memory_, size, 0, PAGE_READWRITE});
     return memory_;
   }
 
@@ -52,7 +52,7 @@ TEST_F(Thunks, OnlySOkIsSuccess) {
   EXPECT_FALSE(clr_.virtual_free(&manager_, 0, MEM_RELEASE));
 }
 
-TEST_F(Thunks, CommitsInLargeRegionsAreTaskCriticalOnceTheRuntimeHasStarted) {
+TEST_F(Thunks, GrowthOfTheGcHeapIsTaskCriticalOnceTheRuntimeHasStarted) {
   char* region = ReserveRegion(16 * kMiB);
   ASSERT_NE(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
   EXPECT_EQ(manager_.Last().level, eProcessCritical);
@@ -66,6 +66,53 @@ TEST_F(Thunks, CommitsInLargeRegionsAreTaskCriticalOnceTheRuntimeHasStarted) {
   manager_.regions[0].reserved = 16 * kMiB - 4096;
   ASSERT_NE(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
   EXPECT_EQ(manager_.Last().level, eProcessCritical);
+}
+
+TEST_F(Thunks, WhatIsSmallBesideTheLargestReservationOfTheGcsIsItsBookkeeping) {
+  char* region = ReserveRegion(16 * kMiB);
+  ASSERT_EQ(bridge()->NoteRuntimeStarted(), S_OK);
+  void* larger = clr_.virtual_alloc(nullptr, 65 * 16 * kMiB, MEM_RESERVE, PAGE_READWRITE);
+  ASSERT_NE(larger, nullptr);
+  ASSERT_NE(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
+  EXPECT_EQ(manager_.Last().level, eProcessCritical);
+  EXPECT_TRUE(VirtualFree(larger, 0, MEM_RELEASE));
+}
+
+TEST_F(Thunks, RequestsAndRefusalsAreCountedByPurpose) {
+  char* region = ReserveRegion(16 * kMiB);
+  ASSERT_NE(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
+  manager_.alloc_answer = E_OUTOFMEMORY;
+  ASSERT_EQ(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
+  ASSERT_EQ(clr_.virtual_alloc(nullptr, 4096, MEM_COMMIT, PAGE_EXECUTE_READWRITE), nullptr);
+  ASSERT_EQ(clr_.virtual_alloc_ex_numa(GetCurrentProcess(), nullptr, 4096, MEM_COMMIT, PAGE_READWRITE, 0), nullptr);
+  manager_.alloc_answer = S_OK;
+
+  ClrHostMemoryPurposes purposes{};
+  EXPECT_EQ(bridge()->GetPurposes(nullptr), E_POINTER);
+  EXPECT_EQ(bridge()->GetPurposes(&purposes), E_INVALIDARG);
+  purposes.size = sizeof(purposes);
+  ASSERT_EQ(bridge()->GetPurposes(&purposes), S_OK);
+  EXPECT_EQ(purposes.version, 1U);
+  const std::uint64_t requests[kClrHostMemoryPurposeCount] = {1, 2, 0, 1};
+  const std::uint64_t refusals[kClrHostMemoryPurposeCount] = {1, 1, 0, 1};
+  for (int purpose = 0; purpose < kClrHostMemoryPurposeCount; ++purpose) {
+    EXPECT_EQ(purposes.requests[purpose], requests[purpose]) << purpose;
+    EXPECT_EQ(purposes.refusals[purpose], refusals[purpose]) << purpose;
+  }
+  bridge()->Detach();
+  ASSERT_EQ(bridge()->GetPurposes(&purposes), S_OK);
+  EXPECT_EQ(purposes.requests[kClrHostMemoryGcHeap], 2U) << "what was counted stays";
+}
+
+TEST_F(Thunks, ACommitInTheOwnStackIsTheStacks) {
+  char local = 0;
+  MEMORY_BASIC_INFORMATION stack{};
+  ASSERT_NE(VirtualQuery(&local, &stack, sizeof(stack)), SIZE_T{0});
+  ASSERT_NE(clr_.virtual_alloc(&local, 1, MEM_COMMIT, PAGE_READWRITE), nullptr);
+  ClrHostMemoryPurposes purposes{};
+  purposes.size = sizeof(purposes);
+  ASSERT_EQ(bridge()->GetPurposes(&purposes), S_OK);
+  EXPECT_EQ(purposes.requests[kClrHostMemoryStack], 1U);
 }
 
 TEST_F(Thunks, NumaAllocationsOfThisProcessReachTheManagerWithTheirNode) {

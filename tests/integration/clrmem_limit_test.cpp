@@ -65,6 +65,17 @@ TEST_P(ClrmemLimit, BecomesACatchableOutOfMemoryException) {
   EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0) << run.summary.dump(2);
   EXPECT_THAT(run.process.error, HasSubstr("mismatch 0 bytes"));
 
+  // Told apart whatever the GC and however code is mapped; only the GC's heap was refused.
+  const auto& purposes = run.summary["bridge"]["purposes"];
+  for (const char* purpose : {"gc_heap", "gc_bookkeeping", "code_heap", "loader_heap"}) {
+    EXPECT_GT(purposes[purpose]["requests"], 0) << purpose << run.summary["bridge"].dump(2);
+  }
+  EXPECT_EQ(purposes["gc_heap"]["refusals"], run.summary["refusals"]["task_critical"]["total"]);
+  for (const auto& [purpose, counted] : purposes.items()) {
+    if (purpose == "gc_heap") continue;
+    EXPECT_EQ(counted["refusals"], 0) << purpose;
+  }
+
   if (variant().gc_module == nullptr) return;
   bool found = false;
   for (const auto& module : run.summary["bridge"]["modules"]) {

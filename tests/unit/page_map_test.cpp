@@ -197,6 +197,39 @@ TEST_F(PageMapTest, ATakenRegionIsUnknownUntilItIsRestored) {
   EXPECT_EQ(Found(base + 50 * kPageSize), base);
 }
 
+TEST_F(PageMapTest, HowARegionWasReservedIsKeptWithItsRecordWhateverItsSize) {
+  const Address base = kLeaf * kPageSize * 3;
+  for (const std::uint64_t pages : {std::uint64_t{1}, kLeaf, kEnd - kLeaf * 3}) {
+    const Region region{base, {pages}, Region::Kind::kReserved, 0xFFFF};
+    std::optional<Region> replaced;
+    ASSERT_TRUE(map.AddRegion(region, &replaced));
+    for (const Address address : {base, base + (pages - 1) * kPageSize}) {
+      const auto found = map.FindRegion(address);
+      ASSERT_TRUE(found) << pages;
+      EXPECT_EQ(found->reserved_as, 0xFFFF);
+      EXPECT_EQ(found->pages.value, pages);
+      EXPECT_EQ(found->kind, Region::Kind::kReserved);
+    }
+    EXPECT_FALSE(map.FindRegion(base + pages * kPageSize)) << "the first page behind it";
+    const auto taken = map.TakeRegion(base, Region::Kind::kReserved);
+    ASSERT_TRUE(taken);
+    map.RestoreRegion(*taken);
+    EXPECT_EQ(map.RegionAt(base)->reserved_as, 0xFFFF);
+    ASSERT_TRUE(map.TakeRegion(base, Region::Kind::kReserved));
+  }
+}
+
+TEST_F(PageMapTest, ASpanEndsWithItsRegionHoweverThatWasReserved) {
+  const Address base = kLeaf * kPageSize * 3;
+  std::optional<Region> replaced;
+  ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved, 0xFFFF}, &replaced));
+  Touch(kLeaf * 3);
+  ASSERT_TRUE(map.FindRegion(base));  // which the word remembers
+  EXPECT_NE(map.LocateOwn(base + 15 * kPageSize, kPageSize).word, nullptr);
+  EXPECT_EQ(map.LocateOwn(base + 16 * kPageSize, kPageSize).word, nullptr);
+  EXPECT_EQ(map.LocateOwn(base + 15 * kPageSize, 2 * kPageSize).word, nullptr);
+}
+
 TEST_F(PageMapTest, ARememberedRegionIsForgottenWhenItsPagesBelongToAnother) {
   const Address base = 0x4000'0000;
   ASSERT_TRUE(Add(base, 64));
