@@ -4,6 +4,7 @@
 
 #include "clrhm_test_paths.h"
 #include "integration/clrmem_process.h"
+#include "integration/sound_run.h"
 
 namespace clrhm_test {
 namespace {
@@ -18,18 +19,6 @@ class ClrmemRun : public testing::TestWithParam<Runtime> {
   }
   [[nodiscard]] std::string Program(const std::string& name) const { return ProgramPath(GetParam(), name); }
 };
-
-// What holds after every run under the manager, whatever the app did.
-void ExpectSound(const RunWithSummary& run) {
-  ASSERT_FALSE(run.process.timed_out) << run.process.error;
-  ASSERT_TRUE(run.summary.is_object()) << run.process.error;
-  EXPECT_EQ(run.summary["schema"], 1);
-  EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0) << run.summary.dump(2);
-  EXPECT_EQ(run.summary["audit"]["ledger_bytes"], run.summary["audit"]["virtual_query_bytes"]) << run.summary.dump(2);
-  EXPECT_GT(run.summary["calls"]["virtual_alloc"]["ok"], 100);
-  EXPECT_GE(run.summary["bridge"]["calls"], run.summary["calls"]["virtual_alloc"]["total"]);
-  EXPECT_THAT(run.process.error, HasSubstr("mismatch 0 bytes"));
-}
 
 TEST_P(ClrmemRun, PassesOutputAndExitCodeThrough) {
   for (const std::uint32_t exit_code : {0u, 7u, 255u}) {

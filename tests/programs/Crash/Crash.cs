@@ -1,11 +1,55 @@
 using System;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Threading;
 
-// Crash: ends by an unhandled exception.
+// Crash [HOW]: ends in one of the ways in which programs crash.
+//   unhandled   an exception on the main thread (the default)
+//   thread      an exception on another thread, the main one waiting
+//   failfast    Environment.FailFast
+//   native      an access violation inside a P/Invoke
+//   overflow    a stack overflow
+//   exit        Environment.Exit from another thread, exit code 9
 internal static class Crash
 {
-    private static int Main()
+    [DllImport("ntdll.dll", EntryPoint = "RtlMoveMemory")]
+    private static extern void MoveMemory(IntPtr to, IntPtr from, UIntPtr size);
+
+    private static int Main(string[] args)
     {
         Console.WriteLine("crashing");
-        throw new InvalidOperationException("meant to be unhandled");
+        switch (args.Length > 0 ? args[0] : "unhandled")
+        {
+            case "unhandled":
+                throw new InvalidOperationException("meant to be unhandled");
+            case "thread":
+                OnAnotherThread(() => throw new InvalidOperationException("meant to be unhandled on a thread"));
+                break;
+            case "failfast":
+                Environment.FailFast("meant to fail fast");
+                break;
+            case "native":
+                MoveMemory(new IntPtr(16), new IntPtr(32), (UIntPtr)8);
+                break;
+            case "overflow":
+                Console.WriteLine(Deeper(1));
+                break;
+            case "exit":
+                OnAnotherThread(() => Environment.Exit(9));
+                break;
+            default:
+                return 2;
+        }
+        Console.WriteLine("never printed");
+        return 0;
     }
+
+    private static void OnAnotherThread(ThreadStart start)
+    {
+        new Thread(start).Start();
+        Thread.Sleep(Timeout.Infinite);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static int Deeper(int depth) => Deeper(depth + 1) + depth;
 }

@@ -1,0 +1,145 @@
+// Programs such as people run, on real runtimes under a limit that has room for them: they work as without the manager, and
+// every page is on account.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <sstream>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "integration/clrmem_process.h"
+#include "integration/sound_run.h"
+
+namespace clrhm_test {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+
+// What is freed of W^X code mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+Environment WithPlainCode(Environment environment = {}) {
+  environment["DOTNET_EnableWriteXorExecute"] = "0";
+  return environment;
+}
+
+void ExpectWithin(const RunWithSummary& run, std::uint64_t limit) {
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  ASSERT_TRUE(run.summary.is_object());
+  EXPECT_EQ(run.summary["limit_bytes"], limit);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], limit);
+  for (const char* level : {"task_critical", "app_domain_critical", "process_critical"}) {
+    EXPECT_EQ(run.summary["limit_refusals"][level], 0) << level;
+  }
+}
+
+class ClrmemPrograms : public testing::TestWithParam<Runtime> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  }
+  [[nodiscard]] static std::string Program(const std::string& name) { return ProgramPath(GetParam(), name); }
+};
+
+TEST_P(ClrmemPrograms, ServesRequestsWithAspNetCoreUnderALimit) {
+  const RunWithSummary run = RunProgram({"--limit", "64M"}, Program("WebHello"), {"300"}, WithPlainCode());
+  ExpectWithin(run, 64 * kMiB);
+  EXPECT_THAT(run.process.out, HasSubstr("answered 300 of 300 requests"));
+  // 300 requests allocated 75 MiB.
+  EXPECT_GT(run.summary["memory"]["peak_charged_bytes"], 5 * kMiB);
+}
+
+// What the manager has on account after each round, as the program reads it from the manager.
+std::vector<std::int64_t> ChargedByRound(const std::string& out) {
+  std::vector<std::int64_t> charged;
+  std::istringstream lines(out);
+  constexpr std::string_view kBefore = " charged ";
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t at = line.find(kBefore);
+    if (line.starts_with("round ") && at != std::string::npos) charged.push_back(std::stoll(line.substr(at + kBefore.size())));
+  }
+  return charged;
+}
+
+TEST_P(ClrmemPrograms, AreLevelWhileContextsComeAndGo) {
+  constexpr std::size_t kRounds = 20;
+  constexpr std::int64_t kMargin = 64 * 1024;
+  // Methods that are compiled once more when they are hot would grow the code heap for another hundred rounds.
+  const RunWithSummary run = RunProgram({"--limit", "64M"}, Program("CollectibleContexts"), {std::to_string(kRounds), "6"},
+                                        WithPlainCode({{"DOTNET_TieredCompilation", "0"}}));
+  ExpectWithin(run, 64 * kMiB);
+  const std::vector<std::int64_t> charged = ChargedByRound(run.process.out);
+  ASSERT_EQ(charged.size(), kRounds) << run.process.out;
+  const auto [least, most] = std::minmax_element(charged.begin() + kRounds / 2, charged.end());
+  EXPECT_GT(*least, 1 << 20) << run.process.out;
+  EXPECT_LE(*most - *least, kMargin) << run.process.out;
+}
+
+TEST_P(ClrmemPrograms, TakeMuchMemoryOutsideTheGcHeap) {
+  const RunWithSummary run = RunProgram({"--limit", "64M"}, Program("NativeHeavy"), {}, WithPlainCode());
+  ExpectWithin(run, 64 * kMiB);
+  EXPECT_THAT(run.process.out, HasSubstr("all right"));
+}
+
+// Where it has less than it would take: it may run out or get along, and the account is exact in either case.
+TEST_P(ClrmemPrograms, KeepExactAccountWhereMemoryIsShort) {
+  const RunWithSummary run = RunProgram({"--limit", "32M"}, Program("Churn"), {"96"});
+  ExpectSound(run);
+  EXPECT_TRUE(run.process.exit_code == 0 || run.process.exit_code == 42) << run.process.out << run.process.error;
+  ASSERT_TRUE(run.summary.is_object());
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 32 * kMiB);
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemPrograms, testing::Values(kNet8, kNet10), [](const auto& tested) {
+  return ShortName(tested.param);
+});
+
+struct GcVariant {
+  const char* name;
+  Environment environment;
+  const char* gc_module;  // a standalone GC that must be bridged, or null
+};
+
+const GcVariant kGcVariants[] = {
+    {"Workstation", {}, nullptr},
+    {"ServerGc", {{"DOTNET_gcServer", "1"}}, nullptr},
+    {"WithoutConcurrentGc", {{"DOTNET_gcConcurrent", "0"}}, nullptr},
+    {"ServerGcWithoutConcurrentGc", {{"DOTNET_gcServer", "1"}, {"DOTNET_gcConcurrent", "0"}}, nullptr},
+    {"StandaloneGc", {{"DOTNET_GCName", "clrgc.dll"}}, "clrgc.dll"},
+    {"StandaloneServerGc", {{"DOTNET_GCName", "clrgc.dll"}, {"DOTNET_gcServer", "1"}}, "clrgc.dll"},
+    {"ExperimentalGc", {{"DOTNET_GCName", "clrgcexp.dll"}}, "clrgcexp.dll"},
+    {"WriteXorExecuteOn", {{"DOTNET_EnableWriteXorExecute", "1"}}, nullptr},
+    {"WriteXorExecuteOff", {{"DOTNET_EnableWriteXorExecute", "0"}}, nullptr},
+};
+
+class ClrmemChurn : public testing::TestWithParam<std::tuple<Runtime, GcVariant>> {};
+
+TEST_P(ClrmemChurn, ChangesNothingOfTheProgramsAndIsOnAccount) {
+  const auto& [runtime, variant] = GetParam();
+  if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
+  if (variant.gc_module != nullptr && !FileExists(RuntimeFolder(runtime) + "\\" + variant.gc_module)) {
+    GTEST_SKIP() << ".NET " << runtime.version << " has no " << variant.gc_module;
+  }
+  const RunWithSummary run =
+      RunProgram({"--limit", "256M"}, ProgramPath(runtime, "Churn"), {"128"}, variant.environment);
+  ExpectWithin(run, 256 * kMiB);
+  EXPECT_THAT(run.process.out, HasSubstr("churned 128 MiB, 0 changed, finalizers ran"));
+  if (variant.gc_module == nullptr) return;
+  const auto& modules = run.summary["bridge"]["modules"];
+  EXPECT_TRUE(std::any_of(modules.begin(), modules.end(), [&](const auto& module) {
+    return module["path"].template get<std::string>().ends_with(variant.gc_module);
+  })) << modules.dump(2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemChurn,
+                         testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kGcVariants)),
+                         [](const auto& tested) {
+                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
+                         });
+
+}  // namespace
+}  // namespace clrhm_test

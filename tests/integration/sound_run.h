@@ -1,0 +1,27 @@
+// What holds after every run under the manager, whatever the app did.
+#ifndef CLRHM_TESTS_INTEGRATION_SOUND_RUN_H
+#define CLRHM_TESTS_INTEGRATION_SOUND_RUN_H
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "integration/clrmem_process.h"
+
+namespace clrhm_test {
+
+// In time, a summary was written, what the manager has on account is what VirtualQuery shows, and the runtime's calls came
+// in through the bridge.
+inline void ExpectSound(const RunWithSummary& run) {
+  ASSERT_FALSE(run.process.timed_out) << run.process.out << run.process.error;
+  ASSERT_TRUE(run.summary.is_object()) << run.process.error;
+  EXPECT_EQ(run.summary["schema"], 1);
+  EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0) << run.summary.dump(2);
+  EXPECT_EQ(run.summary["audit"]["ledger_bytes"], run.summary["audit"]["virtual_query_bytes"]) << run.summary.dump(2);
+  EXPECT_GT(run.summary["calls"]["virtual_alloc"]["ok"], 100);
+  EXPECT_GE(run.summary["bridge"]["calls"], run.summary["calls"]["virtual_alloc"]["total"]);
+  EXPECT_THAT(run.process.error, testing::HasSubstr("mismatch 0 bytes"));
+}
+
+}  // namespace clrhm_test
+
+#endif  // CLRHM_TESTS_INTEGRATION_SOUND_RUN_H
