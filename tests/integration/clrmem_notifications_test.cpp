@@ -120,7 +120,8 @@ TEST_P(ClrmemNotifications, LowCollectsAnIdleProgramUntilNeutral) {
 }
 
 // A program whose cache gives up what it holds when there is a collection; its two runs differ in nothing but whether
-// notifications are heard. Both have the same limit, and the same memory status.
+// notifications are heard. Both have the same limit, and the same memory status. Deaf, it runs out of native memory, of
+// which the GC knows nothing; with managed buffers a GC that is refused may find room by another collection, or not in time.
 TEST_P(ClrmemNotifications, ACacheSurvivesThatRunsOutOfMemoryWithoutThem) {
   const struct {
     const char* kind;
@@ -138,11 +139,10 @@ TEST_P(ClrmemNotifications, ACacheSurvivesThatRunsOutOfMemoryWithoutThem) {
 
     EXPECT_EQ(hearing.process.exit_code, 0u) << hearing.process.out << hearing.process.error;
     EXPECT_THAT(hearing.process.out, HasSubstr("served 80 requests"));
-    if (std::string(cache.buffers) == "native") {  // a GC that is refused may find room by another collection
-      EXPECT_EQ(hearing.summary["limit_refusals"]["task_critical"], 0);
-    }
     EXPECT_EQ(hearing.summary["audit"]["mismatch_bytes"], 0);
+    if (std::string(cache.buffers) == "managed") continue;
 
+    EXPECT_EQ(hearing.summary["limit_refusals"]["task_critical"], 0);
     EXPECT_EQ(deaf.process.exit_code, 42u) << deaf.process.out << deaf.process.error;
     EXPECT_THAT(deaf.process.out, HasSubstr("OutOfMemoryException after "));
     EXPECT_GT(deaf.summary["limit_refusals"]["task_critical"], 0);

@@ -132,18 +132,19 @@ TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
   std::atomic<std::uint64_t> held = 0;
   std::vector<std::thread> clients;
   for (int t = 0; t < 3; ++t) {
-    clients.emplace_back([&] {
-      const Address base =
-          engine.Allocate({.size = 4 * kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite}, Criticality::kTask)
-              .address;
+    // Before the first section: a thread that starts late would be held still here.
+    const AddressOutcome region =
+        engine.Allocate({.size = 4 * kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite}, Criticality::kTask);
+    ASSERT_TRUE(region.outcome.ok());
+    clients.emplace_back([&, base = region.address] {
       for (std::uint64_t i = 0; !stop.load(); ++i) {
         const os::AllocateRequest commit{base + i % 64 * kPageSize, 4 * kPageSize, win32::kMemCommit, kPageReadWrite};
         const Outcome outcome = engine.Allocate(commit, Criticality::kTask).outcome;
         if (outcome.verdict == Verdict::kHeldStill) held.fetch_add(1);
         if (outcome.ok()) (void)engine.Free(commit.address, commit.size, win32::kMemDecommit);
-        const auto region = engine.Allocate(
+        const auto block = engine.Allocate(
             {.size = kMiB, .type = win32::kMemReserve | win32::kMemCommit, .protect = kPageReadWrite}, Criticality::kTask);
-        if (region.outcome.ok()) (void)engine.Free(region.address, 0, win32::kMemRelease);
+        if (block.outcome.ok()) (void)engine.Free(block.address, 0, win32::kMemRelease);
       }
     });
   }

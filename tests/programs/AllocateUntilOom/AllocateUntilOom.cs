@@ -1,9 +1,10 @@
 using System;
 using System.Collections.Generic;
 using System.Runtime.CompilerServices;
+using System.Threading;
 
-// AllocateUntilOom [MAX_MIB [BLOCK_KIB]]: keeps blocks (1 MiB each by default) until MAX_MIB of them
-// are held (default: no end) or there is no more memory. Exit code 0 when all fitted, 42 when an
+// AllocateUntilOom [MAX_MIB [BLOCK_KIB [PAUSE_MS]]]: after PAUSE_MS (0), keeps blocks (1 MiB each by default) until
+// MAX_MIB of them are held (default: no end) or there is no more memory. Exit code 0 when all fitted, 42 when an
 // OutOfMemoryException was caught and the program went on working, 1 when it did not.
 internal static class AllocateUntilOom
 {
@@ -13,6 +14,8 @@ internal static class AllocateUntilOom
     {
         long maximum = args.Length > 0 ? long.Parse(args[0]) * Mebibyte : long.MaxValue;
         int block = (args.Length > 1 ? int.Parse(args[1]) : 1024) * 1024;
+
+        Thread.Sleep(args.Length > 2 ? int.Parse(args[2]) : 0);
 
         // The list's own array must not be what runs out.
         var blocks = new List<byte[]>(1 << 16);
