@@ -1,0 +1,85 @@
+// What the bridge costs a program: hello world from start to end, and the steady state of one that allocates all the time,
+// each with the bridge and without it, in turns, so that the machine's moods fall on both. Prints medians and their ratio;
+// no pass or fail on time.
+//   bridge_ratio [ROUNDS [OPTION...]]     default 9 rounds; the options are for the runs with the bridge: --limit 512M
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "integration/clrmem_process.h"
+
+namespace {
+
+using clrhm_test::Runtime;
+
+struct Run {
+  bool as_expected = false;
+  double milliseconds = 0;
+};
+
+// Of the whole process: its start and its end are what is measured.
+Run HelloWorld(const Runtime& runtime, std::vector<std::string> arguments) {
+  arguments.push_back(clrhm_test::ProgramPath(runtime, "Hello"));
+  const auto start = std::chrono::steady_clock::now();
+  const clrhm_test::ProcessResult result = clrhm_test::RunClrmem(arguments);
+  const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
+  return {result.exit_code == 0, elapsed.count()};
+}
+
+// Of the program's own clock, once it is warm.
+Run SteadyState(const Runtime& runtime, std::vector<std::string> arguments) {
+  arguments.push_back(clrhm_test::ProgramPath(runtime, "SteadyAllocations"));
+  const clrhm_test::ProcessResult result = clrhm_test::RunClrmem(arguments);
+  const std::string word = "steady ";
+  if (result.exit_code != 0 || result.out.rfind(word, 0) != 0) return {};
+  return {true, std::strtod(result.out.c_str() + word.size(), nullptr)};
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 != 0 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+bool Measure(const char* what, Run (*run)(const Runtime&, std::vector<std::string>), const Runtime& runtime, int rounds,
+             const std::vector<std::string>& options) {
+  std::vector<std::string> with_bridge{"run"};
+  with_bridge.insert(with_bridge.end(), options.begin(), options.end());
+  const std::vector<std::string> without_bridge{"run", "--no-bridge"};
+  std::vector<double> with;
+  std::vector<double> without;
+  bool as_expected = run(runtime, with_bridge).as_expected;  // and its files are in the cache
+  for (int round = 0; round < rounds; ++round) {
+    // Who comes second finds the machine warmer.
+    const bool bridge_first = round % 2 == 0;
+    for (const bool bridge : {bridge_first, !bridge_first}) {
+      const Run result = run(runtime, bridge ? with_bridge : without_bridge);
+      as_expected = as_expected && result.as_expected;
+      (bridge ? with : without).push_back(result.milliseconds);
+    }
+  }
+  std::printf(".NET %s, %s, medians of %d: %.1f ms with the bridge, %.1f ms without, ratio %.3f\n", runtime.version,
+              what, rounds, Median(with), Median(without), Median(with) / Median(without));
+  if (!as_expected) std::printf(".NET %s, %s: a run did not end as it should\n", runtime.version, what);
+  return as_expected;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 9;
+  const std::vector<std::string> options(argv + std::min(argc, 2), argv + argc);
+  bool all_ran = true;
+  for (const Runtime& runtime : {clrhm_test::kNet8, clrhm_test::kNet10}) {
+    if (const auto why = clrhm_test::WhyNotRunnable(runtime)) {
+      std::printf(".NET %s: not measured, %s\n", runtime.version, why->c_str());
+      continue;
+    }
+    all_ran = Measure("hello world", HelloWorld, runtime, rounds, options) && all_ran;
+    all_ran = Measure("steady allocation", SteadyState, runtime, rounds, options) && all_ran;
+  }
+  return all_ran ? 0 : 1;
+}
