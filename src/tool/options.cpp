@@ -76,6 +76,7 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
   run_command->add_option("--runtime", run.runtime, "A dotnet root, a runtime folder, or auto (default)")
       ->type_name("PATH");
   run_command->add_option("--summary", run.summary, "Write the summary to this file as JSON, too")->type_name("FILE");
+  run_command->add_flag("--quiet", run.quiet, "No summary on standard error, and no audit for it");
   run_command->add_flag("--no-bridge", run.no_bridge, "Host APP the same way, but without the memory manager");
   run_command->footer("Everything after APP belongs to APP, options too.");
 

@@ -17,6 +17,7 @@ struct RunOptions {
   PolicyOptions policy;
   std::string runtime = "auto";        // "auto", or a path
   std::optional<std::string> summary;  // path of the JSON file
+  bool quiet = false;
   bool no_bridge = false;
   std::string app;
   std::vector<std::string> arguments;  // the app's own, untouched

@@ -49,7 +49,7 @@ Session& Session::Begin(const RunOptions& options, Streams streams) {
 }
 
 Session::Session(const RunOptions& options, Streams streams)
-    : streams_(streams), policy_(options.policy), initial_limit_(options.limit), started_at_(GetTickCount64()) {
+    : streams_(streams), policy_(options.policy), quiet_(options.quiet), initial_limit_(options.limit), started_at_(GetTickCount64()) {
   if (options.summary) file_.emplace(std::filesystem::path(ToWide(*options.summary)));
   if (options.no_bridge) return;
   MakeManager(options);
@@ -149,6 +149,7 @@ PolicyFigures Session::PolicyFiguresNow() const {
 }
 
 void Session::WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code) {
+  if (quiet_ && !file_) return;
   summary_.ended_by = EndedByText(how);
   summary_.exit_code = exit_code;
   summary_.elapsed_milliseconds = GetTickCount64() - started_at_;
@@ -157,7 +158,7 @@ void Session::WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code) 
     summary_.manager = FiguresOf(*manager_);
   }
   if (bridge_) summary_.bridge = BridgeFiguresOf(*bridge_);
-  streams_.error.Write(FormatTable(summary_));
+  if (!quiet_) streams_.error.Write(FormatTable(summary_));
   if (file_) file_->Commit(ToJson(summary_).dump(2) + "\n");
 }
 

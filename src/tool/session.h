@@ -61,6 +61,7 @@ class Session {
 
   Streams streams_;
   PolicyOptions policy_;
+  bool quiet_;
   Limit initial_limit_;
   EventLog events_;
   std::optional<MemoryManager> manager_;

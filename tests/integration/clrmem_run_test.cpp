@@ -20,6 +20,17 @@ class ClrmemRun : public testing::TestWithParam<Runtime> {
   [[nodiscard]] std::string Program(const std::string& name) const { return ProgramPath(GetParam(), name); }
 };
 
+TEST_P(ClrmemRun, AQuietRunLeavesStandardErrorToTheProgram) {
+  const ProcessResult alone = RunClrmem({"run", "--quiet", Program("Hello"), "7"});
+  EXPECT_EQ(alone.exit_code, 7u) << alone.error;
+  EXPECT_EQ(alone.error, "");
+
+  const RunWithSummary with_file = RunProgram({"--quiet"}, Program("Hello"), {"7"});
+  EXPECT_EQ(with_file.process.error, "");
+  ASSERT_TRUE(with_file.summary.is_object());
+  EXPECT_EQ(with_file.summary["audit"]["mismatch_bytes"], 0);
+}
+
 TEST_P(ClrmemRun, PassesOutputAndExitCodeThrough) {
   for (const std::uint32_t exit_code : {0u, 7u, 255u}) {
     const RunWithSummary run = RunProgram({}, Program("Hello"), {std::to_string(exit_code)});

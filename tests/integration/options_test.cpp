@@ -19,6 +19,7 @@ TEST(Options, RunTakesItsOptionsBeforeTheApp) {
   EXPECT_EQ(run.runtime, "C:\\dotnet");
   EXPECT_EQ(run.summary, "out.json");
   EXPECT_FALSE(run.no_bridge);
+  EXPECT_FALSE(run.quiet);
   EXPECT_EQ(run.app, "App.dll");
   EXPECT_THAT(run.arguments, IsEmpty());
 }
