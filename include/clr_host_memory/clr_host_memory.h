@@ -345,6 +345,22 @@ DECLARE_INTERFACE_(IClrHostMemoryClient, IUnknown) {
   // As cheap as GetMemoryLoad, and of the same figures. E_POINTER; E_INVALIDARG: a size of no known version;
   // HOST_E_CLRNOTAVAILABLE: shut down.
   STDMETHOD(GetMemoryStatus)(THIS_ ClrHostMemoryStatus * status) PURE;
+
+  // Sections backed by the paging file. What is committed in the views of one is charged once, however often it is mapped,
+  // until its last handle is closed and its last view unmapped.
+  //
+  // Before a section of so many bytes is made; committed: with all its pages (SEC_COMMIT), which are charged at this level
+  // now. *section: its name, not 0, with one reference, for DropSection when it could not be made or its handle is closed.
+  // E_POINTER; E_INVALIDARG: of no size; E_OUTOFMEMORY; HOST_E_*, as VirtualAlloc.
+  STDMETHOD(AddSection)(THIS_ uint64_t size, BOOL committed, EMemoryCriticalLevel level, uint64_t* section) PURE;
+  // One more handle. HOST_E_INVALIDOPERATION: no such section is alive.
+  STDMETHOD(KeepSection)(THIS_ uint64_t section) PURE;
+  STDMETHOD(DropSection)(THIS_ uint64_t section) PURE;
+  // AcquiredVirtualAddressSpace for a view that shows section from offset on.
+  STDMETHOD(AcquireViewOfSection)(THIS_ void* base, SIZE_T size, uint64_t section, uint64_t offset) PURE;
+  // Calls unmap(address), and takes the view that holds address for gone if its answer, which *unmapped is then, is not
+  // FALSE; the last error is unmap's. S_OK also when it failed, or when no view is known there. E_POINTER.
+  STDMETHOD(UnmapView)(THIS_ const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void* address), BOOL* unmapped) PURE;
 };
 #undef INTERFACE
 

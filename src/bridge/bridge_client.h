@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "bridge/memory_notifications.h"
+#include "bridge/section_handles.h"
 
 namespace clr_host_memory::bridge {
 
@@ -19,6 +20,7 @@ struct BridgeClient {
   std::atomic<bool> runtime_started{false};
   // Bytes: of all the GC has made, also of those that are gone. What lies in others is judged by it (purpose.h).
   mutable std::atomic<std::uint64_t> largest_gc_reservation{0};
+  mutable SectionHandles sections;
 };
 
 namespace internal {

@@ -2,16 +2,15 @@
 
 #include <array>
 
+#include "bridge/handle_identity.h"
+
 namespace clr_host_memory::bridge {
 namespace {
-
-using CompareHandles = BOOL(WINAPI*)(HANDLE left, HANDLE right);
 
 constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
 
 // Indexed by MEMORY_RESOURCE_NOTIFICATION_TYPE. Null until the first handle is asked for.
 constinit std::array<std::atomic<HANDLE>, 2> events{};
-constinit std::atomic<CompareHandles> compare_handles{nullptr};
 
 // What the events are to show: whose turn it is, and what that one said last (EMemoryAvailable, which has two bits).
 constexpr int kAvailableBits = 2;
@@ -82,9 +81,7 @@ HANDLE EventOf(MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept {
 }  // namespace
 
 HANDLE NewNotificationHandle(MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept {
-  compare_handles.store(reinterpret_cast<CompareHandles>(reinterpret_cast<void*>(
-                            GetProcAddress(GetModuleHandleW(L"kernelbase.dll"), "CompareObjectHandles"))),
-                        std::memory_order_relaxed);
+  PrepareHandleComparison();
   const HANDLE event = EventOf(type);
   if (event == nullptr) return nullptr;
   // To wait on and to ask for its state, not to set it.
@@ -95,11 +92,10 @@ HANDLE NewNotificationHandle(MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept {
 }
 
 std::optional<bool> NotificationState(HANDLE handle) noexcept {
-  const CompareHandles same_object = compare_handles.load(std::memory_order_relaxed);
-  if (same_object == nullptr) return std::nullopt;
+  if (!CanCompareHandles()) return std::nullopt;
   for (const auto& slot : events) {
     const HANDLE event = slot.load(std::memory_order_seq_cst);
-    if (event == nullptr || !same_object(handle, event)) continue;
+    if (event == nullptr || !IsSameObject(handle, event)) continue;
     return WaitForSingleObject(event, 0) == WAIT_OBJECT_0;
   }
   return std::nullopt;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "bridge/bridge_client.h"
+#include "bridge/handle_identity.h"
 #include "bridge/import_patch.h"
 #include "bridge/module_files.h"
 #include "bridge/reason.h"
@@ -164,6 +165,7 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   auto made = std::make_unique<BridgeClient>();
   ComPtr<MemoryNotificationCallback> notifications(new MemoryNotificationCallback());
   KeepThunksLoaded();
+  PrepareHandleComparison();
 
   const Locked lock;
   if (client == nullptr) {

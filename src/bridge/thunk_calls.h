@@ -21,6 +21,9 @@ enum class BridgedFunction : std::size_t {
   kVirtualFree,
   kVirtualQuery,
   kVirtualProtect,
+  kCreateFileMappingW,
+  kCreateFileMappingA,
+  kCloseHandle,
   kMapViewOfFile,
   kMapViewOfFileEx,
   kUnmapViewOfFile,
@@ -58,6 +61,13 @@ BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) n
 SIZE_T VirtualQuery(ThunkModule& module, LPCVOID address, PMEMORY_BASIC_INFORMATION buffer, SIZE_T length) noexcept;
 BOOL VirtualProtect(ThunkModule& module, LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) noexcept;
 
+// Sections backed by the paging file are made known to the manager, with their views and until their handle is closed, so
+// that it can tell views of the same pages. One that is committed as a whole may be refused by its limit.
+HANDLE CreateFileMappingW(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
+                          DWORD size_high, DWORD size_low, LPCWSTR name) noexcept;
+HANDLE CreateFileMappingA(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
+                          DWORD size_high, DWORD size_low, LPCSTR name) noexcept;
+BOOL CloseHandle(ThunkModule& module, HANDLE handle) noexcept;
 // Views are announced to the manager; when address space is short it is asked to make room, and the call tried once more.
 LPVOID MapViewOfFile(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
                      SIZE_T size) noexcept;

@@ -36,7 +36,7 @@ HANDLE CreateMemoryResourceNotification(ThunkModule& module, MEMORY_RESOURCE_NOT
     const HANDLE handle = NewNotificationHandle(type);
     if (handle == nullptr) return nullptr;
     const HRESULT hr = client->notifications->Register(client->manager);
-    if (hr != S_OK) CloseHandle(handle);
+    if (hr != S_OK) ::CloseHandle(handle);
     SetLastError(error_before);
     if (hr == S_OK) return handle;
   }

@@ -2,6 +2,8 @@
 
 #include <clr_host_memory/clr_host_memory.h>
 
+#include <cstdint>
+
 #include "bridge/thunk_support.h"
 
 namespace clr_host_memory::bridge::calls {
@@ -28,9 +30,43 @@ SIZE_T ViewSize(const void* base, SIZE_T size) noexcept {
   return static_cast<SIZE_T>(end - start);
 }
 
+constexpr std::uint64_t Join(DWORD high, DWORD low) noexcept { return std::uint64_t{high} << 32 | low; }
+
+void DropStale(const BridgeClient& client, HANDLE handle) noexcept {
+  if (const std::uint64_t closed_unseen = client.sections.Take(handle); closed_unseen != 0) {
+    client.ledger->DropSection(closed_unseen);
+  }
+}
+
+// create is the original function, bound to its arguments.
+template <typename Create>
+HANDLE CreateSection(const BridgeClient& client, HANDLE file, DWORD protect, std::uint64_t size, Create create) noexcept {
+  const DWORD error_before = GetLastError();
+  std::uint64_t section = 0;
+  if (file == INVALID_HANDLE_VALUE) {
+    const bool committed = (protect & SEC_RESERVE) == 0;  // SEC_COMMIT is the default
+    const HRESULT hr = client.ledger->AddSection(size, committed ? TRUE : FALSE, eProcessCritical, &section);
+    // What the manager has nothing to say about, or cannot keep account of, is for the OS to judge.
+    if (hr != S_OK && committed && hr != HOST_E_CLRNOTAVAILABLE && hr != E_INVALIDARG) return nullptr;
+    SetLastError(error_before);
+  }
+  const HANDLE handle = create();
+  const KeptLastError kept;
+  const bool made = handle != nullptr && kept.error() != ERROR_ALREADY_EXISTS;
+  if (section != 0 && !made) client.ledger->DropSection(section);
+  if (handle == nullptr) return handle;
+  DropStale(client, handle);
+  // Another handle to one of ours, by its name; of those of others whoever made them takes care.
+  if (!made) section = client.sections.Find(handle);
+  if (section == 0 || (!made && client.ledger->KeepSection(section) != S_OK)) return handle;
+  if (!client.sections.Add(handle, section)) client.ledger->DropSection(section);
+  return handle;
+}
+
 // map is the original function, bound to its arguments.
 template <typename Map>
-LPVOID MapThrough(const BridgeClient& client, SIZE_T size, LPVOID base, Map map) noexcept {
+LPVOID MapThrough(const BridgeClient& client, HANDLE mapping, std::uint64_t offset, SIZE_T size, LPVOID base,
+                  Map map) noexcept {
   const DWORD error_before = GetLastError();
   LPVOID view = map();
   if (view == nullptr) {
@@ -45,20 +81,49 @@ LPVOID MapThrough(const BridgeClient& client, SIZE_T size, LPVOID base, Map map)
   }
   const KeptLastError kept;
   // The view is the caller's whether or not the manager can keep account of it.
-  client.manager->AcquiredVirtualAddressSpace(view, ViewSize(view, size));
+  const std::uint64_t section = client.sections.Find(mapping);
+  const SIZE_T view_size = ViewSize(view, size);
+  if (section == 0 || client.ledger->AcquireViewOfSection(view, view_size, section, offset) != S_OK) {
+    client.manager->AcquiredVirtualAddressSpace(view, view_size);
+  }
   return view;
 }
 
-// A view that the manager knows and that the OS still has at address.
-bool FindView(const BridgeClient& client, LPCVOID address, ClrHostMemoryRegion* view) noexcept {
-  const KeptLastError kept;
-  if (client.ledger->FindRegion(address, view) != S_OK || view->is_view == 0) return false;
-  MEMORY_BASIC_INFORMATION information{};
-  return ::VirtualQuery(address, &information, sizeof(information)) != 0 && information.Type == MEM_MAPPED &&
-         information.AllocationBase == view->base;
+}  // namespace
+
+HANDLE CreateFileMappingW(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
+                          DWORD size_high, DWORD size_low, LPCWSTR name) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = Count(module, BridgedFunction::kCreateFileMappingW, scope);
+  const auto create = [&] {
+    return Original<decltype(::CreateFileMappingW)>(module, BridgedFunction::kCreateFileMappingW)(
+        file, attributes, protect, size_high, size_low, name);
+  };
+  return client == nullptr ? create() : CreateSection(*client, file, protect, Join(size_high, size_low), create);
 }
 
-}  // namespace
+HANDLE CreateFileMappingA(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
+                          DWORD size_high, DWORD size_low, LPCSTR name) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = Count(module, BridgedFunction::kCreateFileMappingA, scope);
+  const auto create = [&] {
+    return Original<decltype(::CreateFileMappingA)>(module, BridgedFunction::kCreateFileMappingA)(
+        file, attributes, protect, size_high, size_low, name);
+  };
+  return client == nullptr ? create() : CreateSection(*client, file, protect, Join(size_high, size_low), create);
+}
+
+BOOL CloseHandle(ThunkModule& module, HANDLE handle) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = Count(module, BridgedFunction::kCloseHandle, scope);
+  const std::uint64_t section = client == nullptr ? 0 : client->sections.Take(handle);
+  const BOOL closed = Original<decltype(::CloseHandle)>(module, BridgedFunction::kCloseHandle)(handle);
+  if (section == 0) return closed;
+  const KeptLastError kept;
+  const bool kept_open = !closed && client->sections.Add(handle, section);
+  if (!kept_open) client->ledger->DropSection(section);
+  return closed;
+}
 
 LPVOID MapViewOfFile(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
                      SIZE_T size) noexcept {
@@ -68,7 +133,8 @@ LPVOID MapViewOfFile(ThunkModule& module, HANDLE mapping, DWORD access, DWORD of
     return Original<decltype(::MapViewOfFile)>(module, BridgedFunction::kMapViewOfFile)(mapping, access, offset_high,
                                                                                         offset_low, size);
   };
-  return client == nullptr ? map() : MapThrough(*client, size, nullptr, map);
+  return client == nullptr ? map()
+                           : MapThrough(*client, mapping, Join(offset_high, offset_low), size, nullptr, map);
 }
 
 LPVOID MapViewOfFileEx(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
@@ -79,26 +145,16 @@ LPVOID MapViewOfFileEx(ThunkModule& module, HANDLE mapping, DWORD access, DWORD 
     return Original<decltype(::MapViewOfFileEx)>(module, BridgedFunction::kMapViewOfFileEx)(
         mapping, access, offset_high, offset_low, size, base);
   };
-  return client == nullptr ? map() : MapThrough(*client, size, base, map);
+  return client == nullptr ? map()
+                           : MapThrough(*client, mapping, Join(offset_high, offset_low), size, base, map);
 }
 
 BOOL UnmapViewOfFile(ThunkModule& module, LPCVOID address) noexcept {
   const CallScope scope;
   const BridgeClient* client = Count(module, BridgedFunction::kUnmapViewOfFile, scope);
   const auto unmap = Original<decltype(::UnmapViewOfFile)>(module, BridgedFunction::kUnmapViewOfFile);
-  ClrHostMemoryRegion view{};
-  if (client == nullptr || !FindView(*client, address, &view)) return unmap(address);
-
-  // Before the OS does it: another thread may be given the same addresses at once.
-  {
-    const KeptLastError kept;
-    client->manager->ReleasedVirtualAddressSpace(view.base);
-  }
-  const BOOL unmapped = unmap(address);
-  if (!unmapped) {
-    const KeptLastError kept;
-    client->manager->AcquiredVirtualAddressSpace(view.base, static_cast<SIZE_T>(view.reserved));
-  }
+  BOOL unmapped = FALSE;
+  if (client == nullptr || client->ledger->UnmapView(address, unmap, &unmapped) != S_OK) return unmap(address);
   return unmapped;
 }
 

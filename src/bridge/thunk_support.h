@@ -19,6 +19,7 @@ class KeptLastError {
   ~KeptLastError() { SetLastError(error_); }
   KeptLastError(const KeptLastError&) = delete;
   KeptLastError& operator=(const KeptLastError&) = delete;
+  [[nodiscard]] DWORD error() const noexcept { return error_; }
 
  private:
   DWORD error_;

@@ -37,6 +37,15 @@ struct Thunks {
   static BOOL WINAPI VirtualProtect(LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) {
     return calls::VirtualProtect(Module<kIndex>(), address, size, protect, old_protect);
   }
+  static HANDLE WINAPI CreateFileMappingW(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
+                                          DWORD size_high, DWORD size_low, LPCWSTR name) {
+    return calls::CreateFileMappingW(Module<kIndex>(), file, attributes, protect, size_high, size_low, name);
+  }
+  static HANDLE WINAPI CreateFileMappingA(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
+                                          DWORD size_high, DWORD size_low, LPCSTR name) {
+    return calls::CreateFileMappingA(Module<kIndex>(), file, attributes, protect, size_high, size_low, name);
+  }
+  static BOOL WINAPI CloseHandle(HANDLE handle) { return calls::CloseHandle(Module<kIndex>(), handle); }
   static LPVOID WINAPI MapViewOfFile(HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low, SIZE_T size) {
     return calls::MapViewOfFile(Module<kIndex>(), mapping, access, offset_high, offset_low, size);
   }
@@ -81,6 +90,11 @@ std::array<ImportHook, kBridgedFunctionCount> MakeHooks() noexcept {
       Hook<decltype(::VirtualFree)>(kIndex, F::kVirtualFree, "VirtualFree", &T::VirtualFree),
       Hook<decltype(::VirtualQuery)>(kIndex, F::kVirtualQuery, "VirtualQuery", &T::VirtualQuery),
       Hook<decltype(::VirtualProtect)>(kIndex, F::kVirtualProtect, "VirtualProtect", &T::VirtualProtect),
+      Hook<decltype(::CreateFileMappingW)>(kIndex, F::kCreateFileMappingW, "CreateFileMappingW",
+                                           &T::CreateFileMappingW),
+      Hook<decltype(::CreateFileMappingA)>(kIndex, F::kCreateFileMappingA, "CreateFileMappingA",
+                                           &T::CreateFileMappingA),
+      Hook<decltype(::CloseHandle)>(kIndex, F::kCloseHandle, "CloseHandle", &T::CloseHandle),
       Hook<decltype(::MapViewOfFile)>(kIndex, F::kMapViewOfFile, "MapViewOfFile", &T::MapViewOfFile),
       Hook<decltype(::MapViewOfFileEx)>(kIndex, F::kMapViewOfFileEx, "MapViewOfFileEx", &T::MapViewOfFileEx),
       Hook<decltype(::UnmapViewOfFile)>(kIndex, F::kUnmapViewOfFile, "UnmapViewOfFile", &T::UnmapViewOfFile),

@@ -14,6 +14,11 @@ namespace {
   return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
 }
 
+// 0, which names nothing, for what no section was ever called.
+[[nodiscard]] SectionName NameOf(uint64_t section) noexcept {
+  return section > UINT32_MAX ? SectionName{0} : static_cast<SectionName>(section);
+}
+
 // Copies to a caller whose struct may be older, and so shorter, than ours.
 template <typename Struct>
 [[nodiscard]] HRESULT CopySized(Struct& ours, Struct* theirs, uint32_t version) noexcept {
@@ -357,6 +362,54 @@ HRESULT HostMemoryManager::GetMemoryStatus(ClrHostMemoryStatus* status) noexcept
   status->total_commit = result.status.total_commit.value;
   status->available_commit = result.status.available_commit.value;
   return S_OK;
+}
+
+HRESULT HostMemoryManager::AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,
+                                      uint64_t* section) noexcept {
+  constexpr auto kMethod = kClrHostMemoryVirtualAlloc;  // as which it counts: it is memory the CLR asked the host for
+  if (section == nullptr) return barrier_.Reject(kMethod, E_POINTER);
+  *section = 0;
+  return barrier_.ServeAllocation(kMethod, level, [&](Criticality criticality) {
+    const SectionOutcome result = engine_.AddSection(size, committed != FALSE, criticality);
+    *section = result.section;
+    return result.outcome;
+  });
+}
+
+HRESULT HostMemoryManager::KeepSection(uint64_t section) noexcept {
+  return ToHresult(engine_.KeepSection(NameOf(section)), kClrHostMemoryVirtualFree);
+}
+
+HRESULT HostMemoryManager::DropSection(uint64_t section) noexcept {
+  return ToHresult(engine_.DropSection(NameOf(section)), kClrHostMemoryVirtualFree);
+}
+
+HRESULT HostMemoryManager::AcquireViewOfSection(void* base, SIZE_T size, uint64_t section, uint64_t offset) noexcept {
+  return barrier_.Serve(kClrHostMemoryAcquiredVirtualAddressSpace, [&] {
+    const SectionName name = NameOf(section);
+    if (name == 0) return Outcome::OsRefused(win32::kInvalidParameter);
+    return engine_.AcquireView(ToAddress(base), size, name, offset);
+  });
+}
+
+HRESULT HostMemoryManager::UnmapView(const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void*),
+                                     BOOL* unmapped) noexcept {
+  constexpr auto kMethod = kClrHostMemoryReleasedVirtualAddressSpace;
+  if (unmap == nullptr || unmapped == nullptr) return barrier_.Reject(kMethod, E_POINTER);
+  *unmapped = FALSE;
+  const DWORD error_before = ::GetLastError();
+  DWORD error = error_before;
+  const HRESULT hr = barrier_.Serve(kMethod, [&] {
+    engine_.UnmapView(ToAddress(address), [&] {
+      ::SetLastError(error_before);
+      *unmapped = unmap(address);
+      error = ::GetLastError();
+      return *unmapped != FALSE;
+    });
+    return Outcome::Done();
+  });
+  if (hr == S_OK) ::SetLastError(error);
+  return hr;
 }
 
 }  // namespace clr_host_memory

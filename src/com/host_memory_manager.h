@@ -76,6 +76,14 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
                                                void** memory) noexcept override;
   HRESULT STDMETHODCALLTYPE FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept override;
   HRESULT STDMETHODCALLTYPE GetMemoryStatus(ClrHostMemoryStatus* status) noexcept override;
+  HRESULT STDMETHODCALLTYPE AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,
+                                       uint64_t* section) noexcept override;
+  HRESULT STDMETHODCALLTYPE KeepSection(uint64_t section) noexcept override;
+  HRESULT STDMETHODCALLTYPE DropSection(uint64_t section) noexcept override;
+  HRESULT STDMETHODCALLTYPE AcquireViewOfSection(void* base, SIZE_T size, uint64_t section,
+                                                 uint64_t offset) noexcept override;
+  HRESULT STDMETHODCALLTYPE UnmapView(const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void*),
+                                      BOOL* unmapped) noexcept override;
 
  private:
   ~HostMemoryManager();

@@ -97,9 +97,45 @@ AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Payer&
   if (!range || !PageMap::Tracks(*range)) return Forward(request);
   const auto region = ledger_.FindRegion(request.address);
   if (!region || !region->Range().Contains(*range)) return CommitInForeignMemory(request, *range, payer);
+  if (region->shows != 0) return CommitInSection(request, *range, *region, payer);
   CommitInFlight commit(ledger_, *range);
   if (!commit.ok()) return {Outcome::NoTracking()};
   return CommitInRegion(os_, payer, commit, request);
+}
+
+// In a view of a section: the pages may be committed already through another view, and stay so when this one is gone.
+AddressOutcome Engine::CommitInSection(const os::AllocateRequest& request, PageRange range, const Region& view,
+                                       Payer& payer) {
+  const SectionView shown = SectionView::Unpack(view.shows);
+  Sections::Use section(ledger_.sections(), shown.section);
+  if (!section.ok()) return Forward(request);  // unmapped at this moment: the OS says so
+  const PageRange pages{range.first - view.Range().first + shown.FirstPage(), range.count};
+  if (!section.Prepare(pages)) return {Outcome::NoTracking()};
+  const Pages missing = section.Missing(pages);
+  if (!payer.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
+
+  const os::AllocateResult result = os_.Allocate(request);
+  if (result.error != win32::kSuccess) {
+    payer.Withdraw(missing.InBytes());
+    return {Outcome::OsRefused(result.error)};
+  }
+
+  const auto now = ledger_.FindRegion(request.address);
+  if (!now || now->base != view.base || now->shows != view.shows) {
+    // Something else has taken its place meanwhile, and the OS has committed there.
+    payer.Withdraw(missing.InBytes());
+    if (now && now->shows != 0) {
+      ledger_.AskOsAboutView(range);
+    } else if (CommitInFlight late(ledger_, range); late.ok()) {
+      late.Settle({});
+      late.AskOs();
+    }
+    return {Outcome::Done(), result.address};
+  }
+  const Pages marked = section.Mark(pages);
+  if (missing != marked) ledger_.budget().Return((missing - marked).InBytes());  // others have committed some of them
+  ledger_.budget().NotePeak();
+  return {Outcome::Done(), result.address};
 }
 
 bool Engine::Relieve(Outcome* refused, Payer& payer, Relief* relief) {
@@ -375,14 +411,66 @@ StatusOutcome Engine::Status() {
   return {Outcome::Done(), policy::StatusOf(load, ledger_.budget().Use())};
 }
 
-Outcome Engine::AcquireView(Address base, std::uint64_t size) {
+SectionOutcome Engine::AddSection(std::uint64_t size, bool committed, Criticality level) {
+  const auto pages = PageRange::Covering(0, size);
+  if (!pages) return {Outcome::OsRefused(win32::kInvalidParameter)};
+  return AllocateOther<SectionOutcome>(level, [&](Payer& payer) -> SectionOutcome {
+    const Pages charged = committed ? pages->count : Pages{};
+    if (!payer.TryCharge(charged.InBytes())) return {Outcome::OverLimit()};
+    const SectionName section = ledger_.sections().Add(pages->count, charged);
+    if (section == 0) {
+      payer.Withdraw(charged.InBytes());
+      return {Outcome::NoTracking()};
+    }
+    ledger_.budget().NotePeak();
+    return {Outcome::Done(), section};
+  });
+}
+
+Outcome Engine::DropSection(SectionName section) {
+  if (!ledger_.sections().Keep(section)) return Outcome::NotOurs();
+  ledger_.sections().Drop(section);
+  ledger_.sections().Drop(section);
+  return Outcome::Done();
+}
+
+Outcome Engine::AcquireView(Address base, std::uint64_t size, SectionName section, std::uint64_t offset) {
   if (!Serving()) return Outcome::Unavailable();
   const auto range = PageRange::Covering(base, size);
   if (!range || !PageMap::Tracks(*range) || !IsGranuleAligned(base) || base == 0) {
     return Outcome::OsRefused(win32::kInvalidParameter);
   }
-  if (!ledger_.AddRegion({base, range->count, Region::Kind::kView})) return Outcome::NoTracking();
+  // What the manager reserved and the OS still holds as such is no view, whoever says so; records of what is there no more
+  // give way.
+  bool reserved = false;
+  ledger_.ForEachRegionIn(*range, [&](const Region& other) {
+    if (other.kind != Region::Kind::kReserved) return;
+    const os::PageRun run = os_.Describe(std::max(other.base, base));
+    reserved = reserved || (run.is_private && run.allocation_base == other.base);
+  });
+  if (reserved) return Outcome::OsRefused(win32::kInvalidParameter);
+
+  SectionView shown;
+  if (section != 0) {
+    const std::uint64_t granule = offset >> kGranuleShift;
+    if (!IsGranuleAligned(offset) || granule > UINT32_MAX) return Outcome::OsRefused(win32::kInvalidParameter);
+    if (!ledger_.sections().Keep(section)) return Outcome::OsRefused(win32::kInvalidParameter);
+    shown = {section, static_cast<std::uint32_t>(granule)};
+  }
+  if (!ledger_.AddRegion({base, range->count, Region::Kind::kView, 0, shown.Pack()})) {
+    if (section != 0) ledger_.sections().Drop(section);
+    return Outcome::NoTracking();
+  }
   return Outcome::Done();
+}
+
+// A view that the ledger knows and that the OS still has there.
+std::optional<Region> Engine::FindMappedView(Address address) {
+  const auto region = ledger_.FindRegion(address);
+  if (!region || region->kind != Region::Kind::kView) return std::nullopt;
+  const os::PageRun run = os_.Describe(address);
+  if (run.is_private || run.allocation_base != region->base) return std::nullopt;
+  return region;
 }
 
 Outcome Engine::ReleaseView(Address base) {

@@ -36,6 +36,11 @@ struct [[nodiscard]] StatusOutcome {
   policy::MemoryStatus status;
 };
 
+struct [[nodiscard]] SectionOutcome {
+  Outcome outcome;
+  SectionName section = 0;
+};
+
 // Why the engine serves nothing new any more: the first cause is kept.
 enum class LatchCause : std::uint8_t { kNone, kOs, kException };
 struct Latched {
@@ -70,9 +75,30 @@ class Engine final : private WaitList::Reserve {
   Outcome Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect);
   // Limit, job, physical memory and commit charge together; of the OS's no older than the sampling interval.
   StatusOutcome Status();
-  // A view was mapped at base, or is gone; what was committed in it is returned with it.
-  Outcome AcquireView(Address base, std::uint64_t size);
+  // A section backed by the paging file is to be made: what it will have committed is charged to it, once, however often
+  // it is mapped; all of it here, when it is committed as a whole. It has one reference then, a handle's.
+  SectionOutcome AddSection(std::uint64_t size, bool committed, Criticality level);
+  // Another handle to it, and the end of one, in every state. kNotOurs: no such section is alive.
+  Outcome KeepSection(SectionName section) {
+    return ledger_.sections().Keep(section) ? Outcome::Done() : Outcome::NotOurs();
+  }
+  Outcome DropSection(SectionName section);
+  // A view was mapped at base, of section from offset on (a granule's begin), or of anything else. kOsRefused: not where a
+  // view can be; the OS is asked when a reservation of the manager's is known there.
+  Outcome AcquireView(Address base, std::uint64_t size, SectionName section = 0, std::uint64_t offset = 0);
+  // A view is gone, and with it what was committed in it, unless that is a section's.
   Outcome ReleaseView(Address base);
+  // Has unmap() → bool unmap the view that holds address, and believes it. Its answer.
+  template <typename Unmap>
+  bool UnmapView(Address address, Unmap unmap) {
+    std::optional<Region> view = FindMappedView(address);
+    // Unknown from now on: as soon as it is unmapped another thread may be given its address.
+    if (view) view = ledger_.TakeRegion(view->base, Region::Kind::kView);
+    const bool unmapped = unmap();
+    if (view && unmapped) ledger_.ClearViewThatIsGone(*view);
+    if (view && !unmapped) ledger_.RestoreRegion(*view);
+    return unmapped;
+  }
   // A view of that size found no room: done when there may be some now.
   Outcome MakeRoom(Address base, std::uint64_t size);
 
@@ -160,6 +186,8 @@ class Engine final : private WaitList::Reserve {
                                  Pages asked);
   AddressOutcome AllocateSlowly(const os::AllocateRequest& request, Payer& payer);
   AddressOutcome AllocateRegion(const os::AllocateRequest& request, Payer& payer);
+  AddressOutcome CommitInSection(const os::AllocateRequest& request, PageRange range, const Region& view, Payer& payer);
+  [[nodiscard]] std::optional<Region> FindMappedView(Address address);
   AddressOutcome CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Payer& payer);
   AddressOutcome Forward(const os::AllocateRequest& request);
   // After a refusal. True: the request is to be tried again. False: *refused is the answer.

@@ -35,14 +35,20 @@ bool Ledger::AddRegion(const Region& region) {
     healed = true;
   };
   map_.ForEachRegionIn(region.Range(), [&](const Region& other) {
-    if (other.base != region.base && map_.TakeRegion(other.base, other.kind)) forget(other);
+    if (other.base == region.base) return;
+    const auto taken = map_.TakeRegion(other.base, other.kind);
+    if (!taken) return;
+    forget(*taken);
+    DropShown(taken->shows);
   });
   std::optional<Region> replaced;
-  if (!map_.AddRegion(region, &replaced)) {
+  std::uint64_t shown = 0;
+  if (!map_.AddRegion(region, &replaced, &shown)) {
     if (stale.value != 0) budget_.Return(stale.InBytes());
     return false;
   }
   if (replaced) forget(*replaced);
+  DropShown(shown);
   stale += ClearCharged(region.Range());
   // Bits found only now need nobody's fault: someone who looked at the record before us may have set them.
   if (healed) healed_.fetch_add(1, std::memory_order_relaxed);
@@ -93,6 +99,7 @@ Pages Ledger::ClearCharged(PageRange range) {
 void Ledger::ClearViewThatIsGone(const Region& view) {
   const Pages cleared = ClearCharged(view.Range());
   if (cleared.value != 0) budget_.Return(cleared.InBytes());
+  DropShown(view.shows);
   // The OS gave its address back before we were told. Whose record is here by now may have lost bits to us; whoever
   // brings a record later looks for doubts.
   NoteDoubt();
@@ -103,6 +110,26 @@ void Ledger::ClearViewThatIsGone(const Region& view) {
   } else {
     SweepAfterFree(view.Range());
   }
+}
+
+void Ledger::AskOsAboutView(PageRange range) {
+  const auto view = map_.FindRegion(range.Start());
+  if (!view || !view->Range().Contains(range)) return;
+  const SectionView shown = SectionView::Unpack(view->shows);
+  Sections::Use section(sections_, shown.section);
+  const std::uint64_t offset = shown.FirstPage();
+  if (!section.ok() || !section.Prepare({range.first - view->Range().first + offset, range.count})) return;
+  for (std::uint64_t page = range.first; page < range.end();) {
+    const os::PageRun run = os_.Describe(page << kPageShift);
+    const std::uint64_t run_end = std::min((run.base + run.size) >> kPageShift, range.end());
+    if (run.size == 0 || run_end <= page || run.allocation_base != view->base) return;
+    if (run.committed) {
+      const Pages marked = section.Mark({page - view->Range().first + offset, {run_end - page}});
+      budget_.Charge(marked.InBytes());
+    }
+    page = run_end;
+  }
+  budget_.NotePeak();
 }
 
 bool Ledger::AnyCharged(PageRange range) const {
@@ -278,6 +305,61 @@ void Ledger::AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAud
   if (elsewhere != 0) JudgeWord(index, elsewhere, AskOs(index).other & elsewhere, audit);
 }
 
+// Whether the OS shows the page of a section as committed in any view.
+bool Ledger::AnyViewShows(SectionName section, std::uint64_t page) const {
+  bool shown = false;
+  map_.ForEachRegion([&](const Region& view) {
+    const SectionView window = SectionView::Unpack(view.shows);
+    if (shown || window.section != section || page - window.FirstPage() >= view.pages.value) return;
+    const os::PageRun run = os_.Describe((view.Range().first + page - window.FirstPage()) << kPageShift);
+    shown = run.committed && run.allocation_base == view.base;
+  });
+  return shown;
+}
+
+// Pages that only one of OS and ledger holds as committed. What one view shows as committed is; not the other way round:
+// Wine 8 does not show other views what was committed up to the end of one.
+Pages Ledger::CompareView(const Region& view, const Sections::Use& section) const {
+  const PageRange range = view.Range();
+  const SectionView window = SectionView::Unpack(view.shows);
+  Pages different;
+  for (std::uint64_t page = range.first; page < range.end();) {
+    const os::PageRun run = os_.Describe(page << kPageShift);
+    const std::uint64_t run_end = std::min((run.base + run.size) >> kPageShift, range.end());
+    if (run.size == 0 || run_end <= page || run.allocation_base != view.base) return {};  // unmapped meanwhile
+    const PageRange pages{page - range.first + window.FirstPage(), {run_end - page}};
+    for (std::uint64_t index = pages.first / 64; index * 64 < pages.end(); ++index) {
+      const std::uint64_t charged = section.Charged(index);
+      const std::uint64_t mask = MaskOf(pages, index);
+      if (run.committed) {
+        different += CountPages(~charged & mask);
+        continue;
+      }
+      for (std::uint64_t hidden = charged & mask; hidden != 0; hidden &= hidden - 1) {
+        const auto bit = static_cast<std::uint64_t>(std::countr_zero(hidden));
+        if (!AnyViewShows(window.section, index * 64 + bit)) different += {1};
+      }
+    }
+    page = run_end;
+  }
+  return different;
+}
+
+void Ledger::AuditView(const Region& view, LedgerAudit* audit) const {
+  const Sections::Use section(sections_, SectionView::Unpack(view.shows).section);
+  if (!section.ok() || section.ChargedAsAWhole()) return;
+  constexpr int kAttempts = 50;  // as in JudgeWord: while calls run, differences come and go
+  Pages different;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (attempt > 10) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    different = CompareView(view, section);
+    const auto now = map_.RegionAt(view.base);
+    if (!now || now->shows != view.shows || now->kind != Region::Kind::kView) return;
+    if (different == Pages{}) return;
+  }
+  (section.OthersAtWork() ? audit->in_flight : audit->mismatch) += different;
+}
+
 Bytes Ledger::PageCharge() const {
   // In this order: a block's bytes are charged before they count as heap, and no longer count before they are returned.
   const Bytes heap = HeapBytes();
@@ -291,7 +373,12 @@ LedgerAudit Ledger::AuditOnce() const {
   map_.ForEachRegion([&](const Region& region) {
     ++audit.regions;
     if (region.kind == Region::Kind::kReserved) AuditRegion(region, &audit);
+    if (region.shows != 0) AuditView(region, &audit);
   });
+  // Pages of a section that no view shows are there, too; only differences that a view shows can be told.
+  const Pages in_sections = sections_.Charged();
+  audit.charged += in_sections;
+  audit.committed += in_sections;
   map_.ForEachTouchedWord(kEverything, [&](const PageWord& word, std::uint64_t index, std::uint64_t) {
     AuditElsewhere(word, index, &audit);
   });
@@ -320,7 +407,7 @@ LedgerFigures Ledger::Figures() const {
   return {.reserved = {reserved_.load(std::memory_order_relaxed)},
           .peak_reserved = {peak_reserved_.load(std::memory_order_relaxed)},
           .mapped = {mapped_.load(std::memory_order_relaxed)},
-          .metadata = map_.MetadataBytes(),
+          .metadata = map_.MetadataBytes() + sections_.MetadataBytes(),
           .regions = regions_.load(std::memory_order_relaxed),
           .healed = healed_.load(std::memory_order_relaxed)};
 }

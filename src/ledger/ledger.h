@@ -1,7 +1,8 @@
 // The ledger: page map and charge together, exact at page granularity.
 //
 // The invariant, at every quiet moment: charged pages == pages VirtualQuery shows as committed in the regions reserved
-// through the manager, plus the pages the manager committed in views and in memory others reserved.
+// through the manager, plus the pages the manager committed in views and in memory others reserved. Views of a section that
+// the ledger knows have no pages of their own: what is committed in them is the section's (sections.h).
 //
 // Commits in flight. A commit cannot know before the OS answers, and a free cannot wait for it, since either thread may
 // be suspended. So each word of 64 pages has a gate that counts the commits at work on it. A free that finds a commit at
@@ -22,6 +23,7 @@
 #include "base/units.h"
 #include "ledger/budget.h"
 #include "ledger/page_map.h"
+#include "ledger/sections.h"
 #include "os/memory_system.h"
 
 namespace clr_host_memory {
@@ -45,16 +47,24 @@ struct LedgerFigures {
 
 class Ledger {
  public:
-  Ledger(os::MemorySystem& os, const policy::Limits& limits) : os_(os), map_(os), budget_(limits) {}
+  Ledger(os::MemorySystem& os, const policy::Limits& limits)
+      : os_(os), map_(os), budget_(limits), sections_(os, budget_) {}
 
   [[nodiscard]] Budget& budget() { return budget_; }
   [[nodiscard]] const Budget& budget() const { return budget_; }
+  [[nodiscard]] Sections& sections() { return sections_; }
 
   [[nodiscard]] PageSpan LocateOwn(Address address, std::uint64_t size) const { return map_.LocateOwn(address, size); }
   [[nodiscard]] PageSpan Locate(PageRange range) const { return map_.Locate(range); }
   [[nodiscard]] std::optional<Region> FindRegion(Address address) const { return map_.FindRegion(address); }
   [[nodiscard]] std::optional<Region> FindRegion(const PageSpan& span) const { return map_.FindRegion(span); }
   [[nodiscard]] std::optional<Region> RegionAt(Address base) const { return map_.RegionAt(base); }
+
+  // Calls visit(Region) for every known region that shares pages with range.
+  template <typename Visitor>
+  void ForEachRegionIn(PageRange range, Visitor visit) const {
+    map_.ForEachRegionIn(range, visit);
+  }
 
   // After the OS gave the region: makes it known. Whatever the ledger still held for these pages is out of date (the OS
   // would not have given them out) and is returned. False: no memory for the record; nothing is changed.
@@ -69,8 +79,11 @@ class Ledger {
     return span.word != nullptr ? ClearIn(*span.word, span.mask, span.range.count) : ClearCharged(span.range);
   }
   [[nodiscard]] Pages ClearCharged(PageRange range);
-  // Returns what was charged in a view whose record was taken after the OS had unmapped it.
+  // Of a view whose record was taken, after the OS has unmapped it: returns what was charged in it, and drops its section.
   void ClearViewThatIsGone(const Region& view);
+  // Marks what the OS holds as committed of range, in a view that is known by now, as charged to its section: when what was
+  // committed is known to none of those who saw the view come and go.
+  void AskOsAboutView(PageRange range);
   // After the OS freed or decommitted the pages: has words looked at again that commits have overlapped.
   void SweepAfterFree(const PageSpan& span) {
     if (span.word == nullptr) return SweepAfterFree(span.range);
@@ -158,14 +171,21 @@ class Ledger {
   // Compares the pages of mask with `committed`, which the OS has just said of them, and asks again where they differ.
   void JudgeWord(std::uint64_t index, std::uint64_t mask, std::uint64_t committed, LedgerAudit* audit) const;
   void AuditRegion(const Region& region, LedgerAudit* audit) const;
+  void AuditView(const Region& view, LedgerAudit* audit) const;
+  [[nodiscard]] bool AnyViewShows(SectionName section, std::uint64_t page) const;
+  [[nodiscard]] Pages CompareView(const Region& view, const Sections::Use& section) const;
   void AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAudit* audit) const;
   [[nodiscard]] Bytes PageCharge() const;
   [[nodiscard]] LedgerAudit AuditOnce() const;
   void CountRegion(const Region& region, bool added);
+  void DropShown(std::uint64_t shows) {
+    if (shows != 0) sections_.Drop(SectionView::Unpack(shows).section);
+  }
 
   os::MemorySystem& os_;
   PageMap map_;
   Budget budget_;
+  mutable Sections sections_;  // to look at one is to keep it meanwhile
   std::atomic<std::uint64_t> heap_bytes_ = 0;
   std::atomic<std::uint64_t> reserved_ = 0;
   std::atomic<std::uint64_t> peak_reserved_ = 0;

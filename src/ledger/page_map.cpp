@@ -99,10 +99,11 @@ std::optional<Region> PageMap::FindRegionBelow(Address address, PageWord* word) 
   return region;
 }
 
-bool PageMap::AddRegion(const Region& region, std::optional<Region>* replaced) {
+bool PageMap::AddRegion(const Region& region, std::optional<Region>* replaced, std::uint64_t* shown) {
   Leaf* leaf = EnsureLeaf(region.base);
   if (leaf == nullptr) return false;
   RegionSlot& slot = leaf->regions[GranuleInLeaf(region.base)];
+  *shown = slot.shows.exchange(region.shows);
   *replaced = slot.Unpack(slot.packed.exchange(RegionSlot::Pack(region)));
   MarkBase(*leaf, region.base);
   return true;
@@ -121,9 +122,12 @@ std::optional<Region> PageMap::TakeRegion(Address base, Region::Kind kind) {
   if (leaf == nullptr) return std::nullopt;
   RegionSlot& slot = leaf->regions[GranuleInLeaf(base)];
   std::int64_t packed = slot.packed.load();
-  const auto region = slot.Unpack(packed);
+  auto region = slot.Unpack(packed);
   if (!region || region->kind != kind) return std::nullopt;
   if (!slot.packed.compare_exchange_strong(packed, 0)) return std::nullopt;
+  // Whoever replaces the record at this moment may have it already.
+  std::uint64_t shows = region->shows;
+  if (shows != 0 && !slot.shows.compare_exchange_strong(shows, 0)) region->shows = 0;
   leaf->bases.Clear(GranuleInLeaf(base));
   // A view's end may be told after the OS has given its address to someone else, who is known by now.
   if (slot.packed.load() != 0) leaf->bases.Set(GranuleInLeaf(base));
@@ -133,7 +137,9 @@ std::optional<Region> PageMap::TakeRegion(Address base, Region::Kind kind) {
 void PageMap::RestoreRegion(const Region& region) {
   Leaf* leaf = FindLeaf(region.base);
   assert(leaf != nullptr);  // TakeRegion found it there
-  leaf->regions[GranuleInLeaf(region.base)].packed.store(RegionSlot::Pack(region));
+  RegionSlot& slot = leaf->regions[GranuleInLeaf(region.base)];
+  slot.shows.store(region.shows);
+  slot.packed.store(RegionSlot::Pack(region));
   MarkBase(*leaf, region.base);
 }
 

@@ -33,6 +33,7 @@ struct Region {
   // How it was reserved: the request's PAGE_* without modifiers, and kCommittedAtOnce. 0 for a view. What the memory is
   // for can be told from it (bridge/purpose.h).
   std::uint16_t reserved_as = 0;
+  std::uint64_t shows = 0;  // of a view: a SectionView in one word
 
   static constexpr std::uint16_t kCommittedAtOnce = 0x100;
 
@@ -46,6 +47,7 @@ struct RegionSlot {
   static constexpr unsigned kCountShift = 16;
   std::uint64_t first = 0;
   std::atomic<std::int64_t> packed = 0;
+  std::atomic<std::uint64_t> shows = 0;  // of a view: stored before packed, taken away after it
 
   [[nodiscard]] static constexpr std::int64_t Pack(const Region& region) {
     const auto pages = static_cast<std::int64_t>(region.pages.value);
@@ -57,9 +59,9 @@ struct RegionSlot {
   [[nodiscard]] std::optional<Region> Unpack(std::int64_t value) const {
     const std::int64_t count = CountIn(value);
     if (count == 0) return std::nullopt;
-    const auto pages = static_cast<std::uint64_t>(count < 0 ? -count : count);
-    return Region{first << kPageShift, {pages}, count < 0 ? Region::Kind::kView : Region::Kind::kReserved,
-                  static_cast<std::uint16_t>(value)};
+    const auto reserved = static_cast<std::uint16_t>(value);
+    if (count > 0) return Region{first << kPageShift, {static_cast<std::uint64_t>(count)}, Region::Kind::kReserved, reserved};
+    return Region{first << kPageShift, {static_cast<std::uint64_t>(-count)}, Region::Kind::kView, reserved, shows.load()};
   }
   [[nodiscard]] std::optional<Region> Read() const { return Unpack(packed.load()); }
 };
@@ -160,9 +162,10 @@ class PageMap {
   }
   // The live region that begins at base.
   [[nodiscard]] std::optional<Region> RegionAt(Address base) const;
-  // Makes region findable; replaces, and returns through *replaced, a record at the same base. False: no memory for it.
-  [[nodiscard]] bool AddRegion(const Region& region, std::optional<Region>* replaced);
-  // Makes the region at base unknown. One caller gets it, any other nothing.
+  // Makes region findable; replaces, and returns through *replaced, a record at the same base. *shown: what a view there
+  // showed until now, for the caller to drop. False: no memory for it.
+  [[nodiscard]] bool AddRegion(const Region& region, std::optional<Region>* replaced, std::uint64_t* shown);
+  // Makes the region at base unknown. One caller gets it, and with it what a view shows; any other nothing.
   [[nodiscard]] std::optional<Region> TakeRegion(Address base, Region::Kind kind);
   // Undoes TakeRegion.
   void RestoreRegion(const Region& region);

@@ -78,6 +78,9 @@ class FakeCoreClr : public LoadedModule {
   decltype(::VirtualFree)* virtual_free = Export<decltype(::VirtualFree)>("FakeVirtualFree");
   decltype(::VirtualQuery)* virtual_query = Export<decltype(::VirtualQuery)>("FakeVirtualQuery");
   decltype(::VirtualProtect)* virtual_protect = Export<decltype(::VirtualProtect)>("FakeVirtualProtect");
+  decltype(::CreateFileMappingW)* create_mapping_w = Export<decltype(::CreateFileMappingW)>("FakeCreateFileMappingW");
+  decltype(::CreateFileMappingA)* create_mapping_a = Export<decltype(::CreateFileMappingA)>("FakeCreateFileMappingA");
+  decltype(::CloseHandle)* close_handle = Export<decltype(::CloseHandle)>("FakeCloseHandle");
   decltype(::MapViewOfFile)* map_view = Export<decltype(::MapViewOfFile)>("FakeMapViewOfFile");
   decltype(::MapViewOfFileEx)* map_view_ex = Export<decltype(::MapViewOfFileEx)>("FakeMapViewOfFileEx");
   decltype(::UnmapViewOfFile)* unmap_view = Export<decltype(::UnmapViewOfFile)>("FakeUnmapViewOfFile");

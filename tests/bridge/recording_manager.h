@@ -13,7 +13,7 @@
 
 namespace clrhm_test {
 
-enum class Asked { kAlloc, kAllocOnNode, kFree, kQuery, kProtect, kNeeds, kAcquired, kReleased };
+enum class Asked { kAlloc, kAllocOnNode, kFree, kQuery, kProtect, kNeeds, kAcquired, kReleased, kAddSection, kKeepSection, kDropSection, kAcquiredOfSection };
 
 struct Request {
   Asked asked;
@@ -35,10 +35,12 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   HRESULT query_answer = S_OK;
   HRESULT protect_answer = S_OK;
   HRESULT needs_answer = E_OUTOFMEMORY;
-  HRESULT released_answer = S_OK;
+  HRESULT unmap_answer = S_OK;
+  HRESULT section_answer = S_OK;
   bool is_ours = true;  // false: has no IClrHostMemoryClient
   std::vector<ClrHostMemoryRegion> regions;
   ClrHostMemoryStatus memory_status{};
+  uint64_t last_section = 0;
   HRESULT status_answer = S_OK;
   HRESULT register_answer = S_OK;
   std::function<void()> inside_alloc = [] {};
@@ -152,7 +154,39 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     Record({Asked::kReleased, start});
     std::erase_if(regions, [start](const ClrHostMemoryRegion& region) { return region.base == start; });
     SetLastError(ERROR_BAD_LENGTH);
-    return released_answer;
+    return S_OK;
+  }
+  // Requests about sections: address is the view's, node the section's name, size the section's or the view's, type the
+  // offset or whether it is committed.
+  STDMETHODIMP AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level, uint64_t* section) noexcept override {
+    Record({Asked::kAddSection, nullptr, static_cast<SIZE_T>(size), committed ? DWORD{1} : DWORD{0}, 0, 0, level});
+    *section = 0;
+    if (section_answer != S_OK) return Refuse(section_answer);
+    *section = ++last_section;
+    SetLastError(ERROR_BAD_LENGTH);
+    return S_OK;
+  }
+  STDMETHODIMP KeepSection(uint64_t section) noexcept override {
+    Record({Asked::kKeepSection, nullptr, 0, 0, 0, static_cast<DWORD>(section)});
+    return S_OK;
+  }
+  STDMETHODIMP DropSection(uint64_t section) noexcept override {
+    Record({Asked::kDropSection, nullptr, 0, 0, 0, static_cast<DWORD>(section)});
+    SetLastError(ERROR_BAD_LENGTH);
+    return S_OK;
+  }
+  STDMETHODIMP AcquireViewOfSection(void* base, SIZE_T size, uint64_t section, uint64_t offset) noexcept override {
+    Record({Asked::kAcquiredOfSection, base, size, static_cast<DWORD>(offset), 0, static_cast<DWORD>(section)});
+    regions.push_back({base, size, 1, 0});
+    SetLastError(ERROR_BAD_LENGTH);
+    return S_OK;
+  }
+  STDMETHODIMP UnmapView(const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void*),
+                         BOOL* unmapped) noexcept override {
+    if (unmap_answer != S_OK) return Refuse(unmap_answer);
+    Record({Asked::kReleased, address});
+    *unmapped = unmap(address);
+    return S_OK;
   }
   STDMETHODIMP FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept override {
     const auto* at = static_cast<const char*>(address);

@@ -190,7 +190,45 @@ win32::Error FakeAddressSpace::Commit(Region& region, PageRange range, std::uint
   if (fresh.value != 0 && after > commit_limit_) return win32::kCommitmentLimit;
   committed_ += fresh;
   SetState(region, range, {true, protect});
+  if (region.section != 0) {
+    for (std::uint64_t page = range.first; page < range.end(); ++page) {
+      const std::uint64_t of_section = page - region.pages.first + region.first_page;
+      if (sections_[region.section].insert(of_section).second) ShowInAllViews(region.section, of_section);
+    }
+  }
   return win32::kSuccess;
+}
+
+void FakeAddressSpace::ShowInAllViews(std::uint32_t section, std::uint64_t page) {
+  for (auto& [first, view] : regions_) {
+    if (view.section != section || page < view.first_page || page - view.first_page >= view.pages.count.value) continue;
+    const PageRange shown{view.pages.first + page - view.first_page, {1}};
+    if (CountCommitted(view, shown).value == 0) SetState(view, shown, {true, view.protect});
+  }
+}
+
+std::uint32_t FakeAddressSpace::MakeSection() {
+  sections_[++last_section_];
+  return last_section_;
+}
+
+os::AllocateResult FakeAddressSpace::MapSection(std::uint32_t section, std::uint64_t offset, Address base,
+                                                std::uint64_t size) {
+  const os::AllocateResult result = MapView(base, size, ViewPages::kReserved);
+  if (result.error != win32::kSuccess) return result;
+  Region& view = *RegionOf(result.address);
+  view.section = section;
+  view.first_page = offset >> kPageShift;
+  for (const std::uint64_t page : sections_.at(section)) {
+    if (page < view.first_page || page - view.first_page >= view.pages.count.value) continue;
+    SetState(view, {view.pages.first + page - view.first_page, {1}}, {true, view.protect});
+  }
+  return result;
+}
+
+void FakeAddressSpace::EndSection(std::uint32_t section) {
+  committed_ = committed_ - Pages{sections_.at(section).size()};
+  sections_.erase(section);
 }
 
 void FakeAddressSpace::Decommit(Region& region, PageRange range) {
@@ -246,7 +284,7 @@ os::AllocateResult FakeAddressSpace::MapView(Address base, std::uint64_t size, V
 win32::Error FakeAddressSpace::UnmapView(Address base) {
   Region* region = RegionOf(base);
   if (region == nullptr || region->kind == Kind::kPrivate) return win32::kInvalidAddress;
-  Decommit(*region, region->pages);
+  if (region->section == 0) Decommit(*region, region->pages);
   regions_.erase(region->pages.first);
   return win32::kSuccess;
 }

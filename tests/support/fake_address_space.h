@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 
 #include "base/units.h"
 #include "base/win32.h"
@@ -48,6 +49,11 @@ class FakeAddressSpace {
   win32::Error Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect);
   os::AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
   win32::Error UnmapView(Address base);
+  // A section backed by the paging file, whose pages VirtualAlloc commits one by one, in whichever view; they stay so until
+  // EndSection.
+  std::uint32_t MakeSection();
+  os::AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
+  void EndSection(std::uint32_t section);
   // False: outside of user space.
   bool Inspect(Address address, RawMemoryInformation* info, os::PageRun* run) const;
 
@@ -74,6 +80,8 @@ class FakeAddressSpace {
     Kind kind = Kind::kPrivate;
     std::uint32_t protect = 0;
     Runs runs;
+    std::uint32_t section = 0;     // 0: the pages are its own
+    std::uint64_t first_page = 0;  // of the section
   };
   using Regions = std::map<std::uint64_t, Region>;  // by first page
 
@@ -81,6 +89,7 @@ class FakeAddressSpace {
   os::AllocateResult Reserve(const os::AllocateRequest& request, Kind kind);
   [[nodiscard]] win32::Error Commit(Region& region, PageRange range, std::uint32_t protect);
   void Decommit(Region& region, PageRange range);
+  void ShowInAllViews(std::uint32_t section, std::uint64_t page);
   [[nodiscard]] Region* RegionOf(Address address);
   [[nodiscard]] bool IsFree(PageRange range) const;
   [[nodiscard]] std::uint64_t FindFree(Pages count, std::uint64_t alignment, bool top_down) const;  // 0: none
@@ -91,6 +100,8 @@ class FakeAddressSpace {
   static void ForEachRun(const Region& region, PageRange range, Visitor visit);
 
   Regions regions_;
+  std::map<std::uint32_t, std::set<std::uint64_t>> sections_;  // committed pages
+  std::uint32_t last_section_ = 0;
   Pages committed_;
   Bytes commit_limit_ = kUnlimited;
   Address search_low_ = kUserSpaceStart;

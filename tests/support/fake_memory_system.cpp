@@ -250,6 +250,19 @@ os::AllocateResult FakeMemorySystem::MapView(Address base, std::uint64_t size, V
   const std::lock_guard lock(mutex_);
   return space_.MapView(base, size, pages);
 }
+std::uint32_t FakeMemorySystem::MakeSection() {
+  const std::lock_guard lock(mutex_);
+  return space_.MakeSection();
+}
+os::AllocateResult FakeMemorySystem::MapSection(std::uint32_t section, std::uint64_t offset, Address base,
+                                                std::uint64_t size) {
+  const std::lock_guard lock(mutex_);
+  return space_.MapSection(section, offset, base, size);
+}
+void FakeMemorySystem::EndSection(std::uint32_t section) {
+  const std::lock_guard lock(mutex_);
+  space_.EndSection(section);
+}
 win32::Error FakeMemorySystem::UnmapView(Address base) {
   const std::lock_guard lock(mutex_);
   return space_.UnmapView(base);

@@ -84,6 +84,11 @@ class FakeMemorySystem final : public os::MemorySystem {
   // MapViewOfFileEx; base 0: anywhere. kReserved: a SEC_RESERVE section, whose pages VirtualAlloc commits one by one.
   os::AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
   win32::Error UnmapView(Address base);
+  // CreateFileMapping of a SEC_RESERVE section backed by the paging file, MapViewOfFileEx of it, and its end: the caller
+  // counts handles and views.
+  std::uint32_t MakeSection();
+  os::AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
+  void EndSection(std::uint32_t section);
 
   // ---- what the machine has
   void SetCommitLimit(Bytes limit);  // over it: ERROR_COMMITMENT_LIMIT

@@ -108,7 +108,8 @@ TEST_F(EngineCost, AWalkOverAHugeRangeVisitsOnlyTouchedWords) {
   PageMap map(fake);
   const Address base = kHuge / 2;
   std::optional<Region> replaced;
-  ASSERT_TRUE(map.AddRegion({base, {kHuge >> kPageShift}, Region::Kind::kReserved}, &replaced));
+  std::uint64_t shown = 0;
+  ASSERT_TRUE(map.AddRegion({base, {kHuge >> kPageShift}, Region::Kind::kReserved}, &replaced, &shown));
   const std::uint64_t first = base >> kPageShift;
   for (const std::uint64_t page : {first, first + 1000, first + (kHuge >> kPageShift) - 1}) {
     ASSERT_NE(map.EnsureWord(page / 64), nullptr);

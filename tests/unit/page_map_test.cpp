@@ -34,7 +34,8 @@ class PageMapTest : public testing::Test {
   }
   [[nodiscard]] bool Add(Address base, std::uint64_t pages) {
     std::optional<Region> replaced;
-    return map.AddRegion({base, {pages}, Region::Kind::kReserved}, &replaced) && !replaced;
+    std::uint64_t shown = 0;
+    return map.AddRegion({base, {pages}, Region::Kind::kReserved}, &replaced, &shown) && !replaced;
   }
   [[nodiscard]] Address Found(Address address) const {
     const auto region = map.FindRegion(address);
@@ -246,7 +247,8 @@ TEST_F(PageMapTest, ASecondRecordAtTheSameBaseReplacesTheFirst) {
   const Address base = 0x4000'0000;
   ASSERT_TRUE(Add(base, 64));
   std::optional<Region> replaced;
-  ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kView}, &replaced));
+  std::uint64_t shown = 0;
+  ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kView}, &replaced, &shown));
   ASSERT_TRUE(replaced);
   EXPECT_EQ(replaced->pages.value, 64u);
   EXPECT_EQ(replaced->kind, Region::Kind::kReserved);
@@ -301,13 +303,14 @@ TEST_F(PageMapTest, WithoutMemoryForNodesNothingIsChanged) {
       PageMap fresh(fake);
       fake.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, nth);
       std::optional<Region> replaced;
-      EXPECT_FALSE(fresh.AddRegion({0x10000, {1}, Region::Kind::kReserved}, &replaced));
+      std::uint64_t shown = 0;
+      EXPECT_FALSE(fresh.AddRegion({0x10000, {1}, Region::Kind::kReserved}, &replaced, &shown));
       EXPECT_FALSE(fresh.FindRegion(0x10000));
       fresh.ForEachRegion([](const Region&) { ADD_FAILURE() << "a region nobody added"; });
       fresh.ForEachTouchedWord({0, {kEnd}}, [](const PageWord&, std::uint64_t, std::uint64_t) {
         ADD_FAILURE() << "a word nobody touched";
       });
-      EXPECT_TRUE(fresh.AddRegion({0x10000, {1}, Region::Kind::kReserved}, &replaced));
+      EXPECT_TRUE(fresh.AddRegion({0x10000, {1}, Region::Kind::kReserved}, &replaced, &shown));
       EXPECT_TRUE(fresh.FindRegion(0x10000));
     }
     EXPECT_EQ(fake.LiveMetadata(), 0u);

@@ -21,6 +21,15 @@ FAKE_EXPORT SIZE_T FakeVirtualQuery(LPCVOID address, PMEMORY_BASIC_INFORMATION b
 FAKE_EXPORT BOOL FakeVirtualProtect(LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) {
   return VirtualProtect(address, size, protect, old_protect);
 }
+FAKE_EXPORT HANDLE FakeCreateFileMappingW(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect, DWORD high,
+                                          DWORD low, LPCWSTR name) {
+  return CreateFileMappingW(file, attributes, protect, high, low, name);
+}
+FAKE_EXPORT HANDLE FakeCreateFileMappingA(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect, DWORD high,
+                                          DWORD low, LPCSTR name) {
+  return CreateFileMappingA(file, attributes, protect, high, low, name);
+}
+FAKE_EXPORT BOOL FakeCloseHandle(HANDLE handle) { return CloseHandle(handle); }
 FAKE_EXPORT LPVOID FakeMapViewOfFile(HANDLE mapping, DWORD access, DWORD high, DWORD low, SIZE_T size) {
   return MapViewOfFile(mapping, access, high, low, size);
 }
