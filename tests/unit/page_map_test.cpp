@@ -203,7 +203,8 @@ TEST_F(PageMapTest, HowARegionWasReservedIsKeptWithItsRecordWhateverItsSize) {
   for (const std::uint64_t pages : {std::uint64_t{1}, kLeaf, kEnd - kLeaf * 3}) {
     const Region region{base, {pages}, Region::Kind::kReserved, 0xFFFF};
     std::optional<Region> replaced;
-    ASSERT_TRUE(map.AddRegion(region, &replaced));
+    std::uint64_t shown = 0;
+    ASSERT_TRUE(map.AddRegion(region, &replaced, &shown));
     for (const Address address : {base, base + (pages - 1) * kPageSize}) {
       const auto found = map.FindRegion(address);
       ASSERT_TRUE(found) << pages;
@@ -220,10 +221,31 @@ TEST_F(PageMapTest, HowARegionWasReservedIsKeptWithItsRecordWhateverItsSize) {
   }
 }
 
+TEST_F(PageMapTest, WhatAViewShowsGoesToOneOfThoseWhoTakeOrReplaceIt) {
+  const Address base = 0x4000'0000;
+  const Region view{base, {16}, Region::Kind::kView, 0, 77};
+  std::optional<Region> replaced;
+  std::uint64_t shown = 0;
+  ASSERT_TRUE(map.AddRegion(view, &replaced, &shown));
+  EXPECT_EQ(shown, 0u);
+  EXPECT_EQ(map.RegionAt(base)->shows, 77u);
+  const auto taken = map.TakeRegion(base, Region::Kind::kView);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(taken->shows, 77u);
+  ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved}, &replaced, &shown));
+  EXPECT_EQ(shown, 0u) << "whoever took it has it";
+  ASSERT_TRUE(map.TakeRegion(base, Region::Kind::kReserved));
+  map.RestoreRegion(*taken);
+  ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved}, &replaced, &shown));
+  EXPECT_EQ(shown, 77u);
+  EXPECT_EQ(map.TakeRegion(base, Region::Kind::kReserved)->shows, 0u);
+}
+
 TEST_F(PageMapTest, ASpanEndsWithItsRegionHoweverThatWasReserved) {
   const Address base = kLeaf * kPageSize * 3;
   std::optional<Region> replaced;
-  ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved, 0xFFFF}, &replaced));
+  std::uint64_t shown = 0;
+  ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved, 0xFFFF}, &replaced, &shown));
   Touch(kLeaf * 3);
   ASSERT_TRUE(map.FindRegion(base));  // which the word remembers
   EXPECT_NE(map.LocateOwn(base + 15 * kPageSize, kPageSize).word, nullptr);
