@@ -17,9 +17,11 @@ namespace {
 std::uint32_t HostProgram(Session& session, const Program& program, const RunOptions& options) {
   if (program.is_net_framework) return RunNetFramework(session, program, options);
   const std::filesystem::path app_folder = program.file.parent_path();
-  if (options.runtime == "auto" && IsRuntimeFolder(app_folder)) {
-    // Published self-contained: its runtime is beside it.
-    return RunInRuntimeFolder(session, app_folder, program, options);
+  if (options.runtime == "auto" && (program.is_self_contained || !program.has_runtime_config)) {
+    if (program.is_self_contained) {
+      if (const auto own = AsSelfContainedApp(app_folder)) return RunWithHostFxr(session, *own, program, options);
+    }
+    if (IsRuntimeFolder(app_folder)) return RunInRuntimeFolder(session, app_folder, program, options);
   }
   const ModernRuntime runtime = ChooseModernRuntime(options.runtime);
   if (runtime.folder) return RunInRuntimeFolder(session, *runtime.folder, program, options);

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <system_error>
 #include <vector>
 
@@ -33,6 +34,16 @@ ManagedImage ReadImage(const fs::path& file) {
 bool IsFile(const fs::path& path) {
   std::error_code ignored;
   return fs::is_regular_file(path, ignored);
+}
+
+// A file that is no JSON names some as far as anyone can tell: hostfxr is to say what is wrong with it.
+bool NamesFrameworks(const fs::path& runtime_config) {
+  std::ifstream stream(runtime_config);
+  const auto json = nlohmann::json::parse(stream, nullptr, false, true);
+  if (!json.is_object()) return true;
+  const auto options = json.find("runtimeOptions");
+  if (options == json.end() || !options->is_object()) return false;
+  return options->contains("framework") || options->contains("frameworks");
 }
 
 }  // namespace
@@ -78,6 +89,7 @@ Program FindProgram(const std::string& app) {
     throw ToolError(shown + " is a class library, which has no Main", "name the program that uses it");
   }
   program.has_runtime_config = IsFile(RuntimeConfigOf(program.file));
+  program.is_self_contained = program.has_runtime_config && !NamesFrameworks(RuntimeConfigOf(program.file));
   program.is_net_framework = !program.has_runtime_config && program.image.IsForNetFramework();
   return program;
 }

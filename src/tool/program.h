@@ -13,6 +13,7 @@ struct Program {
   std::filesystem::path file;  // full path of the managed program: App.dll when APP named an App.exe that starts it
   ManagedImage image;
   bool has_runtime_config = false;  // App.runtimeconfig.json is beside it
+  bool is_self_contained = false;   // and names no framework to be found elsewhere: its runtime came with it
   bool is_net_framework = false;
 };
 

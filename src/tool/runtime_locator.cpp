@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cwchar>
 #include <system_error>
 
 namespace clr_host_memory::tool {
@@ -73,6 +74,39 @@ std::wstring RegisteredRoot() {
   return status == ERROR_SUCCESS ? std::wstring(value.data()) : std::wstring();
 }
 
+// A file's version resource; empty: it has none.
+std::vector<char> ReadVersionResource(const fs::path& file) {
+  DWORD handle = 0;
+  const DWORD size = GetFileVersionInfoSizeW(file.c_str(), &handle);
+  std::vector<char> block(size);
+  if (size == 0 || !GetFileVersionInfoW(file.c_str(), 0, size, block.data())) return {};
+  return block;
+}
+
+// "8.0.33" of "8.0.33+<commit>" or "8.0.33-servicing.<build>+<commit>", which is the release as well: what an assembly of
+// .NET's says of itself in the first of its languages; empty: it does not.
+std::string ProductVersion(const std::vector<char>& block) {
+  if (block.empty()) return {};
+  struct Translation {
+    WORD language;
+    WORD code_page;
+  };
+  void* translation = nullptr;
+  UINT length = 0;
+  if (!VerQueryValueW(block.data(), L"\\VarFileInfo\\Translation", &translation, &length) ||
+      length < sizeof(Translation)) {
+    return {};
+  }
+  const auto* const first = static_cast<const Translation*>(translation);
+  std::array<wchar_t, 64> name{};
+  std::swprintf(name.data(), name.size(), L"\\StringFileInfo\\%04x%04x\\ProductVersion", first->language,
+                first->code_page);
+  void* value = nullptr;
+  if (!VerQueryValueW(block.data(), name.data(), &value, &length) || length == 0) return {};
+  const std::string text = ToUtf8(std::wstring_view(static_cast<const wchar_t*>(value)));
+  return text.substr(0, std::min(text.find('+'), text.find("-servicing.")));
+}
+
 }  // namespace
 
 std::optional<RuntimeVersion> ParseRuntimeVersion(std::string_view text) {
@@ -128,6 +162,12 @@ std::optional<DotnetRoot> AsDotnetRoot(const PlaceLookedAt& place) {
   return DotnetRoot{place.path, place.source, *fxr / "hostfxr.dll"};
 }
 
+std::optional<DotnetRoot> AsSelfContainedApp(const fs::path& app_folder) {
+  const fs::path hostfxr = app_folder / "hostfxr.dll";
+  if (!IsFile(hostfxr) || !IsRuntimeFolder(app_folder)) return std::nullopt;
+  return DotnetRoot{app_folder, "the app's own", hostfxr};
+}
+
 bool IsRuntimeFolder(const fs::path& folder) {
   return IsFile(folder / "coreclr.dll") && IsFile(folder / "System.Private.CoreLib.dll");
 }
@@ -168,13 +208,12 @@ ModernRuntime ChooseModernRuntime(const std::string& option) {
 std::string VersionOfRuntimeFile(const fs::path& coreclr) {
   const std::string folder = ToUtf8(coreclr.parent_path().filename());
   if (ParseRuntimeVersion(folder)) return folder;
-  DWORD handle = 0;
-  const DWORD size = GetFileVersionInfoSizeW(coreclr.c_str(), &handle);
-  std::vector<char> block(size);
+  const std::string product = ProductVersion(ReadVersionResource(coreclr.parent_path() / "System.Private.CoreLib.dll"));
+  if (ParseRuntimeVersion(product)) return product;
+  std::vector<char> block = ReadVersionResource(coreclr);
   VS_FIXEDFILEINFO* info = nullptr;
   UINT length = 0;
-  if (size == 0 || !GetFileVersionInfoW(coreclr.c_str(), 0, size, block.data()) ||
-      !VerQueryValueW(block.data(), L"\\", reinterpret_cast<void**>(&info), &length)) {
+  if (block.empty() || !VerQueryValueW(block.data(), L"\\", reinterpret_cast<void**>(&info), &length)) {
     return "of unknown version";
   }
   return std::to_string(HIWORD(info->dwFileVersionMS)) + "." + std::to_string(LOWORD(info->dwFileVersionMS)) + "." +

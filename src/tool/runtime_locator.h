@@ -38,6 +38,8 @@ struct DotnetRoot {
   std::filesystem::path hostfxr;  // of the newest version there
 };
 [[nodiscard]] std::optional<DotnetRoot> AsDotnetRoot(const PlaceLookedAt& place);
+// What stands for it where an app was published self-contained: the app's folder, with its own hostfxr.dll and runtime.
+[[nodiscard]] std::optional<DotnetRoot> AsSelfContainedApp(const std::filesystem::path& app_folder);
 
 // A folder that coreclr_initialize can be used with: coreclr.dll and System.Private.CoreLib.dll are in it.
 [[nodiscard]] bool IsRuntimeFolder(const std::filesystem::path& folder);
@@ -50,7 +52,8 @@ struct ModernRuntime {
 // option is "auto" or a path. Throws ToolError, which says where was looked.
 [[nodiscard]] ModernRuntime ChooseModernRuntime(const std::string& option);
 
-// The runtime a coreclr.dll belongs to: its folder's name where that is a version, else the file's own version.
+// The runtime a coreclr.dll belongs to: its folder's name where that is a version, else what System.Private.CoreLib.dll
+// beside it says of itself, else the file's own version.
 [[nodiscard]] std::string VersionOfRuntimeFile(const std::filesystem::path& coreclr);
 
 // Every shared runtime below a root: "Microsoft.NETCore.App 8.0.33" and its folder.

@@ -203,6 +203,8 @@ TemporaryFile::~TemporaryFile() { RemoveFile(path_); }
 
 bool TemporaryFile::exists() const { return FileExists(path_); }
 
+bool HasConsole() { return GetConsoleCP() != 0 || AllocConsole(); }
+
 bool IsWine() { return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != nullptr; }
 
 bool FileExists(const std::string& path) {

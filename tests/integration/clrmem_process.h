@@ -29,8 +29,8 @@ struct ProcessSettings {
   std::optional<std::string> input;              // what standard input has, to its end; none: this process's own
   std::optional<std::string> working_directory;  // none: this process's own
   std::chrono::milliseconds timeout = std::chrono::minutes(2);  // then the process is terminated
-  // Said in a line of its own on standard output, it has a Ctrl+Break sent to the process, which has a console process
-  // group of its own then. Empty: nothing of the kind.
+  // Once standard output has this text, a Ctrl+Break is sent to the process, which has a console process group of its own
+  // then; needs HasConsole(). Empty: nothing of the kind.
   std::string break_after;
 };
 
@@ -60,6 +60,8 @@ class TemporaryFile {
 };
 
 [[nodiscard]] bool IsWine();
+// Whether this process has a console, or could make one: Ctrl+Break goes to processes of one's own console.
+[[nodiscard]] bool HasConsole();
 [[nodiscard]] bool FileExists(const std::string& path);
 [[nodiscard]] bool CopyTo(const std::string& from, const std::string& to);
 void RemoveFile(const std::string& path);

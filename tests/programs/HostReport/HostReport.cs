@@ -10,7 +10,7 @@ using System.Threading;
 //                     environment variable CLRHM_REPORT; a line each
 //   load NAME...      loads each assembly and prints its name and the file it came from
 //   cat               copies standard input to standard output, byte by byte
-//   wait              says "waiting" and waits, at most a minute, for Ctrl+C or Ctrl+Break, which it handles: prints
+//   wait              says "waiting" and waits, at most 20 seconds, for Ctrl+C or Ctrl+Break, which it handles: prints
 //                     which it was; exit code 5. 6: none came.
 internal static class HostReport
 {
@@ -77,6 +77,6 @@ internal static class HostReport
             pressed.Set();
         };
         Console.WriteLine("waiting");
-        return pressed.Wait(TimeSpan.FromMinutes(1)) ? 5 : 6;
+        return pressed.Wait(TimeSpan.FromSeconds(20)) ? 5 : 6;
     }
 }
