@@ -23,6 +23,8 @@
   { 0xf3b8f1b8, 0x391c, 0x432e, {0x86, 0x33, 0xa4, 0xbb, 0x5f, 0x6e, 0xe7, 0x58} }
 #define CLR_HOST_MEMORY_IID_CLIENT \
   { 0xb2ef67b1, 0x6e19, 0x47fc, {0x85, 0x58, 0xd9, 0x3e, 0xeb, 0xe1, 0x56, 0x08} }
+#define CLR_HOST_MEMORY_IID_HEAP \
+  { 0xfc188362, 0x7d9b, 0x45ab, {0xbf, 0x46, 0xe5, 0xb9, 0xc5, 0x0a, 0xc0, 0xe8} }
 #define CLR_HOST_MEMORY_IID_EVENT_SINK \
   { 0x06158559, 0x1aff, 0x436f, {0x99, 0x04, 0xcd, 0x20, 0x9c, 0xf9, 0x9e, 0x68} }
 #define CLR_HOST_MEMORY_IID_BRIDGE \
@@ -137,10 +139,10 @@ typedef struct ClrHostMemoryStatistics {
   uint64_t limit;     // bytes, or CLR_HOST_MEMORY_NO_LIMIT
   uint64_t app_domain_headroom;
   uint64_t process_headroom;
-  uint64_t charged;          // bytes counted against the limit now: pages and heap blocks
+  uint64_t charged;          // bytes counted against the limit now: committed pages
   uint64_t peak_charged;     // most of it at any time
   uint64_t page_bytes;       // of charged: pages committed through VirtualAlloc
-  uint64_t heap_bytes;       // of charged: blocks given out by IHostMalloc
+  uint64_t heap_bytes;       // of charged: pages that IHostMalloc's heaps have committed
   uint64_t reserved;         // address space of the regions the manager reserved, committed or not
   uint64_t peak_reserved;
   uint64_t mapped;           // address space of views announced by AcquiredVirtualAddressSpace
@@ -364,6 +366,61 @@ DECLARE_INTERFACE_(IClrHostMemoryClient, IUnknown) {
 };
 #undef INTERFACE
 
+// Bits of `flags` in IClrHostMemoryHeap's methods.
+enum {
+  kClrHostMemoryHeapZero = 1,        // new bytes are zero: all of a new block, or those beyond the old size
+  kClrHostMemoryHeapZeroBeyond = 2,  // bytes beyond the size that is asked for are zero, as far as GetSize goes
+  kClrHostMemoryHeapInPlace = 4      // Reallocate only: the block is not moved
+};
+
+// What a heap has now; its blocks are counted when it is asked, while others go on.
+typedef struct ClrHostMemoryHeapFigures {
+  uint32_t size;       // sizeof(ClrHostMemoryHeapFigures) of the caller
+  uint32_t version;    // 1
+  uint64_t reserved;   // bytes of address space
+  uint64_t committed;  // bytes, which are charged
+  uint64_t live;       // of them: in blocks that are given out, as GetSize has them
+  uint64_t blocks;     // that are given out
+} ClrHostMemoryHeapFigures;
+
+// What is still held of one place that called DebugAlloc.
+typedef struct ClrHostMemoryHeapSite {
+  uint32_t size;       // sizeof(ClrHostMemoryHeapSite) of the caller
+  int32_t line;        // as it was given
+  uint64_t blocks;
+  uint64_t bytes;      // as GetSize has them
+  char file[112];      // the end of the name that was given; empty: none was, or of places there was no room for
+} ClrHostMemoryHeapSite;
+
+#undef INTERFACE
+#define INTERFACE IClrHostMemoryHeap
+// What HeapAlloc and malloc have and IHostMalloc has not. By QueryInterface from an IHostMalloc of this library; the same
+// heap, so that blocks of the one are blocks of the other. Allocate and Reallocate are counted as Alloc, FreeIfOwned as Free.
+// Every block is aligned to 16 bytes. memory parameters may have any value.
+DECLARE_INTERFACE_(IClrHostMemoryHeap, IUnknown) {
+#ifndef __cplusplus
+  STDMETHOD(QueryInterface)(THIS_ REFIID riid, void** object) PURE;
+  STDMETHOD_(ULONG, AddRef)(THIS) PURE;
+  STDMETHOD_(ULONG, Release)(THIS) PURE;
+#endif
+  // IHostMalloc::Alloc with flags. E_INVALIDARG: other flags.
+  STDMETHOD(Allocate)(THIS_ SIZE_T size, uint32_t flags, EMemoryCriticalLevel level, void** memory) PURE;
+  // *moved: the block with the bytes of the old one as far as both go; the old one is gone, unless they are the same. On
+  // failure it is unchanged, *moved null. A block can always be made smaller. S_FALSE: no block of this heap, nothing is done
+  // and *moved null.
+  STDMETHOD(Reallocate)
+  (THIS_ void* memory, SIZE_T size, uint32_t flags, EMemoryCriticalLevel level, void** moved) PURE;
+  // As IHostMalloc::Free, but for a pointer that is no block of this heap: S_FALSE, and it is not counted.
+  STDMETHOD(FreeIfOwned)(THIS_ void* memory) PURE;
+  // How many bytes of the block may be used, at least what was asked for. S_FALSE: no block of this heap, *size is 0.
+  STDMETHOD(GetSize)(THIS_ const void* memory, SIZE_T* size) PURE;
+  STDMETHOD(GetFigures)(THIS_ ClrHostMemoryHeapFigures * figures) PURE;
+  // The index-th place that has called DebugAlloc, from 0; its figures are 0 once nothing is held. 511 are told apart, the
+  // rest is one. S_FALSE: there are no more. E_INVALIDARG: site->size is too small.
+  STDMETHOD(GetSite)(THIS_ uint32_t index, ClrHostMemoryHeapSite* site) PURE;
+};
+#undef INTERFACE
+
 // One module a bridge serves.
 typedef struct ClrHostMemoryBridgedModule {
   uint32_t size;          // sizeof(ClrHostMemoryBridgedModule) of the caller
@@ -439,6 +496,7 @@ CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODU
 namespace clr_host_memory {
 inline constexpr GUID kIidClrHostMemoryControl = CLR_HOST_MEMORY_IID_CONTROL;
 inline constexpr GUID kIidClrHostMemoryClient = CLR_HOST_MEMORY_IID_CLIENT;
+inline constexpr GUID kIidClrHostMemoryHeap = CLR_HOST_MEMORY_IID_HEAP;
 inline constexpr GUID kIidClrHostMemoryEventSink = CLR_HOST_MEMORY_IID_EVENT_SINK;
 inline constexpr GUID kIidClrHostMemoryBridge = CLR_HOST_MEMORY_IID_BRIDGE;
 }  // namespace clr_host_memory

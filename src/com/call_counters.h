@@ -1,4 +1,5 @@
-// Counts calls and refusals. Relaxed atomics: each counter is exact, together they are of about the same moment.
+// Counts calls and refusals. Relaxed atomics: each counter is exact, together they are of about the same moment. What a
+// heap answers thousands of times as often as anything else is counted in parts that threads do not fight for.
 #ifndef CLRHM_COM_CALL_COUNTERS_H
 #define CLRHM_COM_CALL_COUNTERS_H
 
@@ -7,6 +8,7 @@
 #include <cstdint>
 
 #include "base/outcome.h"
+#include "base/stack_shard.h"
 #include "com/result_codes.h"
 
 namespace clr_host_memory {
@@ -17,7 +19,11 @@ using RefusalCounts = std::array<std::array<std::uint64_t, kClrHostMemoryCodeCou
 class CallCounters {
  public:
   void Count(ClrHostMemoryMethod method, HRESULT hr) {
-    calls_[method][CodeIndexOf(hr)].fetch_add(1, std::memory_order_relaxed);
+    if (hr == S_OK && method >= kClrHostMemoryMallocAlloc) {
+      of_heap_[StackShard()].served[static_cast<std::size_t>(method) - kFirstOfHeap].fetch_add(1, std::memory_order_relaxed);
+    } else {
+      calls_[method][CodeIndexOf(hr)].fetch_add(1, std::memory_order_relaxed);
+    }
   }
   void CountRefusal(Criticality level, HRESULT hr, bool over_limit) {
     const auto index = static_cast<std::size_t>(level);
@@ -39,6 +45,11 @@ class CallCounters {
         statistics->calls[method][code] = calls_[method][code].load(std::memory_order_relaxed);
       }
     }
+    for (const HeapShard& shard : of_heap_) {
+      for (std::size_t i = 0; i < shard.served.size(); ++i) {
+        statistics->calls[kFirstOfHeap + i][kClrHostMemoryOk] += shard.served[i].load(std::memory_order_relaxed);
+      }
+    }
     for (std::size_t level = 0; level < refusals_.size(); ++level) {
       for (std::size_t code = 0; code < refusals_[level].size(); ++code) {
         statistics->refusals[level][code] = refusals_[level][code].load(std::memory_order_relaxed);
@@ -48,8 +59,13 @@ class CallCounters {
   }
 
  private:
+  static constexpr std::size_t kFirstOfHeap = kClrHostMemoryMallocAlloc;  // IHostMalloc's are the last
+  struct alignas(64) HeapShard {
+    std::array<std::atomic<std::uint64_t>, kClrHostMemoryMethodCount - kFirstOfHeap> served{};
+  };
   using ByCode = std::array<std::atomic<std::uint64_t>, kClrHostMemoryCodeCount>;
   std::array<ByCode, kClrHostMemoryMethodCount> calls_{};
+  std::array<HeapShard, kStackShards> of_heap_{};
   std::array<ByCode, kCriticalityCount> refusals_{};
   std::array<std::atomic<std::uint64_t>, kCriticalityCount> limit_refusals_{};
 };

@@ -1,20 +1,37 @@
 #include "com/host_malloc.h"
 
+#include <algorithm>
 #include <new>
+#include <string_view>
+
+#include "com/sized_struct.h"
 
 namespace clr_host_memory {
+namespace {
 
-static_assert(MALLOC_THREADSAFE == static_cast<int>(os::HeapKind::kThreadSafe) &&
-              MALLOC_EXECUTABLE == static_cast<int>(os::HeapKind::kExecutable));
+static_assert(MALLOC_THREADSAFE == static_cast<int>(HeapKind::kThreadSafe) &&
+              MALLOC_EXECUTABLE == static_cast<int>(HeapKind::kExecutable));
 
-HostMalloc::HostMalloc(HostMemoryManager& manager) : manager_(manager), heap_(manager.engine()) { manager_.AddRef(); }
+[[nodiscard]] PrivateHeap::Fill FillOf(uint32_t flags) noexcept {
+  if ((flags & kClrHostMemoryHeapZero) != 0) return PrivateHeap::Fill::kZero;
+  return (flags & kClrHostMemoryHeapZeroBeyond) != 0 ? PrivateHeap::Fill::kZeroBeyond : PrivateHeap::Fill::kAnything;
+}
+
+}  // namespace
+
+HostMalloc::HostMalloc(HostMemoryManager& manager, DWORD malloc_type)
+    : manager_(manager), heap_(manager.engine(), malloc_type) {
+  manager_.AddRef();
+}
 
 HostMalloc::~HostMalloc() = default;
 
 Outcome HostMalloc::Create(HostMemoryManager& manager, DWORD malloc_type, IHostMalloc** malloc) {
-  auto* object = new (std::nothrow) HostMalloc(manager);
+  if (!manager.engine().Serving()) return Outcome::Unavailable();
+  auto* object = new (std::nothrow) HostMalloc(manager, malloc_type);
   if (object == nullptr) return Outcome::OsRefused(win32::kNotEnoughMemory);
-  const Outcome outcome = object->heap_.Create(malloc_type);
+  // Without it a CLR does not start: as critical as can be.
+  const Outcome outcome = object->heap_.Open(Criticality::kProcess);
   if (outcome.ok()) {
     *malloc = object;
   } else {
@@ -26,8 +43,13 @@ Outcome HostMalloc::Create(HostMemoryManager& manager, DWORD malloc_type, IHostM
 HRESULT HostMalloc::QueryInterface(REFIID riid, void** object) noexcept {
   if (object == nullptr) return E_POINTER;
   *object = nullptr;
-  if (!IsEqualGUID(riid, kIidHostMalloc) && !IsEqualGUID(riid, IID_IUnknown)) return E_NOINTERFACE;
-  *object = static_cast<IHostMalloc*>(this);
+  if (IsEqualGUID(riid, kIidHostMalloc) || IsEqualGUID(riid, IID_IUnknown)) {
+    *object = static_cast<IHostMalloc*>(this);
+  } else if (IsEqualGUID(riid, kIidClrHostMemoryHeap)) {
+    *object = static_cast<IClrHostMemoryHeap*>(this);
+  } else {
+    return E_NOINTERFACE;
+  }
   AddRef();
   return S_OK;
 }
@@ -45,25 +67,21 @@ ULONG HostMalloc::Release() noexcept {
   return left;
 }
 
-HRESULT HostMalloc::Allocate(ClrHostMemoryMethod method, SIZE_T size, EMemoryCriticalLevel level,
-                             void** memory) noexcept {
+HRESULT HostMalloc::Alloc(SIZE_T size, EMemoryCriticalLevel level, void** memory) noexcept {
+  return Allocate(size, 0, level, memory);
+}
+
+HRESULT HostMalloc::DebugAlloc(SIZE_T size, EMemoryCriticalLevel level, char* file_name, int line,
+                               void** memory) noexcept {
+  constexpr auto kMethod = kClrHostMemoryMallocDebugAlloc;
   Barrier& barrier = manager_.barrier();
-  if (memory == nullptr) return barrier.Reject(method, E_POINTER);
+  if (memory == nullptr) return barrier.Reject(kMethod, E_POINTER);
   *memory = nullptr;
-  return barrier.ServeAllocation(method, level, [&](Criticality criticality) {
-    const BlockOutcome result = heap_.Allocate(size, criticality);
+  return barrier.ServeAllocation(kMethod, level, [&](Criticality criticality) {
+    const BlockOutcome result = heap_.AllocateAt(size, criticality, file_name, line);
     *memory = result.block;
     return result.outcome;
   });
-}
-
-HRESULT HostMalloc::Alloc(SIZE_T size, EMemoryCriticalLevel level, void** memory) noexcept {
-  return Allocate(kClrHostMemoryMallocAlloc, size, level, memory);
-}
-
-HRESULT HostMalloc::DebugAlloc(SIZE_T size, EMemoryCriticalLevel level, char* /*file_name*/, int /*line*/,
-                               void** memory) noexcept {
-  return Allocate(kClrHostMemoryMallocDebugAlloc, size, level, memory);
 }
 
 HRESULT HostMalloc::Free(void* memory) noexcept {
@@ -72,6 +90,80 @@ HRESULT HostMalloc::Free(void* memory) noexcept {
     if (outcome.verdict == Verdict::kNotOurs && !manager_.engine().Serving()) return Outcome::Unavailable();
     return outcome;
   });
+}
+
+HRESULT HostMalloc::Allocate(SIZE_T size, uint32_t flags, EMemoryCriticalLevel level, void** memory) noexcept {
+  constexpr auto kMethod = kClrHostMemoryMallocAlloc;
+  Barrier& barrier = manager_.barrier();
+  if (memory == nullptr) return barrier.Reject(kMethod, E_POINTER);
+  *memory = nullptr;
+  if ((flags & ~uint32_t{kClrHostMemoryHeapZero | kClrHostMemoryHeapZeroBeyond}) != 0) {
+    return barrier.Reject(kMethod, E_INVALIDARG);
+  }
+  return barrier.ServeAllocation(kMethod, level, [&](Criticality criticality) {
+    const BlockOutcome result =
+        flags == 0 ? heap_.Allocate(size, criticality) : heap_.Allocate(size, criticality, FillOf(flags));
+    *memory = result.block;
+    return result.outcome;
+  });
+}
+
+HRESULT HostMalloc::Reallocate(void* memory, SIZE_T size, uint32_t flags, EMemoryCriticalLevel level,
+                               void** moved) noexcept {
+  constexpr auto kMethod = kClrHostMemoryMallocAlloc;
+  constexpr uint32_t kFlags = kClrHostMemoryHeapZero | kClrHostMemoryHeapZeroBeyond | kClrHostMemoryHeapInPlace;
+  Barrier& barrier = manager_.barrier();
+  if (moved == nullptr) return barrier.Reject(kMethod, E_POINTER);
+  *moved = nullptr;
+  if ((flags & ~kFlags) != 0) return barrier.Reject(kMethod, E_INVALIDARG);
+  if (heap_.SizeOf(memory) == 0) return S_FALSE;
+  return barrier.ServeAllocation(kMethod, level, [&](Criticality criticality) {
+    const bool in_place = (flags & kClrHostMemoryHeapInPlace) != 0;
+    const BlockOutcome result = heap_.Reallocate(memory, size, criticality, FillOf(flags), in_place);
+    *moved = result.block;
+    return result.outcome;
+  });
+}
+
+HRESULT HostMalloc::FreeIfOwned(void* memory) noexcept {
+  const DWORD caller_error = ::GetLastError();
+  const Outcome outcome = heap_.Free(memory);
+  if (outcome.verdict == Verdict::kNotOurs) {
+    ::SetLastError(caller_error);
+    return S_FALSE;
+  }
+  return manager_.barrier().Serve(kClrHostMemoryMallocFree, [&] { return outcome; });
+}
+
+HRESULT HostMalloc::GetSize(const void* memory, SIZE_T* size) noexcept {
+  if (size == nullptr) return E_POINTER;
+  *size = heap_.SizeOf(memory);
+  return *size != 0 ? S_OK : S_FALSE;
+}
+
+HRESULT HostMalloc::GetFigures(ClrHostMemoryHeapFigures* figures) noexcept {
+  if (figures == nullptr) return E_POINTER;
+  const HeapFigures found = heap_.Figures();
+  ClrHostMemoryHeapFigures ours{};
+  ours.reserved = found.reserved.value;
+  ours.committed = found.committed.value;
+  ours.live = found.live.value;
+  ours.blocks = found.blocks;
+  return CopySized(ours, figures, 1);
+}
+
+HRESULT HostMalloc::GetSite(uint32_t index, ClrHostMemoryHeapSite* site) noexcept {
+  if (site == nullptr) return E_POINTER;
+  if (site->size < sizeof(*site)) return E_INVALIDARG;
+  *site = {sizeof(*site), 0, 0, 0, {}};
+  heap::SiteFigures figures;
+  if (!heap_.sites().Read(index, &figures)) return S_FALSE;
+  site->line = figures.line;
+  site->blocks = figures.blocks;
+  site->bytes = figures.bytes;
+  const std::string_view file(figures.file);
+  std::copy_n(file.data(), std::min(file.size(), sizeof(site->file) - 1), site->file);
+  return S_OK;
 }
 
 }  // namespace clr_host_memory

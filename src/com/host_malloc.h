@@ -1,4 +1,4 @@
-// IHostMalloc over a heap of its own.
+// IHostMalloc, and IClrHostMemoryHeap, over a private heap of its own.
 #ifndef CLRHM_COM_HOST_MALLOC_H
 #define CLRHM_COM_HOST_MALLOC_H
 
@@ -7,11 +7,11 @@
 #include <atomic>
 
 #include "com/host_memory_manager.h"
-#include "heap/heap_engine.h"
+#include "heap/private_heap.h"
 
 namespace clr_host_memory {
 
-class HostMalloc final : public IHostMalloc {
+class HostMalloc final : public IHostMalloc, public IClrHostMemoryHeap {
  public:
   // malloc_type: bits of MALLOC_TYPE. *malloc gets one reference; it keeps the manager alive.
   static Outcome Create(HostMemoryManager& manager, DWORD malloc_type, IHostMalloc** malloc);
@@ -19,23 +19,34 @@ class HostMalloc final : public IHostMalloc {
   HostMalloc(const HostMalloc&) = delete;
   HostMalloc& operator=(const HostMalloc&) = delete;
 
+  // IUnknown
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override;
   ULONG STDMETHODCALLTYPE AddRef() noexcept override;
   ULONG STDMETHODCALLTYPE Release() noexcept override;
 
+  // IHostMalloc
   HRESULT STDMETHODCALLTYPE Alloc(SIZE_T size, EMemoryCriticalLevel level, void** memory) noexcept override;
   HRESULT STDMETHODCALLTYPE DebugAlloc(SIZE_T size, EMemoryCriticalLevel level, char* file_name, int line,
                                        void** memory) noexcept override;
   HRESULT STDMETHODCALLTYPE Free(void* memory) noexcept override;
 
+  // IClrHostMemoryHeap
+  HRESULT STDMETHODCALLTYPE Allocate(SIZE_T size, uint32_t flags, EMemoryCriticalLevel level,
+                                     void** memory) noexcept override;
+  HRESULT STDMETHODCALLTYPE Reallocate(void* memory, SIZE_T size, uint32_t flags, EMemoryCriticalLevel level,
+                                       void** moved) noexcept override;
+  HRESULT STDMETHODCALLTYPE FreeIfOwned(void* memory) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetSize(const void* memory, SIZE_T* size) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetFigures(ClrHostMemoryHeapFigures* figures) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetSite(uint32_t index, ClrHostMemoryHeapSite* site) noexcept override;
+
  private:
-  explicit HostMalloc(HostMemoryManager& manager);
+  HostMalloc(HostMemoryManager& manager, DWORD malloc_type);
   ~HostMalloc();
-  HRESULT Allocate(ClrHostMemoryMethod method, SIZE_T size, EMemoryCriticalLevel level, void** memory) noexcept;
 
   std::atomic<ULONG> references_ = 1;
   HostMemoryManager& manager_;
-  HeapEngine heap_;
+  PrivateHeap heap_;
 };
 
 }  // namespace clr_host_memory

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "com/host_malloc.h"
+#include "com/sized_struct.h"
 
 namespace clr_host_memory {
 namespace {
@@ -17,17 +18,6 @@ namespace {
 // 0, which names nothing, for what no section was ever called.
 [[nodiscard]] SectionName NameOf(uint64_t section) noexcept {
   return section > UINT32_MAX ? SectionName{0} : static_cast<SectionName>(section);
-}
-
-// Copies to a caller whose struct may be older, and so shorter, than ours.
-template <typename Struct>
-[[nodiscard]] HRESULT CopySized(Struct& ours, Struct* theirs, uint32_t version) noexcept {
-  constexpr uint32_t kHeader = 2 * sizeof(uint32_t);
-  if (theirs->size < kHeader) return E_INVALIDARG;
-  ours.size = std::min<uint32_t>(theirs->size, sizeof(Struct));
-  ours.version = version;
-  std::memcpy(theirs, &ours, ours.size);
-  return S_OK;
 }
 
 }  // namespace
@@ -87,15 +77,7 @@ HRESULT HostMemoryManager::CreateMalloc(DWORD malloc_type, IHostMalloc** malloc)
   if (malloc == nullptr) return barrier_.Reject(kMethod, E_POINTER);
   *malloc = nullptr;
   if ((malloc_type & ~DWORD{MALLOC_THREADSAFE | MALLOC_EXECUTABLE}) != 0) return barrier_.Reject(kMethod, E_INVALIDARG);
-  // Without it a CLR does not start: as critical as can be.
-  return barrier_.Serve(kMethod, [&] {
-    return engine_
-        .AllocateOther<BlockOutcome>(Criticality::kProcess,
-                                     [&](Payer&) {
-                                       return BlockOutcome{HostMalloc::Create(*this, malloc_type, malloc)};
-                                     })
-        .outcome;
-  });
+  return barrier_.Serve(kMethod, [&] { return HostMalloc::Create(*this, malloc_type, malloc); });
 }
 
 HRESULT HostMemoryManager::VirtualAlloc(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,

@@ -316,7 +316,7 @@ Outcome Engine::FreeFurther(Address address, std::uint64_t size, std::uint32_t t
 
 Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
   const auto region = ledger_.FindRegion(address);
-  if (!region || region->kind != Region::Kind::kReserved) return Outcome::NotOurs();
+  if (!region || region->kind != Region::Kind::kReserved || ledger_.IsOwned(*region)) return Outcome::NotOurs();
   if (size != 0 || RoundDownToPage(address) != region->base) {
     // Ours, but not to be released like this: the OS says why, and is believed. (Wine releases a region for a size that
     // wraps round to nothing.)
@@ -344,13 +344,39 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
   return Outcome::Done();
 }
 
-Outcome Engine::Decommit(Address address, std::uint64_t size) {
+Outcome Engine::AwaitOpen(Criticality level) {
+  return AllocateOther<AddressOutcome>(level, [](Payer&) { return AddressOutcome{Outcome::Done()}; }).outcome;
+}
+
+Outcome Engine::AllocateMetadata(std::size_t size, Criticality level, void** memory) {
+  *memory = nullptr;
+  const AddressOutcome result = AllocateOther<AddressOutcome>(level, [&](Payer&) {
+    *memory = os_.AllocateMetadata(size);
+    return AddressOutcome{*memory != nullptr ? Outcome::Done() : Outcome::NoTracking()};
+  });
+  if (result.outcome.ok()) ledger_.AddMetadata({size});
+  return result.outcome;
+}
+
+Outcome Engine::DecommitOwned(Address address, std::uint64_t size) {
+  return IsHostOwned(address, size) ? Outcome::NotOwner() : Decommit(address, size, true);
+}
+
+void Engine::FreeMetadata(void* memory, std::size_t size) {
+  os_.FreeMetadata(memory, size);
+  ledger_.SubtractMetadata({size});
+}
+
+Outcome Engine::Decommit(Address address, std::uint64_t size, bool by_owner) {
   const std::uint64_t takes = ledger_.Takes();
   PageSpan span = ledger_.LocateOwn(address, size);
   if (span.word == nullptr) {
+    if (!by_owner && ledger_.OwnedAt(address).owner != 0) return Outcome::NotOurs();
     const auto located = LocateInOwnRegion(address, size);
     if (!located) return DecommitElsewhere(address, size);
     span = *located;
+  } else if (span.owner != 0 && !by_owner) {
+    return Outcome::NotOurs();
   }
 
   const Pages cleared = ledger_.ClearCharged(span);

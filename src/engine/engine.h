@@ -117,6 +117,18 @@ class Engine final : private WaitList::Reserve {
     return result;
   }
 
+  // ---- for heaps, which give out parts of what they allocate here
+  // Whether requests may go on, whoever makes them: what was begun before it was true counts as done before it was not.
+  [[nodiscard]] bool IsOpen() const { return (gate_.load() & (kDown | kHeld)) == 0; }
+  // For a request of this thread, when it is not: waits as long as the level may. Done: it may go on.
+  Outcome AwaitOpen(Criticality level);
+  // Zeroed memory for the caller's tables, not charged but counted as the manager's own. *memory: null on failure.
+  Outcome AllocateMetadata(std::size_t size, Criticality level, void** memory);
+  void FreeMetadata(void* memory, std::size_t size);
+  // Memory of a region that has an owner is not the CLR's to free: for its owner, who disowns it (Ledger::ChangeOwner)
+  // before he releases it with Free.
+  Outcome DecommitOwned(Address address, std::uint64_t size);
+
   // ---- the host's side; from any thread, may wait for other threads of the host's, never for a request
 
   // Commits and reserves what is kept back; once. The error when the OS has not that much.
@@ -200,7 +212,7 @@ class Engine final : private WaitList::Reserve {
 
   Outcome FreeFurther(Address address, std::uint64_t size, std::uint32_t type);
   Outcome ReleaseRegion(Address address, std::uint64_t size);
-  Outcome Decommit(Address address, std::uint64_t size);
+  Outcome Decommit(Address address, std::uint64_t size, bool by_owner = false);
   Outcome DecommitElsewhere(Address address, std::uint64_t size);
   [[nodiscard]] std::optional<PageSpan> LocateInOwnRegion(Address address, std::uint64_t size) const;
 

@@ -360,16 +360,9 @@ void Ledger::AuditView(const Region& view, LedgerAudit* audit) const {
   (section.OthersAtWork() ? audit->in_flight : audit->mismatch) += different;
 }
 
-Bytes Ledger::PageCharge() const {
-  // In this order: a block's bytes are charged before they count as heap, and no longer count before they are returned.
-  const Bytes heap = HeapBytes();
-  const Bytes charged = budget_.Charged();
-  return charged - std::min(heap, charged);
-}
-
 LedgerAudit Ledger::AuditOnce() const {
   LedgerAudit audit;
-  const Bytes charge_before = PageCharge();
+  const Bytes charge_before = budget_.Charged();
   map_.ForEachRegion([&](const Region& region) {
     ++audit.regions;
     if (region.kind == Region::Kind::kReserved) AuditRegion(region, &audit);
@@ -383,7 +376,7 @@ LedgerAudit Ledger::AuditOnce() const {
     AuditElsewhere(word, index, &audit);
   });
   // While calls run, the pages were counted at other moments than their charge: that is no mismatch yet.
-  const Bytes charge = PageCharge();
+  const Bytes charge = budget_.Charged();
   const Bytes explained = audit.charged.InBytes();
   const Bytes unexplained = charge > explained ? charge - explained : explained - charge;
   const bool quiet = charge == charge_before && audit.in_flight.value == 0;
@@ -407,7 +400,8 @@ LedgerFigures Ledger::Figures() const {
   return {.reserved = {reserved_.load(std::memory_order_relaxed)},
           .peak_reserved = {peak_reserved_.load(std::memory_order_relaxed)},
           .mapped = {mapped_.load(std::memory_order_relaxed)},
-          .metadata = map_.MetadataBytes() + sections_.MetadataBytes(),
+          .metadata = map_.MetadataBytes() + sections_.MetadataBytes() +
+                      Bytes{other_metadata_.load(std::memory_order_relaxed)},
           .regions = regions_.load(std::memory_order_relaxed),
           .healed = healed_.load(std::memory_order_relaxed)};
 }

@@ -111,10 +111,29 @@ class Ledger {
   [[nodiscard]] LedgerAudit Audit() const;
   [[nodiscard]] LedgerFigures Figures() const;
 
-  // Heap blocks are charged in bytes beside the pages; kept here so that Audit can tell them apart.
+  // ---- regions that a layer above gives out in parts (see PageMap)
+  // Never the same twice, and not 0.
+  [[nodiscard]] std::uint32_t NewOwner() { return next_owner_.fetch_add(1) + 1; }
+  [[nodiscard]] OwnedRegion OwnedAt(Address address) const { return map_.OwnedAt(address); }
+  bool ChangeOwner(Address base, std::uint64_t from, std::uint64_t owner) { return map_.ChangeOwner(base, from, owner); }
+  [[nodiscard]] bool IsOwned(const Region& region) const { return map_.OwnerOfRegionAt(region.base) != 0; }
+  // Calls visit(OwnedRegion) for every region with an owner.
+  template <typename Visitor>
+  void ForEachOwned(Visitor visit) const {
+    map_.ForEachRegion([&](const Region& region) {
+      if (const std::uint64_t owner = map_.OwnerOfRegionAt(region.base); owner != 0) {
+        visit(OwnedRegion{region.base, region.pages, owner});
+      }
+    });
+  }
+
+  // Of the pages that are charged, those of private heaps: a figure beside.
   void AddHeapBytes(Bytes amount) { heap_bytes_.fetch_add(amount.value); }
   void SubtractHeapBytes(Bytes amount) { heap_bytes_.fetch_sub(amount.value); }
   [[nodiscard]] Bytes HeapBytes() const { return {heap_bytes_.load()}; }
+  // Tables of the layers above count as the manager's own, too.
+  void AddMetadata(Bytes amount) { other_metadata_.fetch_add(amount.value, std::memory_order_relaxed); }
+  void SubtractMetadata(Bytes amount) { other_metadata_.fetch_sub(amount.value, std::memory_order_relaxed); }
 
  private:
   friend class CommitInFlight;
@@ -175,7 +194,6 @@ class Ledger {
   [[nodiscard]] bool AnyViewShows(SectionName section, std::uint64_t page) const;
   [[nodiscard]] Pages CompareView(const Region& view, const Sections::Use& section) const;
   void AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAudit* audit) const;
-  [[nodiscard]] Bytes PageCharge() const;
   [[nodiscard]] LedgerAudit AuditOnce() const;
   void CountRegion(const Region& region, bool added);
   void DropShown(std::uint64_t shows) {
@@ -187,6 +205,8 @@ class Ledger {
   Budget budget_;
   mutable Sections sections_;  // to look at one is to keep it meanwhile
   std::atomic<std::uint64_t> heap_bytes_ = 0;
+  std::atomic<std::uint64_t> other_metadata_ = 0;
+  std::atomic<std::uint32_t> next_owner_ = 0;
   std::atomic<std::uint64_t> reserved_ = 0;
   std::atomic<std::uint64_t> peak_reserved_ = 0;
   std::atomic<std::uint64_t> mapped_ = 0;

@@ -103,6 +103,7 @@ bool PageMap::AddRegion(const Region& region, std::optional<Region>* replaced, s
   Leaf* leaf = EnsureLeaf(region.base);
   if (leaf == nullptr) return false;
   RegionSlot& slot = leaf->regions[GranuleInLeaf(region.base)];
+  slot.owner.store(0);
   *shown = slot.shows.exchange(region.shows);
   *replaced = slot.Unpack(slot.packed.exchange(RegionSlot::Pack(region)));
   MarkBase(*leaf, region.base);

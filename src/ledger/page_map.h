@@ -48,6 +48,7 @@ struct RegionSlot {
   std::uint64_t first = 0;
   std::atomic<std::int64_t> packed = 0;
   std::atomic<std::uint64_t> shows = 0;  // of a view: stored before packed, taken away after it
+  std::atomic<std::uint64_t> owner = 0;  // who gives out parts of the region, for a layer above to say; 0: nobody
 
   [[nodiscard]] static constexpr std::int64_t Pack(const Region& region) {
     const auto pages = static_cast<std::int64_t>(region.pages.value);
@@ -66,6 +67,13 @@ struct RegionSlot {
   [[nodiscard]] std::optional<Region> Read() const { return Unpack(packed.load()); }
 };
 
+// A region with an owner; owner 0: there is none.
+struct OwnedRegion {
+  Address base = 0;
+  Pages pages;
+  std::uint64_t owner = 0;
+};
+
 // 64 pages. `charged` has a bit per page. `gate` tells who is at work on these pages: see Ledger, "Commits in flight".
 struct PageWord {
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "a thread may be suspended inside any operation");
@@ -81,6 +89,7 @@ struct PageSpan {
   PageRange range;
   PageWord* word = nullptr;
   std::uint64_t mask = 0;  // of the pages in *word
+  std::uint64_t owner = 0;  // of the region, where LocateOwn found it
 };
 
 class PageMap {
@@ -130,6 +139,7 @@ class PageMap {
     span.range = {first, {last - first + 1}};
     span.mask = ~std::uint64_t{0} >> (63 - (last - first)) << (first % 64);
     span.word = word;
+    span.owner = slot->owner.load(std::memory_order_relaxed);
     return span;
   }
 
@@ -162,8 +172,34 @@ class PageMap {
   }
   // The live region that begins at base.
   [[nodiscard]] std::optional<Region> RegionAt(Address base) const;
-  // Makes region findable; replaces, and returns through *replaced, a record at the same base. *shown: what a view there
-  // showed until now, for the caller to drop. False: no memory for it.
+  // The owned region that holds address, any value. Sure for addresses in pages that were ever committed through the
+  // manager; the rest of a region may be told to have no owner. Constant time for all that lies in no such page.
+  [[nodiscard]] OwnedRegion OwnedAt(Address address) const {
+    PageWord* word = FindWordOf(address);
+    if (word == nullptr) return {};
+    const std::uint64_t page = address >> kPageShift;
+    if (const RegionSlot* slot = word->region.load(std::memory_order_relaxed); slot != nullptr) [[likely]] {
+      const std::int64_t pages = RegionSlot::CountIn(slot->packed.load());
+      if (page >= slot->first && static_cast<std::int64_t>(page - slot->first) < pages) [[likely]] {
+        return {slot->first << kPageShift, {static_cast<std::uint64_t>(pages)}, slot->owner.load()};
+      }
+    }
+    // The word remembers another region, or none yet; others may make it remember theirs at any time.
+    if (word->gate.load(std::memory_order_relaxed) == 0) return {};
+    const auto region = FindRegion(page, word);
+    if (!region) return {};
+    return {region->base, region->pages, OwnerOfRegionAt(region->base)};
+  }
+  // Gives the region that begins at base, which is the caller's, to owner, or to nobody. False: `from` does not own it.
+  bool ChangeOwner(Address base, std::uint64_t from, std::uint64_t owner) {
+    return FindLeaf(base)->regions[GranuleInLeaf(base)].owner.compare_exchange_strong(from, owner);
+  }
+  [[nodiscard]] std::uint64_t OwnerOfRegionAt(Address base) const {
+    const Leaf* leaf = FindLeaf(base);
+    return leaf == nullptr ? 0 : leaf->regions[GranuleInLeaf(base)].owner.load();
+  }
+  // Makes region findable, owned by nobody; replaces, and returns through *replaced, a record at the same base.
+  // *shown: what a view there showed until now, for the caller to drop. False: no memory for it.
   [[nodiscard]] bool AddRegion(const Region& region, std::optional<Region>* replaced, std::uint64_t* shown);
   // Makes the region at base unknown. One caller gets it, and with it what a view shows; any other nothing.
   [[nodiscard]] std::optional<Region> TakeRegion(Address base, Region::Kind kind);

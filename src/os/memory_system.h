@@ -53,9 +53,6 @@ struct MemoryLoad {
   bool high_signalled = false;
 };
 
-using HeapHandle = void*;
-enum class HeapKind : std::uint32_t { kThreadSafe = 1, kExecutable = 2 };  // bits, as MALLOC_TYPE
-
 class MemorySystem {
  public:
   virtual ~MemorySystem() = default;
@@ -78,14 +75,6 @@ class MemorySystem {
   // Zeroed, committed, page-aligned memory for the manager's own tables; null when there is none. Not charged.
   [[nodiscard]] virtual void* AllocateMetadata(std::size_t size) = 0;
   virtual void FreeMetadata(void* memory, std::size_t size) = 0;
-
-  // Private heaps. kind: bits of HeapKind. CreateHeap: null and *error on failure.
-  [[nodiscard]] virtual HeapHandle CreateHeap(std::uint32_t kind, win32::Error* error) = 0;
-  virtual void DestroyHeap(HeapHandle heap) = 0;
-  [[nodiscard]] virtual void* HeapAllocate(HeapHandle heap, std::size_t size, win32::Error* error) = 0;
-  // Whether block is the start of a live block of this very heap; any pointer value may be asked about. *size: its size.
-  [[nodiscard]] virtual bool HeapOwns(HeapHandle heap, const void* block, std::size_t* size) = 0;
-  [[nodiscard]] virtual win32::Error HeapRelease(HeapHandle heap, void* block) = 0;
 };
 
 }  // namespace clr_host_memory::os

@@ -62,12 +62,16 @@ TEST(QueryInterface, ClearsItsOutputForAnUnknownInterfaceAndTakesNoReference) {
   }
 }
 
-TEST(QueryInterface, OfTheHeapKnowsIUnknownAndIHostMalloc) {
+TEST(QueryInterface, OfTheHeapKnowsIUnknownAndItsTwoInterfaces) {
   const MemoryManager manager = MakeManager();
   ComPtr<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   EXPECT_EQ(heap.get(), Peek(heap.get(), kIidHostMalloc));
   EXPECT_EQ(Peek(heap.get(), IID_IUnknown), Peek(Peek(heap.get(), kIidHostMalloc), IID_IUnknown));
+  IUnknown* const more = Peek(heap.get(), kIidClrHostMemoryHeap);
+  ASSERT_NE(nullptr, more);
+  EXPECT_EQ(Peek(heap.get(), IID_IUnknown), Peek(more, IID_IUnknown));
+  EXPECT_EQ(heap.get(), Peek(more, kIidHostMalloc));
   void* found = Poison();
   EXPECT_HR(E_NOINTERFACE, heap->QueryInterface(kIidHostMemoryManager, &found));
 }
@@ -107,7 +111,7 @@ TEST(References, TheHeapsLastReleaseReturnsTheChargeOfTheBlocksInIt) {
   EXPECT_EQ(before + 1, CountOf(manager.get()));
   void* block = nullptr;
   ASSERT_HR(S_OK, heap->Alloc(1000, eTaskCritical, &block));
-  EXPECT_EQ(std::uint64_t{1000}, manager.Statistics().heap_bytes);
+  EXPECT_LE(std::uint64_t{1000}, manager.Statistics().heap_bytes);
   heap.Reset();
   EXPECT_EQ(std::uint64_t{0}, manager.Statistics().heap_bytes);
   EXPECT_EQ(std::uint64_t{0}, manager.Statistics().charged);

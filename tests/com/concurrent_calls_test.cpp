@@ -179,6 +179,13 @@ TEST_F(ConcurrentCalls, OneHeapServesSeveralThreads) {
     for (void* block : blocks) Must(heap->Free(block));
   });
   EXPECT_EQ(0, failures_.load());
+  // Each call was counted, though threads count apart.
+  const ClrHostMemoryStatistics statistics = manager_.Statistics();
+  const auto served = [&](ClrHostMemoryMethod method) { return statistics.calls[method][kClrHostMemoryOk]; };
+  EXPECT_EQ(std::uint64_t{kThreads} * kRounds * 4,
+            served(kClrHostMemoryMallocAlloc) + served(kClrHostMemoryMallocDebugAlloc));
+  EXPECT_EQ(std::uint64_t{kThreads} * (kRounds * 4 + 32), served(kClrHostMemoryMallocFree));
+  heap.Reset();
   EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().heap_bytes);
 }
 

@@ -174,7 +174,7 @@ TEST(DocumentedCodes, AFreeThatTheOsRefusesLeavesTheMemoryHeld) {
     host.os.Fail(OsCall::kFree, error, 0, 2);
     EXPECT_HRESULT_FAILED(host.manager()->VirtualFree(host.page(), kPage, MEM_DECOMMIT));
     EXPECT_HRESULT_FAILED(host.manager()->VirtualFree(host.region(), 0, MEM_RELEASE));
-    host.os.Fail(OsCall::kHeapRelease, error);
+    host.os.Fail(OsCall::kFree, error);
     EXPECT_HRESULT_FAILED(host.malloc()->Free(host.block()));
     EXPECT_EQ(charged, StatisticsOf(host.manager()).charged);
     EXPECT_TRUE(LedgerIsExact(host.manager()));

@@ -56,7 +56,7 @@ static_assert(kMethods.size() == kClrHostMemoryMethodCount);
 inline std::optional<OsCall> SeamOf(ClrHostMemoryMethod method) {
   switch (method) {
     case kClrHostMemoryCreateMalloc:
-      return OsCall::kCreateHeap;
+      return OsCall::kAllocate;
     case kClrHostMemoryVirtualAlloc:
       return OsCall::kAllocate;
     case kClrHostMemoryVirtualFree:
@@ -69,9 +69,9 @@ inline std::optional<OsCall> SeamOf(ClrHostMemoryMethod method) {
       return OsCall::kLoad;
     case kClrHostMemoryMallocAlloc:
     case kClrHostMemoryMallocDebugAlloc:
-      return OsCall::kHeapAllocate;
+      return OsCall::kAllocate;
     case kClrHostMemoryMallocFree:
-      return OsCall::kHeapRelease;
+      return OsCall::kFree;
     default:
       return std::nullopt;
   }
@@ -87,6 +87,8 @@ struct Answer {
 class HostOverFake {
  public:
   static constexpr SIZE_T kRegionSize = 64 * kGranule;
+  // Not small, so that the OS is asked for each.
+  static constexpr SIZE_T kBlock = 5 * kPage;
 
   explicit HostOverFake(const policy::Limits& limits = {}) : manager_(new HostMemoryManager(os, threads, limits)) {
     region_ = Allocate(manager(), nullptr, kRegionSize, MEM_RESERVE, PAGE_NOACCESS);
@@ -94,7 +96,7 @@ class HostOverFake {
     view_ = reinterpret_cast<void*>(static_cast<std::uintptr_t>(os.MapView(0, kGranule, ViewPages::kReserved).address));
     EXPECT_HR(S_OK, manager()->AcquiredVirtualAddressSpace(view_, kGranule));
     EXPECT_HR(S_OK, manager()->CreateMalloc(MALLOC_THREADSAFE, malloc_.Receive()));
-    EXPECT_HR(S_OK, malloc_->Alloc(100, eProcessCritical, &block_));
+    EXPECT_HR(S_OK, malloc_->Alloc(kBlock, eProcessCritical, &block_));
   }
 
   [[nodiscard]] IHostMemoryManager* manager() const { return manager_.get(); }
@@ -140,9 +142,9 @@ inline Answer HostOverFake::CallAllocator(ClrHostMemoryMethod method, EMemoryCri
       case kClrHostMemoryVirtualAlloc:
         return manager()->VirtualAlloc(At(region_, kGranule), kPage, MEM_COMMIT, PAGE_READWRITE, level, &memory);
       case kClrHostMemoryMallocAlloc:
-        return malloc_->Alloc(64, level, &memory);
+        return malloc_->Alloc(kBlock, level, &memory);
       default:
-        return malloc_->DebugAlloc(64, level, nullptr, 0, &memory);
+        return malloc_->DebugAlloc(kBlock, level, nullptr, 0, &memory);
     }
   });
   answer.outputs_cleared = memory == nullptr;
@@ -192,13 +194,13 @@ inline Answer HostOverFake::Call(ClrHostMemoryMethod method, EMemoryCriticalLeve
     case kClrHostMemoryAcquiredVirtualAddressSpace:
       return Ask([&] { return manager()->AcquiredVirtualAddressSpace(view_, kGranule); });
     case kClrHostMemoryReleasedVirtualAddressSpace:
-      return Ask([&] { return manager()->ReleasedVirtualAddressSpace(At(view_, kGranule)); });  // not the view
+      return Ask([&] { return manager()->ReleasedVirtualAddressSpace(At(view_, kPage)); });  // not the view
     case kClrHostMemoryMallocFree: {
       void* freed = block_;
       const Answer answer = Ask([&] { return malloc_->Free(freed); });
       if (answer.hr == S_OK) {
         block_ = nullptr;
-        static_cast<void>(malloc_->Alloc(100, eProcessCritical, &block_));
+        static_cast<void>(malloc_->Alloc(kBlock, eProcessCritical, &block_));
       }
       return answer;
     }

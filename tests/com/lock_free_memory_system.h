@@ -72,19 +72,6 @@ class LockFreeMemorySystem final : public os::MemorySystem {
   }
   void FreeMetadata(void* memory, std::size_t) override { ::VirtualFree(memory, 0, MEM_RELEASE); }
 
-  // No heaps.
-  os::HeapHandle CreateHeap(std::uint32_t, win32::Error* error) override {
-    *error = win32::kNotSupported;
-    return nullptr;
-  }
-  void DestroyHeap(os::HeapHandle) override {}
-  void* HeapAllocate(os::HeapHandle, std::size_t, win32::Error* error) override {
-    *error = win32::kNotSupported;
-    return nullptr;
-  }
-  bool HeapOwns(os::HeapHandle, const void*, std::size_t*) override { return false; }
-  win32::Error HeapRelease(os::HeapHandle, void*) override { return win32::kNotSupported; }
-
  private:
   static constexpr std::uint64_t kSlotPages = 512;
   static constexpr std::uint64_t kSlotSize = kSlotPages << kPageShift;

@@ -73,9 +73,6 @@ TEST_F(OutOfMemoryByLimit, TheLastPageUnderTheCeilingIsStillGiven) {
 TEST_F(OutOfMemoryByLimit, HeapBlocksAreHeldToTheSameCeilings) {
   for (const EMemoryCriticalLevel level : kLevels) {
     FillTo(kCeilings[level]);
-    const auto left = kCeilings[level] - static_cast<SIZE_T>(StatisticsOf(host_.manager()).charged);
-    void* memory = nullptr;
-    ASSERT_HR(S_OK, host_.malloc()->Alloc(left, level, &memory));
     void* refused = Poison();
     EXPECT_HR(E_OUTOFMEMORY, host_.malloc()->Alloc(1, level, &refused)) << level;
     EXPECT_EQ(nullptr, refused);
@@ -83,8 +80,16 @@ TEST_F(OutOfMemoryByLimit, HeapBlocksAreHeldToTheSameCeilings) {
     EXPECT_HR(E_OUTOFMEMORY, host_.malloc()->DebugAlloc(1, level, nullptr, 0, &refused)) << level;
     EXPECT_EQ(nullptr, refused);
     EXPECT_EQ(DWORD{ERROR_COMMITMENT_LIMIT}, ::GetLastError());
+    Drain();
+    FillTo(kCeilings[level] - 4 * kPage);
+    void* memory = nullptr;
+    EXPECT_HR(S_OK, host_.malloc()->Alloc(1, level, &memory)) << level;
     EXPECT_HR(S_OK, host_.malloc()->Free(memory));
     Drain();
+    // So that the slab that is kept serves nobody else.
+    void* fills_it = nullptr;
+    ASSERT_HR(S_OK, host_.malloc()->Alloc(5 * kPage, eProcessCritical, &fills_it));
+    EXPECT_HR(S_OK, host_.malloc()->Free(fills_it));
   }
 }
 
@@ -188,12 +193,16 @@ TEST(OutOfMemoryByOs, NoAddressSpaceIsLeft) {
 
 TEST(OutOfMemoryByOs, TheHeapIsExhausted) {
   HostOverFake host;
-  host.os.SetHeapLimit(1000);
-  void* memory = Poison();
-  EXPECT_HR(E_OUTOFMEMORY, host.malloc()->Alloc(1000, eProcessCritical, &memory));
-  EXPECT_EQ(nullptr, memory);
-  EXPECT_EQ(DWORD{ERROR_NOT_ENOUGH_MEMORY}, ::GetLastError());
-  EXPECT_HR(S_OK, host.malloc()->Alloc(500, eTaskCritical, &memory));
+  void* memory = nullptr;
+  ASSERT_HR(S_OK, host.malloc()->Alloc(1000, eProcessCritical, &memory));
+  host.os.SetCommitLimit(host.os.Committed().InBytes());
+  for (const SIZE_T size : {SIZE_T{2000}, SIZE_T{20000}, SIZE_T{2} << 20}) {
+    void* refused = Poison();
+    EXPECT_HR(E_OUTOFMEMORY, host.malloc()->Alloc(size, eProcessCritical, &refused)) << size;
+    EXPECT_EQ(nullptr, refused);
+    EXPECT_EQ(DWORD{ERROR_COMMITMENT_LIMIT}, ::GetLastError());
+  }
+  EXPECT_HR(S_OK, host.malloc()->Alloc(1000, eTaskCritical, &memory)) << "there are pages for it";
   EXPECT_HR(S_OK, host.malloc()->Free(memory));
 }
 

@@ -30,12 +30,10 @@ class WaitingHost : public HostOverFake {
       (void)object().engine().ServeWaiters(threads.Now());
     });
     const std::uint64_t left = 4 * kMiB - StatisticsOf(manager()).charged;
-    used_up_ = Allocate(manager(), nullptr, left & ~(kPage - 1), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
-    void* rest = nullptr;
-    EXPECT_HR(S_OK, malloc()->Alloc(left & (kPage - 1), eTaskCritical, &rest));
+    used_up_ = Allocate(manager(), nullptr, left, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     EXPECT_EQ(4 * kMiB, StatisticsOf(manager()).charged);
   }
-  void GiveSomeBack() { EXPECT_HR(S_OK, manager()->VirtualFree(used_up_, 2 * kPage, MEM_DECOMMIT)); }
+  void GiveSomeBack() { EXPECT_HR(S_OK, manager()->VirtualFree(used_up_, 8 * kPage, MEM_DECOMMIT)); }
 
   std::function<void()> during;
 

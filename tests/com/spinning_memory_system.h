@@ -87,17 +87,6 @@ class SpinningMemorySystem final : public os::MemorySystem {
   }
   void FreeMetadata(void* memory, std::size_t size) override { beneath_.FreeMetadata(memory, size); }
   win32::Error Load(os::MemoryLoad* load) override { return beneath_.Load(load); }
-  os::HeapHandle CreateHeap(std::uint32_t kind, win32::Error* error) override {
-    return beneath_.CreateHeap(kind, error);
-  }
-  void DestroyHeap(os::HeapHandle heap) override { beneath_.DestroyHeap(heap); }
-  void* HeapAllocate(os::HeapHandle heap, std::size_t size, win32::Error* error) override {
-    return beneath_.HeapAllocate(heap, size, error);
-  }
-  bool HeapOwns(os::HeapHandle heap, const void* block, std::size_t* size) override {
-    return beneath_.HeapOwns(heap, block, size);
-  }
-  win32::Error HeapRelease(os::HeapHandle heap, void* block) override { return beneath_.HeapRelease(heap, block); }
 
  private:
   os::MemorySystem& beneath_;

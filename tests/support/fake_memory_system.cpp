@@ -15,12 +15,6 @@ constexpr std::align_val_t kMetadataAlignment{kPageSize};
 
 }  // namespace
 
-FakeMemorySystem::~FakeMemorySystem() {
-  for (const auto& [handle, heap] : heaps_) {
-    for (const auto& [block, size] : heap->blocks) ::operator delete(const_cast<void*>(block));
-  }
-}
-
 template <typename Act>
 void FakeMemorySystem::Perform(OsCallInfo& info, Act act) {
   calls_[static_cast<std::size_t>(info.call)].fetch_add(1, std::memory_order_relaxed);
@@ -157,87 +151,6 @@ void FakeMemorySystem::FreeMetadata(void* memory, std::size_t size) {
   });
 }
 
-FakeMemorySystem::Heap* FakeMemorySystem::FindHeap(os::HeapHandle heap) {
-  const auto it = heaps_.find(heap);
-  if (it == heaps_.end()) throw std::logic_error("FakeMemorySystem: no such heap");
-  return it->second.get();
-}
-
-os::HeapHandle FakeMemorySystem::CreateHeap(std::uint32_t kind, win32::Error* error) {
-  OsCallInfo info{.call = OsCall::kCreateHeap, .type = kind};
-  os::HeapHandle handle = nullptr;
-  Perform(info, [&](const std::optional<Fault>& fault) {
-    if (fault) {
-      info.error = *error = fault->error;
-      return;
-    }
-    auto heap = std::make_unique<Heap>();
-    heap->kind = kind;
-    handle = heap.get();
-    heaps_.emplace(handle, std::move(heap));
-  });
-  return handle;
-}
-
-void FakeMemorySystem::DestroyHeap(os::HeapHandle heap) {
-  OsCallInfo info{.call = OsCall::kDestroyHeap, .address = ToAddress(heap)};
-  Perform(info, [&](const std::optional<Fault>&) {
-    for (const auto& [block, size] : FindHeap(heap)->blocks) {
-      heap_bytes_ -= size;
-      ::operator delete(const_cast<void*>(block));
-    }
-    heaps_.erase(heap);
-  });
-}
-
-void* FakeMemorySystem::HeapAllocate(os::HeapHandle heap, std::size_t size, win32::Error* error) {
-  OsCallInfo info{.call = OsCall::kHeapAllocate, .address = ToAddress(heap), .size = size};
-  void* block = nullptr;
-  Perform(info, [&](const std::optional<Fault>& fault) {
-    if (fault || size > heap_limit_ - std::min(heap_bytes_, heap_limit_)) {
-      info.error = *error = fault ? fault->error : win32::kNotEnoughMemory;
-      return;
-    }
-    block = ::operator new(std::max<std::size_t>(size, 1));
-    FindHeap(heap)->blocks.emplace(block, size);
-    heap_bytes_ += size;
-    info.result = ToAddress(block);
-  });
-  return block;
-}
-
-bool FakeMemorySystem::HeapOwns(os::HeapHandle heap, const void* block, std::size_t* size) {
-  OsCallInfo info{.call = OsCall::kHeapOwns, .address = ToAddress(block)};
-  bool owns = false;
-  Perform(info, [&](const std::optional<Fault>& fault) {
-    const Heap* found = FindHeap(heap);
-    const auto it = found->blocks.find(block);
-    owns = !fault && it != found->blocks.end();
-    if (owns) *size = it->second;
-  });
-  return owns;
-}
-
-win32::Error FakeMemorySystem::HeapRelease(os::HeapHandle heap, void* block) {
-  OsCallInfo info{.call = OsCall::kHeapRelease, .address = ToAddress(block)};
-  Perform(info, [&](const std::optional<Fault>& fault) {
-    if (fault) {
-      info.error = fault->error;
-      return;
-    }
-    auto& blocks = FindHeap(heap)->blocks;
-    const auto it = blocks.find(block);
-    if (it == blocks.end()) {
-      info.error = win32::kInvalidParameter;
-      return;
-    }
-    heap_bytes_ -= it->second;
-    blocks.erase(it);
-    ::operator delete(block);
-  });
-  return info.error;
-}
-
 os::AllocateResult FakeMemorySystem::RawAllocate(const os::AllocateRequest& request) {
   const std::lock_guard lock(mutex_);
   return space_.Allocate(request);
@@ -288,10 +201,6 @@ void FakeMemorySystem::SetLoad(const os::MemoryLoad& load) {
   const std::lock_guard lock(mutex_);
   load_ = load;
 }
-void FakeMemorySystem::SetHeapLimit(std::uint64_t bytes) {
-  const std::lock_guard lock(mutex_);
-  heap_limit_ = bytes;
-}
 
 void FakeMemorySystem::Fail(OsCall call, win32::Error error, std::uint64_t skip, std::uint64_t times, Address address) {
   const std::lock_guard lock(mutex_);
@@ -333,16 +242,6 @@ Pages FakeMemorySystem::CommittedIn(PageRange range) const {
 std::size_t FakeMemorySystem::RegionCount() const {
   const std::lock_guard lock(mutex_);
   return space_.RegionCount();
-}
-std::size_t FakeMemorySystem::LiveHeaps() const {
-  const std::lock_guard lock(mutex_);
-  return heaps_.size();
-}
-std::size_t FakeMemorySystem::LiveBlocks() const {
-  const std::lock_guard lock(mutex_);
-  std::size_t count = 0;
-  for (const auto& [handle, heap] : heaps_) count += heap->blocks.size();
-  return count;
 }
 
 }  // namespace clr_host_memory::test

@@ -2,7 +2,7 @@
 //
 // It follows VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect: 64 KiB granules, 4 KiB pages, all or nothing,
 // and the error numbers Windows gives. Addresses are never dereferenced, so regions may be of any size and anywhere in
-// 47 bits. Metadata and heap blocks are real memory, counted, so that a leak shows.
+// 47 bits. Metadata is real memory, counted, so that a leak shows.
 // Threads: any; one mutex inside. Hooks run outside of it: they may call back into the manager, block, or throw.
 #ifndef CLRHM_TESTS_SUPPORT_FAKE_MEMORY_SYSTEM_H
 #define CLRHM_TESTS_SUPPORT_FAKE_MEMORY_SYSTEM_H
@@ -33,13 +33,8 @@ enum class OsCall : std::uint8_t {
   kLoad,
   kAllocateMetadata,
   kFreeMetadata,
-  kCreateHeap,
-  kDestroyHeap,
-  kHeapAllocate,
-  kHeapOwns,
-  kHeapRelease,
 };
-inline constexpr std::size_t kOsCallCount = 13;
+inline constexpr std::size_t kOsCallCount = 8;
 
 enum class Moment : std::uint8_t { kBefore, kAfter };  // the OS acts between them
 
@@ -59,7 +54,6 @@ class FakeMemorySystem final : public os::MemorySystem {
   using Hook = std::function<void(const OsCallInfo&)>;
 
   FakeMemorySystem() = default;
-  ~FakeMemorySystem() override;
   FakeMemorySystem(const FakeMemorySystem&) = delete;
   FakeMemorySystem& operator=(const FakeMemorySystem&) = delete;
 
@@ -72,11 +66,6 @@ class FakeMemorySystem final : public os::MemorySystem {
   win32::Error Load(os::MemoryLoad* load) override;
   void* AllocateMetadata(std::size_t size) override;
   void FreeMetadata(void* memory, std::size_t size) override;
-  os::HeapHandle CreateHeap(std::uint32_t kind, win32::Error* error) override;
-  void DestroyHeap(os::HeapHandle heap) override;
-  void* HeapAllocate(os::HeapHandle heap, std::size_t size, win32::Error* error) override;
-  bool HeapOwns(os::HeapHandle heap, const void* block, std::size_t* size) override;
-  win32::Error HeapRelease(os::HeapHandle heap, void* block) override;
 
   // ---- what others do in the process: no hooks, no faults, not counted
   os::AllocateResult RawAllocate(const os::AllocateRequest& request);
@@ -97,7 +86,6 @@ class FakeMemorySystem final : public os::MemorySystem {
   void SetNumaNodes(std::uint32_t count);
   void SetLockMemoryPrivilege(bool held);
   void SetLoad(const os::MemoryLoad& load);
-  void SetHeapLimit(std::uint64_t bytes);  // of all heaps together
 
   // ---- faults
   // Calls skip+1 .. skip+times of this kind, counted from now, do nothing and fail with error (where there is one to
@@ -119,14 +107,8 @@ class FakeMemorySystem final : public os::MemorySystem {
   [[nodiscard]] Pages CommittedIn(PageRange range) const;
   [[nodiscard]] std::size_t RegionCount() const;
   [[nodiscard]] std::uint64_t LiveMetadata() const { return live_metadata_.load(); }  // blocks not given back
-  [[nodiscard]] std::size_t LiveHeaps() const;
-  [[nodiscard]] std::size_t LiveBlocks() const;
 
  private:
-  struct Heap {
-    std::uint32_t kind = 0;
-    std::map<const void*, std::size_t> blocks;
-  };
   struct Fault {
     OsCall call;
     win32::Error error;
@@ -145,14 +127,10 @@ class FakeMemorySystem final : public os::MemorySystem {
   void Perform(OsCallInfo& info, Act act);
   void RunHooks(const OsCallInfo& info);
   [[nodiscard]] std::optional<Fault> TakeFault(OsCall call);  // under mutex_
-  [[nodiscard]] Heap* FindHeap(os::HeapHandle heap);          // under mutex_
 
   mutable std::mutex mutex_;
   FakeAddressSpace space_;
   os::MemoryLoad load_{.percent_in_use = 40, .available_physical = {6ull << 30}, .total_physical = {10ull << 30}};
-  std::map<os::HeapHandle, std::unique_ptr<Heap>> heaps_;
-  std::uint64_t heap_bytes_ = 0;
-  std::uint64_t heap_limit_ = std::uint64_t{1} << 32;
   std::list<Fault> faults_;
   std::list<OneShot> one_shots_;
   Hook observer_;

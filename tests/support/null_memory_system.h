@@ -27,14 +27,6 @@ class NullMemorySystem final : public os::MemorySystem {
   win32::Error Load(os::MemoryLoad*) override { return win32::kSuccess; }
   void* AllocateMetadata(std::size_t size) override { return std::calloc(1, size); }
   void FreeMetadata(void* memory, std::size_t) override { std::free(memory); }
-  os::HeapHandle CreateHeap(std::uint32_t, win32::Error*) override { return this; }
-  void DestroyHeap(os::HeapHandle) override {}
-  void* HeapAllocate(os::HeapHandle, std::size_t size, win32::Error*) override { return std::malloc(size); }
-  bool HeapOwns(os::HeapHandle, const void*, std::size_t*) override { return true; }
-  win32::Error HeapRelease(os::HeapHandle, void* block) override {
-    std::free(block);
-    return win32::kSuccess;
-  }
 
  private:
   Address next_ = Address{1} << 32;

@@ -14,6 +14,7 @@
 #include <bit>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <gsl/gsl>
 #include <map>

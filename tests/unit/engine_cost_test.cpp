@@ -121,12 +121,5 @@ TEST_F(EngineCost, AWalkOverAHugeRangeVisitsOnlyTouchedWords) {
   EXPECT_EQ(visited, 3);
 }
 
-TEST_F(EngineCost, RequestsNeverTouchAHeapOfTheOs) {
-  const Address base = Reserve(kMiB).address;
-  ASSERT_TRUE(Commit(base, kMiB).outcome.ok());
-  ASSERT_TRUE(Release(base).ok());
-  EXPECT_EQ(os.Calls(OsCall::kCreateHeap) + os.Calls(OsCall::kHeapAllocate), 0u);
-}
-
 }  // namespace
 }  // namespace clr_host_memory::test

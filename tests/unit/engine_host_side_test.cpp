@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-#include "heap/heap_engine.h"
+#include "heap/private_heap.h"
 #include "support/engine_fixture.h"
 #include "support/std_thread_system.h"
 
@@ -41,8 +41,8 @@ TEST_F(ExclusiveTest, AllocationsOfOtherThreadsAreRefusedAndFreesGoOn) {
   EXPECT_EQ(Reserve(kMiB).outcome, Outcome::HeldStill());
   EXPECT_EQ(Commit(region, kPageSize).outcome, Outcome::HeldStill());
   EXPECT_EQ(ReserveAndCommit(kMiB).outcome, Outcome::HeldStill());
-  HeapEngine heap(engine);
-  ASSERT_TRUE(heap.Create(1).ok());
+  PrivateHeap heap(engine, 1);
+  EXPECT_EQ(heap.Open(Criticality::kProcess), Outcome::HeldStill());
   EXPECT_EQ(heap.Allocate(100, Criticality::kProcess).outcome, Outcome::HeldStill());
   EXPECT_TRUE(Decommit(region, kPageSize).ok());
   EXPECT_TRUE(Release(region).ok());

@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "heap/heap_engine.h"
+#include "heap/private_heap.h"
 #include "support/engine_fixture.h"
 #include "support/std_thread_system.h"
 
@@ -168,8 +168,8 @@ TEST_F(ReliefTest, ALimitBelowWhatIsInUseLeavesTheReserveToTheProcess) {
 
 TEST_F(ReliefTest, HeapBlocksAreRelievedAsPagesAre) {
   OpenReserve();
-  HeapEngine heap(engine);
-  ASSERT_TRUE(heap.Create(1).ok());
+  PrivateHeap heap(engine, 1);
+  ASSERT_TRUE(heap.Open(Criticality::kProcess).ok());
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(heap.Allocate(100, Criticality::kTask).outcome, Outcome::OverLimit());
   const BlockOutcome block = heap.Allocate(100, Criticality::kProcess);
@@ -195,16 +195,12 @@ TEST(ProcessCritical, IsServedThoughTheOsRefusesAnyOneOfItsCalls) {
          return m.Allocate(0, kMiB, win32::kMemReserve | win32::kMemCommit, Criticality::kProcess).outcome;
        }},
       {"a heap", [](ManagedEngine& m, Address) {
-         return m.engine
-             .AllocateOther<BlockOutcome>(Criticality::kProcess,
-                                          [&](Payer&) {
-                                            HeapEngine heap(m.engine);
-                                            return BlockOutcome{heap.Create(1)};
-                                          })
-             .outcome;
+         PrivateHeap heap(m.engine, 1);
+         const Outcome opened = heap.Open(Criticality::kProcess);
+         return opened.ok() ? heap.Allocate(100, Criticality::kProcess).outcome : opened;
        }}};
   for (const Shape& shape : shapes) {
-    for (const OsCall call : {OsCall::kAllocate, OsCall::kAllocateMetadata, OsCall::kCreateHeap}) {
+    for (const OsCall call : {OsCall::kAllocate, OsCall::kAllocateMetadata}) {
       for (std::uint64_t position = 0; position < 4; ++position) {
         SCOPED_TRACE(shape.name);
         ManagedEngine manager(kLimits);
@@ -224,8 +220,8 @@ TEST_F(ReliefTest, SizesThatNoAddressSpaceHasAreRefusedAtOnceAndLeaveTheReserveA
   OpenReserve();
   CountingWaker server;
   ASSERT_TRUE(engine.OpenWaits(&server));
-  HeapEngine heap(engine);
-  ASSERT_TRUE(heap.Create(1).ok());
+  PrivateHeap heap(engine, 1);
+  ASSERT_TRUE(heap.Open(Criticality::kProcess).ok());
   ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
   for (const bool limited : {true, false}) {
     if (!limited) engine.ledger().budget().SetLimits({});
@@ -488,17 +484,17 @@ TEST_F(WaitingTest, TheOwnerOfASectionIsRefusedAtOnce) {
 }
 
 TEST_F(WaitingTest, HeapBlocksWaitAsPagesDo) {
-  HeapEngine heap(engine);
-  ASSERT_TRUE(heap.Create(1).ok());
+  PrivateHeap malloc(engine, 1);
+  ASSERT_TRUE(malloc.Open(Criticality::kProcess).ok());
   Fill();
   during = [&](int round) {
     if (round == 2) {
-      EXPECT_TRUE(Decommit(region, kPageSize).ok());
+      EXPECT_TRUE(Decommit(region, heap::kUnitSize).ok());
     }
   };
-  const BlockOutcome block = heap.Allocate(100, Criticality::kTask);
+  const BlockOutcome block = malloc.Allocate(100, Criticality::kTask);
   EXPECT_TRUE(block.outcome.ok());
-  EXPECT_TRUE(heap.Free(block.block).ok());
+  EXPECT_TRUE(malloc.Free(block.block).ok());
 }
 
 TEST_F(WaitingTest, ALimitThatIsRaisedLetsThemThrough) {

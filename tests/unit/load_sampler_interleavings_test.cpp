@@ -38,15 +38,6 @@ class CountingOs final : public os::MemorySystem {
   os::PageRun Describe(Address address) override { return rest_.Describe(address); }
   void* AllocateMetadata(std::size_t size) override { return rest_.AllocateMetadata(size); }
   void FreeMetadata(void* memory, std::size_t size) override { rest_.FreeMetadata(memory, size); }
-  os::HeapHandle CreateHeap(std::uint32_t kind, win32::Error* error) override { return rest_.CreateHeap(kind, error); }
-  void DestroyHeap(os::HeapHandle heap) override { rest_.DestroyHeap(heap); }
-  void* HeapAllocate(os::HeapHandle heap, std::size_t size, win32::Error* error) override {
-    return rest_.HeapAllocate(heap, size, error);
-  }
-  bool HeapOwns(os::HeapHandle heap, const void* block, std::size_t* size) override {
-    return rest_.HeapOwns(heap, block, size);
-  }
-  win32::Error HeapRelease(os::HeapHandle heap, void* block) override { return rest_.HeapRelease(heap, block); }
 
   std::vector<Milliseconds> told_at;
 

@@ -186,37 +186,6 @@ class WindowsSystem final : public MemorySystem {
     ::VirtualFree(memory, 0, MEM_RELEASE);
   }
 
-  HeapHandle CreateHeap(std::uint32_t kind, win32::Error* error) override {
-    DWORD options = 0;
-    if ((kind & static_cast<std::uint32_t>(HeapKind::kThreadSafe)) == 0) options |= HEAP_NO_SERIALIZE;
-    if ((kind & static_cast<std::uint32_t>(HeapKind::kExecutable)) != 0) options |= HEAP_CREATE_ENABLE_EXECUTE;
-    const HANDLE heap = ::HeapCreate(options, 0, 0);
-    if (heap == nullptr) *error = FailureOf(::GetLastError());
-    return heap;
-  }
-
-  void DestroyHeap(HeapHandle heap) override {
-    LastErrorKeeper keep;
-    ::HeapDestroy(heap);
-  }
-
-  void* HeapAllocate(HeapHandle heap, std::size_t size, win32::Error* error) override {
-    void* block = ::HeapAlloc(heap, 0, size);
-    if (block == nullptr) *error = ERROR_NOT_ENOUGH_MEMORY;  // HeapAlloc sets no last error
-    return block;
-  }
-
-  bool HeapOwns(HeapHandle heap, const void* block, std::size_t* size) override {
-    LastErrorKeeper keep;
-    if (!::HeapValidate(heap, 0, block)) return false;
-    *size = ::HeapSize(heap, 0, block);
-    return *size != static_cast<SIZE_T>(-1);
-  }
-
-  win32::Error HeapRelease(HeapHandle heap, void* block) override {
-    return ::HeapFree(heap, 0, block) ? win32::kSuccess : FailureOf(::GetLastError());
-  }
-
  private:
   ResourceNotification low_{LowMemoryResourceNotification};
   ResourceNotification high_{HighMemoryResourceNotification};

@@ -1,0 +1,601 @@
+#include "heap/private_heap.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <memory>
+
+#include "base/error_family.h"
+
+namespace clr_host_memory {
+namespace {
+
+using heap::AllocationSites;
+using heap::Arena;
+using heap::kArenaSize;
+using heap::kArenaUnits;
+using heap::kClasses;
+using heap::kUnitShift;
+using heap::kUnitSize;
+using heap::SizeClass;
+using heap::Slab;
+using heap::SlabState;
+
+constexpr std::uint32_t kPageReadWrite = 0x04;
+constexpr std::uint32_t kPageExecuteReadWrite = 0x40;
+
+// The word of an owner: the heap in the upper half; below it a region of its own and its site, or the number of an arena.
+constexpr std::uint64_t kLarge = std::uint64_t{1} << 31;
+constexpr std::uint64_t kHeapMask = ~std::uint64_t{0} << 32;
+
+[[nodiscard]] Address ToAddress(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+[[nodiscard]] void* ToPointer(Address address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
+[[nodiscard]] std::uint64_t RoundUpToPage(std::uint64_t size) { return (size + kPageSize - 1) & ~(kPageSize - 1); }
+
+// Whether giving up memory may help: not when the host holds the manager still, or it is down.
+[[nodiscard]] bool WantsMemory(const Outcome& outcome) {
+  return outcome.verdict == Verdict::kOverLimit || outcome.verdict == Verdict::kNoTracking ||
+         outcome.verdict == Verdict::kTimedOut ||
+         (outcome.verdict == Verdict::kOsRefused && FamilyOf(outcome.error) == ErrorFamily::kMemory);
+}
+
+}  // namespace
+
+PrivateHeap::PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards)
+    : engine_(engine),
+      protect_((kind & static_cast<std::uint32_t>(HeapKind::kExecutable)) != 0 ? kPageExecuteReadWrite : kPageReadWrite),
+      shards_(shards),
+      tag_(std::uint64_t{engine.ledger().NewOwner()} << 32),
+      arenas_(engine),
+      sites_(engine) {}
+
+PrivateHeap::~PrivateHeap() {
+  Ledger& ledger = engine_.ledger();
+  ledger.ForEachOwned([&](const OwnedRegion& region) {
+    if ((region.owner & kHeapMask) != tag_) return;
+    // What the OS will not take back stays charged; nobody can do more about it.
+    if (ledger.ChangeOwner(region.base, region.owner, 0)) (void)engine_.Free(region.base, 0, win32::kMemRelease);
+  });
+  ledger.SubtractHeapBytes({committed_.load()});
+}
+
+Outcome PrivateHeap::Open(Criticality level) {
+  Arena* arena = nullptr;
+  return MakeArena(level, &arena);
+}
+
+// ---- blocks
+
+BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level) {
+  if (size <= heap::kLargestSmall) [[likely]] return AllocateSmall(heap::ClassOf(size + (size == 0)), level);
+  return size <= kLargestRun ? AllocateRun(size, level) : AllocateLarge(size, level);
+}
+
+BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level, Fill fill) {
+  const BlockOutcome result = Allocate(size, level);
+  // What is not small was committed for it, and is zero already.
+  if (!result.outcome.ok() || fill == Fill::kAnything || size > heap::kLargestSmall) return result;
+  const std::size_t from = fill == Fill::kZero ? 0 : size;
+  std::memset(static_cast<char*>(result.block) + from, 0, kClasses[heap::ClassOf(size + (size == 0))].size - from);
+  return result;
+}
+
+BlockOutcome PrivateHeap::Reallocate(void* block, std::size_t size, Criticality level, Fill fill, bool in_place) {
+  const std::size_t old_size = SizeOf(block);
+  if (old_size == 0) return {Outcome::NotOurs()};
+  char* const bytes = static_cast<char*>(block);
+  const auto keep = [&]() -> BlockOutcome {
+    if (fill != Fill::kAnything) std::memset(bytes + size, 0, old_size - size);
+    return {Outcome::Done(), block};
+  };
+  if (size <= old_size && (in_place || size >= old_size / 2)) return keep();
+  if (in_place) return {Outcome::OsRefused(win32::kNotEnoughMemory)};
+  const BlockOutcome moved = Allocate(size, level, fill == Fill::kZero ? Fill::kZeroBeyond : fill);
+  if (!moved.outcome.ok()) return size <= old_size ? keep() : moved;
+  std::memcpy(moved.block, block, std::min(size, old_size));
+  if (fill == Fill::kZero && size > old_size) std::memset(static_cast<char*>(moved.block) + old_size, 0, size - old_size);
+  // Should the OS not take it back now, the new one is the caller's all the same.
+  (void)Free(block);
+  return moved;
+}
+
+BlockOutcome PrivateHeap::AllocateSmall(std::size_t index, Criticality level) {
+  const std::size_t shard = Shard();
+  BlockOutcome result;
+  if (Slab* slab = classes_[index].current[shard].load(std::memory_order_acquire); slab != nullptr) [[likely]] {
+    result.block = TakeFrom(*slab, index);
+  }
+  if (result.block == nullptr) [[unlikely]] result = Refill(index, shard, level);
+  if (engine_.IsOpen() || !result.outcome.ok()) [[likely]] return result;
+  // Taken first, and then the look: what an exclusive section does not see here was given out before it.
+  if (const Outcome closed = engine_.AwaitOpen(level); !closed.ok()) {
+    (void)Free(result.block);
+    return {closed};
+  }
+  return result;
+}
+
+void* PrivateHeap::TakeFrom(Slab& slab, std::size_t index) {
+  const SizeClass& sizes = kClasses[index];
+  std::uint32_t word = slab.search_from.load(std::memory_order_relaxed);
+  if (word >= sizes.words) word = 0;
+  for (std::uint32_t looked_at = 0; looked_at < sizes.words; ++looked_at) {
+    std::atomic<std::uint64_t>& free = slab.free[word];
+    for (std::uint64_t bits = free.load(); bits != 0; bits = free.load()) {
+      const auto bit = static_cast<unsigned>(std::countr_zero(bits));
+      const std::uint64_t mask = std::uint64_t{1} << bit;
+      if ((free.fetch_and(~mask) & mask) == 0) continue;  // somebody was faster
+      const std::uint32_t slot = word * 64 + bit;
+      if (const SlabState state = slab.State(); state.word() != SlabState::OfClass(index).word()) [[unlikely]] {
+        // It was retired, and is something else by now. What has a class will take the bit back as any other.
+        if (state.HasClass()) (void)ReturnSlot(slab, state.Class(), slot);
+        return nullptr;
+      }
+      if (looked_at != 0) slab.search_from.store(word, std::memory_order_relaxed);
+      return ToPointer(slab.base.load(std::memory_order_relaxed) + std::uint64_t{slot} * sizes.size);
+    }
+    word = word + 1 == sizes.words ? 0 : word + 1;
+  }
+  return nullptr;
+}
+
+BlockOutcome PrivateHeap::Refill(std::size_t index, std::size_t shard, Criticality level) {
+  while (Slab* slab = AdoptPartial(index)) {
+    if (void* block = TakeFrom(*slab, index); block != nullptr) {
+      MakeCurrent(*slab, index, shard);
+      return {Outcome::Done(), block};
+    }
+  }
+  const BlockOutcome formed = FormSlab(index, shard, level);
+  if (formed.outcome.ok() || !WantsMemory(formed.outcome)) return formed;
+  void* block = TakeFromOtherShards(index);
+  return block == nullptr ? formed : BlockOutcome{Outcome::Done(), block};
+}
+
+Slab* PrivateHeap::AdoptPartial(std::size_t index) {
+  Slab* adopted = nullptr;
+  arenas_.FindChunk([&](heap::ArenaChunk& chunk) {
+    return chunk.partial[index].FindUp([&](std::size_t bit) {
+      Arena& arena = *chunk.arenas[bit].load();
+      std::atomic<std::uint64_t>& units = arena.partial[index];
+      for (std::uint64_t set = units.load(); set != 0; set = units.load()) {
+        const std::uint64_t mask = set & (~set + 1);
+        if ((units.fetch_and(~mask) & mask) == 0) continue;
+        adopted = &arena.slabs[static_cast<std::size_t>(std::countr_zero(mask))];
+        return true;
+      }
+      // Nothing left: out of the set, and in again if something came meanwhile.
+      if (chunk.partial[index].Remove(bit) && units.load() != 0) chunk.partial[index].Add(bit);
+      return false;
+    });
+  });
+  return adopted;
+}
+
+void PrivateHeap::MarkPartial(Slab& slab, std::size_t index) {
+  Arena& arena = *slab.arena;
+  const std::uint64_t mask = std::uint64_t{1} << slab.unit;
+  if ((arena.partial[index].load() & mask) == 0) arena.partial[index].fetch_or(mask);
+  arenas_.ChunkOf(arena).partial[index].Add(arena.index % heap::ArenaSet::kSize);
+}
+
+void PrivateHeap::MakeCurrent(Slab& slab, std::size_t index, std::size_t shard) {
+  Slab* before = classes_[index].current[shard].exchange(&slab);
+  if (before == nullptr || before == &slab || !before->HasFree(kClasses[index])) return;
+  // Blocks came back meanwhile, or somebody else has just made it current.
+  MarkPartial(*before, index);
+  if (before->IsEmpty(kClasses[index])) NoteEmpty(*before, index);
+}
+
+void* PrivateHeap::TakeFromOtherShards(std::size_t index) {
+  for (auto& current : classes_[index].current) {
+    Slab* slab = current.load();
+    if (void* block = slab == nullptr ? nullptr : TakeFrom(*slab, index); block != nullptr) return block;
+  }
+  return nullptr;
+}
+
+BlockOutcome PrivateHeap::FormSlab(std::size_t index, std::size_t shard, Criticality level) {
+  const SizeClass& sizes = kClasses[index];
+  Units units;
+  if (const Outcome outcome = ClaimUnits(sizes.units, level, &units); !outcome.ok()) return {outcome};
+  const Address base = units.Base();
+  if (const Outcome outcome = Commit(base, sizes.committed, level); !outcome.ok()) {
+    ReleaseUnits(units);
+    return {outcome};
+  }
+  Slab& slab = units.Head();
+  slab.base.store(base, std::memory_order_relaxed);
+  slab.search_from.store(0, std::memory_order_relaxed);
+  for (std::uint32_t unit = 0; unit < units.count; ++unit) {
+    units.arena->head[units.first + unit].store(static_cast<std::uint8_t>(units.first), std::memory_order_relaxed);
+  }
+  // The state before the bits: who takes a bit looks at the state.
+  slab.state.store(SlabState::OfClass(index).word());
+  constexpr std::uint64_t kOwn = 1;  // the first block is this request's
+  slab.free[0].store(sizes.AllFree(0) & ~kOwn);
+  for (std::uint32_t word = 1; word < sizes.words; ++word) slab.free[word].store(sizes.AllFree(word));
+  MakeCurrent(slab, index, shard);
+  return {Outcome::Done(), ToPointer(base)};
+}
+
+BlockOutcome PrivateHeap::AllocateRun(std::size_t size, Criticality level) {
+  const std::uint64_t bytes = RoundUpToPage(size);
+  Units units;
+  const auto count = static_cast<std::uint32_t>((bytes + kUnitSize - 1) >> kUnitShift);
+  if (const Outcome outcome = ClaimUnits(count, level, &units); !outcome.ok()) return {outcome};
+  const Address base = units.Base();
+  if (const Outcome outcome = Commit(base, bytes, level); !outcome.ok()) {
+    ReleaseUnits(units);
+    return {outcome};
+  }
+  for (std::uint32_t unit = 0; unit < count; ++unit) {
+    units.arena->head[units.first + unit].store(static_cast<std::uint8_t>(units.first), std::memory_order_relaxed);
+  }
+  units.Head().state.store(SlabState::OfRun({bytes >> kPageShift}).word());
+  return {Outcome::Done(), ToPointer(base)};
+}
+
+BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
+  const auto allocate = [&] {
+    return engine_.Allocate({.address = 0,
+                             .size = size,
+                             .type = win32::kMemReserve | win32::kMemCommit,
+                             .protect = protect_},
+                            level);
+  };
+  AddressOutcome region = allocate();
+  if (!region.outcome.ok() && WantsMemory(region.outcome) && Trim()) region = allocate();
+  if (!region.outcome.ok()) return {region.outcome};
+  const std::uint64_t bytes = RoundUpToPage(size);
+  engine_.ledger().ChangeOwner(region.address, 0, tag_ | kLarge);
+  CountCommitted(bytes);
+  large_bytes_.fetch_add(bytes);
+  large_blocks_.fetch_add(1);
+  return {Outcome::Done(), ToPointer(region.address)};
+}
+
+// Of a pointer of any value. Nothing is read at the address itself.
+PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
+  const Address address = ToAddress(block);
+  const OwnedRegion region = engine_.ledger().OwnedAt(address);
+  Place place;
+  if ((region.owner & kHeapMask) != tag_) return place;
+  place.owner = region.owner;
+  if ((region.owner & kLarge) != 0) {
+    if (address == region.base) place.size = static_cast<std::size_t>(region.pages.InBytes().value);
+    return place;
+  }
+  Arena* arena = arenas_.At(static_cast<std::size_t>(region.owner & (kLarge - 1)));
+  const Address offset = address - arena->base.load(std::memory_order_relaxed);
+  if (offset >= kArenaSize) return place;  // its memory was given back meanwhile
+  const std::uint8_t head = arena->head[static_cast<std::size_t>(offset >> kUnitShift)].load(std::memory_order_relaxed);
+  place.slab = &arena->slabs[head];
+  place.state = place.slab->State();
+  const auto in_slab = static_cast<std::uint32_t>(offset) - (std::uint32_t{head} << kUnitShift);
+  if (place.state.HasClass()) {
+    const SizeClass& sizes = kClasses[place.state.Class()];
+    place.slot = in_slab < sizes.committed ? sizes.SlotAt(in_slab) : sizes.slots;
+    if (place.slot < sizes.slots && place.slot * sizes.size == in_slab) place.size = sizes.size;
+  } else if (place.state.IsRun() && in_slab == 0) {
+    place.size = static_cast<std::size_t>(place.state.RunPages().InBytes().value);
+  }
+  return place;
+}
+
+Outcome PrivateHeap::Free(void* block) {
+  if (block == nullptr) return Outcome::Done();
+  const Place place = Locate(block);
+  if (place.size == 0) return Outcome::NotOurs();
+  const Address address = ToAddress(block);
+  if (place.slab == nullptr) {
+    // One caller disowns the region: the block is his to free.
+    Ledger& ledger = engine_.ledger();
+    if (!ledger.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
+    if (const Outcome outcome = engine_.Free(address, 0, win32::kMemRelease); !outcome.ok()) {
+      ledger.ChangeOwner(address, 0, place.owner);
+      return outcome;
+    }
+    ForgetSite(place);
+    CountDecommitted(place.size);
+    large_bytes_.fetch_sub(place.size);
+    large_blocks_.fetch_sub(1);
+    return Outcome::Done();
+  }
+  if (place.state.HasClass()) [[likely]] {
+    if (place.slab->arena->sites.load(std::memory_order_relaxed) != nullptr) [[unlikely]] ForgetSite(place);
+    return ReturnSlot(*place.slab, place.state.Class(), place.slot) ? Outcome::Done() : Outcome::NotOurs();
+  }
+  std::uint64_t state = place.state.word();
+  if (!place.slab->state.compare_exchange_strong(state, 0)) return Outcome::NotOurs();
+  if (const Outcome outcome = Decommit(address, place.size); !outcome.ok()) {
+    place.slab->state.store(state);
+    return outcome;
+  }
+  ForgetSite(place);
+  ReleaseUnits({place.slab->arena, place.slab->unit,
+                static_cast<std::uint32_t>((place.size + kUnitSize - 1) >> kUnitShift)});
+  return Outcome::Done();
+}
+
+bool PrivateHeap::ReturnSlot(Slab& slab, std::size_t index, std::uint32_t slot) {
+  const SizeClass& sizes = kClasses[index];
+  const std::uint32_t word = slot / 64;
+  const std::uint64_t mask = std::uint64_t{1} << (slot % 64);
+  std::atomic<std::uint64_t>& free = slab.free[word];
+  std::uint64_t before = free.load(std::memory_order_relaxed);
+  do {
+    if ((before & mask) != 0) return false;
+  } while (!free.compare_exchange_weak(before, before | mask));
+  // From here on the slab may be retired: only its descriptor is looked at.
+  if (before == 0) MarkPartial(slab, index);
+  if ((before | mask) == sizes.AllFree(word) && slab.IsEmpty(sizes)) NoteEmpty(slab, index);
+  return true;
+}
+
+std::size_t PrivateHeap::SizeOf(const void* block) const {
+  const Place place = Locate(block);
+  if (place.slab == nullptr || !place.state.HasClass() || place.size == 0) return place.size;
+  const bool is_free = (place.slab->free[place.slot / 64].load() >> (place.slot % 64) & 1) != 0;
+  return is_free ? 0 : place.size;
+}
+
+// ---- empty slabs
+
+bool PrivateHeap::IsCurrent(const Slab& slab, std::size_t index) const {
+  for (const auto& current : classes_[index].current) {
+    if (current.load(std::memory_order_relaxed) == &slab) return true;
+  }
+  return false;
+}
+
+void PrivateHeap::NoteEmpty(Slab& slab, std::size_t index) {
+  std::atomic<Slab*>& spare = classes_[index].spare;
+  if (IsCurrent(slab, index) || spare.load() == &slab) return;
+  // The one that emptied last is kept: it is likely to be wanted again, and committing pages is dear.
+  Slab* before = spare.exchange(&slab);
+  if (before != nullptr && before != &slab) Retire(*before);
+}
+
+// Takes all blocks of the slab. False: somebody has one.
+bool PrivateHeap::ClaimAll(Slab& slab, std::size_t index) {
+  const SizeClass& sizes = kClasses[index];
+  do {
+    std::uint32_t claimed = 0;
+    for (; claimed < sizes.words; ++claimed) {
+      std::uint64_t all = sizes.AllFree(claimed);
+      if (!slab.free[claimed].compare_exchange_strong(all, 0)) break;
+    }
+    // With one word taken it cannot become anything else, but it may have before.
+    const bool same = slab.State().word() == SlabState::OfClass(index).word();
+    if (claimed == sizes.words && same) return true;
+    if (claimed == 0) return false;
+    for (std::uint32_t word = 0; word < claimed; ++word) slab.free[word].fetch_or(sizes.AllFree(word));
+    // Somebody may have found it exhausted meanwhile, or its last block come back.
+    if (const SlabState state = slab.State(); state.HasClass()) MarkPartial(slab, state.Class());
+    if (!same) return false;
+  } while (slab.IsEmpty(sizes));
+  return false;
+}
+
+bool PrivateHeap::Retire(Slab& slab) {
+  const SlabState state = slab.State();
+  if (!state.HasClass()) return false;
+  const std::size_t index = state.Class();
+  if (!ClaimAll(slab, index)) return false;
+  // Nobody but this thread can change it now; those who still come by find no free bit.
+  slab.state.store(0);
+  Arena& arena = *slab.arena;
+  arena.partial[index].fetch_and(~(std::uint64_t{1} << slab.unit));
+  const auto forget = [&](std::atomic<Slab*>& place) {
+    Slab* expected = &slab;
+    place.compare_exchange_strong(expected, nullptr);
+  };
+  for (auto& current : classes_[index].current) forget(current);
+  forget(classes_[index].spare);
+  // What the OS will not take back stays charged, and its units stay in use.
+  if (!Decommit(slab.base.load(std::memory_order_relaxed), kClasses[index].committed).ok()) return true;
+  ReleaseUnits({&arena, slab.unit, kClasses[index].units});
+  return true;
+}
+
+bool PrivateHeap::Trim() {
+  const std::uint64_t before = committed_.load();
+  for (ClassState& state : classes_) {
+    for (auto& current : state.current) {
+      if (Slab* slab = current.load(); slab != nullptr) Retire(*slab);
+    }
+    if (Slab* slab = state.spare.load(); slab != nullptr) Retire(*slab);
+  }
+  return committed_.load() < before;
+}
+
+// ---- units and arenas
+
+bool PrivateHeap::ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units) {
+  std::uint64_t used = arena.used.load();
+  while (true) {
+    // Bit i of starts: i and the count - 1 units above it are free.
+    std::uint64_t starts = ~used;
+    for (std::uint32_t have = 1; have < count && starts != 0;) {
+      const std::uint32_t more = std::min(have, count - have);
+      starts &= starts >> more;
+      have += more;
+    }
+    if (starts == 0) return false;
+    *units = {&arena, static_cast<std::uint32_t>(std::countr_zero(starts)), count};
+    if (arena.used.compare_exchange_weak(used, used | units->Mask())) return true;
+  }
+}
+
+Outcome PrivateHeap::ClaimUnits(std::uint32_t count, Criticality level, Units* units) {
+  while (true) {
+    const bool found = arenas_.FindChunk([&](heap::ArenaChunk& chunk) {
+      return chunk.roomy.FindUp([&](std::size_t bit) {
+        Arena& arena = *chunk.arenas[bit].load();
+        if (ClaimUnitsIn(arena, count, units)) return true;
+        constexpr std::uint64_t kAll = ~std::uint64_t{0};
+        if (arena.used.load() == kAll && chunk.roomy.Remove(bit) && arena.used.load() != kAll) chunk.roomy.Add(bit);
+        return false;
+      });
+    });
+    if (found) return Outcome::Done();
+    Arena* made = nullptr;
+    if (const Outcome outcome = MakeArena(level, &made); !outcome.ok()) return outcome;
+    // Others may take what is in it first.
+    if (ClaimUnitsIn(*made, count, units)) return Outcome::Done();
+  }
+}
+
+void PrivateHeap::ReleaseUnits(const Units& units) {
+  Arena& arena = *units.arena;
+  const std::uint64_t before = arena.used.fetch_and(~units.Mask());
+  arenas_.ChunkOf(arena).roomy.Add(arena.index % heap::ArenaSet::kSize);
+  if (before == units.Mask()) NoteEmptyArena(arena);
+}
+
+Outcome PrivateHeap::MakeArena(Criticality level, Arena** made) {
+  Arena* arena = nullptr;
+  if (const Outcome outcome = arenas_.TakeVacant(level, &arena); !outcome.ok()) return outcome;
+  // It asks for no pages, but the OS may lack a little memory of its own for it.
+  const AddressOutcome region = engine_.AllocateOther<AddressOutcome>(level, [&](Payer&) {
+    return engine_.Allocate({.address = 0, .size = kArenaSize, .type = win32::kMemReserve, .protect = protect_}, level);
+  });
+  if (!region.outcome.ok()) {
+    arenas_.MakeVacant(*arena);
+    return region.outcome;
+  }
+  arena->base.store(region.address);
+  engine_.ledger().ChangeOwner(region.address, 0, OwnerOf(*arena));
+  arena->used.store(0);
+  arenas_.ChunkOf(*arena).roomy.Add(arena->index % heap::ArenaSet::kSize);
+  *made = arena;
+  return Outcome::Done();
+}
+
+void PrivateHeap::NoteEmptyArena(Arena& arena) {
+  if (spare_arena_.load() == &arena) return;
+  Arena* before = spare_arena_.exchange(&arena);
+  if (before != nullptr && before != &arena) RetireArena(*before);
+}
+
+bool PrivateHeap::RetireArena(Arena& arena) {
+  std::uint64_t none = 0;
+  if (!arena.used.compare_exchange_strong(none, ~std::uint64_t{0})) return false;
+  const Address base = arena.base.load();
+  Ledger& ledger = engine_.ledger();
+  ledger.ChangeOwner(base, OwnerOf(arena), 0);
+  arena.base.store(0);
+  if (engine_.Free(base, 0, win32::kMemRelease).ok()) {
+    arenas_.MakeVacant(arena);
+    return true;
+  }
+  arena.base.store(base);
+  ledger.ChangeOwner(base, 0, OwnerOf(arena));
+  arena.used.store(0);
+  return false;
+}
+
+Outcome PrivateHeap::Commit(Address address, std::uint64_t size, Criticality level) {
+  const auto commit = [&] {
+    return engine_
+        .Allocate({.address = address, .size = size, .type = win32::kMemCommit, .protect = protect_}, level)
+        .outcome;
+  };
+  // What is kept for later is given up before anyone is refused, has to wait, or takes from the reserve for it.
+  const Budget& budget = engine_.ledger().budget();
+  if (budget.Charged() + Bytes{size} > budget.Ceiling(level)) [[unlikely]] Trim();
+  Outcome outcome = commit();
+  if (!outcome.ok() && WantsMemory(outcome) && Trim()) outcome = commit();
+  if (outcome.ok()) CountCommitted(size);
+  return outcome;
+}
+
+Outcome PrivateHeap::Decommit(Address address, std::uint64_t size) {
+  const Outcome outcome = engine_.DecommitOwned(address, size);
+  if (outcome.ok()) CountDecommitted(size);
+  return outcome;
+}
+
+void PrivateHeap::CountCommitted(std::uint64_t bytes) {
+  committed_.fetch_add(bytes);
+  engine_.ledger().AddHeapBytes({bytes});
+}
+
+void PrivateHeap::CountDecommitted(std::uint64_t bytes) {
+  committed_.fetch_sub(bytes);
+  engine_.ledger().SubtractHeapBytes({bytes});
+}
+
+// ---- where blocks were asked for
+
+BlockOutcome PrivateHeap::AllocateAt(std::size_t size, Criticality level, const char* file, int line) {
+  const BlockOutcome result = Allocate(size, level);
+  if (result.outcome.ok()) {
+    if (const AllocationSites::Index site = sites_.Find(file, line); site != AllocationSites::kNone) {
+      KeepSite(result.block, site);
+    }
+  }
+  return result;
+}
+
+Arena::Site* PrivateHeap::SitesOf(Arena& arena) {
+  Arena::Site* sites = arena.sites.load();
+  if (sites != nullptr) return sites;
+  void* memory = nullptr;
+  if (!engine_.AllocateMetadata(heap::ArenaTable::kSitesSize, Criticality::kTask, &memory).ok()) return nullptr;
+  auto* made = static_cast<Arena::Site*>(memory);
+  std::uninitialized_value_construct_n(made, kArenaUnits * heap::kMostSlots);
+  if (arena.sites.compare_exchange_strong(sites, made)) return made;
+  engine_.FreeMetadata(memory, heap::ArenaTable::kSitesSize);
+  return sites;
+}
+
+void PrivateHeap::KeepSite(void* block, AllocationSites::Index site) {
+  const Place place = Locate(block);
+  if (place.slab == nullptr) {
+    engine_.ledger().ChangeOwner(ToAddress(block), place.owner, place.owner | site);
+  } else {
+    Arena::Site* sites = SitesOf(*place.slab->arena);
+    if (sites == nullptr) return;
+    sites[place.slab->unit * heap::kMostSlots + place.slot].store(site);
+  }
+  sites_.Add(site, place.size);
+}
+
+void PrivateHeap::ForgetSite(const Place& place) {
+  std::uint16_t site = AllocationSites::kNone;
+  if (place.slab == nullptr) {
+    site = static_cast<std::uint16_t>(place.owner & 0xFFFF);
+  } else if (Arena::Site* sites = place.slab->arena->sites.load(); sites != nullptr) {
+    site = sites[place.slab->unit * heap::kMostSlots + place.slot].exchange(AllocationSites::kNone);
+  }
+  if (site != AllocationSites::kNone) sites_.Subtract(site, place.size);
+}
+
+HeapFigures PrivateHeap::Figures() const {
+  const Bytes large{large_bytes_.load()};
+  HeapFigures figures{
+      .reserved = large, .committed = {committed_.load()}, .live = large, .blocks = large_blocks_.load()};
+  arenas_.ForEach([&](const Arena& arena) {
+    if (arena.base.load() == 0) return;
+    figures.reserved = figures.reserved + Bytes{kArenaSize};
+    for (const Slab& slab : arena.slabs) {
+      const SlabState state = slab.State();
+      if (state.IsRun()) {
+        ++figures.blocks;
+        figures.live = figures.live + state.RunPages().InBytes();
+      } else if (state.HasClass()) {
+        const SizeClass& sizes = kClasses[state.Class()];
+        for (std::uint32_t word = 0; word < sizes.words; ++word) {
+          const auto taken = static_cast<std::uint64_t>(std::popcount(sizes.AllFree(word) & ~slab.free[word].load()));
+          figures.blocks += taken;
+          figures.live = figures.live + Bytes{taken * sizes.size};
+        }
+      }
+    }
+  });
+  return figures;
+}
+
+}  // namespace clr_host_memory

@@ -1,0 +1,165 @@
+// A private heap: the blocks behind IHostMalloc, in memory of the engine's, so that each page it has committed is charged.
+//
+// Up to 16 KiB a block comes from a slab of its size class, up to 512 KiB it is a run of an arena's units, and above that a
+// region of its own. Slabs and runs are committed when they are needed and decommitted when they are empty; each class
+// keeps the slab that emptied last. Which region a pointer lies in, and that it is this heap's, the ledger's page map says.
+//
+// Threads: any number, at any time, whatever the heap's kind, and a thread may be suspended anywhere: no function waits for
+// another. A block costs one atomic operation when it is given out, and one when it comes back. When the host holds the
+// manager still, or it is down, nothing is given out; blocks come back in every state.
+//
+// A pointer that is no block of this heap is told for sure, whatever its value, and a block that was freed already as long
+// as its slab is not retired at the same moment (and nobody was given it since).
+#ifndef CLRHM_HEAP_PRIVATE_HEAP_H
+#define CLRHM_HEAP_PRIVATE_HEAP_H
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/outcome.h"
+#include "base/stack_shard.h"
+#include "engine/engine.h"
+#include "heap/allocation_sites.h"
+#include "heap/arena_table.h"
+
+namespace clr_host_memory {
+
+struct [[nodiscard]] BlockOutcome {
+  Outcome outcome;
+  void* block = nullptr;  // null unless outcome.ok()
+};
+
+// Bits, as MALLOC_TYPE.
+enum class HeapKind : std::uint32_t { kThreadSafe = 1, kExecutable = 2 };
+
+// What a heap has now. Counted when it is asked for, while others go on.
+struct HeapFigures {
+  Bytes reserved;
+  Bytes committed;
+  Bytes live;       // of blocks that are given out, as GetSize has them
+  std::uint64_t blocks = 0;
+};
+
+class PrivateHeap {
+ public:
+  static constexpr std::size_t kLargestRun = heap::kArenaSize / 2;
+
+  // engine outlives the heap. kind: bits of HeapKind. shards: how many threads may take blocks of one size without meeting,
+  // 1 to kStackShards.
+  PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards = kStackShards);
+  // Gives back all there is. Nobody may be inside.
+  ~PrivateHeap();
+  PrivateHeap(const PrivateHeap&) = delete;
+  PrivateHeap& operator=(const PrivateHeap&) = delete;
+
+  // Gets the address space of the first arena; once, before anything else.
+  Outcome Open(Criticality level);
+
+  // What a new block holds, as far as anybody may use it.
+  enum class Fill : std::uint8_t {
+    kAnything,
+    kZeroBeyond,  // zero beyond the size that was asked for
+    kZero,
+  };
+  // A block of no bytes is a block, too.
+  BlockOutcome Allocate(std::size_t size, Criticality level);
+  BlockOutcome Allocate(std::size_t size, Criticality level, Fill fill);
+  // As realloc, with what `fill` says of the bytes beyond the old block. in_place: it is not moved, or refused. kNotOurs:
+  // no block of this heap. block is unchanged unless it is done.
+  BlockOutcome Reallocate(void* block, std::size_t size, Criticality level, Fill fill, bool in_place);
+  // As Allocate, and keeps where it was asked for. file may be null.
+  BlockOutcome AllocateAt(std::size_t size, Criticality level, const char* file, int line);
+  // Null is done. kNotOurs: no block of this heap.
+  Outcome Free(void* block);
+  // How much of it may be used, at least what was asked for; 0: no block of this heap.
+  [[nodiscard]] std::size_t SizeOf(const void* block) const;
+
+  [[nodiscard]] HeapFigures Figures() const;
+  [[nodiscard]] const heap::AllocationSites& sites() const { return sites_; }
+  // Decommits what is empty. True: there was something.
+  bool Trim();
+
+ private:
+  using Slab = heap::Slab;
+  using Arena = heap::Arena;
+  using SizeClass = heap::SizeClass;
+
+  struct alignas(64) ClassState {
+    std::array<std::atomic<Slab*>, kStackShards> current{};  // where blocks are taken first
+    std::atomic<Slab*> spare = nullptr;                      // the one that emptied last
+  };
+  // A block as the heap finds it. slab null: a region of its own.
+  struct Place {
+    Slab* slab = nullptr;
+    heap::SlabState state;
+    std::uint32_t slot = 0;
+    std::size_t size = 0;       // 0: no block of this heap
+    std::uint64_t owner = 0;    // of the region
+  };
+  struct Units {
+    Arena* arena = nullptr;
+    std::uint32_t first = 0;
+    std::uint32_t count = 0;
+    [[nodiscard]] std::uint64_t Mask() const {
+      return (count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1) << first;
+    }
+    [[nodiscard]] Slab& Head() const { return arena->slabs[first]; }
+    [[nodiscard]] Address Base() const { return arena->base.load(std::memory_order_relaxed) + first * heap::kUnitSize; }
+  };
+
+  [[nodiscard]] std::size_t Shard() const { return shards_ == 1 ? 0 : StackShard() % shards_; }
+  BlockOutcome AllocateSmall(std::size_t index, Criticality level);
+  BlockOutcome AllocateRun(std::size_t size, Criticality level);
+  BlockOutcome AllocateLarge(std::size_t size, Criticality level);
+  // When the fast path has nothing.
+  BlockOutcome Refill(std::size_t index, std::size_t shard, Criticality level);
+  BlockOutcome FormSlab(std::size_t index, std::size_t shard, Criticality level);
+  [[nodiscard]] void* TakeFrom(Slab& slab, std::size_t index);
+  [[nodiscard]] void* TakeFromOtherShards(std::size_t index);
+  [[nodiscard]] Slab* AdoptPartial(std::size_t index);
+  void MakeCurrent(Slab& slab, std::size_t index, std::size_t shard);
+  void MarkPartial(Slab& slab, std::size_t index);
+  // False: it is free already.
+  [[nodiscard]] bool ReturnSlot(Slab& slab, std::size_t index, std::uint32_t slot);
+  void NoteEmpty(Slab& slab, std::size_t index);
+  [[nodiscard]] bool IsCurrent(const Slab& slab, std::size_t index) const;
+  // Decommits it if nobody has a block of it. False: somebody has.
+  bool Retire(Slab& slab);
+  bool ClaimAll(Slab& slab, std::size_t index);
+
+  Outcome ClaimUnits(std::uint32_t count, Criticality level, Units* units);
+  [[nodiscard]] bool ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units);
+  void ReleaseUnits(const Units& units);
+  Outcome MakeArena(Criticality level, Arena** made);
+  void NoteEmptyArena(Arena& arena);
+  bool RetireArena(Arena& arena);
+  // Commits pages, giving up what this heap keeps first if the limit or the OS wants it.
+  Outcome Commit(Address address, std::uint64_t size, Criticality level);
+  [[nodiscard]] Outcome Decommit(Address address, std::uint64_t size);
+  void CountCommitted(std::uint64_t bytes);
+  void CountDecommitted(std::uint64_t bytes);
+
+  [[nodiscard]] Place Locate(const void* block) const;
+  [[nodiscard]] std::uint64_t OwnerOf(const Arena& arena) const { return tag_ | arena.index; }
+  void KeepSite(void* block, heap::AllocationSites::Index site);
+  [[nodiscard]] Arena::Site* SitesOf(Arena& arena);
+  void ForgetSite(const Place& place);
+
+  Engine& engine_;
+  const std::uint32_t protect_;
+  const std::size_t shards_;
+  const std::uint64_t tag_;  // in the owner's word of each region of this heap
+  std::array<ClassState, heap::kClassCount> classes_{};
+  std::atomic<Arena*> spare_arena_ = nullptr;
+  std::atomic<std::uint64_t> committed_ = 0;
+  std::atomic<std::uint64_t> large_bytes_ = 0;
+  std::atomic<std::uint64_t> large_blocks_ = 0;
+  heap::ArenaTable arenas_;
+  heap::AllocationSites sites_;
+};
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_HEAP_PRIVATE_HEAP_H

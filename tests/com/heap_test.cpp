@@ -1,0 +1,183 @@
+// The heap that a CLR and a bridge get, over Windows: IHostMalloc and IClrHostMemoryHeap are two faces of one.
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "manager_client.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+class Heap : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_HR(S_OK, manager_.get()->CreateMalloc(MALLOC_THREADSAFE, malloc_.Receive()));
+    heap_ = Query<IClrHostMemoryHeap>(malloc_.get(), kIidClrHostMemoryHeap);
+    ASSERT_NE(nullptr, heap_.get());
+  }
+  char* Take(SIZE_T size, uint32_t flags = 0) {
+    void* memory = Poison();
+    EXPECT_HR(S_OK, heap_->Allocate(size, flags, eProcessCritical, &memory));
+    return static_cast<char*>(memory);
+  }
+  SIZE_T SizeOf(const void* memory) {
+    SIZE_T size = 12345;
+    const HRESULT hr = heap_->GetSize(memory, &size);
+    EXPECT_HR(size == 0 ? S_FALSE : S_OK, hr);
+    return size;
+  }
+  ClrHostMemoryHeapFigures Figures() {
+    ClrHostMemoryHeapFigures figures{};
+    figures.size = sizeof(figures);
+    EXPECT_HR(S_OK, heap_->GetFigures(&figures));
+    EXPECT_EQ(1u, figures.version);
+    return figures;
+  }
+
+  MemoryManager manager_ = MakeManager();
+  ComPtr<IHostMalloc> malloc_;
+  ComPtr<IClrHostMemoryHeap> heap_;
+};
+
+TEST_F(Heap, BlocksOfTheOneInterfaceAreBlocksOfTheOther) {
+  char* block = Take(100);
+  EXPECT_HR(S_OK, malloc_->Free(block));
+  void* other = nullptr;
+  ASSERT_HR(S_OK, malloc_->Alloc(100, eTaskCritical, &other));
+  EXPECT_LE(SIZE_T{100}, SizeOf(other));
+  EXPECT_HR(S_OK, heap_->FreeIfOwned(other));
+  EXPECT_HR(S_FALSE, heap_->FreeIfOwned(other));
+  EXPECT_HR(HOST_E_INVALIDOPERATION, malloc_->Free(other));
+  EXPECT_HR(S_OK, heap_->FreeIfOwned(nullptr));
+}
+
+TEST_F(Heap, WhatIsNotOwnedIsNeitherTouchedNorCounted) {
+  void* const theirs = ::HeapAlloc(::GetProcessHeap(), 0, 100);
+  const auto before = manager_.Statistics();
+  ::SetLastError(kCallersError);
+  void* moved = Poison();
+  SIZE_T size = 1;
+  EXPECT_HR(S_FALSE, heap_->FreeIfOwned(theirs));
+  EXPECT_HR(S_FALSE, heap_->Reallocate(theirs, 200, 0, eProcessCritical, &moved));
+  EXPECT_HR(S_FALSE, heap_->GetSize(theirs, &size));
+  EXPECT_EQ(nullptr, moved);
+  EXPECT_EQ(SIZE_T{0}, size);
+  EXPECT_EQ(DWORD{kCallersError}, ::GetLastError());
+  const auto after = manager_.Statistics();
+  EXPECT_EQ(0, std::memcmp(before.calls, after.calls, sizeof(before.calls)));
+  EXPECT_TRUE(::HeapFree(::GetProcessHeap(), 0, theirs));
+}
+
+TEST_F(Heap, ZeroesWhatItWasAskedTo) {
+  for (const SIZE_T size : {SIZE_T{1}, SIZE_T{100}, SIZE_T{5000}, SIZE_T{100000}, SIZE_T{2} << 20}) {
+    char* dirty = Take(size);
+    std::memset(dirty, 0x5A, SizeOf(dirty));
+    EXPECT_HR(S_OK, heap_->FreeIfOwned(dirty));
+    char* block = Take(size, kClrHostMemoryHeapZero);
+    EXPECT_TRUE(std::all_of(block, block + SizeOf(block), [](char c) { return c == 0; })) << size;
+    std::memset(block, 0x77, size);
+    void* moved = nullptr;
+    ASSERT_HR(S_OK, heap_->Reallocate(block, 3 * size, kClrHostMemoryHeapZero, eProcessCritical, &moved));
+    const char* bytes = static_cast<char*>(moved);
+    EXPECT_TRUE(std::all_of(bytes, bytes + size, [](char c) { return c == 0x77; })) << size;
+    EXPECT_TRUE(std::all_of(bytes + size, bytes + 3 * size, [](char c) { return c == 0; })) << size;
+    EXPECT_HR(S_OK, heap_->FreeIfOwned(moved));
+  }
+  EXPECT_EQ(0u, Figures().blocks);
+}
+
+TEST_F(Heap, ReallocatesAsHeapReAllocDoes) {
+  char* block = Take(100);
+  void* moved = Poison();
+  EXPECT_HR(E_OUTOFMEMORY, heap_->Reallocate(block, 100000, kClrHostMemoryHeapInPlace, eTaskCritical, &moved));
+  EXPECT_EQ(nullptr, moved);
+  ASSERT_HR(S_OK, heap_->Reallocate(block, 10, kClrHostMemoryHeapInPlace, eTaskCritical, &moved));
+  EXPECT_EQ(block, moved);
+  ASSERT_HR(S_OK, manager_.SetLimit(1, 0, 0));
+  EXPECT_HR(E_OUTOFMEMORY, heap_->Reallocate(block, 1 << 20, 0, eTaskCritical, &moved));
+  EXPECT_EQ(nullptr, moved);
+  EXPECT_NE(SIZE_T{0}, SizeOf(block));
+  EXPECT_HR(S_OK, heap_->FreeIfOwned(block));
+}
+
+TEST_F(Heap, RejectsWhatNoCallerMeans) {
+  void* memory = Poison();
+  EXPECT_HR(E_POINTER, heap_->Allocate(1, 0, eTaskCritical, nullptr));
+  EXPECT_HR(E_INVALIDARG, heap_->Allocate(1, kClrHostMemoryHeapInPlace, eTaskCritical, &memory));
+  EXPECT_EQ(nullptr, memory);
+  EXPECT_HR(E_INVALIDARG, heap_->Allocate(1, 8, eTaskCritical, &memory));
+  EXPECT_HR(E_INVALIDARG, heap_->Allocate(1, 0, static_cast<EMemoryCriticalLevel>(3), &memory));
+  char* block = Take(1);
+  EXPECT_HR(E_POINTER, heap_->Reallocate(block, 1, 0, eTaskCritical, nullptr));
+  EXPECT_HR(E_INVALIDARG, heap_->Reallocate(block, 1, 8, eTaskCritical, &memory));
+  EXPECT_HR(E_POINTER, heap_->GetSize(block, nullptr));
+  EXPECT_HR(E_POINTER, heap_->GetFigures(nullptr));
+  EXPECT_HR(E_POINTER, heap_->GetSite(0, nullptr));
+  ClrHostMemoryHeapFigures figures{};
+  EXPECT_HR(E_INVALIDARG, heap_->GetFigures(&figures));
+  ClrHostMemoryHeapSite site{};
+  EXPECT_HR(E_INVALIDARG, heap_->GetSite(0, &site));
+}
+
+TEST_F(Heap, IsChargedByWhatItHasCommitted) {
+  for (const SIZE_T size : {SIZE_T{10}, SIZE_T{3000}, SIZE_T{30000}, SIZE_T{3} << 20}) static_cast<void>(Take(size));
+  const auto statistics = manager_.Statistics();
+  const auto figures = Figures();
+  EXPECT_EQ(statistics.charged, statistics.heap_bytes);
+  EXPECT_EQ(statistics.charged, figures.committed);
+  EXPECT_EQ(4u, figures.blocks);
+  EXPECT_LE(figures.live, figures.committed);
+  EXPECT_LE(figures.committed, figures.reserved);
+  EXPECT_EQ(std::uint64_t{0}, manager_.Audit().mismatch);
+  EXPECT_EQ(statistics.charged, manager_.Audit().committed_pages);
+}
+
+TEST_F(Heap, DebugAllocKeepsFileAndLineUntilTheBlockIsFreed) {
+  void* blocks[3] = {};
+  char here[] = "here.cpp";
+  std::string long_name = "d:\\" + std::string(200, 'x') + "\\end.cpp";
+  ASSERT_HR(S_OK, malloc_->DebugAlloc(100, eTaskCritical, here, 7, &blocks[0]));
+  ASSERT_HR(S_OK, malloc_->DebugAlloc(100, eTaskCritical, here, 7, &blocks[1]));
+  ASSERT_HR(S_OK, malloc_->DebugAlloc(2 << 20, eTaskCritical, long_name.data(), 8, &blocks[2]));
+  const auto site_of = [&](int line) {
+    ClrHostMemoryHeapSite site{};
+    site.size = sizeof(site);
+    for (uint32_t i = 0; heap_->GetSite(i, &site) == S_OK; ++i) {
+      if (site.line == line) return site;
+    }
+    return ClrHostMemoryHeapSite{};
+  };
+  EXPECT_STREQ("here.cpp", site_of(7).file);
+  EXPECT_EQ(2u, site_of(7).blocks);
+  EXPECT_EQ(SizeOf(blocks[0]) * 2, site_of(7).bytes);
+  EXPECT_EQ(2u << 20, site_of(8).bytes);
+  EXPECT_STREQ(long_name.substr(long_name.size() - sizeof(ClrHostMemoryHeapSite::file) + 1).c_str(), site_of(8).file);
+  for (void* block : blocks) EXPECT_HR(S_OK, malloc_->Free(block));
+  EXPECT_EQ(0u, site_of(7).blocks + site_of(8).blocks);
+}
+
+TEST_F(Heap, MemoryOfAnExecutableHeapCanBeRun) {
+  ComPtr<IHostMalloc> code;
+  ASSERT_HR(S_OK, manager_.get()->CreateMalloc(MALLOC_THREADSAFE | MALLOC_EXECUTABLE, code.Receive()));
+  for (const SIZE_T size : {SIZE_T{16}, SIZE_T{100000}, SIZE_T{1} << 20}) {
+    void* memory = nullptr;
+    ASSERT_HR(S_OK, code->Alloc(size, eTaskCritical, &memory));
+    MEMORY_BASIC_INFORMATION info{};
+    ASSERT_NE(SIZE_T{0}, ::VirtualQuery(memory, &info, sizeof(info)));
+    EXPECT_EQ(DWORD{PAGE_EXECUTE_READWRITE}, info.Protect);
+    EXPECT_HR(S_OK, code->Free(memory));
+  }
+}
+
+TEST_F(Heap, ItsMemoryIsNotTheClrsToFree) {
+  for (const SIZE_T size : {SIZE_T{100}, SIZE_T{100000}, SIZE_T{2} << 20}) {
+    char* block = Take(size);
+    EXPECT_HR(HOST_E_INVALIDOPERATION, manager_.get()->VirtualFree(block, 0, MEM_RELEASE));
+    EXPECT_HR(HOST_E_INVALIDOPERATION, manager_.get()->VirtualFree(block, 4096, MEM_DECOMMIT));
+    std::memset(block, 1, size);
+    EXPECT_HR(S_OK, heap_->FreeIfOwned(block));
+  }
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test

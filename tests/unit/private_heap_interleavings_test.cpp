@@ -1,0 +1,144 @@
+// Blocks taken and freed while others do the same in the same slab, and while it is retired and becomes something else: every
+// thread suspended at every atomic operation of the heap, the ledger and the engine, whose sources are compiled into this
+// program with atomics that give way (support/yielding_atomic.h).
+#include "support/yielding_atomic.h"
+// Not before it.
+#include <iostream>
+#include <set>
+
+#include "heap/private_heap.h"
+#include "support/engine_fixture.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+constexpr std::size_t kSize = 4096;  // eight to a slab, all in one word
+constexpr std::uint32_t kSlots = heap::kClasses[heap::ClassOf(kSize)].slots;
+
+class HeapWorld final : public InterleavedWorld {
+ public:
+  using Operation = std::function<void(HeapWorld&)>;
+  // Before they begin, `taken` blocks are given out.
+  HeapWorld(std::uint32_t taken, const std::vector<Operation>& operations) : operations_(operations) {
+    EXPECT_TRUE(heap_->Open(Criticality::kProcess).ok());
+    for (std::uint32_t i = 0; i < taken; ++i) first_.push_back(Take(kSize));
+  }
+  void* Take(std::size_t size) {
+    const BlockOutcome made = heap_->Allocate(size, Criticality::kTask);
+    EXPECT_TRUE(made.outcome.ok());
+    EXPECT_TRUE(live_.insert(made.block).second) << "given to two";
+    EXPECT_GE(heap_->SizeOf(made.block), size);
+    return made.block;
+  }
+  void Free(void* block) {
+    EXPECT_EQ(live_.erase(block), 1u);
+    EXPECT_TRUE(heap_->Free(block).ok());
+  }
+  void FreeFirst(std::size_t i) { Free(first_[i]); }
+  // Not the first to do it, or the first: one of two.
+  void FreeAgain(std::size_t i) {
+    if (heap_->Free(first_[i]).ok()) ++freed_again_;
+  }
+  void Trim() { (void)heap_->Trim(); }
+
+  std::vector<std::function<void()>> Operations() override {
+    std::vector<std::function<void()>> runs;
+    for (const Operation& operation : operations_) runs.emplace_back([this, &operation] { operation(*this); });
+    return runs;
+  }
+  bool Check(const std::string& schedule) override {
+    SCOPED_TRACE(schedule);
+    EXPECT_LE(freed_again_, 1);
+    if (freed_again_ != 0) live_.erase(first_[0]);
+    EXPECT_EQ(heap_->Figures().blocks, live_.size());
+    EXPECT_TRUE(manager_.Exact());
+    EXPECT_EQ(manager_.Charged(), manager_.engine.ledger().HeapBytes());
+    // Nothing is lost: all comes back, and what is left can be used to the last block.
+    for (void* block : std::set<void*>(live_)) Free(block);
+    (void)heap_->Trim();
+    EXPECT_EQ(heap_->Figures().blocks, 0u);
+    EXPECT_EQ(manager_.Charged(), Bytes{});
+    for (std::uint32_t i = 0; i < 2 * kSlots; ++i) Take(kSize);
+    EXPECT_EQ(manager_.Charged(), Bytes{2 * kSlots * kSize});
+    heap_.reset();
+    EXPECT_EQ(manager_.Charged(), Bytes{});
+    return !testing::Test::HasFailure();
+  }
+
+ private:
+  const std::vector<Operation>& operations_;
+  ManagedEngine manager_;
+  std::unique_ptr<PrivateHeap> heap_ = std::make_unique<PrivateHeap>(manager_.engine, 1, 1);  // all meet
+  std::vector<void*> first_;
+  std::set<void*> live_;
+  int freed_again_ = 0;
+};
+
+bool ExploreHeap(std::uint32_t taken, const std::vector<HeapWorld::Operation>& operations, int preemptions,
+                 std::uint64_t* schedules) {
+  const Exploration exploration = Explore(
+      [&] { return std::make_unique<HeapWorld>(taken, operations); }, preemptions);
+  *schedules += exploration.schedules;
+  EXPECT_TRUE(exploration.complete);
+  return exploration.passed;
+}
+
+struct Named {
+  const char* name;
+  HeapWorld::Operation run;
+};
+
+TEST(InterleavedHeap, AnyTwoWhoTakeFreeAndRetireGetBlocksOfTheirOwn) {
+  const std::vector<Named> operations = {
+      {"take", [](HeapWorld& w) { w.Take(kSize); }},
+      {"take and free", [](HeapWorld& w) { w.Free(w.Take(kSize)); }},
+      {"take another size and free", [](HeapWorld& w) { w.Free(w.Take(2000)); }},
+      {"trim", [](HeapWorld& w) { w.Trim(); }},
+      {"take two", [](HeapWorld& w) {
+         void* block = w.Take(kSize);
+         w.Take(kSize);
+         w.Free(block);
+       }}};
+  std::uint64_t schedules = 0;
+  for (const std::uint32_t taken : {0u, 1u, kSlots - 1, kSlots}) {
+    for (std::size_t a = 0; a < operations.size(); ++a) {
+      for (std::size_t b = a; b < operations.size(); ++b) {
+        SCOPED_TRACE(testing::Message() << taken << " taken; " << operations[a].name << ", " << operations[b].name);
+        // With none or all taken there is most to be disagreed on.
+        const int preemptions = taken == 0 || taken == kSlots ? 2 : 1;
+        if (!ExploreHeap(taken, {operations[a].run, operations[b].run}, preemptions, &schedules)) return;
+      }
+    }
+  }
+  std::cout << schedules << " schedules\n";
+}
+
+TEST(InterleavedHeap, TheLastBlocksOfASlabMayComeBackInAnyOrderWhileOthersTake) {
+  std::uint64_t schedules = 0;
+  const std::vector<HeapWorld::Operation> frees = {
+      [](HeapWorld& w) { w.FreeFirst(0); },
+      [](HeapWorld& w) { w.FreeFirst(1); },
+  };
+  // Of one slab that is current, and of one that is not, since another was begun.
+  for (const std::uint32_t taken : {2u, kSlots, kSlots + 1}) {
+    SCOPED_TRACE(taken);
+    if (!ExploreHeap(taken, frees, 2, &schedules)) return;
+    if (!ExploreHeap(taken, {frees[0], [](HeapWorld& w) { w.Trim(); }}, 2, &schedules)) return;
+    if (!ExploreHeap(taken, {frees[0], [](HeapWorld& w) { w.Take(kSize); }}, 2, &schedules)) return;
+    if (!ExploreHeap(taken, {frees[0], frees[1], [](HeapWorld& w) { w.Trim(); }}, 1, &schedules)) return;
+    if (!ExploreHeap(taken, {frees[0], [](HeapWorld& w) { w.Take(2000); }, [](HeapWorld& w) { w.Trim(); }}, 1,
+                     &schedules)) {
+      return;
+    }
+  }
+  std::cout << schedules << " schedules\n";
+}
+
+TEST(InterleavedHeap, OneOfTwoWhoFreeTheSameBlockIsToldThatItWas) {
+  std::uint64_t schedules = 0;
+  const HeapWorld::Operation free = [](HeapWorld& w) { w.FreeAgain(0); };
+  static_cast<void>(ExploreHeap(3, {free, free}, 3, &schedules));
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test

@@ -1,0 +1,251 @@
+// Random requests against a std::map of what is given out, the OS refusing now and then, and the ledger audited all along;
+// then several threads at once, for ThreadSanitizer.
+#include <atomic>
+#include <map>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "support/heap_fixture.h"
+#include "support/std_thread_system.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+// Sizes as programs have them: most are small, some are not.
+template <typename Below>
+std::size_t AnySize(Below below) {
+  switch (below(20)) {
+    case 0:
+      return below(512 * kKiB);
+    case 1:
+      return below(2) == 0 ? below(4 * kMiB) : below(64 * kKiB);
+    case 2:
+    case 3:
+    case 4:
+      return below(16 * kKiB);
+    default:
+      return below(below(2) == 0 ? 128 : 2000);
+  }
+}
+
+class HeapModel : public PrivateHeapTest {
+ protected:
+  void Play(unsigned seed, int steps);
+
+ private:
+  struct Block {
+    std::size_t size = 0;    // as it was asked for
+    std::size_t usable = 0;
+    unsigned char pattern = 0;
+    int line = 0;            // 0: not of DebugAlloc
+  };
+  void Add(void* block, std::size_t size, unsigned char pattern, int line) {
+    const std::size_t usable = heap->SizeOf(block);
+    ASSERT_GE(usable, std::max<std::size_t>(size, 1));
+    const auto next = live_.lower_bound(At(block));
+    if (next != live_.end()) {
+      ASSERT_LE(At(block) + usable, next->first);
+    }
+    if (next != live_.begin()) {
+      ASSERT_LE(std::prev(next)->first + std::prev(next)->second.usable, At(block));
+    }
+    // Its ends are enough to tell that nobody else has been given a part of it.
+    char* bytes = static_cast<char*>(block);
+    bytes[0] = static_cast<char>(pattern);
+    bytes[usable - 1] = static_cast<char>(pattern);
+    live_[At(block)] = {size, usable, pattern, line};
+  }
+  void CheckPattern(Address address, const Block& block) {
+    const char* bytes = reinterpret_cast<const char*>(static_cast<std::uintptr_t>(address));
+    ASSERT_EQ(static_cast<unsigned char>(bytes[0]), block.pattern);
+    ASSERT_EQ(static_cast<unsigned char>(bytes[block.usable - 1]), block.pattern);
+  }
+  void CheckAll() {
+    ASSERT_TRUE(ExactAndTheHeaps());
+    ASSERT_EQ(heap->Figures().blocks, live_.size());
+    Bytes live;
+    std::uint64_t of_sites = 0;
+    for (const auto& [address, block] : live_) {
+      CheckPattern(address, block);
+      live = live + Bytes{block.usable};
+      if (block.line != 0) ++of_sites;
+    }
+    ASSERT_EQ(heap->Figures().live, live);
+    heap::SiteFigures figures;
+    for (std::size_t i = 0; heap->sites().Read(i, &figures); ++i) of_sites -= figures.blocks;
+    ASSERT_EQ(of_sites, 0u);
+  }
+
+  std::map<Address, Block> live_;
+};
+
+void HeapModel::Play(unsigned seed, int steps) {
+  std::minstd_rand random(seed);
+  const auto below = [&](std::uint64_t n) { return static_cast<std::size_t>(random() % n); };
+  Address freed = 0;
+  for (int step = 0; step < steps; ++step) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed << " step " << step);
+    // It grows and shrinks in turns, so that slabs and arenas come and go.
+    const bool grow = step / 2000 % 2 == 0;
+    const auto pick = [&] {
+      auto it = live_.lower_bound(live_.begin()->first + random() % (64 * kMiB));
+      return it == live_.end() ? live_.begin() : it;
+    };
+    const std::size_t choice = below(20);
+    if (choice == 0) {
+      os.Fail(below(2) == 0 ? OsCall::kAllocate : OsCall::kAllocateMetadata, win32::kNotEnoughMemory, below(3));
+    } else if (choice == 1) {
+      engine.ledger().budget().SetLimits(below(2) == 0 ? policy::Limits{} : policy::Limits{.limit = {1 + below(8 * kMiB)}});
+    } else if (choice == 2) {
+      if (freed != 0 && live_.count(freed) == 0) {
+        EXPECT_EQ(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(freed))), Outcome::NotOurs());
+      }
+    } else if (choice == 3 && below(20) == 0) {
+      heap->Trim();
+    } else if (choice == 4 && !live_.empty()) {
+      const auto it = pick();
+      const Block block = it->second;
+      const std::size_t size = AnySize(below);
+      const BlockOutcome moved = heap->Reallocate(reinterpret_cast<void*>(static_cast<std::uintptr_t>(it->first)), size,
+                                                  Criticality::kTask, PrivateHeap::Fill::kAnything, below(4) == 0);
+      if (moved.outcome.ok()) {
+        const bool same = At(moved.block) == it->first;
+        if (size != 0) {
+          ASSERT_EQ(static_cast<unsigned char>(*static_cast<char*>(moved.block)), block.pattern);
+        }
+        live_.erase(it);
+        Add(moved.block, size, block.pattern, same ? block.line : 0);
+      }
+    } else if (choice < (grow ? 14u : 7u)) {
+      const std::size_t size = AnySize(below);
+      const int line = below(10) == 0 ? static_cast<int>(1 + below(50)) : 0;
+      const BlockOutcome made = line == 0 ? heap->Allocate(size, Criticality::kTask)
+                                          : heap->AllocateAt(size, Criticality::kTask, "model.cpp", line);
+      if (made.outcome.ok()) {
+        // No memory for its site: it has none, which the model cannot know.
+        heap::SiteFigures figures;
+        std::uint64_t known = 0;
+        for (std::size_t i = 0; line != 0 && heap->sites().Read(i, &figures); ++i) known += figures.blocks;
+        std::uint64_t expected = 0;
+        for (const auto& [address, block] : live_) expected += line != 0 && block.line != 0;
+        Add(made.block, size, static_cast<unsigned char>(random()), known > expected ? line : 0);
+      } else {
+        const Verdict verdict = made.outcome.verdict;
+        ASSERT_TRUE(verdict == Verdict::kOverLimit || verdict == Verdict::kOsRefused || verdict == Verdict::kNoTracking);
+      }
+    } else if (!live_.empty()) {
+      const auto it = pick();
+      CheckPattern(it->first, it->second);
+      freed = it->first;
+      ASSERT_TRUE(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(it->first))).ok());
+      live_.erase(it);
+    }
+    if (HasFatalFailure()) return;
+    if (step % 500 == 0) CheckAll();
+    if (HasFatalFailure()) return;
+  }
+  os.ClearFaults();
+  for (const auto& [address, block] : live_) {
+    ASSERT_TRUE(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(address))).ok());
+  }
+  live_.clear();
+  heap->Trim();
+  CheckAll();
+  EXPECT_EQ(Charged(), Bytes{});
+}
+
+TEST_F(HeapModel, AgreesWithAMapOfWhatIsGivenOut) {
+  for (unsigned seed = 1; seed <= 8; ++seed) {
+    Renew();
+    Play(seed, 20000);
+    if (HasFatalFailure()) return;
+  }
+}
+
+// ---- threads
+
+class HeapThreads : public PrivateHeapTest {
+ protected:
+  template <typename Work>
+  static void InThreads(Work work) {
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < 4; ++t) {
+      threads.emplace_back([&work, t] {
+        std::minstd_rand random(t + 1);
+        work(t, [&random](std::uint64_t n) { return static_cast<std::size_t>(random() % n); });
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+};
+
+TEST_F(HeapThreads, NoBlockIsGivenToTwoAndWhatOneTookAnotherMayFree) {
+  constexpr int kRounds = 30000;
+  // Handed from thread to thread through the slots.
+  std::array<std::atomic<std::uint64_t*>, 256> slots{};
+  for (const bool one_size : {true, false}) {
+    InThreads([&](unsigned t, auto below) {
+      for (int round = 0; round < kRounds; ++round) {
+        const std::size_t size = one_size ? 4096 : std::max<std::size_t>(16, AnySize(below));
+        auto* block = static_cast<std::uint64_t*>(heap->Allocate(size, Criticality::kTask).block);
+        if (block != nullptr) {
+          block[0] = At(block);
+          block[1] = t;
+        }
+        std::uint64_t* other = slots[below(slots.size())].exchange(block);
+        if (other != nullptr) {
+          EXPECT_EQ(other[0], At(other));
+          EXPECT_TRUE(heap->Free(other).ok());
+        }
+        if (below(1000) == 0) heap->Trim();
+      }
+    });
+    for (auto& slot : slots) EXPECT_TRUE(heap->Free(slot.exchange(nullptr)).ok());
+    EXPECT_EQ(heap->Figures().blocks, 0u);
+    EXPECT_TRUE(ExactAndTheHeaps());
+    heap->Trim();
+    EXPECT_EQ(Charged(), Bytes{}) << "every empty slab is given up when that is asked for";
+  }
+}
+
+TEST_F(HeapThreads, OfThoseWhoFreeTheSameBlockOneIsTheOneWhoDid) {
+  for (const std::size_t size : {std::size_t{100}, std::size_t{20000}, 600 * kKiB}) {
+    for (int round = 0; round < 200; ++round) {
+      // A neighbour keeps the slab from being retired.
+      char* neighbour = Block(size);
+      char* block = Block(size);
+      std::atomic<int> freed = 0;
+      InThreads([&](unsigned, auto) { freed += heap->Free(block).ok() ? 1 : 0; });
+      ASSERT_EQ(freed.load(), 1);
+      ASSERT_TRUE(heap->Free(neighbour).ok());
+    }
+  }
+  EXPECT_TRUE(ExactAndTheHeaps());
+}
+
+TEST_F(HeapThreads, AreHeldToTheLimitTogether) {
+  constexpr std::uint64_t kLimit = 2 * kMiB;
+  engine.ledger().budget().SetLimits({.limit = {kLimit}});
+  InThreads([&](unsigned, auto below) {
+    std::vector<void*> own;
+    for (int round = 0; round < 20000; ++round) {
+      const BlockOutcome made = heap->Allocate(AnySize(below), Criticality::kTask);
+      if (made.outcome.ok()) own.push_back(made.block);
+      ASSERT_LE(Charged().value, kLimit);
+      while (!own.empty() && (!made.outcome.ok() || own.size() > 200)) {
+        const std::size_t i = below(own.size());
+        ASSERT_TRUE(heap->Free(std::exchange(own[i], own.back())).ok());
+        own.pop_back();
+        if (below(3) == 0) break;
+      }
+    }
+    for (void* block : own) ASSERT_TRUE(heap->Free(block).ok());
+  });
+  heap->Trim();
+  EXPECT_EQ(Charged(), Bytes{});
+  EXPECT_TRUE(ExactAndTheHeaps());
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test
