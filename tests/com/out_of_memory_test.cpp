@@ -86,10 +86,11 @@ TEST_F(OutOfMemoryByLimit, HeapBlocksAreHeldToTheSameCeilings) {
     EXPECT_HR(S_OK, host_.malloc()->Alloc(1, level, &memory)) << level;
     EXPECT_HR(S_OK, host_.malloc()->Free(memory));
     Drain();
-    // So that the slab that is kept serves nobody else.
-    void* fills_it = nullptr;
-    ASSERT_HR(S_OK, host_.malloc()->Alloc(5 * kPage, eProcessCritical, &fills_it));
-    EXPECT_HR(S_OK, host_.malloc()->Free(fills_it));
+    // The slab that is kept would serve the next level: it is given up for who needs all there is.
+    FillTo(kCeilings[level] - 8 * kPage);
+    ASSERT_HR(S_OK, host_.malloc()->Alloc(9 * kPage, level, &memory));
+    EXPECT_HR(S_OK, host_.malloc()->Free(memory));
+    Drain();
   }
 }
 

@@ -12,18 +12,21 @@
 namespace clr_host_memory::test {
 namespace {
 
+constexpr std::size_t kK = 1024;
+constexpr std::size_t kM = 1024 * kK;
+
 // Sizes as programs have them: most are small, some are not.
 template <typename Below>
 std::size_t AnySize(Below below) {
   switch (below(20)) {
     case 0:
-      return below(512 * kKiB);
+      return below(512 * kK);
     case 1:
-      return below(2) == 0 ? below(4 * kMiB) : below(64 * kKiB);
+      return below(2) == 0 ? below(4 * kM) : below(64 * kK);
     case 2:
     case 3:
     case 4:
-      return below(16 * kKiB);
+      return below(16 * kK);
     default:
       return below(below(2) == 0 ? 128 : 2000);
   }
@@ -89,14 +92,14 @@ void HeapModel::Play(unsigned seed, int steps) {
     // It grows and shrinks in turns, so that slabs and arenas come and go.
     const bool grow = step / 2000 % 2 == 0;
     const auto pick = [&] {
-      auto it = live_.lower_bound(live_.begin()->first + random() % (64 * kMiB));
+      auto it = live_.lower_bound(live_.begin()->first + random() % (64 * kM));
       return it == live_.end() ? live_.begin() : it;
     };
     const std::size_t choice = below(20);
     if (choice == 0) {
       os.Fail(below(2) == 0 ? OsCall::kAllocate : OsCall::kAllocateMetadata, win32::kNotEnoughMemory, below(3));
     } else if (choice == 1) {
-      engine.ledger().budget().SetLimits(below(2) == 0 ? policy::Limits{} : policy::Limits{.limit = {1 + below(8 * kMiB)}});
+      engine.ledger().budget().SetLimits(below(2) == 0 ? policy::Limits{} : policy::Limits{.limit = {1 + below(8 * kM)}});
     } else if (choice == 2) {
       if (freed != 0 && live_.count(freed) == 0) {
         EXPECT_EQ(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(freed))), Outcome::NotOurs());
@@ -210,7 +213,7 @@ TEST_F(HeapThreads, NoBlockIsGivenToTwoAndWhatOneTookAnotherMayFree) {
 }
 
 TEST_F(HeapThreads, OfThoseWhoFreeTheSameBlockOneIsTheOneWhoDid) {
-  for (const std::size_t size : {std::size_t{100}, std::size_t{20000}, 600 * kKiB}) {
+  for (const std::size_t size : {std::size_t{100}, std::size_t{20000}, 600 * kK}) {
     for (int round = 0; round < 200; ++round) {
       // A neighbour keeps the slab from being retired.
       char* neighbour = Block(size);

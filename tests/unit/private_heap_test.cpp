@@ -9,9 +9,14 @@ namespace {
 
 using heap::kClasses;
 
+constexpr std::size_t kK = 1024;
+constexpr std::size_t kM = 1024 * kK;
+
+[[nodiscard]] void* ToPointer(Address address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
+
 constexpr std::size_t kSizes[] = {0,    1,     16,    17,        128,       129,        1000,       1024,
-                                  1025, 4096,  4097,  16384,     16385,     65536,      100000,     512 * kKiB,
-                                  512 * kKiB + 1, kMiB, 3 * kMiB};
+                                  1025, 4096,  4097,  16384,     16385,     65536,      100000,     512 * kK,
+                                  512 * kK + 1, kM, 3 * kM};
 
 // ---- sizes, without a heap
 
@@ -79,7 +84,7 @@ TEST_F(PrivateHeapTest, BlocksOfEverySizeAreAlignedApartAndCharged) {
 }
 
 TEST_F(PrivateHeapTest, WhatIsLargeIsChargedByThePageAndReturnedAtOnce) {
-  for (const std::size_t size : {std::size_t{16385}, std::size_t{100000}, 512 * kKiB, 5 * kMiB}) {
+  for (const std::size_t size : {std::size_t{16385}, std::size_t{100000}, 512 * kK, 5 * kM}) {
     char* block = Block(size);
     ASSERT_NE(block, nullptr);
     EXPECT_EQ(Charged().value, (size + kPageSize - 1) / kPageSize * kPageSize);
@@ -106,7 +111,7 @@ TEST_F(PrivateHeapTest, EveryBlockOfManySlabsIsGivenOutOnceAndAllOfItComesBack) 
     for (std::uint32_t i = 0; i < sizes.slots * 5; ++i) blocks.push_back(Block(size));
     EXPECT_EQ(Charged(), Bytes{std::uint64_t{sizes.committed} * 5}) << "no slab more than it takes";
     std::sort(blocks.begin(), blocks.end());
-    for (std::size_t i = 1; i < blocks.size(); ++i) ASSERT_GE(blocks[i] - blocks[i - 1], std::ptrdiff_t{sizes.size});
+    for (std::size_t i = 1; i < blocks.size(); ++i) ASSERT_GE(blocks[i] - blocks[i - 1], static_cast<std::ptrdiff_t>(sizes.size));
     for (char* block : blocks) ASSERT_TRUE(heap->Free(block).ok());
     EXPECT_LE(Charged().value, std::uint64_t{sizes.committed} * 2) << "the current slab and the one that emptied last";
     heap->Trim();
@@ -138,12 +143,12 @@ TEST_F(PrivateHeapTest, UnitsOfARetiredSlabServeOtherSizes) {
 
 TEST_F(PrivateHeapTest, EmptyArenasAreGivenBackButForOne) {
   std::vector<char*> blocks;
-  for (int i = 0; i < 20; ++i) blocks.push_back(Block(500 * kKiB));
+  for (int i = 0; i < 20; ++i) blocks.push_back(Block(500 * kK));
   EXPECT_EQ(heap->Figures().reserved, Bytes{10 * heap::kArenaSize});
   const std::uint64_t metadata = os.LiveMetadata();
   for (char* block : blocks) ASSERT_TRUE(heap->Free(block).ok());
   EXPECT_EQ(heap->Figures().reserved, Bytes{heap::kArenaSize});
-  for (int i = 0; i < 20; ++i) ASSERT_NE(Block(500 * kKiB), nullptr);
+  for (int i = 0; i < 20; ++i) ASSERT_NE(Block(500 * kK), nullptr);
   EXPECT_EQ(os.LiveMetadata(), metadata) << "the same descriptors again";
   EXPECT_TRUE(ExactAndTheHeaps());
 }
@@ -173,7 +178,7 @@ TEST_F(PrivateHeapTest, AHeapThatSwingsAboutTheBorderOfASlabDoesNotCommitEachTim
 TEST_F(PrivateHeapTest, AnExecutableHeapIsExecutableInAllItsParts) {
   for (const std::uint32_t kind : {1u, 3u, 2u, 0u}) {
     Renew(kind);
-    for (const std::size_t size : {std::size_t{100}, std::size_t{100000}, 2 * kMiB}) {
+    for (const std::size_t size : {std::size_t{100}, std::size_t{100000}, 2 * kM}) {
       RawMemoryInformation info{};
       std::size_t written = 0;
       ASSERT_EQ(os.Query(At(Block(size)), &info, sizeof(info), &written), win32::kSuccess);
@@ -188,7 +193,7 @@ TEST_F(PrivateHeapTest, NullIsFreedAndNothingElseThatIsNotABlock) {
   int local = 0;
   PrivateHeap other(engine, 1);
   ASSERT_TRUE(other.Open(Criticality::kTask).ok());
-  const Address region = ReserveAndCommit(kMiB).address;
+  const Address region = ReserveAndCommit(kM).address;
   EXPECT_TRUE(heap->Free(nullptr).ok());
   for (const std::size_t size : kSizes) {
     char* block = Block(size);
@@ -197,8 +202,8 @@ TEST_F(PrivateHeapTest, NullIsFreedAndNothingElseThatIsNotABlock) {
     const HeapFigures before = heap->Figures();
     for (void* foreign : std::initializer_list<void*>{
              theirs, static_cast<void*>(&local), block + 1, block + 8, block + usable - 1, block - 1,
-             reinterpret_cast<void*>(1), reinterpret_cast<void*>(-8), reinterpret_cast<void*>(region),
-             reinterpret_cast<void*>(region + kPageSize), heap.get(), reinterpret_cast<void*>(At(block) & ~0xFFFFull)}) {
+             reinterpret_cast<void*>(std::uintptr_t{1}), reinterpret_cast<void*>(~std::uintptr_t{7}), ToPointer(region),
+             ToPointer(region + kPageSize), heap.get(), ToPointer(At(block) & ~Address{0xFFFF})}) {
       if (foreign == block) continue;
       EXPECT_EQ(heap->Free(foreign), Outcome::NotOurs()) << foreign << " at a block of " << size << " at " << block;
       EXPECT_EQ(heap->SizeOf(foreign), 0u);
@@ -233,7 +238,7 @@ TEST_F(PrivateHeapTest, ADoubleFreeIsToldWhateverBecameOfTheSlab) {
 }
 
 TEST_F(PrivateHeapTest, TheClrCannotFreeItsMemoryBehindItsBack) {
-  for (const std::size_t size : {std::size_t{100}, std::size_t{100000}, 2 * kMiB}) {
+  for (const std::size_t size : {std::size_t{100}, std::size_t{100000}, 2 * kM}) {
     char* block = Block(size);
     const Bytes charged = Charged();
     for (const Address address : {At(block), At(block) & ~Address{0xFFFF}, At(block) + kPageSize}) {
@@ -250,7 +255,7 @@ TEST_F(PrivateHeapTest, TheClrCannotFreeItsMemoryBehindItsBack) {
 
 TEST_F(PrivateHeapTest, BlocksAreZeroAsFarAsItWasAskedFor) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{100}, std::size_t{4000},
-                                 std::size_t{16384}, std::size_t{16385}, std::size_t{200000}, 2 * kMiB}) {
+                                 std::size_t{16384}, std::size_t{16385}, std::size_t{200000}, 2 * kM}) {
     for (const auto fill : {PrivateHeap::Fill::kZero, PrivateHeap::Fill::kZeroBeyond}) {
       char* dirty = Block(size);
       std::memset(dirty, 0x5A, heap->SizeOf(dirty));
@@ -265,9 +270,9 @@ TEST_F(PrivateHeapTest, BlocksAreZeroAsFarAsItWasAskedFor) {
 }
 
 TEST_F(PrivateHeapTest, ReallocatedBlocksKeepTheirBytesAndTheRestIsZero) {
-  for (const std::size_t from : {std::size_t{1}, std::size_t{100}, std::size_t{10000}, std::size_t{100000}, kMiB}) {
+  for (const std::size_t from : {std::size_t{1}, std::size_t{100}, std::size_t{10000}, std::size_t{100000}, kM}) {
     for (const std::size_t to : {std::size_t{0}, std::size_t{2}, std::size_t{120}, std::size_t{9000},
-                                 std::size_t{12000}, std::size_t{50000}, std::size_t{400000}, 3 * kMiB}) {
+                                 std::size_t{12000}, std::size_t{50000}, std::size_t{400000}, 3 * kM}) {
       char* dirty = Block(to);
       std::memset(dirty, 0x5A, heap->SizeOf(dirty));
       ASSERT_TRUE(heap->Free(dirty).ok());
@@ -298,7 +303,7 @@ TEST_F(PrivateHeapTest, ReallocatingInPlaceDoesNotMoveAndARefusalLeavesTheBlock)
   EXPECT_EQ(heap->Reallocate(block, usable + 1, Criticality::kTask, kAny, true).outcome,
             Outcome::OsRefused(win32::kNotEnoughMemory));
   engine.ledger().budget().SetLimits({.limit = Charged()});
-  EXPECT_EQ(heap->Reallocate(block, kMiB, Criticality::kTask, kAny, false).outcome, Outcome::OverLimit());
+  EXPECT_EQ(heap->Reallocate(block, kM, Criticality::kTask, kAny, false).outcome, Outcome::OverLimit());
   EXPECT_EQ(block[99], 0x11);
   EXPECT_TRUE(heap->Reallocate(block, 1, Criticality::kTask, kAny, false).outcome.ok()) << "smaller always works";
   int local = 0;
@@ -315,7 +320,7 @@ TEST_F(PrivateHeapTest, PagesAndBlocksShareOneLimitByTheirLevel) {
   ASSERT_NE(Block(100), nullptr);
   EXPECT_EQ(heap->Allocate(200, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(heap->Allocate(20000, Criticality::kTask).outcome, Outcome::OverLimit());
-  EXPECT_EQ(heap->Allocate(kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(heap->Allocate(kM, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_NE(Block(100), nullptr) << "there is a slab for it";
   EXPECT_NE(Block(200, Criticality::kAppDomain), nullptr);
   EXPECT_EQ(heap->Allocate(300, Criticality::kAppDomain).outcome, Outcome::OverLimit());
@@ -378,7 +383,7 @@ TEST_F(PrivateHeapTest, TheOsMayRefuseAnyOneOfItsCallsAndNothingIsLostOrLeft) {
 }
 
 TEST_F(PrivateHeapTest, ABlockTheOsWillNotFreeStaysABlockAndCharged) {
-  for (const std::size_t size : {std::size_t{20000}, 2 * kMiB}) {
+  for (const std::size_t size : {std::size_t{20000}, 2 * kM}) {
     char* block = Block(size);
     const Bytes charged = Charged();
     os.Fail(OsCall::kFree, win32::kInvalidParameter);
@@ -407,7 +412,7 @@ TEST_F(PrivateHeapTest, SizesThatNothingHasAreRefused) {
   for (const std::size_t size : {SIZE_MAX, SIZE_MAX - kPageSize, SIZE_MAX / 2}) {
     EXPECT_EQ(heap->Allocate(size, Criticality::kProcess).outcome.verdict, Verdict::kOsRefused);
   }
-  engine.ledger().budget().SetLimits({.limit = {kMiB}});
+  engine.ledger().budget().SetLimits({.limit = {kM}});
   EXPECT_FALSE(heap->Allocate(SIZE_MAX, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Charged(), Bytes{});
 }
@@ -475,7 +480,7 @@ TEST_F(PrivateHeapTest, SitesSayWhatIsStillHeldOfThem) {
   char* small = static_cast<char*>(heap->AllocateAt(100, Criticality::kTask, "small.cpp", 10).block);
   char* same = static_cast<char*>(heap->AllocateAt(60, Criticality::kTask, "small.cpp", 10).block);
   char* run = static_cast<char*>(heap->AllocateAt(100000, Criticality::kTask, "run.cpp", 20).block);
-  char* large = static_cast<char*>(heap->AllocateAt(2 * kMiB, Criticality::kTask, nullptr, 0).block);
+  char* large = static_cast<char*>(heap->AllocateAt(2 * kM, Criticality::kTask, nullptr, 0).block);
   char* unnamed = Block(100);
   const auto held = [&](int line) {
     heap::SiteFigures figures;
@@ -488,7 +493,7 @@ TEST_F(PrivateHeapTest, SitesSayWhatIsStillHeldOfThem) {
   EXPECT_EQ(held(10).blocks, 2u);
   EXPECT_EQ(held(10).bytes, heap->SizeOf(small) + heap->SizeOf(same));
   EXPECT_EQ(held(20).bytes, heap->SizeOf(run));
-  EXPECT_EQ(held(0).bytes, 2 * kMiB);
+  EXPECT_EQ(held(0).bytes, 2 * kM);
   EXPECT_TRUE(heap->Free(small).ok());
   EXPECT_EQ(heap->Free(small), Outcome::NotOurs());
   EXPECT_EQ(held(10).blocks, 1u);
