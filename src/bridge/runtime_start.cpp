@@ -25,6 +25,7 @@ constinit SRWLOCK watch_lock = SRWLOCK_INIT;  // guards patch
 constinit ImportPatch* patch = nullptr;
 constinit std::atomic<IClrHostMemoryBridge*> watching_bridge{nullptr};
 constinit std::atomic<IClrHostMemoryClient*> watching_client{nullptr};
+constinit std::atomic<std::uint64_t> gc_hard_limit_to_pass{0};
 constinit std::atomic<void*> original_get_proc_address{nullptr};
 constinit std::atomic<void*> original_initialize{nullptr};
 constinit std::atomic<HMODULE> starting_module{nullptr};
@@ -56,7 +57,8 @@ int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int pro
     return HOST_E_CLRNOTAVAILABLE;
   }
   const StartProperties properties(property_count, property_keys, property_values,
-                                   watching_client.load(std::memory_order_acquire));
+                                   watching_client.load(std::memory_order_acquire),
+                                   gc_hard_limit_to_pass.load(std::memory_order_acquire));
   int result = initialize(exe_path, app_domain_name, properties.count(), properties.keys(), properties.values(),
                           host_handle, domain_id);
   // The GC is loaded by now. If it could not be bridged, no limit would hold: managed code is not to begin.
@@ -82,7 +84,7 @@ FARPROC WINAPI GetProcAddressOrWatch(HMODULE module, LPCSTR name) {
 }  // namespace
 
 HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason,
-                          IClrHostMemoryClient* client) noexcept try {
+                          IClrHostMemoryClient* client, std::uint64_t gc_hard_limit) noexcept try {
   if (bridge == nullptr) {
     *reason = "There is no bridge to tell of the runtime's start; attach one first.";
     return E_POINTER;
@@ -99,6 +101,7 @@ HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std:
   bridge->AddRef();
   watching_bridge.store(bridge, std::memory_order_release);
   watching_client.store(client, std::memory_order_release);
+  gc_hard_limit_to_pass.store(gc_hard_limit, std::memory_order_release);
   start_result.store(kNoResult, std::memory_order_release);
   const HRESULT hr = ImportPatch::Apply(hostpolicy, hooks, required, owner, reason);
   if (SUCCEEDED(hr)) {

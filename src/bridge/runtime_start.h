@@ -20,9 +20,10 @@ namespace clr_host_memory::bridge {
 // HOST_E_CLRNOTAVAILABLE, for no limit would hold; IClrHostMemoryBridge::VerifyCallsArrive has the sentence for it.
 // S_OK; E_POINTER: bridge is null; E_INVALIDARG: hostpolicy is no module or does not import GetProcAddress by name;
 // HOST_E_INVALIDOPERATION: there is a watch already; otherwise as ImportPatch::Apply.
-// client: of the bridged manager, for StartProperties; alive until the runtime has started.
+// client: of the bridged manager, and gc_hard_limit: both for StartProperties; alive until the runtime has started.
 [[nodiscard]] HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason,
-                                        IClrHostMemoryClient* client = nullptr) noexcept;
+                                        IClrHostMemoryClient* client = nullptr,
+                                        std::uint64_t gc_hard_limit = 0) noexcept;
 
 // Restores the import; idempotent. Not while hostpolicy is starting the runtime on another thread.
 void StopWatchingRuntimeStart() noexcept;

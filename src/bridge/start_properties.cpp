@@ -1,5 +1,7 @@
 #include "bridge/start_properties.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstring>
@@ -11,7 +13,8 @@
 namespace clr_host_memory::bridge {
 namespace {
 
-// The machine's physical memory in bytes, when it is more than a bridged runtime is told; otherwise 0.
+// The machine's physical memory in bytes, when it is more than a bridged runtime is told; otherwise
+// 0.
 std::uint64_t PhysicalMemoryIfHidden(IClrHostMemoryClient* client) noexcept {
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
@@ -23,37 +26,60 @@ std::uint64_t PhysicalMemoryIfHidden(IClrHostMemoryClient* client) noexcept {
   return GlobalMemoryStatusEx(&machine) && told.total_physical < machine.ullTotalPhys ? machine.ullTotalPhys : 0;
 }
 
+bool Exists(const wchar_t* variable) noexcept { return GetEnvironmentVariableW(variable, nullptr, 0) != 0; }
+
 bool IsSet(const wchar_t* variable) noexcept {
   std::array<wchar_t, 8> value{};
   const DWORD length = GetEnvironmentVariableW(variable, value.data(), static_cast<DWORD>(value.size()));
   return length == 1 && value[0] == L'1';
 }
 
+// Whether the environment gives the GC a limit of its own, in any of the ways it reads
+// (clrconfignames.h, gcconfig.h).
+bool EnvironmentLimitsGc() noexcept {
+  constexpr std::array<const wchar_t*, 8> kLimits{
+      L"DOTNET_GCHeapHardLimit",         L"DOTNET_GCHeapHardLimitPercent",    L"DOTNET_GCHeapHardLimitSOH",
+      L"DOTNET_GCTotalPhysicalMemory",   L"DOTNET_GCHeapHardLimitSOHPercent", L"COMPlus_GCHeapHardLimit",
+      L"COMPlus_GCHeapHardLimitPercent", L"COMPlus_GCTotalPhysicalMemory"};
+  return std::any_of(kLimits.begin(), kLimits.end(), Exists);
+}
+
 }  // namespace
 
-StartProperties::StartProperties(int count, const char** keys, const char** values,
-                                 IClrHostMemoryClient* client) noexcept
+StartProperties::StartProperties(int count, const char** keys, const char** values, IClrHostMemoryClient* client,
+                                 std::uint64_t gc_hard_limit) noexcept
     : count_(count), keys_(keys), values_(values) {
   if (count < 0) return;
   const auto given = static_cast<std::size_t>(count);
   bool is_server = IsSet(L"DOTNET_gcServer") || IsSet(L"COMPlus_gcServer");
+  bool has_range = false;
+  bool has_limit = gc_hard_limit == 0 || EnvironmentLimitsGc();
   for (std::size_t index = 0; index < given; ++index) {
-    if (std::strcmp(keys[index], kRegionRangeProperty) == 0) return;
+    has_range = has_range || std::strcmp(keys[index], kRegionRangeProperty) == 0;
+    // HeapHardLimitPercent, HeapHardLimitSOH and the like, too.
+    has_limit = has_limit || std::strncmp(keys[index], kHardLimitProperty, sizeof(kHardLimitProperty) - 1) == 0;
     const bool says_server = std::strcmp(keys[index], "System.GC.Server") == 0;
     is_server = is_server || (says_server && std::strcmp(values[index], "true") == 0);
   }
-  const std::uint64_t physical_memory = PhysicalMemoryIfHidden(client);
-  if (is_server || physical_memory == 0) return;
+  const std::uint64_t physical_memory = has_range || is_server ? 0 : PhysicalMemoryIfHidden(client);
+  if (physical_memory == 0 && has_limit) return;
 
-  const auto digits = std::to_chars(range_.data(), range_.data() + range_.size() - 1, RegionRange(physical_memory));
-  own_.reset(new (std::nothrow) const char*[2 * (given + 1)]);
-  if (digits.ec != std::errc{} || own_ == nullptr) return;
+  const std::size_t room = given + 2;
+  own_.reset(new (std::nothrow) const char*[2 * room]);
+  if (own_ == nullptr) return;
   keys_ = own_.get();
-  values_ = keys_ + given + 1;
+  values_ = keys_ + room;
   std::copy_n(keys, given, keys_);
   std::copy_n(values, given, values_);
-  keys_[given] = kRegionRangeProperty;
-  values_[given] = range_.data();
+  if (physical_memory != 0) Add(kRegionRangeProperty, RegionRange(physical_memory), &range_);
+  if (!has_limit) Add(kHardLimitProperty, gc_hard_limit, &hard_limit_);
+}
+
+void StartProperties::Add(const char* key, std::uint64_t value, Digits* digits) noexcept {
+  // The runtime reads numbers as strtoull does: decimal ones stay so.
+  if (std::to_chars(digits->data(), digits->data() + digits->size() - 1, value).ec != std::errc{}) return;
+  keys_[count_] = key;
+  values_[count_] = digits->data();
   ++count_;
 }
 

@@ -21,13 +21,22 @@ inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
   return std::min(2 * physical_memory, std::uint64_t{256} << 30);
 }
 
-// Those given, and kRegionRangeProperty when the runtime is told of less memory than the machine has, unless it is among
-// them or a server GC is chosen. Without memory for it, just those given. To be made once the bridge is attached, on the
-// thread that starts the runtime; what was given outlives it.
+// The runtime property for the GC's own limit, in bytes, on what it commits: it then collects and gives back in time,
+// where a GC that is only refused asks for new regions and throws (docs/decisions/0011). It cannot be changed later.
+inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
+
+// Those given, and besides
+// - kRegionRangeProperty, when the runtime is told of less memory than the machine has, unless it is among them or a
+//   server GC is chosen;
+// - kHardLimitProperty, when there is one, unless the program or its environment has a limit for the GC of its own.
+// Without memory for them, just those given. To be made once the bridge is attached, on the thread that starts the
+// runtime; what was given outlives it.
 class StartProperties {
  public:
-  // client: of the manager, used here only; null: the one that this copy of the library has bridged.
-  StartProperties(int count, const char** keys, const char** values, IClrHostMemoryClient* client) noexcept;
+  // client: of the manager, used here only; null: the one that this copy of the library has bridged. gc_hard_limit: bytes;
+  // 0: none.
+  StartProperties(int count, const char** keys, const char** values, IClrHostMemoryClient* client,
+                  std::uint64_t gc_hard_limit = 0) noexcept;
   StartProperties(const StartProperties&) = delete;
   StartProperties& operator=(const StartProperties&) = delete;
 
@@ -36,11 +45,15 @@ class StartProperties {
   [[nodiscard]] const char** values() const noexcept { return values_; }
 
  private:
+  using Digits = std::array<char, 24>;
+  void Add(const char* key, std::uint64_t value, Digits* digits) noexcept;
+
   int count_;
   const char** keys_;
   const char** values_;
   std::unique_ptr<const char*[]> own_;
-  std::array<char, 24> range_{};
+  Digits range_{};
+  Digits hard_limit_{};
 };
 
 }  // namespace clr_host_memory::bridge

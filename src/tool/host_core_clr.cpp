@@ -106,7 +106,7 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
   unsigned int domain = 0;
   const std::string app = ToUtf8(program.file);
   const bridge::StartProperties start(static_cast<int>(keys.size()), keys.data(), values.data(),
-                                      session.client().get());
+                                      session.client().get(), session.gc_limit());
   const int initialized =
       initialize(app.c_str(), "clrmem", start.count(), start.keys(), start.values(), &host, &domain);
   if (initialized < 0) {

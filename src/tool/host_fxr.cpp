@@ -154,7 +154,8 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
     HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
     auto* const watched = new StartTellingBridge(session, *bridge->get());
     // The session lives as long as the process, and the manager with it.
-    if (FAILED(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy, watched, &reason, session.client().get()))) {
+    if (FAILED(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy, watched, &reason, session.client().get(),
+                                                           session.gc_limit()))) {
       throw ToolError("the runtime's start cannot be watched: " + reason, "run it with --no-bridge");
     }
   }

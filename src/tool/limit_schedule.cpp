@@ -7,7 +7,7 @@
 namespace clr_host_memory::tool {
 
 LimitSchedule::LimitSchedule(const MemoryManager& manager, const PolicyOptions& policy)
-    : manager_(manager), headroom_(policy.headroom.value_or(Headroom{})) {
+    : manager_(manager), headroom_(policy.HeadroomToKeep()) {
   for (const LimitChange& change : policy.limit_changes) entries_.emplace_back().change = change;
   try {
     thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });

@@ -107,6 +107,27 @@ std::vector<LimitChange> ParseLimitChanges(const std::vector<std::string>& texts
   return changes;
 }
 
+// What the GC is told when nobody says otherwise. Not where it could not follow: a limit that comes off, requests that
+// are to wait at the limit for memory to come back.
+std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
+  if (!limit || policy.wait_ms[eTaskCritical] != 0) return 0;
+  std::uint64_t highest = *limit;
+  for (const LimitChange& change : policy.limit_changes) {
+    if (!change.limit) return 0;
+    highest = std::max(highest, *change.limit);
+  }
+  const Headroom headroom = policy.HeadroomToKeep();
+  const char* reason = nullptr;
+  const policy::Limits limits = LimitsOf(highest, headroom.app_domain, headroom.process, &reason);
+  return GcLimitWithin((limits.limit - limits.process_headroom - limits.app_domain_headroom).value);
+}
+
+std::uint64_t ParseGcLimit(const std::string& text, const PolicyOptions& policy, const Limit& limit) {
+  if (text == "auto") return DefaultGcLimit(policy, limit);
+  if (text == "off") return 0;
+  return ParseSize(text, "--gc-limit");
+}
+
 // Whether headroom leaves something, not less than nothing, of a limit that will hold.
 void CheckHeadroom(const Headroom& headroom, std::uint64_t limit, const std::string& text) {
   const char* reason = nullptr;
@@ -124,6 +145,7 @@ const char* PolicyTexts::FirstGiven() const noexcept {
   if (headroom) return "--headroom";
   if (wait) return "--wait";
   if (emergency_reserve) return "--emergency-reserve";
+  if (gc_limit) return "--gc-limit";
   if (count_all) return "--count-all";
   if (!limit_at.empty()) return "--limit-at";
   return nullptr;
@@ -132,8 +154,8 @@ const char* PolicyTexts::FirstGiven() const noexcept {
 std::uint64_t ParseLimit(std::string_view text, std::string_view option) {
   const std::uint64_t limit = ParseSize(text, option);
   if (limit >= kLeastLimit) return limit;
-  throw ToolError(std::string(option) + " " + std::string(text) + " is below the " +
-                      FormatSize(kLeastLimit) + " a CLR needs to start",
+  throw ToolError(std::string(option) + " " + std::string(text) + " is below the " + FormatSize(kLeastLimit) +
+                      " a CLR needs to start",
                   "give at least that");
 }
 
@@ -152,19 +174,40 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
     for (const std::uint64_t each : limits) CheckHeadroom(*policy.headroom, each, *texts.headroom);
   }
   if (texts.wait) policy.wait_ms = ParseWait(*texts.wait);
-  if (texts.emergency_reserve) {
+  if (!texts.emergency_reserve && !texts.headroom && limit) {
+    policy.emergency_reserve = OwnReserve(*limit);
+    policy.own_reserve = true;
+  }
+  if (texts.emergency_reserve && *texts.emergency_reserve != "0") {
     policy.emergency_reserve = ParseSize(*texts.emergency_reserve, "--emergency-reserve");
     if (limit && policy.emergency_reserve > *limit) {
-      throw ToolError("--emergency-reserve " + *texts.emergency_reserve + " is larger than the limit of " +
-                          FormatSize(*limit),
-                      "make it a small part of the limit, on top of which it comes");
+      throw ToolError(
+          "--emergency-reserve " + *texts.emergency_reserve + " is larger than the limit of " + FormatSize(*limit),
+          "make it a small part of the limit, on top of which it comes");
     }
   }
   policy.count_all = texts.count_all;
   if (policy.count_all && limits.empty()) {
     throw ToolError("--count-all counts against the limit, and there is none", "give --limit, too");
   }
+  policy.gc_limit = ParseGcLimit(texts.gc_limit.value_or("auto"), policy, limit);
   return policy;
+}
+
+Headroom PolicyOptions::HeadroomToKeep() const noexcept {
+  if (headroom) return *headroom;
+  return emergency_reserve != 0 ? Headroom{.process = 0, .app_domain = 0} : Headroom{};
+}
+
+std::uint64_t OwnReserve(std::uint64_t limit) noexcept {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  return std::clamp(limit / 16, 2 * kMiB, 64 * kMiB);
+}
+
+std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept {
+  constexpr std::uint64_t kBesidesTheGc = std::uint64_t{5} << 19;  // 2.5 MiB
+  constexpr std::uint64_t kLeast = std::uint64_t{5} << 20;         // .NET 8's GC does not start with 3 MiB
+  return allowed < kBesidesTheGc + kLeast ? 0 : allowed - kBesidesTheGc;
 }
 
 }  // namespace clr_host_memory::tool

@@ -34,11 +34,16 @@ struct LimitChange {
 using WaitsByLevel = std::array<std::uint32_t, kClrHostMemoryLevelCount>;  // milliseconds, by EMemoryCriticalLevel
 
 struct PolicyOptions {
-  std::optional<Headroom> headroom;
+  std::optional<Headroom> headroom;  // as given
   WaitsByLevel wait_ms{};
   std::uint64_t emergency_reserve = 0;  // bytes
+  bool own_reserve = false;             // clrmem's own: nobody asked for it
   bool count_all = false;
+  std::uint64_t gc_limit = 0;  // bytes the GC is told to keep to when it starts; 0: none
   std::vector<LimitChange> limit_changes;  // by time, each time once
+
+  // What is kept of the limit: a reserve on top of it makes that unnecessary, unless it was asked for.
+  [[nodiscard]] Headroom HeadroomToKeep() const noexcept;
 };
 
 // As they are on the command line.
@@ -46,6 +51,7 @@ struct PolicyTexts {
   std::optional<std::string> headroom;
   std::optional<std::string> wait;
   std::optional<std::string> emergency_reserve;
+  std::optional<std::string> gc_limit;
   bool count_all = false;
   std::vector<std::string> limit_at;
 
@@ -56,6 +62,14 @@ struct PolicyTexts {
 // limit: what --limit says. Throws ToolError: one is not as docs/tool.md has it, they do not fit together, or one needs
 // a limit and there is none.
 [[nodiscard]] PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit);
+
+// The reserve under a limit, in bytes, where neither headroom nor a reserve is asked for: what the CLR cannot live without
+// gets it, on top of the limit.
+[[nodiscard]] std::uint64_t OwnReserve(std::uint64_t limit) noexcept;
+
+// What a GC is to keep to where the manager allows eTaskCritical requests `allowed` bytes: that, less what a runtime has
+// committed besides when a small program runs (decision 11). 0, for no limit, where that is too little for a GC.
+[[nodiscard]] std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept;
 
 // text is what option says. Throws ToolError: no size, or below kLeastLimit.
 [[nodiscard]] std::uint64_t ParseLimit(std::string_view text, std::string_view option);

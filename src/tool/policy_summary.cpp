@@ -65,7 +65,8 @@ bool AsksForWaits(const PolicyOptions& options) {
 }
 
 bool AsksForAnything(const PolicyOptions& options) {
-  return options.headroom || AsksForWaits(options) || options.emergency_reserve != 0 || options.count_all ||
+  return options.headroom || AsksForWaits(options) ||
+         (options.emergency_reserve != 0 && !options.own_reserve) || options.count_all ||
          !options.limit_changes.empty();
 }
 
@@ -83,8 +84,9 @@ void AddOverLimit(Table& table, const ClrHostMemoryStatistics& statistics, const
   }
 }
 
-void AddReserve(Table& table, const ClrHostMemoryStatistics& statistics) {
+void AddReserve(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyOptions& options) {
   if (statistics.emergency_reserve == 0) return;
+  if (options.own_reserve && statistics.emergency_uses == 0) return;
   std::string used = "never used";
   if (statistics.emergency_uses != 0) {
     used = "used " + Times(statistics.emergency_uses) + ", " + FormatSize(statistics.emergency_given) + " in all, " +
@@ -216,7 +218,7 @@ void AddLimit(Table& table, const ClrHostMemoryStatistics& statistics, const Pol
 
 void AddPolicy(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy) {
   AddWaits(table, statistics, policy.options);
-  AddReserve(table, statistics);
+  AddReserve(table, statistics, policy.options);
   AddOverLimit(table, statistics, policy.events);
   AddPressure(table, statistics, policy);
   AddLatch(table, statistics);

@@ -75,7 +75,7 @@ void Session::CheckRoomBesides(std::uint64_t limit) const {
 void Session::MakeManager(const RunOptions& options) {
   MemoryManagerOptions manager_options;
   if (options.limit) {
-    const Headroom headroom = policy_.headroom.value_or(Headroom{});
+    const Headroom headroom = policy_.HeadroomToKeep();
     manager_options.limit = *options.limit;
     manager_options.app_domain_headroom = headroom.app_domain;
     manager_options.process_headroom = headroom.process;

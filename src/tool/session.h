@@ -33,6 +33,8 @@ class Session {
   // Managed code begins to run, now: what is timed counts from here.
   void NoteManagedCodeBegins() noexcept;
 
+  // What the GC is told to keep to, bytes; 0: nothing.
+  [[nodiscard]] std::uint64_t gc_limit() const noexcept { return policy_.gc_limit; }
   // The manager's side for bridges; null without a manager.
   [[nodiscard]] ComPtr<IClrHostMemoryClient> client() const noexcept;
 

@@ -116,6 +116,34 @@ TEST_F(RuntimeStartProperties, AreTheHostsOwnWhereTheLimitDoesNotMatter) {
   EXPECT_EQ(PropertiesWith(nullptr, nullptr), "");
 }
 
+class RuntimeStartGcLimit : public RuntimeStartProperties {
+ protected:
+  void SetUp() override {
+    RuntimeStartProperties::SetUp();
+    manager_.memory_status.total_physical = machine_.ullTotalPhys;  // so that no range is added
+    clr_host_memory::bridge::StopWatchingRuntimeStart();
+    ASSERT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_, nullptr, 12345678), S_OK) << reason_;
+  }
+};
+
+TEST_F(RuntimeStartGcLimit, IsPassedUnlessSomebodyHasSaidIt) {
+  EXPECT_EQ(PropertiesWith(nullptr, nullptr), "System.GC.HeapHardLimit=12345678\n");
+  EXPECT_EQ(PropertiesWith("System.GC.HeapHardLimit", "5"), "System.GC.HeapHardLimit=5\n");
+  EXPECT_EQ(PropertiesWith("System.GC.HeapHardLimitPercent", "5"), "System.GC.HeapHardLimitPercent=5\n");
+  for (const wchar_t* variable : {L"DOTNET_GCHeapHardLimit", L"DOTNET_GCHeapHardLimitPercent"}) {
+    ASSERT_TRUE(SetEnvironmentVariableW(variable, L"1000000"));
+    EXPECT_EQ(PropertiesWith(nullptr, nullptr), "");
+    SetEnvironmentVariableW(variable, nullptr);
+  }
+}
+
+TEST_F(RuntimeStartGcLimit, ComesBesideTheRange) {
+  manager_.memory_status.total_physical = machine_.ullTotalPhys / 2;
+  const std::string added = PropertiesWith(nullptr, nullptr);
+  EXPECT_EQ(added.find("System.GC.RegionRange="), 0u) << added;
+  EXPECT_NE(added.find("\nSystem.GC.HeapHardLimit=12345678\n"), std::string::npos) << added;
+}
+
 TEST(RegionRange, IsTwiceTheMachinesMemoryAndNeverAbove256GiB) {
   constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
   EXPECT_EQ(clr_host_memory::bridge::RegionRange(24 * kGiB), 48 * kGiB);

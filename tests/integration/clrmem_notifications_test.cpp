@@ -56,7 +56,8 @@ class ClrmemMemoryInfo : public testing::TestWithParam<std::tuple<Runtime, Gc>> 
 
 TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
   const RunWithSummary run =
-      RunProgram({"--limit", "128M"}, ProgramPath(runtime(), "MemoryInfo"), {"64", "256", "96"}, environment());
+      RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"),
+                 {"64", "256", "96"}, environment());
   ASSERT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   const std::vector<MemoryInfo> infos = ParseMemoryInfo(run.process.out);
   const std::uint64_t limits[] = {128 * kMiB, 64 * kMiB, 256 * kMiB, 96 * kMiB};
@@ -73,7 +74,8 @@ TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
 
 TEST_P(ClrmemMemoryInfo, AndALimitRaisedManyTimesCanBeUsed) {
   const RunWithSummary run =
-      RunProgram({"--limit", "64M"}, ProgramPath(runtime(), "MemoryInfo"), {"768", "+500"}, environment());
+      RunProgram({"--limit", "64M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"), {"768", "+500"},
+                 environment());
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 500 * kMiB);
 }
@@ -130,7 +132,9 @@ TEST_P(ClrmemNotifications, ACacheSurvivesThatRunsOutOfMemoryWithoutThem) {
   for (const auto& cache : caches) {
     SCOPED_TRACE(std::string(cache.kind) + " " + cache.buffers);
     const auto serve = [&](const std::vector<std::string>& arguments) {
-      return RunProgram({"--limit", "128M"}, ProgramPath(GetParam(), "BufferCache"), arguments, kLargeGeneration0);
+      // A GC with a limit of its own reports its own load, and the cache asks it for the load.
+      return RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(GetParam(), "BufferCache"), arguments,
+                        kLargeGeneration0);
     };
     // Both are idle most of the time.
     auto deaf_run = std::async(std::launch::async, serve, std::vector<std::string>{cache.kind, cache.buffers, "deaf"});

@@ -127,7 +127,7 @@ TEST_P(ClrmemPolicy, WaitsThatNobodyNeededAreOneLine) {
 
 TEST_P(ClrmemPolicy, HeadroomIsWhatTaskCriticalRequestsDoNotGet) {
   // A quarter and an eighth of 128 MiB are kept from the GC's heap.
-  const RunWithSummary run = Run({"--limit", "128M", "--headroom", "25%,16M"}, "AllocateUntilOom");
+  const RunWithSummary run = Run({"--limit", "128M", "--headroom", "25%,16M", "--gc-limit", "off"}, "AllocateUntilOom");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
   EXPECT_EQ(run.summary["process_headroom_bytes"], 32 * kMiB);
@@ -141,7 +141,7 @@ TEST_P(ClrmemPolicy, TheEmergencyReserveServesWhatIsProcessCriticalAboveTheLimit
   // Its heap fills the limit; what it then takes for a loader heap is process-critical, and all of it above the limit but
   // for what little the GC gives back.
   const RunWithSummary run =
-      Run({"--limit", "64M", "--headroom", "0", "--emergency-reserve", "64M"}, "LoaderHeapAtLimit", {"16"});
+      Run({"--limit", "64M", "--emergency-reserve", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"16"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_THAT(run.process.out, HasSubstr("then took 16 MiB of a loader heap"));
@@ -157,6 +157,15 @@ TEST_P(ClrmemPolicy, TheEmergencyReserveServesWhatIsProcessCriticalAboveTheLimit
   EXPECT_THAT(run.process.error, HasSubstr(" held now; used "));
 }
 
+TEST_P(ClrmemPolicy, AReserveThatNobodyAskedForServesTheSame) {
+  const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"3"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  EXPECT_EQ(run.summary["emergency_reserve"]["bytes"], 4 * kMiB);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 68 * kMiB);
+  EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0);
+}
+
 TEST_P(ClrmemPolicy, AnUnusedEmergencyReserveIsHeldToTheEnd) {
   const RunWithSummary run = Run({"--limit", "64M", "--emergency-reserve", "4M"}, "Hello");
   ExpectSound(run);
@@ -167,14 +176,15 @@ TEST_P(ClrmemPolicy, AnUnusedEmergencyReserveIsHeldToTheEnd) {
 }
 
 TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
-  const RunWithSummary without = Run({"--limit", "256M"}, "AllocateUntilOom");
+  const RunWithSummary without = Run({"--limit", "256M", "--gc-limit", "off"}, "AllocateUntilOom");
   ExpectSound(without);
   ASSERT_EQ(without.process.exit_code, 42u) << without.process.out << without.process.error;
   EXPECT_EQ(without.summary["outside"]["counted"], false);
   EXPECT_THAT(without.process.error, Not(HasSubstr("outside of the manager")));
 
   // Pauses, so that the manager has looked at what is outside before the program wants all there is.
-  const RunWithSummary with = Run({"--limit", "256M", "--count-all"}, "AllocateUntilOom", {"100000", "1024", "1000"});
+  const RunWithSummary with = Run({"--limit", "256M", "--gc-limit", "off", "--count-all"}, "AllocateUntilOom",
+                                  {"100000", "1024", "1000"});
   ExpectSound(with);
   ASSERT_EQ(with.process.exit_code, 42u) << with.process.out << with.process.error;
   EXPECT_EQ(with.summary["outside"]["counted"], true);

@@ -28,7 +28,6 @@ TEST(PolicyOptions, NoneOfThemAsksForNothing) {
   const PolicyOptions policy = PolicyOf({"--limit", "64M"});
   EXPECT_FALSE(policy.headroom.has_value());
   EXPECT_THAT(policy.wait_ms, ElementsAre(0u, 0u, 0u));
-  EXPECT_EQ(policy.emergency_reserve, 0u);
   EXPECT_FALSE(policy.count_all);
   EXPECT_TRUE(policy.limit_changes.empty());
 }
@@ -67,6 +66,54 @@ TEST(PolicyOptions, WaitIsOneTimeForAllOrOneForEachLevelNamed) {
 TEST(PolicyOptions, TheReserveNeedsNoLimit) {
   EXPECT_EQ(PolicyOf({"--emergency-reserve", "4M"}).emergency_reserve, 4_MiB);
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--emergency-reserve", "64M"}).emergency_reserve, 64_MiB);
+}
+
+TEST(PolicyOptions, WhereNobodyAsksTheReserveIsASixteenthOfTheLimitInsteadOfHeadroom) {
+  struct {
+    const char* limit;
+    std::uint64_t reserve;
+  } const limits[] = {{"4M", 2_MiB}, {"32M", 2_MiB}, {"64M", 4_MiB}, {"1G", 64_MiB}, {"1T", 64_MiB}};
+  for (const auto& [limit, reserve] : limits) {
+    const PolicyOptions policy = PolicyOf({"--limit", limit});
+    EXPECT_EQ(policy.emergency_reserve, reserve) << limit;
+    EXPECT_TRUE(policy.own_reserve) << limit;
+    EXPECT_EQ(policy.HeadroomToKeep().process, 0u) << limit;
+    EXPECT_EQ(policy.HeadroomToKeep().app_domain, 0u) << limit;
+  }
+  EXPECT_EQ(PolicyOf({}).emergency_reserve, 0u);
+  EXPECT_EQ(PolicyOf({"--limit-at", "1s=64M"}).emergency_reserve, 0u);
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--headroom", "8M"}).emergency_reserve, 0u);
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--headroom", "8M"}).HeadroomToKeep().process, 8_MiB);
+
+  const PolicyOptions strict = PolicyOf({"--limit", "64M", "--emergency-reserve", "0"});
+  EXPECT_EQ(strict.emergency_reserve, 0u);
+  EXPECT_FALSE(strict.own_reserve);
+  EXPECT_EQ(strict.HeadroomToKeep().process, CLR_HOST_MEMORY_DEFAULT_HEADROOM);
+}
+
+TEST(PolicyOptions, TheGcIsToldWhatFitsTheLimitUnlessItCouldNotFollow) {
+  struct {
+    std::vector<std::string> options;
+    std::uint64_t gc_limit;
+  } const cases[] = {
+      {{"--limit", "64M"}, 64_MiB - 2560_KiB},
+      {{"--limit", "8M"}, 8_MiB - 2560_KiB},
+      {{"--limit", "7M"}, 0},
+      {{"--limit", "64M", "--headroom", "8M,2M"}, 54_MiB - 2560_KiB},
+      {{"--limit", "64M", "--limit-at", "1s=32M", "--limit-at", "2s=128M"}, 128_MiB - 2560_KiB},
+      {{"--limit", "64M", "--gc-limit", "auto"}, 64_MiB - 2560_KiB},
+      {{"--limit", "64M", "--gc-limit", "20M"}, 20_MiB},
+      {{"--gc-limit", "20M"}, 20_MiB},
+      {{"--limit", "64M", "--gc-limit", "off"}, 0},
+      {{"--limit", "64M", "--limit-at", "1s=none"}, 0},
+      {{"--limit-at", "1s=64M"}, 0},
+      {{"--limit", "64M", "--wait", "task=1s"}, 0},
+      {{"--limit", "64M", "--wait", "process=1s"}, 64_MiB - 2560_KiB},
+      {{}, 0},
+  };
+  for (const auto& [options, gc_limit] : cases) {
+    EXPECT_EQ(PolicyOf(options).gc_limit, gc_limit) << testing::PrintToString(options);
+  }
 }
 
 TEST(PolicyOptions, LimitsAtTimesAreSortedAndNeedNoLimitAtTheStart) {

@@ -142,6 +142,10 @@ TEST(PolicySummary, ShowsTheReserveItsUseAndWhatIsHeld) {
   statistics.emergency_held = 4_MiB;
   EXPECT_EQ(PolicyTable(statistics, {}),
             "  emergency reserve                    4.0 MiB, 4.0 MiB held now; never used\n");
+  PolicyFigures unasked;
+  unasked.options.emergency_reserve = 4_MiB;
+  unasked.options.own_reserve = true;
+  EXPECT_EQ(PolicyTable(statistics, unasked), "") << "nobody asked, and nothing happened";
   statistics.emergency_held = 1_MiB;
   statistics.emergency_uses = 2;
   statistics.emergency_given = 5_MiB;
