@@ -8,8 +8,9 @@ namespace {
 
 // The exit code of a process that nobody's handler kept from ending by a managed exception.
 constexpr std::uint32_t kManagedException = 0xE0434352;
-// clrmem's own errors (docs/tool.md).
+// clrmem's exit codes for its own errors, and for an app that its thrash guard stopped (docs/tool.md).
 constexpr std::uint32_t kClrmemError = 2;
+constexpr std::uint32_t kStopped = 124;
 
 bool Has(const std::string& text, std::string_view what) { return text.find(what) != std::string::npos; }
 
@@ -46,9 +47,9 @@ Ending EndingOf(const ProcessResult& process, const Undisturbed& undisturbed) {
   if (process.exit_code == undisturbed.exit_code && !no_memory) return Ending::kPasses;
 
   const std::string line = ClrmemLine(process.error);
-  if (Has(line, "stopped by --on-thrash")) return Ending::kStopped;
+  if (process.exit_code == kStopped && Has(line, "the app is stopped, its runtime spins")) return Ending::kStopped;
   if (process.exit_code == kClrmemError && !line.empty()) {
-    return Has(line, "at least") ? Ending::kRefused : Ending::kDidNotStart;
+    return Has(line, "needs to start") ? Ending::kRefused : Ending::kDidNotStart;
   }
   // Unhandled it ends the process by its own code. Caught, the program ends in a way of its own, which no OS' code is.
   const bool by_the_program = process.exit_code < 256;
