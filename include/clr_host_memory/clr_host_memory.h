@@ -458,6 +458,16 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   STDMETHOD(Detach)(THIS) PURE;
   // What the requests that came in were for. Each counter is exact. E_POINTER; E_INVALIDARG: a size of no known version.
   STDMETHOD(GetPurposes)(THIS_ ClrHostMemoryPurposes * purposes) PURE;
+  // Attaches every module of that file name (L"plugin.dll") that is loaded, and from now on each that is loaded later:
+  // before LoadLibrary returns where a bridged module loads it, or what brings it along; soon after it is loaded otherwise,
+  // on a thread of the bridge's own. What cannot be attached later is told by VerifyCallsArrive. A bridged module stays
+  // loaded until its bridge is detached. Results as of AttachModule, of the first that failed; E_INVALIDARG also for what
+  // is no file name. Neither this nor Detach under the loader lock.
+  STDMETHOD(AttachModulesNamed)(THIS_ const wchar_t* file_name, char* reason, SIZE_T reason_size) PURE;
+  // Whether the runtime sees the manager's limit as a container's (a job object's memory limit) where it is less than the
+  // machine has: its GC then sets itself a hard limit, 75 percent of it unless System.GC.HeapHardLimitPercent or
+  // System.GC.HeapHardLimit says otherwise. Before the runtime starts. HOST_E_CLRNOTAVAILABLE: detached.
+  STDMETHOD(PresentAsContainer)(THIS_ BOOL as_container) PURE;
 };
 #undef INTERFACE
 

@@ -35,6 +35,15 @@ class CoreClrBridge {
     if (reason != nullptr) *reason = text.data();
     return hr;
   }
+  HRESULT AttachModulesNamed(const std::wstring& file_name, std::string* reason) const {
+    std::array<char, kReasonSize> text{};
+    const HRESULT hr = bridge_->AttachModulesNamed(file_name.c_str(), text.data(), text.size());
+    if (reason != nullptr) *reason = text.data();
+    return hr;
+  }
+  HRESULT PresentAsContainer(bool as_container = true) const noexcept {
+    return bridge_->PresentAsContainer(as_container ? TRUE : FALSE);
+  }
   void NoteRuntimeStarted() const noexcept { bridge_->NoteRuntimeStarted(); }
   [[nodiscard]] std::uint64_t CallCount() const noexcept {
     std::uint64_t calls = 0;

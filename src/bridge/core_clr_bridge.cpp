@@ -126,6 +126,16 @@ class Bridge final : public IClrHostMemoryBridge {
     return S_OK;
   }
 
+  STDMETHODIMP AttachModulesNamed(const wchar_t* file_name, char* reason, SIZE_T reason_size) noexcept override {
+    return WithReason(reason, reason_size, [&](std::string* text) {
+      return bridge::AttachModulesNamed(&record_, file_name == nullptr ? std::wstring_view() : file_name, text);
+    });
+  }
+
+  STDMETHODIMP PresentAsContainer(BOOL as_container) noexcept override {
+    return bridge::PresentAsContainer(&record_, as_container != FALSE) ? S_OK : HOST_E_CLRNOTAVAILABLE;
+  }
+
   STDMETHODIMP GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
     if (purposes == nullptr) return E_POINTER;
     if (purposes->size < sizeof(*purposes)) return E_INVALIDARG;
@@ -144,7 +154,7 @@ class Bridge final : public IClrHostMemoryBridge {
       *reason = "The bridge is detached, so no call can come in; keep it until the runtime has ended.";
       return HOST_E_CLRNOTAVAILABLE;
     }
-    *reason = GcFailure(&record_);
+    *reason = LateFailure(&record_);
     if (!reason->empty()) return HOST_E_CLRNOTAVAILABLE;
 
     const std::string bridged = Utf8(modules.front().path);

@@ -11,6 +11,7 @@
 #include "bridge/bridge_client.h"
 #include "bridge/handle_identity.h"
 #include "bridge/import_patch.h"
+#include "bridge/load_watch.h"
 #include "bridge/module_files.h"
 #include "bridge/reason.h"
 #include "bridge/thunks.h"
@@ -45,6 +46,7 @@ constinit std::uint64_t next_order = 0;
 constinit BridgeClient* client = nullptr;
 constinit IUnknown* client_identity = nullptr;
 constinit std::size_t open_bridges = 0;
+constinit BridgeRecord* first_named = nullptr;
 
 class Locked {
  public:
@@ -150,6 +152,112 @@ std::unique_ptr<BridgedModuleInfo> MakeInfo(HMODULE module) {
   return info;
 }
 
+std::string NoSetLeft() {
+  return "No more than " + std::to_string(kMaxBridgedModules) +
+         " modules can be bridged in a process; detach bridges that are not needed.";
+}
+
+std::string BelowManager(HMODULE module) {
+  return Utf8(ModulePath(module)) +
+         " is what the memory manager itself runs on and cannot be its client; pass the CLR's module.";
+}
+
+bool IsOpenLocked(const BridgeRecord* bridge) noexcept {
+  // bridge is only compared: it may be gone.
+  if (std::any_of(entries.begin(), entries.end(), [bridge](const Entry& entry) { return entry.bridge == bridge; })) {
+    return true;
+  }
+  const BridgeRecord* listed = first_named;
+  while (listed != nullptr && listed != bridge) listed = listed->next;
+  return listed != nullptr;
+}
+
+// What a bridge that may be gone by now is to have. S_OK also when it is gone or another has the module already.
+HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason) {
+  auto info = MakeInfo(module);
+  auto patch = std::make_unique<ImportPatch>();
+  std::size_t index = 0;
+  HRESULT hr = S_OK;
+  {
+    const Locked lock;
+    if (!IsOpenLocked(bridge)) return S_OK;
+    hr = ReserveEntry(bridge, module, &index);
+    if (hr == HOST_E_INVALIDOPERATION) return S_OK;
+  }
+  if (FAILED(hr)) {
+    *reason = NoSetLeft();
+    return hr;
+  }
+  hr = FillEntry(index, bridge, module, std::move(info), std::move(patch), reason);
+  const Locked lock;
+  return IsOpenLocked(bridge) ? hr : S_OK;
+}
+
+void NoteLateFailure(const BridgeRecord* bridge, std::wstring_view module, const std::string& reason) {
+  std::string failure = Utf8(module) + ", which was loaded later, could not be bridged, so its memory is not under "
+                                       "control: " + reason;
+  const Locked lock;
+  for (Entry& entry : entries) {
+    if (entry.bridge == bridge && entry.bridge != nullptr) {
+      entry.bridge->late_failure.swap(failure);
+      return;
+    }
+  }
+}
+
+// Attaches what is loaded under that name; the first failure.
+HRESULT AttachAllNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason) {
+  HRESULT result = S_OK;
+  for (const HMODULE found : LoadedModulesNamed(name)) {
+    const HMODULE module = HoldWhenLoaded(ModulePath(found));
+    if (module == nullptr) continue;  // unloaded meanwhile
+    std::string why;
+    HRESULT hr = E_INVALIDARG;
+    if (IsBelowManager(module)) {
+      why = BelowManager(module);
+    } else {
+      hr = AttachLate(bridge, module, &why);
+    }
+    FreeLibrary(module);  // the bridge has a reference of its own
+    if (FAILED(hr) && SUCCEEDED(result)) {
+      result = hr;
+      *reason = why;
+    }
+  }
+  return result;
+}
+
+// For the load watch, under the loader lock.
+bool IsWanted(std::wstring_view name) noexcept {
+  const Locked lock;
+  for (const BridgeRecord* bridge = first_named; bridge != nullptr; bridge = bridge->next) {
+    for (const std::wstring& wanted : bridge->names) {
+      if (SameName(wanted, name)) return true;
+    }
+  }
+  return false;
+}
+
+// Attaches whatever is loaded and has a name that a bridge has asked for.
+void AttachWanted() noexcept try {
+  std::vector<std::pair<BridgeRecord*, std::wstring>> wanted;
+  {
+    const Locked lock;
+    for (BridgeRecord* bridge = first_named; bridge != nullptr; bridge = bridge->next) {
+      for (const std::wstring& name : bridge->names) wanted.emplace_back(bridge, name);
+    }
+  }
+  for (const auto& [bridge, name] : wanted) {
+    std::string reason;
+    if (FAILED(AttachAllNamed(bridge, name, &reason))) NoteLateFailure(bridge, name, reason);
+  }
+} catch (const std::bad_alloc&) {
+  const Locked lock;
+  for (BridgeRecord* bridge = first_named; bridge != nullptr; bridge = bridge->next) {
+    bridge->late_failure.assign("Out of memory.");  // short enough to need none itself
+  }
+}
+
 }  // namespace
 
 HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::string* reason) {
@@ -190,6 +298,9 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
     const Locked lock;
     if (!bridge->attached) return;
     bridge->attached = false;
+    BridgeRecord** place = &first_named;
+    while (*place != nullptr && *place != bridge) place = &(*place)->next;
+    if (*place == bridge) *place = std::exchange(bridge->next, nullptr);
     for (std::size_t index = 0; index < entries.size(); ++index) {
       Entry& entry = entries[index];
       if (entry.bridge != bridge) continue;
@@ -208,14 +319,17 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   }
 
   BridgeClient* withdrawn = nullptr;
+  bool anybody_watches = false;
   {
     const Locked lock;
+    anybody_watches = first_named != nullptr;
     if (--open_bridges == 0) {
       PublishClient(nullptr);
       withdrawn = std::exchange(client, nullptr);
       client_identity = nullptr;
     }
   }
+  if (!anybody_watches) StopLoadWatch();
   if (withdrawn == nullptr) return;
   withdrawn->notifications->Withdraw(withdrawn->manager);
   if (!WaitUntilNoCallIsInside(kDetachMilliseconds)) return;
@@ -227,8 +341,7 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
 
 HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) {
   if (module != nullptr && IsBelowManager(module)) {
-    *reason = Utf8(ModulePath(module)) +
-              " is what the memory manager itself runs on and cannot be its client; pass the CLR's module.";
+    *reason = BelowManager(module);
     return E_INVALIDARG;
   }
   auto info = MakeInfo(module);
@@ -247,42 +360,62 @@ HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) 
   } else if (hr == HOST_E_INVALIDOPERATION) {
     *reason = Utf8(info->path) + " is bridged already; keep the bridge it has, or detach that first.";
   } else {
-    *reason = "No more than " + std::to_string(kMaxBridgedModules) +
-              " modules can be bridged in a process; detach bridges that are not needed.";
+    *reason = NoSetLeft();
   }
   return hr;
 }
 
-void AttachIfStandaloneGc(std::size_t loader_index, HMODULE loaded) noexcept try {
-  if (GetProcAddress(loaded, "GC_Initialize") == nullptr && !IsGcFileName(ModulePath(loaded))) return;
-  auto info = MakeInfo(loaded);
-  const std::string path = Utf8(info->path);
-  auto patch = std::make_unique<ImportPatch>();
-  BridgeRecord* bridge = nullptr;
-  std::size_t index = 0;
-  HRESULT hr = S_OK;
+HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason) {
+  if (name.empty() || BaseName(name) != name) {
+    *reason = "'" + Utf8(name) + "' is no file name such as plugin.dll; leave the path out.";
+    return E_INVALIDARG;
+  }
+  const HRESULT hr = StartLoadWatch({&IsWanted, &AttachWanted}, reason);
+  if (FAILED(hr)) return hr;
+  std::wstring own(name);
   {
     const Locked lock;
-    bridge = entries[loader_index].bridge;
-    if (bridge == nullptr) return;
-    hr = ReserveEntry(bridge, loaded, &index);
-    if (hr == HOST_E_INVALIDOPERATION) return;  // loaded once more: bridged already
+    if (!bridge->attached) {
+      *reason = "This bridge is detached; attach a new one.";
+      return HOST_E_INVALIDOPERATION;
+    }
+    const bool known = std::any_of(bridge->names.begin(), bridge->names.end(),
+                                   [name](const std::wstring& other) { return SameName(other, name); });
+    if (!known) bridge->names.push_back(std::move(own));
+    const BridgeRecord* listed = first_named;
+    while (listed != nullptr && listed != bridge) listed = listed->next;
+    if (listed == nullptr) bridge->next = std::exchange(first_named, bridge);
   }
-  std::string reason = "No set of thunks is left for it.";
-  if (SUCCEEDED(hr)) hr = FillEntry(index, bridge, loaded, std::move(info), std::move(patch), &reason);
-  if (SUCCEEDED(hr)) return;
-  std::string failure = "The standalone GC " + path + " could not be bridged, so its memory is not under control: " + reason;
-  const Locked lock;
-  if (entries[loader_index].bridge == bridge) bridge->gc_failure.swap(failure);
+  // From here on what is loaded is seen by the watch; what was loaded before is here.
+  return AttachAllNamed(bridge, name, reason);
+}
+
+void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept try {
+  if (GetProcAddress(loaded, "GC_Initialize") != nullptr || IsGcFileName(ModulePath(loaded))) {
+    BridgeRecord* bridge = nullptr;
+    {
+      const Locked lock;
+      bridge = entries[loader_index].bridge;
+    }
+    std::string reason;
+    if (bridge != nullptr && FAILED(AttachLate(bridge, loaded, &reason))) NoteLateFailure(bridge, ModulePath(loaded), reason);
+  }
+  AttachWanted();
 } catch (const std::bad_alloc&) {
   const Locked lock;
   BridgeRecord* const bridge = entries[loader_index].bridge;
-  if (bridge != nullptr) bridge->gc_failure.assign("Out of memory.");  // short enough to need none itself
+  if (bridge != nullptr) bridge->late_failure.assign("Out of memory.");  // short enough to need none itself
 }
 
 void NoteRuntimeStarted(const BridgeRecord* bridge) noexcept {
   const Locked lock;
   if (bridge->attached) client->runtime_started.store(true, std::memory_order_relaxed);
+}
+
+bool PresentAsContainer(const BridgeRecord* bridge, bool as_container) noexcept {
+  const Locked lock;
+  if (bridge->attached) client->as_container.store(as_container, std::memory_order_relaxed);
+  return bridge->attached;
 }
 
 std::uint64_t CallCount(const BridgeRecord* bridge) noexcept {
@@ -318,9 +451,9 @@ std::vector<BridgedModuleInfo> ModulesOf(const BridgeRecord* bridge) {
   return result;
 }
 
-std::string GcFailure(const BridgeRecord* bridge) {
+std::string LateFailure(const BridgeRecord* bridge) {
   const Locked lock;
-  return bridge->gc_failure;
+  return bridge->late_failure;
 }
 
 bool IsOpen(const BridgeRecord* bridge) noexcept {

@@ -1,7 +1,7 @@
 // The modules that are bridged now, and which bridge each belongs to. One registry for the process.
 //
 // Its lock is a leaf: nothing is called under it that takes the loader lock or calls a manager. Only attaching, detaching
-// and asking take it, never a call through a thunk, but for the load of a standalone GC.
+// and asking take it, never a call through a thunk, but for loads of modules.
 #ifndef CLRHM_BRIDGE_MODULE_REGISTRY_H
 #define CLRHM_BRIDGE_MODULE_REGISTRY_H
 
@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace clr_host_memory::bridge {
@@ -19,7 +20,9 @@ struct BridgeRecord {
   bool attached = false;
   std::uint64_t earlier_calls = 0;  // of modules that are bridged no more
   ClrHostMemoryPurposes earlier_purposes{};
-  std::string gc_failure;           // why a standalone GC could not be attached
+  std::string late_failure;         // why a module that was loaded later could not be attached
+  std::vector<std::wstring> names;  // of modules that are to be attached when they are loaded
+  BridgeRecord* next = nullptr;     // that has names
 };
 
 struct BridgedModuleInfo {
@@ -38,17 +41,24 @@ void CloseBridge(BridgeRecord* bridge) noexcept;
 
 // Results as of IClrHostMemoryBridge::AttachModule.
 [[nodiscard]] HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason);
+// Attaches the modules of that file name that are loaded, and from now on those that are loaded later, whoever loads them:
+// before LoadLibrary returns where a bridged module loads one, soon after otherwise. The first failure is the answer; later
+// ones are kept in the bridge's record. E_INVALIDARG: name is no file name.
+[[nodiscard]] HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason);
 // Called with what a bridged module, by the index of its thunks, has loaded: a module that exports GC_Initialize or is
-// called clrgc*.dll joins the same bridge. Failure is kept in the bridge's record.
-void AttachIfStandaloneGc(std::size_t loader_index, HMODULE loaded) noexcept;
+// called clrgc*.dll joins the same bridge, and so do modules, loaded with it, that bridges have the names of. Failure is
+// kept in the bridge's record.
+void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept;
 
 void NoteRuntimeStarted(const BridgeRecord* bridge) noexcept;
+// As IClrHostMemoryBridge has it, for the process. False: the bridge is closed.
+[[nodiscard]] bool PresentAsContainer(const BridgeRecord* bridge, bool as_container) noexcept;
 [[nodiscard]] std::uint64_t CallCount(const BridgeRecord* bridge) noexcept;
 // Requests and refusals of all its modules, also of those that are bridged no more; size and version are left 0.
 [[nodiscard]] ClrHostMemoryPurposes PurposesOf(const BridgeRecord* bridge) noexcept;
 // In the order they were attached.
 [[nodiscard]] std::vector<BridgedModuleInfo> ModulesOf(const BridgeRecord* bridge);
-[[nodiscard]] std::string GcFailure(const BridgeRecord* bridge);
+[[nodiscard]] std::string LateFailure(const BridgeRecord* bridge);
 [[nodiscard]] bool IsOpen(const BridgeRecord* bridge) noexcept;
 
 }  // namespace clr_host_memory::bridge

@@ -32,6 +32,8 @@ enum class BridgedFunction : std::size_t {
   kLoadLibraryW,
   kLoadLibraryA,
   kGlobalMemoryStatusEx,
+  kIsProcessInJob,
+  kQueryInformationJobObject,
   kCreateMemoryResourceNotification,
   kQueryMemoryResourceNotification,
   kCount
@@ -75,7 +77,7 @@ LPVOID MapViewOfFileEx(ThunkModule& module, HANDLE mapping, DWORD access, DWORD 
                        SIZE_T size, LPVOID base) noexcept;
 BOOL UnmapViewOfFile(ThunkModule& module, LPCVOID address) noexcept;
 
-// A standalone GC that was loaded becomes a bridged module (module_registry.h).
+// A standalone GC that was loaded becomes a bridged module, and so do modules that were asked for (module_registry.h).
 HMODULE LoadLibraryExW(ThunkModule& module, LPCWSTR name, HANDLE file, DWORD flags) noexcept;
 HMODULE LoadLibraryExA(ThunkModule& module, LPCSTR name, HANDLE file, DWORD flags) noexcept;
 HMODULE LoadLibraryW(ThunkModule& module, LPCWSTR name) noexcept;
@@ -84,6 +86,12 @@ HMODULE LoadLibraryA(ThunkModule& module, LPCSTR name) noexcept;
 // Memory as the manager's limit leaves it, in the fields for load, physical memory and page file; the rest is Win32's, and
 // all of it when the manager is shut down.
 BOOL GlobalMemoryStatusEx(ThunkModule& module, LPMEMORYSTATUSEX buffer) noexcept;
+// Of this process and any job: in a job whose processes together may commit what the manager allows, when the bridge
+// presents the manager's limit as a container's and that is less than the machine has. Otherwise the original functions;
+// what a real job limits to less stays.
+BOOL IsProcessInJob(ThunkModule& module, HANDLE process, HANDLE job, PBOOL result) noexcept;
+BOOL QueryInformationJobObject(ThunkModule& module, HANDLE job, JOBOBJECTINFOCLASS kind, LPVOID information,
+                               DWORD length, LPDWORD returned) noexcept;
 // A handle to an event that is signalled while the manager says Low (or High), for the caller to close whenever it
 // likes. The first such call registers the bridge with the manager, in place of whoever was; when that fails, the
 // notification is Win32's.

@@ -17,7 +17,7 @@ HMODULE LoadThrough(ThunkModule& module, BridgedFunction function, DWORD flags, 
                                LOAD_LIBRARY_AS_IMAGE_RESOURCE | DONT_RESOLVE_DLL_REFERENCES;
   if (bridged && loaded != nullptr && (flags & kNotAsCode) == 0) {
     const KeptLastError kept;
-    AttachIfStandaloneGc(module.index, loaded);
+    AttachLoaded(module.index, loaded);
   }
   return loaded;
 }

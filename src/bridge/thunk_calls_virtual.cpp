@@ -57,12 +57,6 @@ class PurposedRequest {
   Purpose purpose_ = kClrHostMemoryUnknownPurpose;
 };
 
-bool IsThisProcess(HANDLE process) noexcept {
-  if (process == GetCurrentProcess()) return true;
-  const KeptLastError kept;
-  return GetProcessId(process) == GetCurrentProcessId();
-}
-
 // Splits, joins or keeps placeholders, which only VirtualAlloc2 makes: never memory of the manager.
 bool IsOfPlaceholders(DWORD free_type) noexcept {
   constexpr DWORD kCoalescePlaceholders = 0x1;  // MEM_COALESCE_PLACEHOLDERS, which MinGW's headers lack

@@ -40,6 +40,12 @@ inline const BridgeClient* Count(ThunkModule& module, BridgedFunction function, 
   return scope.client();
 }
 
+inline bool IsThisProcess(HANDLE process) noexcept {
+  if (process == GetCurrentProcess()) return true;
+  const KeptLastError kept;
+  return GetProcessId(process) == GetCurrentProcessId();
+}
+
 }  // namespace clr_host_memory::bridge
 
 #endif  // CLRHM_BRIDGE_THUNK_SUPPORT_H

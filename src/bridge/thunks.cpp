@@ -65,6 +65,13 @@ struct Thunks {
   static BOOL WINAPI GlobalMemoryStatusEx(LPMEMORYSTATUSEX buffer) {
     return calls::GlobalMemoryStatusEx(Module<kIndex>(), buffer);
   }
+  static BOOL WINAPI IsProcessInJob(HANDLE process, HANDLE job, PBOOL result) {
+    return calls::IsProcessInJob(Module<kIndex>(), process, job, result);
+  }
+  static BOOL WINAPI QueryInformationJobObject(HANDLE job, JOBOBJECTINFOCLASS kind, LPVOID information, DWORD length,
+                                               LPDWORD returned) {
+    return calls::QueryInformationJobObject(Module<kIndex>(), job, kind, information, length, returned);
+  }
   static HANDLE WINAPI CreateMemoryResourceNotification(MEMORY_RESOURCE_NOTIFICATION_TYPE type) {
     return calls::CreateMemoryResourceNotification(Module<kIndex>(), type);
   }
@@ -104,6 +111,9 @@ std::array<ImportHook, kBridgedFunctionCount> MakeHooks() noexcept {
       Hook<decltype(::LoadLibraryA)>(kIndex, F::kLoadLibraryA, "LoadLibraryA", &T::LoadLibraryA),
       Hook<decltype(::GlobalMemoryStatusEx)>(kIndex, F::kGlobalMemoryStatusEx, "GlobalMemoryStatusEx",
                                              &T::GlobalMemoryStatusEx),
+      Hook<decltype(::IsProcessInJob)>(kIndex, F::kIsProcessInJob, "IsProcessInJob", &T::IsProcessInJob),
+      Hook<decltype(::QueryInformationJobObject)>(kIndex, F::kQueryInformationJobObject, "QueryInformationJobObject",
+                                                  &T::QueryInformationJobObject),
       Hook<decltype(::CreateMemoryResourceNotification)>(kIndex, F::kCreateMemoryResourceNotification,
                                                          "CreateMemoryResourceNotification",
                                                          &T::CreateMemoryResourceNotification),

@@ -116,6 +116,13 @@ class StartTellingBridge final : public IClrHostMemoryBridge {
   HRESULT STDMETHODCALLTYPE GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
     return bridge_.GetPurposes(purposes);
   }
+  HRESULT STDMETHODCALLTYPE AttachModulesNamed(const wchar_t* file_name, char* reason,
+                                               SIZE_T reason_size) noexcept override {
+    return bridge_.AttachModulesNamed(file_name, reason, reason_size);
+  }
+  HRESULT STDMETHODCALLTYPE PresentAsContainer(BOOL as_container) noexcept override {
+    return bridge_.PresentAsContainer(as_container);
+  }
 
  private:
   ~StartTellingBridge() = default;

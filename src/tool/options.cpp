@@ -81,6 +81,14 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
       ->type_name("PATH");
   run_command->add_option("--summary", run.summary, "Write the summary to this file as JSON, too")->type_name("FILE");
   run_command->add_flag("--quiet", run.quiet, "No summary on standard error, and no audit for it");
+  run_command
+      ->add_option("--bridge", run.bridged_modules,
+                   "Bridge modules of this file name, too, whenever they are loaded: plugin.dll; repeatable")
+      ->type_name("NAME.dll")
+      ->expected(1)
+      ->take_all();
+  run_command->add_flag("--gc-container", run.gc_container,
+                        "The GC takes the limit for a container's and keeps its heap to 75 % of it");
   run_command->add_flag("--no-bridge", run.no_bridge, "Host APP the same way, but without the memory manager");
   run_command->footer("Everything after APP belongs to APP, options too.");
 
@@ -141,6 +149,11 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
     throw ToolError("--no-bridge leaves the memory manager out, so " + std::string(limiting) + " would not hold",
                     "leave one of them out");
   }
+  if (run.no_bridge && (run.gc_container || !run.bridged_modules.empty())) {
+    throw ToolError("--no-bridge leaves no bridge for " + std::string(run.gc_container ? "--gc-container" : "--bridge"),
+                    "leave one of them out");
+  }
+  if (run.gc_container && !run_limit) throw ToolError("--gc-container has no limit to show", "give a --limit");
   if (run_limit) run.limit = ParseLimit(*run_limit, "--limit");
   run.policy = ParsePolicy(policy, run.limit);
   run.app = rest.front();

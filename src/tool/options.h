@@ -19,6 +19,8 @@ struct RunOptions {
   std::optional<std::string> summary;  // path of the JSON file
   bool quiet = false;
   bool no_bridge = false;
+  bool gc_container = false;
+  std::vector<std::string> bridged_modules;  // file names
   std::string app;
   std::vector<std::string> arguments;  // the app's own, untouched
 };

@@ -49,7 +49,8 @@ Session& Session::Begin(const RunOptions& options, Streams streams) {
 }
 
 Session::Session(const RunOptions& options, Streams streams)
-    : streams_(streams), policy_(options.policy), quiet_(options.quiet), initial_limit_(options.limit), started_at_(GetTickCount64()) {
+    : streams_(streams), policy_(options.policy), quiet_(options.quiet), gc_container_(options.gc_container),
+      bridged_modules_(options.bridged_modules), initial_limit_(options.limit), started_at_(GetTickCount64()) {
   if (options.summary) file_.emplace(std::filesystem::path(ToWide(*options.summary)));
   if (options.no_bridge) return;
   MakeManager(options);
@@ -124,6 +125,15 @@ void Session::AttachToCoreClr(HMODULE coreclr) {
   auto bridge = clr_host_memory::AttachToCoreClr(coreclr, *manager_);
   if (!bridge) throw ToolError("the runtime cannot be bridged: " + bridge.reason(), "or run it with --no-bridge");
   bridge_.emplace(*std::move(bridge));
+  if (gc_container_ && FAILED(bridge_->PresentAsContainer())) {
+    throw ToolError("the bridge is detached", "leave --gc-container out");
+  }
+  for (const std::string& name : bridged_modules_) {
+    std::string reason;
+    if (FAILED(bridge_->AttachModulesNamed(ToWide(name), &reason))) {
+      throw ToolError(name + " cannot be bridged: " + reason, "leave it out of --bridge");
+    }
+  }
 }
 
 void Session::Abandon() noexcept {

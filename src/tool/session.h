@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace clr_host_memory::tool {
 
@@ -64,6 +65,8 @@ class Session {
   Streams streams_;
   PolicyOptions policy_;
   bool quiet_;
+  bool gc_container_;
+  std::vector<std::string> bridged_modules_;
   Limit initial_limit_;
   EventLog events_;
   std::optional<MemoryManager> manager_;

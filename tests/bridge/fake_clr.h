@@ -88,6 +88,9 @@ class FakeCoreClr : public LoadedModule {
   decltype(::LoadLibraryExA)* load_library_ex_a = Export<decltype(::LoadLibraryExA)>("FakeLoadLibraryExA");
   decltype(::LoadLibraryW)* load_library_w = Export<decltype(::LoadLibraryW)>("FakeLoadLibraryW");
   decltype(::LoadLibraryA)* load_library_a = Export<decltype(::LoadLibraryA)>("FakeLoadLibraryA");
+  decltype(::IsProcessInJob)* is_process_in_job = Export<decltype(::IsProcessInJob)>("FakeIsProcessInJob");
+  decltype(::QueryInformationJobObject)* query_job =
+      Export<decltype(::QueryInformationJobObject)>("FakeQueryInformationJobObject");
   decltype(::GlobalMemoryStatusEx)* memory_status = Export<decltype(::GlobalMemoryStatusEx)>("FakeGlobalMemoryStatusEx");
   decltype(::CreateMemoryResourceNotification)* create_notification =
       Export<decltype(::CreateMemoryResourceNotification)>("FakeCreateMemoryResourceNotification");

@@ -45,6 +45,13 @@ FAKE_EXPORT HMODULE FakeLoadLibraryExA(LPCSTR name, HANDLE file, DWORD flags) {
 }
 FAKE_EXPORT HMODULE FakeLoadLibraryW(LPCWSTR name) { return LoadLibraryW(name); }
 FAKE_EXPORT HMODULE FakeLoadLibraryA(LPCSTR name) { return LoadLibraryA(name); }
+FAKE_EXPORT BOOL FakeIsProcessInJob(HANDLE process, HANDLE job, PBOOL result) {
+  return IsProcessInJob(process, job, result);
+}
+FAKE_EXPORT BOOL FakeQueryInformationJobObject(HANDLE job, JOBOBJECTINFOCLASS kind, LPVOID information, DWORD length,
+                                               LPDWORD returned) {
+  return QueryInformationJobObject(job, kind, information, length, returned);
+}
 FAKE_EXPORT BOOL FakeGlobalMemoryStatusEx(LPMEMORYSTATUSEX buffer) { return GlobalMemoryStatusEx(buffer); }
 FAKE_EXPORT HANDLE FakeCreateMemoryResourceNotification(MEMORY_RESOURCE_NOTIFICATION_TYPE type) {
   return CreateMemoryResourceNotification(type);
