@@ -52,6 +52,8 @@ StartProperties::StartProperties(int count, const char** keys, const char** valu
   if (count < 0) return;
   const auto given = static_cast<std::size_t>(count);
   bool is_server = IsSet(L"DOTNET_gcServer") || IsSet(L"COMPlus_gcServer");
+  // In large pages the range is committed with its reservation: the GC makes it as large as its hard limit needs.
+  bool large_pages = IsSet(L"DOTNET_GCLargePages") || IsSet(L"COMPlus_GCLargePages");
   bool has_range = false;
   bool has_limit = gc_hard_limit == 0 || EnvironmentLimitsGc();
   for (std::size_t index = 0; index < given; ++index) {
@@ -60,8 +62,10 @@ StartProperties::StartProperties(int count, const char** keys, const char** valu
     has_limit = has_limit || std::strncmp(keys[index], kHardLimitProperty, sizeof(kHardLimitProperty) - 1) == 0;
     const bool says_server = std::strcmp(keys[index], "System.GC.Server") == 0;
     is_server = is_server || (says_server && std::strcmp(values[index], "true") == 0);
+    const bool says_large = std::strcmp(keys[index], "System.GC.LargePages") == 0;
+    large_pages = large_pages || (says_large && std::strcmp(values[index], "true") == 0);
   }
-  const std::uint64_t physical_memory = has_range || is_server ? 0 : PhysicalMemoryIfHidden(client);
+  const std::uint64_t physical_memory = has_range || is_server || large_pages ? 0 : PhysicalMemoryIfHidden(client);
   if (physical_memory == 0 && has_limit) return;
 
   const std::size_t room = given + 2;

@@ -26,8 +26,8 @@ inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
 inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
 
 // Those given, and besides
-// - kRegionRangeProperty, when the runtime is told of less memory than the machine has, unless it is among them or a
-//   server GC is chosen;
+// - kRegionRangeProperty, when the runtime is told of less memory than the machine has, unless it is among them, or
+//   a server GC or large pages are chosen;
 // - kHardLimitProperty, when there is one, unless the program or its environment has a limit for the GC of its own.
 // Without memory for them, just those given. To be made once the bridge is attached, on the thread that starts the
 // runtime; what was given outlives it.

@@ -106,6 +106,11 @@ ComPtr<AppDomain> CreateDomainFor(CorRuntimeHost& host, const Program& program) 
 }  // namespace
 
 std::uint32_t RunNetFramework(Session& session, const Program& program, const RunOptions& options) {
+  if (options.gc_container || !options.bridged_modules.empty()) {
+    throw ToolError(std::string(options.gc_container ? "--gc-container" : "--bridge") +
+                        " is for modern .NET; the .NET Framework asks for its memory without a bridge",
+                    "leave it out");
+  }
   const ComPtr<MetaHost> meta_host = OpenMetaHost();
   const ComPtr<RuntimeInfo> info = FindRuntime(*meta_host.get(), program, options);
   std::array<wchar_t, 256> version{};

@@ -155,6 +155,12 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
   }
   if (run.gc_container && !run_limit) throw ToolError("--gc-container has no limit to show", "give a --limit");
   if (run_limit) run.limit = ParseLimit(*run_limit, "--limit");
+  if (run.gc_container) {
+    if (policy.gc_limit && *policy.gc_limit != "off") {
+      throw ToolError("--gc-limit and --gc-container both tell the GC what to keep to", "leave one of them out");
+    }
+    policy.gc_limit = "off";  // it is to find out by itself
+  }
   run.policy = ParsePolicy(policy, run.limit);
   run.app = rest.front();
   run.arguments.assign(rest.begin() + 1, rest.end());

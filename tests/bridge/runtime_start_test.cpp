@@ -109,6 +109,11 @@ TEST_F(RuntimeStartProperties, AreTheHostsOwnWhereTheLimitDoesNotMatter) {
   ASSERT_TRUE(SetEnvironmentVariableW(L"DOTNET_gcServer", L"1"));
   EXPECT_EQ(PropertiesWith(nullptr, nullptr), "");
   SetEnvironmentVariableW(L"DOTNET_gcServer", nullptr);
+  // The GC commits its whole range in large pages when it reserves it.
+  EXPECT_EQ(PropertiesWith("System.GC.LargePages", "true"), "System.GC.LargePages=true\n");
+  ASSERT_TRUE(SetEnvironmentVariableW(L"DOTNET_GCLargePages", L"1"));
+  EXPECT_EQ(PropertiesWith(nullptr, nullptr), "");
+  SetEnvironmentVariableW(L"DOTNET_GCLargePages", nullptr);
   manager_.memory_status.total_physical = machine_.ullTotalPhys;
   EXPECT_EQ(PropertiesWith(nullptr, nullptr), "") << "the machine's memory is all told";
   manager_.memory_status.total_physical = 1;

@@ -144,5 +144,88 @@ INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemTightLimit, testing::Values(kNet8, kNet
   return ShortName(tested.param);
 });
 
+// --gc-container: the GC's own hard limit, by its own rules, whichever GC.
+struct Collector {
+  const char* name;  // of the test
+  const char* file;  // a standalone GC, or null
+};
+class ClrmemContainer : public testing::TestWithParam<std::tuple<Runtime, Collector>> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(runtime())) GTEST_SKIP() << *why;
+    const char* file = std::get<1>(GetParam()).file;
+    if (file != nullptr && !FileExists(RuntimeFolder(runtime()) + "\\" + file)) {
+      GTEST_SKIP() << file << " came with a later .NET than " << runtime().version << "; it runs there";
+    }
+  }
+  [[nodiscard]] static const Runtime& runtime() { return std::get<0>(GetParam()); }
+  // What the GC takes for the memory it may have.
+  static std::uint64_t Available(const std::vector<std::string>& options, Environment environment = {}) {
+    if (const char* file = std::get<1>(GetParam()).file) environment["DOTNET_GCName"] = file;
+    const RunWithSummary run = RunProgram(options, ProgramPath(runtime(), "MemoryInfo"), {}, environment);
+    EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
+    EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0);
+    return std::stoull("0" + run.process.out);
+  }
+};
+
+TEST_P(ClrmemContainer, TheGcTakesItsPartOfTheLimit) {
+  EXPECT_EQ(Available({"--limit", "200M", "--gc-container"}), 150 * kMiB) << "75 % of it";
+  EXPECT_EQ(Available({"--limit", "200M", "--gc-limit", "off"}), 200 * kMiB) << "unless it is asked to";
+  EXPECT_EQ(Available({"--limit", "200M", "--gc-container"}, {{"DOTNET_GCHeapHardLimitPercent", "0x32"}}), 100 * kMiB);
+}
+
+INSTANTIATE_TEST_SUITE_P(Collectors, ClrmemContainer,
+                         testing::Combine(testing::Values(kNet8, kNet10),
+                                          testing::Values(Collector{"itsown", nullptr}, Collector{"clrgc", "clrgc.dll"},
+                                                          Collector{"clrgcexp", "clrgcexp.dll"})),
+                         [](const auto& tested) {
+                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
+                         });
+
+TEST_P(ClrmemTightLimit, InAContainerTheGcRefusesBeforeTheManagerHasTo) {
+  if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  const RunWithSummary run =
+      RunProgram({"--limit", "128M", "--gc-container"}, ProgramPath(GetParam(), "AllocateUntilOom"));
+  EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
+  EXPECT_LE(MiBAfter(run.process.out, "OutOfMemoryException after "), 96) << run.process.out;
+  ASSERT_TRUE(run.summary.is_object());
+  EXPECT_EQ(run.summary["refusals"]["task_critical"]["total"], 0) << run.summary.dump(2);
+  EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0);
+}
+
+// With W^X code is mapped twice, and charged once; without it is not mapped at all.
+TEST_P(ClrmemTightLimit, CodeIsExactHoweverItIsMapped) {
+  if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  for (const std::string twice : {"0", "1"}) {
+    for (const char* program : {"SmallObjects", "LoadAssemblies"}) {
+      const bool frees_code = std::string(program) == "LoadAssemblies";
+      // Freeing W^X mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+      if (frees_code && twice == "1" && IsWine() && std::string(GetParam().framework) == kNet10.framework) continue;
+      SCOPED_TRACE(program + (" with W^X " + twice));
+      const RunWithSummary run = RunProgram({"--limit", "256M"}, ProgramPath(GetParam(), program), {},
+                                            {{"DOTNET_EnableWriteXorExecute", twice}});
+      EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
+      ASSERT_TRUE(run.summary.is_object());
+      EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0) << run.summary.dump(2);
+      EXPECT_EQ(run.summary["memory"]["mapped_bytes"] > 0, twice == "1") << run.summary["memory"].dump();
+      EXPECT_EQ(run.summary["memory"]["healed_regions"], 0);
+    }
+  }
+}
+
+TEST_P(ClrmemTightLimit, BridgesModulesByNameAndSaysWhichCannotBe) {
+  if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  const std::string app = ProgramPath(GetParam(), "Hello");
+  const RunWithSummary run = RunProgram({"--limit", "100M", "--bridge", "clrgc.dll", "--bridge", "not_there.dll"}, app, {},
+                                        {{"DOTNET_GCName", "clrgc.dll"}});
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
+  ASSERT_TRUE(run.summary.is_object());
+  EXPECT_EQ(run.summary["bridge"]["modules"].size(), 2u) << run.summary["bridge"].dump(2);
+  const RunWithSummary refused = RunProgram({"--bridge", "kernel32.dll"}, app);
+  EXPECT_EQ(refused.process.exit_code, 2u);
+  EXPECT_THAT(refused.process.error, HasSubstr("kernel32.dll cannot be bridged"));
+}
+
 }  // namespace
 }  // namespace clrhm_test

@@ -46,6 +46,20 @@ TEST(Options, AnAppMayBeCalledLikeACommandOrBeAPathWithSlashes) {
   EXPECT_EQ(std::get<RunOptions>(ParseOptions({"run", "/tmp/App.dll"})).app, "/tmp/App.dll");
 }
 
+TEST(Options, ModulesAndTheContainerAreTheBridges) {
+  const auto run = std::get<RunOptions>(ParseOptions(
+      {"run", "--limit", "64M", "--gc-container", "--bridge", "a.dll", "--bridge=b.dll", "App.dll", "--bridge"}));
+  EXPECT_TRUE(run.gc_container);
+  EXPECT_THAT(run.bridged_modules, ElementsAre("a.dll", "b.dll"));
+  EXPECT_THAT(run.arguments, ElementsAre("--bridge"));
+  EXPECT_FALSE(std::get<RunOptions>(ParseOptions({"run", "App.dll"})).gc_container);
+  EXPECT_EQ(run.policy.gc_limit, 0u) << "the GC finds out by itself";
+  EXPECT_THROW((void)ParseOptions({"run", "--limit", "64M", "--gc-container", "--gc-limit", "32M", "App.dll"}), ToolError);
+  EXPECT_THROW((void)ParseOptions({"run", "--gc-container", "App.dll"}), ToolError) << "no limit to show";
+  EXPECT_THROW((void)ParseOptions({"run", "--no-bridge", "--bridge", "a.dll", "App.dll"}), ToolError);
+  EXPECT_THROW((void)ParseOptions({"run", "--no-bridge", "--gc-container", "App.dll"}), ToolError);
+}
+
 TEST(Options, TheLeastLimitIsTaken) {
   EXPECT_EQ(std::get<RunOptions>(ParseOptions({"run", "--limit", "4M", "App.dll"})).limit, kLeastLimit);
   EXPECT_THROW((void)ParseOptions({"run", "--limit", "4194303", "App.dll"}), ToolError);

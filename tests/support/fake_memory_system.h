@@ -47,6 +47,7 @@ struct OsCallInfo {
   std::uint32_t type = 0;
   win32::Error error = win32::kSuccess;
   Address result = 0;
+  std::uint32_t node = win32::kNoPreferredNode;
 };
 
 class FakeMemorySystem final : public os::MemorySystem {

@@ -141,6 +141,63 @@ TEST_F(ReliefTest, ErrorsThatAreNotForWantOfMemoryLeaveTheReserveAlone) {
   EXPECT_EQ(Held(), kReserve);
 }
 
+TEST_F(ReliefTest, APreferredNodeReachesTheOsInEveryTry) {
+  os.SetNumaNodes(3);
+  OpenReserve();
+  std::vector<std::uint32_t> nodes;
+  os.SetObserver([&](const OsCallInfo& info) {
+    if (info.call == OsCall::kAllocate && info.moment == Moment::kBefore) nodes.push_back(info.node);
+  });
+  const auto on_node = [&](Address address, std::uint32_t type, std::uint32_t node) {
+    return engine.Allocate({.address = address, .size = kMiB, .type = type, .protect = kPageReadWrite, .node = node},
+                           Criticality::kProcess).outcome;
+  };
+  EXPECT_TRUE(on_node(region, win32::kMemCommit, 2).ok());
+  EXPECT_EQ(nodes, (std::vector<std::uint32_t>{2}));
+  nodes.clear();
+  os.Fail(OsCall::kAllocate, kNotEnoughMemory);
+  EXPECT_TRUE(on_node(region + kMiB, win32::kMemCommit, 1).ok()) << "with what the reserve gave up";
+  EXPECT_EQ(nodes, (std::vector<std::uint32_t>{1, 1}));
+  nodes.clear();
+  os.Fail(OsCall::kAllocate, kNotEnoughMemory);
+  EXPECT_TRUE(on_node(0, win32::kMemReserve | win32::kMemCommit, 0).ok());
+  EXPECT_EQ(nodes, (std::vector<std::uint32_t>{0, 0}));
+  nodes.clear();
+  const Bytes charged = Charged();
+  EXPECT_EQ(on_node(region + 2 * kMiB, win32::kMemCommit, 3), Outcome::OsRefused(win32::kInvalidParameter));
+  EXPECT_EQ(Charged(), charged) << "no such node: nothing was committed";
+  os.SetObserver({});
+}
+
+TEST_F(ReliefTest, APreferredNodeIsHeldToTheLimitLikeAnyOther) {
+  os.SetNumaNodes(2);
+  const auto on_node = [&](Criticality level) {
+    return engine.Allocate({.address = region, .size = 16 * kMiB, .type = win32::kMemCommit, .protect = kPageReadWrite,
+                            .node = 1}, level).outcome;
+  };
+  EXPECT_EQ(on_node(Criticality::kTask), Outcome::OverLimit());
+  EXPECT_EQ(on_node(Criticality::kAppDomain), Outcome::OverLimit());
+  EXPECT_TRUE(on_node(Criticality::kProcess).ok());
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(ReliefTest, LargePagesAreChargedWithTheirReservationAndHeldToTheLimit) {
+  constexpr std::uint32_t kLarge = win32::kMemReserve | win32::kMemCommit | win32::kMemLargePages;
+  EXPECT_EQ(Allocate(0, 2 * kMiB, kLarge).outcome, Outcome::OsRefused(win32::kPrivilegeNotHeld));
+  EXPECT_TRUE(Exact());
+  os.SetLockMemoryPrivilege(true);
+  EXPECT_EQ(Allocate(0, 16 * kMiB, kLarge).outcome, Outcome::OverLimit());
+  const AddressOutcome block = Allocate(0, 14 * kMiB, kLarge);
+  ASSERT_TRUE(block.outcome.ok());
+  EXPECT_EQ(Charged(), Bytes{14 * kMiB}) << "all of it, before anything is touched";
+  EXPECT_TRUE(Commit(block.address, 2 * kMiB).outcome.ok()) << "of what is committed already";
+  EXPECT_EQ(Charged(), Bytes{14 * kMiB});
+  EXPECT_TRUE(Exact());
+  ASSERT_TRUE(Release(block.address).ok());
+  EXPECT_EQ(Charged(), Bytes{});
+  EXPECT_TRUE(Exact());
+}
+
 TEST_F(ReliefTest, ALimitBelowWhatIsInUseLeavesTheReserveToTheProcess) {
   OpenReserve();
   ASSERT_TRUE(Take(12 * kMiB, Criticality::kTask).outcome.ok());
