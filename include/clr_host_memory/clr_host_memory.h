@@ -60,13 +60,16 @@ enum {
   // What the process has committed besides (private bytes less charged bytes) counts against the limit, too. It is
   // sampled, so the limit holds to within what is committed between two samples, and what is committed in mapped views,
   // which is charged but no private bytes.
-  kClrHostMemoryCountAll = 1
+  kClrHostMemoryCountAll = 1,
+  // Until SetLimit is called, eProcessCritical requests are not held to the limit, which is told to the CLR all the same: a
+  // host sees what its runtime takes to start, before it decides (docs/tool.md, The least limit).
+  kClrHostMemoryLetStart = 2
 };
 
 // What the host chooses when it makes the manager. Start from CLR_HOST_MEMORY_OPTIONS_INIT.
 typedef struct ClrHostMemoryOptions {
   uint32_t size;                   // sizeof(ClrHostMemoryOptions) of the caller
-  uint32_t flags;                  // kClrHostMemoryCountAll, or 0
+  uint32_t flags;                  // kClrHostMemoryCountAll, kClrHostMemoryLetStart, or 0
   uint64_t limit;                  // bytes the CLR may have committed, or CLR_HOST_MEMORY_NO_LIMIT
   uint64_t app_domain_headroom;    // what eTaskCritical requests must leave to the higher levels: bytes, PERCENT or DEFAULT
   uint64_t process_headroom;       // what only eProcessCritical requests may use: bytes, PERCENT or DEFAULT
@@ -76,12 +79,17 @@ typedef struct ClrHostMemoryOptions {
   uint32_t wait_ms[kClrHostMemoryLevelCount];  // how long a request of each level may wait for memory; 0: not at all
   uint32_t sampling_ms;            // how often the OS is asked about memory, 1 to 60000
   ClrHostMemoryThresholds thresholds;
+
+  // Callers whose struct ends here have the defaults of what follows.
+  uint32_t thrash_window_ms;       // how long the CLR may spin at its limit before the host is told, 1000 to 3600000;
+                                   // 0: the host is not told. A large heap's collections take long: give it longer
+  uint32_t thrash_refusals;        // how many requests are refused in that time at least; above 0
 } ClrHostMemoryOptions;
 
 #define CLR_HOST_MEMORY_OPTIONS_INIT                                                                       \
   {                                                                                                        \
     sizeof(ClrHostMemoryOptions), 0, CLR_HOST_MEMORY_NO_LIMIT, CLR_HOST_MEMORY_DEFAULT_HEADROOM,           \
-        CLR_HOST_MEMORY_DEFAULT_HEADROOM, 0, 0, {0, 0, 0}, 100, CLR_HOST_MEMORY_THRESHOLDS_INIT            \
+        CLR_HOST_MEMORY_DEFAULT_HEADROOM, 0, 0, {0, 0, 0}, 100, CLR_HOST_MEMORY_THRESHOLDS_INIT, 5000, 40  \
   }
 
 // The methods that are counted: IHostMemoryManager's ten in vtable order, then IHostMalloc's three.
@@ -135,7 +143,7 @@ typedef enum ClrHostMemoryLatchCause {
 // the while and they may be of slightly different ones, which an exclusive section keeps from happening (docs/stats.md).
 typedef struct ClrHostMemoryStatistics {
   uint32_t size;      // sizeof(ClrHostMemoryStatistics) of the caller
-  uint32_t version;   // 2
+  uint32_t version;   // 3
   uint64_t limit;     // bytes, or CLR_HOST_MEMORY_NO_LIMIT
   uint64_t app_domain_headroom;
   uint64_t process_headroom;
@@ -177,6 +185,9 @@ typedef struct ClrHostMemoryStatistics {
   uint64_t address_space_held;      // of it: reserved now
   uint64_t address_space_uses;      // how often it was given up
   uint64_t pinned_regions;
+
+  // Version 3
+  uint64_t thrashes;  // windows the CLR has spent in refusals and collections without progress
 } ClrHostMemoryStatistics;
 
 // The ledger compared with what VirtualQuery says of the same memory.
@@ -230,7 +241,10 @@ typedef enum ClrHostMemoryEventKind {
   kClrHostMemoryEventReserveRestored,    // both reserves are whole again
   kClrHostMemoryEventOverLimit,          // in use is more than the limit, by `bytes`; 0: it fits again
   kClrHostMemoryEventLatch,              // E_FAIL has latched; the statistics have the cause
-  kClrHostMemoryEventState               // `state` has changed
+  kClrHostMemoryEventState,              // `state` has changed
+  // The CLR spins at its limit: in `window_ms`, `count` requests were refused, it has collected `collections` times or so,
+  // and obtained `bytes`. Said again for every such window
+  kClrHostMemoryEventThrash
 } ClrHostMemoryEventKind;
 
 typedef struct ClrHostMemoryEvent {
@@ -246,7 +260,8 @@ typedef struct ClrHostMemoryEvent {
   uint32_t availability;    // EMemoryAvailable
   uint32_t available_percent;  // of the tightest bound
   uint32_t state;           // ClrHostMemoryState
-  uint32_t unused;
+  uint32_t window_ms;       // as the kind says, or 0
+  uint64_t collections;     // as the kind says, or 0; how often the CLR asked how much memory there is
 } ClrHostMemoryEvent;
 
 #undef INTERFACE
@@ -317,6 +332,11 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // nobody is called any more (called from inside OnEvent or the CLR's callback: once that call has returned). Idempotent.
   // Call it before the library is unloaded.
   STDMETHOD(Shutdown)(THIS) PURE;
+  // As ClrHostMemoryOptions' fields; a window that is under way begins again. E_INVALIDARG: out of range.
+  STDMETHOD(SetThrashGuard)(THIS_ uint32_t window_ms, uint32_t refusals) PURE;
+  // How much of [address, address + size) is charged as pages, from the ledger: no system call. For private memory; what is
+  // committed in mapped views need not be charged where it is seen. E_POINTER; E_INVALIDARG: no such range.
+  STDMETHOD(GetCharged)(THIS_ const void* address, uint64_t size, uint64_t* bytes) PURE;
 };
 
 // Memory as the CLR should see the machine: what GlobalMemoryStatusEx would say of one that has what the limit allows.

@@ -94,8 +94,11 @@ struct MemoryManagerOptions {
   std::uint64_t address_space_reserve = 0;
   std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};  // by EMemoryCriticalLevel
   bool count_all = false;
+  bool let_start = false;
   std::uint32_t sampling_ms = 100;
   ClrHostMemoryThresholds thresholds = CLR_HOST_MEMORY_THRESHOLDS_INIT;
+  std::uint32_t thrash_window_ms = 5000;
+  std::uint32_t thrash_refusals = 40;
 };
 
 // The host's function as a sink. Called as IClrHostMemoryEventSink says; it must not throw.
@@ -179,6 +182,9 @@ class MemoryManager {
   HRESULT SetWait(EMemoryCriticalLevel level, std::uint32_t milliseconds) const noexcept {
     return control_->SetWait(level, milliseconds);
   }
+  HRESULT SetThrashGuard(std::uint32_t window_ms, std::uint32_t refusals) const noexcept {
+    return control_->SetThrashGuard(window_ms, refusals);
+  }
   HRESULT CancelWaits() const noexcept { return control_->CancelWaits(); }
   // Holds the manager still for as long as the section lives; none when *hr is not S_OK. The manager must outlive it.
   [[nodiscard]] std::optional<ExclusiveSection> HoldStill(std::uint32_t milliseconds, HRESULT* hr = nullptr) const {
@@ -211,12 +217,15 @@ inline ValueOrReason<MemoryManager> CreateMemoryManager(const MemoryManagerOptio
   abi_options.limit = options.limit;
   abi_options.app_domain_headroom = options.app_domain_headroom;
   abi_options.process_headroom = options.process_headroom;
-  abi_options.flags = options.count_all ? kClrHostMemoryCountAll : 0;
+  if (options.count_all) abi_options.flags |= kClrHostMemoryCountAll;
+  if (options.let_start) abi_options.flags |= kClrHostMemoryLetStart;
   abi_options.emergency_reserve = options.emergency_reserve;
   abi_options.address_space_reserve = options.address_space_reserve;
   std::copy(options.wait_ms.begin(), options.wait_ms.end(), abi_options.wait_ms);
   abi_options.sampling_ms = options.sampling_ms;
   abi_options.thresholds = options.thresholds;
+  abi_options.thrash_window_ms = options.thrash_window_ms;
+  abi_options.thrash_refusals = options.thrash_refusals;
   MemoryManager manager;
   const char* reason = nullptr;
   HRESULT hr = ClrHostMemoryCreate(&abi_options, kIidHostMemoryManager,

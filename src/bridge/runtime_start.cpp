@@ -65,7 +65,10 @@ int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int pro
   if (result >= 0 && bridge != nullptr && FAILED(bridge->VerifyCallsArrive(nullptr, 0))) {
     result = HOST_E_CLRNOTAVAILABLE;
   }
-  if (result >= 0 && bridge != nullptr) bridge->NoteRuntimeStarted();
+  if (result >= 0 && bridge != nullptr) {
+    // Who was told may not want it to go on: managed code does not begin then.
+    if (const HRESULT noted = bridge->NoteRuntimeStarted(); FAILED(noted)) result = noted;
+  }
   start_result.store(result, std::memory_order_release);
   return result;
 }

@@ -18,6 +18,7 @@ namespace clr_host_memory::bridge {
 //
 // When the runtime that is about to start is not one of bridge's modules it is not started: coreclr_initialize answers
 // HOST_E_CLRNOTAVAILABLE, for no limit would hold; IClrHostMemoryBridge::VerifyCallsArrive has the sentence for it.
+// Likewise when bridge's NoteRuntimeStarted fails: coreclr_initialize answers what it does.
 // S_OK; E_POINTER: bridge is null; E_INVALIDARG: hostpolicy is no module or does not import GetProcAddress by name;
 // HOST_E_INVALIDOPERATION: there is a watch already; otherwise as ImportPatch::Apply.
 // client: of the bridged manager, and gc_hard_limit: both for StartProperties; alive until the runtime has started.

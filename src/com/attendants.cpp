@@ -15,6 +15,7 @@ Attendants::Attendants(Engine& engine, os::ThreadSystem& threads, const CallCoun
       monitor_(engine.ledger().budget(), engine.sampler(), *this, *this, settings, began_),
       watcher_(threads, monitor_), wait_server_(*this), waiter_(threads, wait_server_) {
   monitor_.SetWaker(&watcher_);
+  monitor_.SetActivity(this);
   engine_.SetAlarm(&watcher_);
 }
 
@@ -103,6 +104,23 @@ void Attendants::OnReserveUsed(Bytes given) {
 
 void Attendants::OnReserveRestored() { Tell(EventOf(kClrHostMemoryEventReserveRestored)); }
 
+void Attendants::OnThrash(const policy::ThrashReport& report) {
+  thrashes_.fetch_add(1, std::memory_order_relaxed);
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventThrash);
+  event.bytes = report.obtained.value;
+  event.count = report.refusals;
+  event.window_ms = static_cast<std::uint32_t>(report.window.count());
+  event.collections = report.collections;
+  Tell(event);
+}
+
+// Process-critical requests must not fail: their refusals are no sign of a program that goes on trying.
+policy::ThrashCounts Attendants::CountsNow() {
+  return {.refusals = counters_.LimitRefusals(Criticality::kTask) + counters_.LimitRefusals(Criticality::kAppDomain),
+          .grants = counters_.Calls(kClrHostMemoryVirtualAlloc, kClrHostMemoryOk),
+          .collections = engine_.StatusQuestions()};
+}
+
 void Attendants::OnRound(Milliseconds /*now*/) {
   TellRefusals();
   TellLatch();
@@ -158,6 +176,7 @@ void Attendants::TellStage() {
 void Attendants::CopyTo(ClrHostMemoryStatistics* statistics) const {
   statistics->availability = static_cast<std::uint32_t>(monitor_.Told());
   statistics->outside = monitor_.Outside().value;
+  statistics->thrashes = thrashes_.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < notifications_.size(); ++i) {
     statistics->notifications[i] = notifications_[i].load(std::memory_order_relaxed);
   }

@@ -18,7 +18,7 @@
 
 namespace clr_host_memory {
 
-class Attendants final : private Monitor::Listener, private Monitor::Reserves {
+class Attendants final : private Monitor::Listener, private Monitor::Reserves, private Monitor::Activity {
  public:
   // All outlive the attendants; engine is told whom to wake.
   Attendants(Engine& engine, os::ThreadSystem& threads, const CallCounters& counters,
@@ -66,11 +66,13 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves {
   void OnOverLimit(Bytes over) override;
   void OnReserveUsed(Bytes given) override;
   void OnReserveRestored() override;
+  void OnThrash(const policy::ThrashReport& report) override;
   void OnRound(Milliseconds now) override;
   void OnEnd() override;
   Bytes GivenSoFar() override;
   Bytes Held() override { return engine_.emergency().Held(); }
   bool TakeBack() override { return engine_.TakeBackReserves(); }
+  policy::ThrashCounts CountsNow() override;
 
   [[nodiscard]] ClrHostMemoryEvent EventOf(ClrHostMemoryEventKind kind);
   void Tell(const ClrHostMemoryEvent& event);
@@ -101,6 +103,7 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves {
 
   std::atomic<EMemoryAvailable> last_said_ = eMemoryAvailableNeutral;
   std::array<std::atomic<std::uint64_t>, 3> notifications_{};
+  std::atomic<std::uint64_t> thrashes_ = 0;
 };
 
 }  // namespace clr_host_memory

@@ -39,6 +39,12 @@ class CallCounters {
     }
     return counts;
   }
+  [[nodiscard]] std::uint64_t Calls(ClrHostMemoryMethod method, ClrHostMemoryCode code) const {
+    return calls_[method][code].load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t LimitRefusals(Criticality level) const {
+    return limit_refusals_[static_cast<std::size_t>(level)].load(std::memory_order_relaxed);
+  }
   void CopyTo(ClrHostMemoryStatistics* statistics) const {
     for (std::size_t method = 0; method < calls_.size(); ++method) {
       for (std::size_t code = 0; code < calls_[method].size(); ++code) {

@@ -28,6 +28,7 @@ const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexce
   }
   const bool watched = settings.monitor.count_all || settings.emergency_reserve != Bytes{} ||
                        settings.address_space_reserve != Bytes{};
+  if (settings.let_start) engine_.ledger().budget().LetProcessCriticalExceed();
   bool started = !watched || attendants_.Watch();
   for (std::size_t level = 0; level < settings.wait_ms.size(); ++level) {
     started = started && SetWait(static_cast<EMemoryCriticalLevel>(level), settings.wait_ms[level]) == S_OK;
@@ -231,7 +232,7 @@ HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) no
     ours = again;
     ours.consistent = agree ? 1 : 0;
   }
-  return CopySized(ours, statistics, 2);
+  return CopySized(ours, statistics, 3);
 }
 
 HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
@@ -272,6 +273,14 @@ HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t millisec
   if (engine_.stage() != Stage::kRunning) return HOST_E_CLRNOTAVAILABLE;
   if (milliseconds != 0 && !attendants_.ServeWaits()) return E_OUTOFMEMORY;
   engine_.SetWait(static_cast<Criticality>(level), Milliseconds{milliseconds});
+  return S_OK;
+}
+
+HRESULT HostMemoryManager::SetThrashGuard(uint32_t window_ms, uint32_t refusals) noexcept {
+  const char* reason = nullptr;
+  const policy::ThrashSettings settings = ThrashSettingsOf(window_ms, refusals, &reason);
+  if (reason != nullptr) return E_INVALIDARG;
+  attendants_.monitor().SetThrash(settings);
   return S_OK;
 }
 
@@ -320,6 +329,15 @@ HRESULT HostMemoryManager::NotifyMemoryAvailable(EMemoryAvailable available) noe
 HRESULT HostMemoryManager::Shutdown() noexcept {
   engine_.Shutdown();
   attendants_.Stop();
+  return S_OK;
+}
+
+HRESULT HostMemoryManager::GetCharged(const void* address, uint64_t size, uint64_t* bytes) noexcept {
+  if (bytes == nullptr) return E_POINTER;
+  *bytes = 0;
+  const auto range = PageRange::Covering(ToAddress(address), size);
+  if (!range || !PageMap::Tracks(*range)) return E_INVALIDARG;
+  *bytes = engine_.ledger().ChargedIn(*range).InBytes().value;
   return S_OK;
 }
 

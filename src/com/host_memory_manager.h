@@ -69,6 +69,8 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HRESULT STDMETHODCALLTYPE SetEventSink(IClrHostMemoryEventSink* sink) noexcept override;
   HRESULT STDMETHODCALLTYPE NotifyMemoryAvailable(EMemoryAvailable available) noexcept override;
   HRESULT STDMETHODCALLTYPE Shutdown() noexcept override;
+  HRESULT STDMETHODCALLTYPE SetThrashGuard(uint32_t window_ms, uint32_t refusals) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetCharged(const void* address, uint64_t size, uint64_t* bytes) noexcept override;
 
   // IClrHostMemoryClient
   HRESULT STDMETHODCALLTYPE VirtualAllocOnNode(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,

@@ -1,6 +1,8 @@
 #include "com/options.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 
 namespace clr_host_memory {
 namespace {
@@ -75,16 +77,29 @@ policy::PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& threshold
   return ours;
 }
 
-ManagerSettings SettingsOf(const ClrHostMemoryOptions& options, const char** reason) noexcept {
+policy::ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals, const char** reason) noexcept {
+  *reason = nullptr;
+  if (window_ms != 0 && (window_ms < kShortestThrashWindow || window_ms > kLongestThrashWindow)) {
+    *reason = "thrash_window_ms is not within 1000 to 3600000: give a few seconds, such as 5000, or 0 not to look";
+  } else if (refusals == 0) {
+    *reason = "thrash_refusals is 0: give the requests that are refused at least when a CLR spins, such as 40";
+  }
+  return {.window = Milliseconds{window_ms}, .refusals = refusals};
+}
+
+ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reason) noexcept {
   ManagerSettings settings;
   *reason = nullptr;
-  // One size is all there is; another one is of a newer caller, whose fields we do not know.
-  if (options.size != sizeof(ClrHostMemoryOptions)) {
+  // The sizes there have been; any other is of a newer caller, whose fields we do not know.
+  constexpr std::size_t kFirstSize = offsetof(ClrHostMemoryOptions, thrash_window_ms);
+  if (given.size != kFirstSize && given.size != sizeof(ClrHostMemoryOptions)) {
     *reason = "options->size is not a size this library knows: begin with CLR_HOST_MEMORY_OPTIONS_INIT";
     return settings;
   }
-  if ((options.flags & ~std::uint32_t{kClrHostMemoryCountAll}) != 0) {
-    *reason = "options->flags has a bit that is not defined: set it to 0 or kClrHostMemoryCountAll";
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  std::memcpy(&options, &given, given.size);
+  if ((options.flags & ~std::uint32_t{kClrHostMemoryCountAll | kClrHostMemoryLetStart}) != 0) {
+    *reason = "options->flags has a bit that is not defined: set kClrHostMemoryCountAll, kClrHostMemoryLetStart, or 0";
     return settings;
   }
   settings.limits = LimitsOf(options.limit, options.app_domain_headroom, options.process_headroom, reason);
@@ -92,6 +107,10 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& options, const char** rea
   settings.monitor.thresholds = ThresholdsOf(options.thresholds, reason);
   if (*reason != nullptr) return settings;
   settings.monitor.count_all = (options.flags & kClrHostMemoryCountAll) != 0;
+  settings.let_start = (options.flags & kClrHostMemoryLetStart) != 0;
+
+  settings.monitor.thrash = ThrashSettingsOf(options.thrash_window_ms, options.thrash_refusals, reason);
+  if (*reason != nullptr) return settings;
 
   constexpr std::uint64_t kLargestSpace = std::uint64_t{1} << 47;
   if (options.limit != CLR_HOST_MEMORY_NO_LIMIT && options.emergency_reserve > options.limit) {

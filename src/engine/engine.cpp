@@ -431,6 +431,7 @@ Outcome Engine::Protect(Address address, std::uint64_t size, std::uint32_t prote
 }
 
 StatusOutcome Engine::Status() {
+  questions_.fetch_add(1, std::memory_order_relaxed);
   if (!Serving()) return {Outcome::Unavailable(), {}};
   os::MemoryLoad load;
   if (const win32::Error error = sampler_.Read(&load); error != win32::kSuccess) return {Outcome::OsRefused(error), {}};

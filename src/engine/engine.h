@@ -75,6 +75,8 @@ class Engine final : private WaitList::Reserve {
   Outcome Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect);
   // Limit, job, physical memory and commit charge together; of the OS's no older than the sampling interval.
   StatusOutcome Status();
+  // How often Status was asked: a GC does so at each collection.
+  [[nodiscard]] std::uint64_t StatusQuestions() const { return questions_.load(std::memory_order_relaxed); }
   // A section backed by the paging file is to be made: what it will have committed is charged to it, once, however often
   // it is mapped; all of it here, when it is committed as a whole. It has one reference then, a handle's.
   SectionOutcome AddSection(std::uint64_t size, bool committed, Criticality level);
@@ -243,6 +245,7 @@ class Engine final : private WaitList::Reserve {
   Waker* alarm_ = nullptr;
   std::mutex pins_lock_;  // for the host's threads
   std::array<std::atomic<Milliseconds::rep>, kCriticalityCount> bounds_{};
+  std::atomic<std::uint64_t> questions_ = 0;
   std::atomic<std::uint64_t> visits_ = 0;
   std::atomic<std::uint64_t> owner_ = 0;  // thread of the exclusive section; 0: none
   std::uint32_t depth_ = 0;               // of its nesting; the owner's

@@ -131,6 +131,16 @@ class Budget {
     {
       const std::lock_guard lock(limits_lock_);
       limits_ = limits;
+      process_exceeds_ = false;
+      StoreCeilings();
+    }
+    WakeForWaiters();
+  }
+  // Until SetLimits, process-critical requests are not held to the limit.
+  void LetProcessCriticalExceed() {
+    {
+      const std::lock_guard lock(limits_lock_);
+      process_exceeds_ = true;
       StoreCeilings();
     }
     WakeForWaiters();
@@ -204,13 +214,14 @@ class Budget {
     // What is in use is in use: to go on with it, and with the emergency reserve above it, is what the process must be able
     // to do.
     const Bytes in_use = std::min(Charged(), Ceiling(Criticality::kProcess));
-    ceilings.back() = std::max(ceilings.back(), in_use);
+    ceilings.back() = process_exceeds_ ? kUnlimited : std::max(ceilings.back(), in_use);
     for (std::size_t i = 0; i < ceilings.size(); ++i) ceilings_[i].store(ceilings[i].value);
   }
 
   mutable std::mutex limits_lock_;  // for whoever sets or reports limits; no request takes it
   policy::Limits limits_;
   Bytes outside_;
+  bool process_exceeds_ = false;
   std::atomic<Waker*> server_ = nullptr;
   std::atomic<std::uint64_t> whole_limit_ = 0;
   std::atomic<std::uint64_t> counted_outside_ = 0;

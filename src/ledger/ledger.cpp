@@ -140,6 +140,14 @@ bool Ledger::AnyCharged(PageRange range) const {
   return any;
 }
 
+Pages Ledger::ChargedIn(PageRange range) const {
+  Pages charged;
+  map_.ForEachTouchedWord(range, [&](const PageWord& word, std::uint64_t, std::uint64_t mask) {
+    charged += CountPages(word.charged.load() & mask);
+  });
+  return charged;
+}
+
 bool Ledger::AnyCommitAtWork() const {
   bool any = false;
   map_.ForEachTouchedWord(kEverything, [&](const PageWord& word, std::uint64_t, std::uint64_t) {

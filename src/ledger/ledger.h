@@ -101,6 +101,7 @@ class Ledger {
   void NoteDoubt() { doubts_.fetch_add(1); }
 
   [[nodiscard]] bool AnyCharged(PageRange range) const;
+  [[nodiscard]] Pages ChargedIn(PageRange range) const;
   // Whether a commit is at work on any page. Looks at every touched word.
   [[nodiscard]] bool AnyCommitAtWork() const;
 

@@ -18,7 +18,8 @@ Monitor::Monitor(Budget& budget, LoadSampler& sampler, Reserves& reserves, Liste
       reserves_(reserves),
       listener_(listener),
       orders_{settings},
-      pressure_(settings.thresholds, now) {}
+      pressure_(settings.thresholds, now),
+      thrash_(settings.thrash, now) {}
 
 template <typename Change>
 void Monitor::Order(Change change) {
@@ -39,6 +40,10 @@ void Monitor::SetSampling(Milliseconds interval) {
 
 void Monitor::SetCountAll(bool count_all) {
   Order([&](Orders& orders) { orders.settings.count_all = count_all; });
+}
+
+void Monitor::SetThrash(const policy::ThrashSettings& settings) {
+  Order([&](Orders& orders) { orders.settings.thrash = settings; });
 }
 
 void Monitor::Repeat() {
@@ -93,10 +98,20 @@ void Monitor::SayWhetherItFits(Bytes over) {
   listener_.OnOverLimit(over);
 }
 
+void Monitor::LookForThrashing(const policy::LimitUse& use, Milliseconds now) {
+  if (activity_ == nullptr) return;
+  const policy::ThrashReading reading{.counts = activity_->CountsNow(),
+                                      .charged = use.charged,
+                                      .ceiling = budget_.Ceiling(Criticality::kTask)};
+  const auto report = thrash_.Observe(reading, now);
+  if (report && !finished_.load()) listener_.OnThrash(*report);
+}
+
 Milliseconds Monitor::Run(Milliseconds now) {
   if (finished_.load()) return kForever;
   const Orders orders = TakeOrders();
   pressure_.SetThresholds(orders.settings.thresholds);
+  thrash_.SetSettings(orders.settings.thrash);
   const bool sampled = Sample(now);
   const policy::LimitUse use = LookAtLimit(orders.settings.count_all);
   const Bytes given_before = std::exchange(reserves_given_, reserves_.GivenSoFar());
@@ -116,6 +131,7 @@ Milliseconds Monitor::Run(Milliseconds now) {
   }
   SayWhetherItFits(policy::OverLimit(use));
   if (message) Say(*message);
+  LookForThrashing(use, now);
   // More in use than the limit is Low, too.
   const bool pressed = pressure_.state() == policy::Availability::kLow;
   if (!reserves_whole_ && sampled && !pressed && !finished_.load() && reserves_.TakeBack()) {

@@ -22,6 +22,7 @@
 #include "os/memory_system.h"
 #include "policy/memory_status.h"
 #include "policy/pressure.h"
+#include "policy/thrash.h"
 
 namespace clr_host_memory {
 
@@ -36,6 +37,8 @@ class Monitor final : public Worker::Step {
     // Reserves were given up since this was last said.
     virtual void OnReserveUsed(Bytes given) = 0;
     virtual void OnReserveRestored() = 0;
+    // The CLR has spent a window in refusals and collections without progress.
+    virtual void OnThrash(const policy::ThrashReport& /*report*/) {}
     // The end of every round.
     virtual void OnRound(Milliseconds now) = 0;
     // After the last one, on the same thread.
@@ -57,9 +60,19 @@ class Monitor final : public Worker::Step {
     ~Reserves() = default;
   };
 
+  // Who counts requests. Called on the monitor's thread.
+  class Activity {
+   public:
+    virtual policy::ThrashCounts CountsNow() = 0;
+
+   protected:
+    ~Activity() = default;
+  };
+
   struct Settings {
     policy::PressureThresholds thresholds;  // valid
     bool count_all = false;                 // what the process has besides counts against the limit
+    policy::ThrashSettings thrash;
   };
 
   // All outlive the monitor. The sampler's interval is the sampling interval. now: of the clock that Run is told.
@@ -70,6 +83,8 @@ class Monitor final : public Worker::Step {
 
   // Who is woken by what is set; before anything is.
   void SetWaker(Waker* waker) { waker_ = waker; }
+  // Without one, nothing is known of thrashing. Before the first round; outlives the monitor.
+  void SetActivity(Activity* activity) { activity_ = activity; }
 
   Milliseconds Run(Milliseconds now) override;
   void End(Milliseconds /*now*/) override { listener_.OnEnd(); }
@@ -80,6 +95,7 @@ class Monitor final : public Worker::Step {
   void SetThresholds(const policy::PressureThresholds& thresholds);
   void SetSampling(Milliseconds interval);
   void SetCountAll(bool count_all);
+  void SetThrash(const policy::ThrashSettings& settings);
   // Someone new listens, who is told the state at once.
   void Repeat();
 
@@ -103,18 +119,21 @@ class Monitor final : public Worker::Step {
   [[nodiscard]] policy::PressureReading Read(const policy::PressureSources& sources, bool exhausted) const;
   void Say(policy::Availability availability);
   void SayWhetherItFits(Bytes over);
+  void LookForThrashing(const policy::LimitUse& use, Milliseconds now);
 
   Budget& budget_;
   LoadSampler& sampler_;
   Reserves& reserves_;
   Listener& listener_;
   Waker* waker_ = nullptr;
+  Activity* activity_ = nullptr;
 
   std::mutex orders_lock_;
   Orders orders_;
 
   // The rounds' own.
   policy::Pressure pressure_;
+  policy::ThrashGuard thrash_;
   os::MemoryLoad load_;
   std::optional<Milliseconds> sampled_at_;
   bool os_tells_high_ = false;  // its high-memory notification has been seen signalled

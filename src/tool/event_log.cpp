@@ -7,6 +7,7 @@ namespace clr_host_memory::tool {
 void EventLog::Record(const ClrHostMemoryEvent& event) noexcept {
   if (event.kind == kClrHostMemoryEventPressure) RecordPressure(event);
   if (event.kind == kClrHostMemoryEventOverLimit) RecordOverLimit(event);
+  if (event.kind == kClrHostMemoryEventThrash) RecordThrash(event);
 }
 
 void EventLog::RecordPressure(const ClrHostMemoryEvent& event) noexcept {
@@ -37,6 +38,16 @@ void EventLog::RecordOverLimit(const ClrHostMemoryEvent& event) noexcept {
   period_count_.store(count + 1, std::memory_order_release);
 }
 
+void EventLog::RecordThrash(const ClrHostMemoryEvent& event) noexcept {
+  if (thrashed_.load(std::memory_order_relaxed)) return;
+  thrash_ = {.at_ms = static_cast<std::int64_t>(event.milliseconds),
+             .window_ms = event.window_ms,
+             .refusals = event.count,
+             .collections = event.collections,
+             .obtained_bytes = event.bytes};
+  thrashed_.store(true, std::memory_order_release);
+}
+
 EventFigures EventLog::Figures() const {
   EventFigures figures;
   const std::size_t changes = change_count_.load(std::memory_order_acquire);
@@ -53,6 +64,7 @@ EventFigures EventLog::Figures() const {
         {period.from_ms, until == kLasts ? std::nullopt : std::optional(until), period.bytes});
   }
   figures.unlisted_over_limit_periods = periods - figures.over_limit_periods.size();
+  if (thrashed_.load(std::memory_order_acquire)) figures.first_thrash = thrash_;
   return figures;
 }
 

@@ -26,12 +26,22 @@ struct OverLimitPeriod {
   std::uint64_t bytes = 0;               // above the limit, when it began
 };
 
+// The first time the runtime was seen to spin at its limit.
+struct ThrashFigures {
+  std::int64_t at_ms = 0;  // the end of the window
+  std::uint64_t window_ms = 0;
+  std::uint64_t refusals = 0;
+  std::uint64_t collections = 0;
+  std::uint64_t obtained_bytes = 0;
+};
+
 struct EventFigures {
   std::vector<PressureChange> pressure_changes;  // the first ones
   std::uint64_t unlisted_pressure_changes = 0;
   std::uint64_t repeated_low = 0;  // Low was said again while it lasted
   std::vector<OverLimitPeriod> over_limit_periods;  // the first ones
   std::uint64_t unlisted_over_limit_periods = 0;
+  std::optional<ThrashFigures> first_thrash;
 };
 
 // The first entries are kept, later ones counted. Record: one thread at a time, as IClrHostMemoryEventSink is called.
@@ -56,6 +66,7 @@ class EventLog {
 
   void RecordPressure(const ClrHostMemoryEvent& event) noexcept;
   void RecordOverLimit(const ClrHostMemoryEvent& event) noexcept;
+  void RecordThrash(const ClrHostMemoryEvent& event) noexcept;
 
   std::array<PressureChange, kListedPressureChanges> changes_{};
   std::atomic<std::size_t> change_count_ = 0;  // listed or not
@@ -63,6 +74,8 @@ class EventLog {
   EMemoryAvailable last_ = eMemoryAvailableNeutral;  // what a manager begins with; the recording thread's
   std::array<Period, kListedOverLimitPeriods> periods_{};
   std::atomic<std::size_t> period_count_ = 0;
+  ThrashFigures thrash_;
+  std::atomic<bool> thrashed_ = false;
 };
 
 }  // namespace clr_host_memory::tool

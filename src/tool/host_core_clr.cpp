@@ -68,6 +68,10 @@ ToolError RuntimeDidNotStart(const Session& session, const RunOptions& options, 
     }
     if (options.policy.count_all) outside = statistics.outside;
   }
+  if (refused == 0 && session.gc_limit() != 0) {
+    return ToolError("the runtime did not start with a limit of " + FormatSize(session.gc_limit()) + " for its GC: " + what,
+                     "give a higher --limit, or --gc-limit off");
+  }
   if (refused == 0) return ToolError("the runtime did not start: " + what, "install it again, or name another one");
   return ToolError("the runtime did not start within " + FormatSize(options.limit.value_or(0)) +
                        (outside == 0 ? "" : ", of which " + FormatSize(outside) + " were in use besides") + ", " +
@@ -119,7 +123,7 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
     if (FAILED(bridge->VerifyCallsArrive(&reason))) throw ToolError(reason, "or run it with --no-bridge");
   }
 
-  session.NoteManagedCodeBegins();
+  if (FAILED(session.NoteManagedCodeBegins())) throw *session.WhyNoRoom();
   std::vector<const char*> arguments;
   for (const std::string& argument : options.arguments) arguments.push_back(argument.c_str());
   unsigned int exit_code = 0;

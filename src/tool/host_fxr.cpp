@@ -102,8 +102,7 @@ class StartTellingBridge final : public IClrHostMemoryBridge {
   }
   HRESULT STDMETHODCALLTYPE NoteRuntimeStarted() noexcept override {
     const HRESULT hr = bridge_.NoteRuntimeStarted();
-    session_.NoteManagedCodeBegins();
-    return hr;
+    return FAILED(hr) ? hr : session_.NoteManagedCodeBegins();
   }
   HRESULT STDMETHODCALLTYPE GetCallCount(uint64_t* calls) noexcept override { return bridge_.GetCallCount(calls); }
   HRESULT STDMETHODCALLTYPE GetModule(uint32_t index, ClrHostMemoryBridgedModule* module) noexcept override {
@@ -177,6 +176,7 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
       throw ToolError(reason, "or run it with --no-bridge, without any limit");
     }
   }
+  if (const std::optional<ToolError> no_room = session.WhyNoRoom()) throw *no_room;
   if (!started) throw RuntimeDidNotStart(session, options, HostMessage(result));
   if (!HostMessages().empty()) session.WriteError(ToUtf8(HostMessages()));
   fxr.close(context);

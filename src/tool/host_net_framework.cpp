@@ -149,7 +149,7 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
   Check(info->GetInterface(kClsidCorRuntimeHost, kIidCorRuntimeHost, reinterpret_cast<void**>(domains.Receive())),
         "ICLRRuntimeInfo::GetInterface");
   const ComPtr<AppDomain> domain = CreateDomainFor(*domains.get(), program);
-  session.NoteManagedCodeBegins();
+  if (FAILED(session.NoteManagedCodeBegins())) throw *session.WhyNoRoom();
   LONG exit_code = 0;
   const HRESULT executed = domain->ExecuteAssembly3(Bstr(program.file.native()).get(), nullptr,
                                                     StringArray(options.arguments).get(), &exit_code);

@@ -77,6 +77,8 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
       ->type_name("TIME=SIZE|none")
       ->expected(1)
       ->take_all();
+  run_command->add_option("--on-thrash", policy.on_thrash, "When the runtime spins at its limit: report it, or stop APP")
+      ->type_name("report|stop");
   run_command->add_option("--runtime", run.runtime, "A dotnet root, a runtime folder, or auto (default)")
       ->type_name("PATH");
   run_command->add_option("--summary", run.summary, "Write the summary to this file as JSON, too")->type_name("FILE");
@@ -89,6 +91,7 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
       ->take_all();
   run_command->add_flag("--gc-container", run.gc_container,
                         "The GC takes the limit for a container's and keeps its heap to 75 % of it");
+  run_command->add_flag("--accounting", run.accounting, "Say at the end where the process's memory is, hosted or not");
   run_command->add_flag("--no-bridge", run.no_bridge, "Host APP the same way, but without the memory manager");
   run_command->footer("Everything after APP belongs to APP, options too.");
 
@@ -145,6 +148,9 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
 
   if (rest.empty()) throw ToolError("no program to run", "use clrmem run [OPTIONS] APP [ARGUMENTS...]");
   const char* limiting = run_limit ? "--limit" : policy.FirstGiven();
+  if (run.no_bridge && run.accounting) {
+    throw ToolError("--no-bridge leaves the memory manager out, so there is no account", "leave one of them out");
+  }
   if (run.no_bridge && limiting != nullptr) {
     throw ToolError("--no-bridge leaves the memory manager out, so " + std::string(limiting) + " would not hold",
                     "leave one of them out");

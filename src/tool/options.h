@@ -18,6 +18,7 @@ struct RunOptions {
   std::string runtime = "auto";        // "auto", or a path
   std::optional<std::string> summary;  // path of the JSON file
   bool quiet = false;
+  bool accounting = false;  // where the process's memory is, at the end
   bool no_bridge = false;
   bool gc_container = false;
   std::vector<std::string> bridged_modules;  // file names

@@ -108,9 +108,10 @@ std::vector<LimitChange> ParseLimitChanges(const std::vector<std::string>& texts
 }
 
 // What the GC is told when nobody says otherwise. Not where it could not follow: a limit that comes off, requests that
-// are to wait at the limit for memory to come back.
+// are to wait at the limit for memory to come back. Nor where a runtime that spins is to be stopped: a GC that keeps to a
+// limit of its own asks for nothing when it has reached that, so nobody would see it spin.
 std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
-  if (!limit || policy.wait_ms[eTaskCritical] != 0) return 0;
+  if (!limit || policy.wait_ms[eTaskCritical] != 0 || policy.on_thrash == OnThrash::kStop) return 0;
   std::uint64_t highest = *limit;
   for (const LimitChange& change : policy.limit_changes) {
     if (!change.limit) return 0;
@@ -141,6 +142,16 @@ void CheckHeadroom(const Headroom& headroom, std::uint64_t limit, const std::str
 
 }  // namespace
 
+namespace {
+
+OnThrash ParseOnThrash(std::string_view text) {
+  if (text == "report") return OnThrash::kReport;
+  if (text == "stop") return OnThrash::kStop;
+  throw ToolError("--on-thrash " + std::string(text) + " is neither report nor stop", "give one of them");
+}
+
+}  // namespace
+
 const char* PolicyTexts::FirstGiven() const noexcept {
   if (headroom) return "--headroom";
   if (wait) return "--wait";
@@ -148,6 +159,7 @@ const char* PolicyTexts::FirstGiven() const noexcept {
   if (gc_limit) return "--gc-limit";
   if (count_all) return "--count-all";
   if (!limit_at.empty()) return "--limit-at";
+  if (on_thrash) return "--on-thrash";
   return nullptr;
 }
 
@@ -189,6 +201,12 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
   policy.count_all = texts.count_all;
   if (policy.count_all && limits.empty()) {
     throw ToolError("--count-all counts against the limit, and there is none", "give --limit, too");
+  }
+  if (texts.on_thrash) {
+    policy.on_thrash = ParseOnThrash(*texts.on_thrash);
+    if (limits.empty()) {
+      throw ToolError("--on-thrash is about a runtime at its limit, and there is none", "give --limit, too");
+    }
   }
   policy.gc_limit = ParseGcLimit(texts.gc_limit.value_or("auto"), policy, limit);
   return policy;

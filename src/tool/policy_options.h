@@ -33,6 +33,9 @@ struct LimitChange {
 
 using WaitsByLevel = std::array<std::uint32_t, kClrHostMemoryLevelCount>;  // milliseconds, by EMemoryCriticalLevel
 
+// What becomes of a program whose runtime spins at its limit.
+enum class OnThrash { kReport, kStop };
+
 struct PolicyOptions {
   std::optional<Headroom> headroom;  // as given
   WaitsByLevel wait_ms{};
@@ -41,6 +44,7 @@ struct PolicyOptions {
   bool count_all = false;
   std::uint64_t gc_limit = 0;  // bytes the GC is told to keep to when it starts; 0: none
   std::vector<LimitChange> limit_changes;  // by time, each time once
+  OnThrash on_thrash = OnThrash::kReport;
 
   // What is kept of the limit: a reserve on top of it makes that unnecessary, unless it was asked for.
   [[nodiscard]] Headroom HeadroomToKeep() const noexcept;
@@ -54,6 +58,7 @@ struct PolicyTexts {
   std::optional<std::string> gc_limit;
   bool count_all = false;
   std::vector<std::string> limit_at;
+  std::optional<std::string> on_thrash;
 
   // The first option that was given, "--wait"; null: none.
   [[nodiscard]] const char* FirstGiven() const noexcept;

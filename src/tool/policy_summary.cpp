@@ -133,6 +133,15 @@ void AddPressure(Table& table, const ClrHostMemoryStatistics& statistics, const 
   if (events.repeated_low != 0) table.Row("  while it was Low", "said again " + Times(events.repeated_low));
 }
 
+void AddThrash(Table& table, const ClrHostMemoryStatistics& statistics, const EventFigures& events) {
+  if (!events.first_thrash) return;
+  const ThrashFigures& first = *events.first_thrash;
+  table.Row("spun at its limit", Times(statistics.thrashes));
+  table.Row(After(first.at_ms), FormatCount(first.refusals) + " refused, " + FormatCount(first.collections) +
+                                    " collections and " + FormatSize(first.obtained_bytes) + " obtained in " +
+                                    Seconds(static_cast<std::int64_t>(first.window_ms)));
+}
+
 void AddLatch(Table& table, const ClrHostMemoryStatistics& statistics) {
   if (statistics.latch_cause == kClrHostMemoryNotLatched) return;
   table.Row("latched", std::string("E_FAIL, by ") + kLatchCauses.at(statistics.latch_cause).shown + " in " +
@@ -179,6 +188,20 @@ Json WaitsJson(const ClrHostMemoryStatistics& statistics, const PolicyOptions& o
   return json;
 }
 
+Json ThrashJson(const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy) {
+  Json json = {{"on_thrash", policy.options.on_thrash == OnThrash::kStop ? "stop" : "report"},
+               {"windows", statistics.thrashes},
+               {"first", nullptr}};
+  if (const auto& first = policy.events.first_thrash) {
+    json["first"] = {{"milliseconds", first->at_ms},
+                     {"window_milliseconds", first->window_ms},
+                     {"refusals", first->refusals},
+                     {"collections", first->collections},
+                     {"obtained_bytes", first->obtained_bytes}};
+  }
+  return json;
+}
+
 Json PressureJson(const ClrHostMemoryStatistics& statistics, const EventFigures& events) {
   Json told = Json::object();
   for (std::size_t i = 0; i < kAvailability.size(); ++i) told[kAvailability[i].key] = statistics.notifications[i];
@@ -221,6 +244,7 @@ void AddPolicy(Table& table, const ClrHostMemoryStatistics& statistics, const Po
   AddReserve(table, statistics, policy.options);
   AddOverLimit(table, statistics, policy.events);
   AddPressure(table, statistics, policy);
+  AddThrash(table, statistics, policy.events);
   AddLatch(table, statistics);
 }
 
@@ -236,6 +260,7 @@ void AddPolicy(Json& json, const ClrHostMemoryStatistics& statistics, const Poli
                                {"taken_back_bytes", statistics.emergency_taken_back}};
   json["waits"] = WaitsJson(statistics, policy.options);
   json["pressure"] = PressureJson(statistics, policy.events);
+  json["thrash"] = ThrashJson(statistics, policy);
   json["latch"] = nullptr;
   if (statistics.latch_cause != kClrHostMemoryNotLatched) {
     json["latch"] = {{"cause", kLatchCauses.at(statistics.latch_cause).key},

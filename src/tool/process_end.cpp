@@ -45,9 +45,11 @@ DWORD WINAPI ReporterThread(void* /*unused*/) {
   return 0;
 }
 
-void Report(EndedBy how, std::uint32_t exit_code) noexcept {
+// Whether this is how the process is reported to end.
+bool Report(EndedBy how, std::uint32_t exit_code) noexcept {
   const DWORD last_error = GetLastError();
-  if (Claim()) {
+  const bool claimed = Claim();
+  if (claimed) {
     g_watch.how = how;
     g_watch.exit_code = exit_code;
     SetEvent(g_watch.requested);
@@ -57,6 +59,7 @@ void Report(EndedBy how, std::uint32_t exit_code) noexcept {
     WaitForSingleObject(g_watch.reported, kReportTimeoutMilliseconds);
   }
   SetLastError(last_error);
+  return claimed;
 }
 
 void WINAPI ExitProcessHook(UINT exit_code) {
@@ -109,6 +112,7 @@ const char* EndedByText(EndedBy how) noexcept {
     case EndedBy::kTerminate: return "terminated itself";
     case EndedBy::kFailFast: return "failed fast";
     case EndedBy::kUnhandledException: return "unhandled exception";
+    case EndedBy::kThrashGuard: return "stopped by the thrash guard";
   }
   return "unknown";
 }
@@ -148,6 +152,10 @@ void WatchProcessEndOf(HMODULE module) {
 }
 
 void ReportReturn(std::uint32_t exit_code) noexcept { Report(EndedBy::kReturn, exit_code); }
+
+void EndProcess(EndedBy how, std::uint32_t exit_code) noexcept {
+  if (Report(how, exit_code)) g_watch.terminate_process(GetCurrentProcess(), exit_code);
+}
 
 void DisarmProcessEnd() noexcept { g_watch.armed.store(false); }
 

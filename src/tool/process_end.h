@@ -17,6 +17,7 @@ enum class EndedBy {
   kTerminate,           // TerminateProcess on itself: what a runtime does after a fatal error
   kFailFast,            // RaiseFailFastException: Environment.FailFast, an internal error of the runtime
   kUnhandledException,  // nobody handled an exception
+  kThrashGuard,         // we stopped it, since its runtime was spinning at its limit
 };
 // "returned from Main": a part of a sentence, and the value of the JSON key ended_by.
 [[nodiscard]] const char* EndedByText(EndedBy how) noexcept;
@@ -41,6 +42,10 @@ void WatchProcessEndOf(HMODULE module);
 
 // Main returned to us: reports now, unless another end was reported before.
 void ReportReturn(std::uint32_t exit_code) noexcept;
+
+// Ends the process from any of our own threads: reports, and terminates it, for the app's threads would not let go of it.
+// Returns only when it is ending in another way already, which is left to do so.
+void EndProcess(EndedBy how, std::uint32_t exit_code) noexcept;
 
 // No report at all from now on: clrmem ends on an error of its own.
 void DisarmProcessEnd() noexcept;

@@ -1,6 +1,9 @@
 #include "tool/session.h"
 
 #include "os/windows/windows_memory_system.h"
+#include "tool/duration_text.h"
+#include "tool/least_limit.h"
+#include "tool/process_memory.h"
 #include "tool/size_text.h"
 #include "tool/tool_error.h"
 
@@ -50,7 +53,8 @@ Session& Session::Begin(const RunOptions& options, Streams streams) {
 
 Session::Session(const RunOptions& options, Streams streams)
     : streams_(streams), policy_(options.policy), quiet_(options.quiet), gc_container_(options.gc_container),
-      bridged_modules_(options.bridged_modules), initial_limit_(options.limit), started_at_(GetTickCount64()) {
+      bridged_modules_(options.bridged_modules), initial_limit_(options.limit), accounting_(options.accounting),
+      started_at_(GetTickCount64()) {
   if (options.summary) file_.emplace(std::filesystem::path(ToWide(*options.summary)));
   if (options.no_bridge) return;
   MakeManager(options);
@@ -80,6 +84,7 @@ void Session::MakeManager(const RunOptions& options) {
     manager_options.limit = *options.limit;
     manager_options.app_domain_headroom = headroom.app_domain;
     manager_options.process_headroom = headroom.process;
+    manager_options.let_start = true;
   }
   manager_options.emergency_reserve = policy_.emergency_reserve;
   manager_options.wait_ms = policy_.wait_ms;
@@ -93,14 +98,57 @@ void Session::MakeManager(const RunOptions& options) {
   manager_.emplace(*std::move(manager));
   manager_made_at_ = GetTickCount64();
   if (policy_.count_all && options.limit) CheckRoomBesides(*options.limit);
-  if (FAILED(manager_->OnEvent([this](const ClrHostMemoryEvent& event) { events_.Record(event); }))) {
+  if (FAILED(manager_->OnEvent([this](const ClrHostMemoryEvent& event) { OnEvent(event); }))) {
     throw ToolError("the memory manager has no thread to tell of events", "close other programs and try again");
   }
 }
 
-void Session::NoteManagedCodeBegins() noexcept {
+void Session::OnEvent(const ClrHostMemoryEvent& event) noexcept {
+  events_.Record(event);
+  if (event.kind != kClrHostMemoryEventThrash || policy_.on_thrash != OnThrash::kStop) return;
+  try {
+    SayThatItThrashes(event);
+  } catch (const std::bad_alloc&) {
+    streams_.error.Write("clrmem: the app is stopped, its runtime spins at its limit; give a higher --limit\n");
+  }
+  EndProcess(EndedBy::kThrashGuard, kExitThrash);
+}
+
+void Session::SayThatItThrashes(const ClrHostMemoryEvent& event) const {
+  streams_.error.Write("clrmem: the app is stopped, its runtime spins at the limit of " + FormatSize(event.limit) + ": " +
+                       FormatCount(event.count) + " requests refused and " + FormatCount(event.collections) +
+                       " collections in " + FormatSeconds(event.window_ms) + ", " + FormatSize(event.bytes) +
+                       " obtained; give a higher --limit, or let it go on with --on-thrash=report\n");
+}
+
+bool Session::HoldToLimit() noexcept {
+  if (!manager_ || !initial_limit_) return true;
+  const Headroom headroom = policy_.HeadroomToKeep();
+  const ClrHostMemoryStatistics statistics = manager_->Statistics();
+  const std::uint64_t in_use = statistics.charged + (policy_.count_all ? statistics.outside : 0);
+  if (!FitsAfterStart(*initial_limit_, in_use, headroom)) {
+    too_much_at_start_ = in_use;
+    return false;
+  }
+  // It was valid when the manager was made.
+  manager_->SetLimit(*initial_limit_, headroom.app_domain, headroom.process);
+  return true;
+}
+
+HRESULT Session::NoteManagedCodeBegins() noexcept {
+  if (!HoldToLimit()) return E_OUTOFMEMORY;
   managed_code_began_at_.store(GetTickCount64());
   if (schedule_) schedule_->Begin();
+  return S_OK;
+}
+
+std::optional<ToolError> Session::WhyNoRoom() const {
+  if (too_much_at_start_ == 0) return std::nullopt;
+  const std::uint64_t least = LeastLimitAfterStart(too_much_at_start_, policy_.HeadroomToKeep());
+  return ToolError("the limit of " + FormatSize(*initial_limit_) + " is less than " + summary_.runtime_name + " " +
+                       summary_.runtime_version + " needs to start here, which has " + FormatSize(too_much_at_start_) +
+                       " in use before Main",
+                   least == 0 ? "give a smaller --headroom" : "give --limit " + std::to_string(least >> 20) + "M or more");
 }
 
 ComPtr<IClrHostMemoryClient> Session::client() const noexcept {
@@ -166,6 +214,7 @@ void Session::WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code) 
   if (manager_) {
     summary_.policy = PolicyFiguresNow();
     summary_.manager = FiguresOf(*manager_);
+    if (accounting_) summary_.accounting = AccountForProcess(*manager_);
   }
   if (bridge_) summary_.bridge = BridgeFiguresOf(*bridge_);
   if (!quiet_) streams_.error.Write(FormatTable(summary_));

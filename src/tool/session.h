@@ -8,6 +8,7 @@
 #include "tool/process_end.h"
 #include "tool/summary.h"
 #include "tool/text.h"
+#include "tool/tool_error.h"
 
 #include <clr_host_memory/core_clr_bridge.h>
 #include <clr_host_memory/memory_manager.h>
@@ -31,8 +32,11 @@ class Session {
   // Null when the app runs without the manager.
   [[nodiscard]] const MemoryManager* manager() const noexcept { return manager_ ? &*manager_ : nullptr; }
 
-  // Managed code begins to run, now: what is timed counts from here.
-  void NoteManagedCodeBegins() noexcept;
+  // The runtime has started, and managed code is to begin: what is timed counts from here, and from here the runtime is
+  // held to the limit. E_OUTOFMEMORY: it has no room to live in there; managed code is not to begin.
+  [[nodiscard]] HRESULT NoteManagedCodeBegins() noexcept;
+  // What to say then; none: it has.
+  [[nodiscard]] std::optional<ToolError> WhyNoRoom() const;
 
   // What the GC is told to keep to, bytes; 0: nothing.
   [[nodiscard]] std::uint64_t gc_limit() const noexcept { return policy_.gc_limit; }
@@ -58,6 +62,10 @@ class Session {
   void MakeManager(const RunOptions& options);
   // Throws ToolError: what --count-all counts before the runtime starts leaves no room for it.
   void CheckRoomBesides(std::uint64_t limit) const;
+  // On the manager's own thread.
+  void OnEvent(const ClrHostMemoryEvent& event) noexcept;
+  void SayThatItThrashes(const ClrHostMemoryEvent& event) const;
+  [[nodiscard]] bool HoldToLimit() noexcept;
   [[nodiscard]] PolicyFigures PolicyFiguresNow() const;
   static void Report(void* session, EndedBy how, std::optional<std::uint32_t> exit_code) noexcept;
   void WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code);
@@ -69,6 +77,8 @@ class Session {
   std::vector<std::string> bridged_modules_;
   Limit initial_limit_;
   EventLog events_;
+  std::uint64_t too_much_at_start_ = 0;  // bytes in use that the limit has no room for; 0: it has
+  const bool accounting_;
   std::optional<MemoryManager> manager_;
   std::optional<LimitSchedule> schedule_;
   std::optional<CoreClrBridge> bridge_;

@@ -1,5 +1,6 @@
 #include "tool/summary.h"
 
+#include "tool/accounting_summary.h"
 #include "tool/policy_summary.h"
 #include "tool/size_text.h"
 #include "tool/summary_table.h"
@@ -176,6 +177,7 @@ std::string FormatTable(const Summary& summary) {
   table.Row("end", summary.ended_by + ", exit code " + ExitCodeText(summary.exit_code));
   if (summary.manager) AddManager(table, *summary.manager, summary.policy);
   if (summary.bridge) AddBridge(table, *summary.bridge);
+  if (summary.accounting) AddAccounting(table, *summary.accounting);
   if (summary.manager) {
     const ClrHostMemoryAudit& audit = summary.manager->audit;
     table.Line("  audit: ledger " + FormatCount(audit.charged_pages) + " bytes, VirtualQuery " +
@@ -212,6 +214,7 @@ nlohmann::ordered_json ToJson(const Summary& summary) {
   } else {
     json["bridge"] = nullptr;
   }
+  json["accounting"] = summary.accounting ? AccountingJson(*summary.accounting) : Json(nullptr);
   return json;
 }
 

@@ -2,6 +2,7 @@
 #ifndef CLRHM_TOOL_SUMMARY_H
 #define CLRHM_TOOL_SUMMARY_H
 
+#include "tool/accounting.h"
 #include "tool/event_log.h"
 #include "tool/limit_schedule.h"
 #include "tool/policy_options.h"
@@ -58,6 +59,7 @@ struct Summary {
   std::optional<ManagerFigures> manager;
   PolicyFigures policy;  // of the manager
   std::optional<BridgeFigures> bridge;
+  std::optional<Accounting> accounting;  // when it was asked for
 };
 
 [[nodiscard]] std::string FormatTable(const Summary& summary);

@@ -8,7 +8,7 @@ static const GUID kManagerIid = {0x7BC698D1, 0xF9E3, 0x4460, {0x9C, 0xDE, 0xD0, 
 static const GUID kControlIid = CLR_HOST_MEMORY_IID_CONTROL;
 static const GUID kHostControlIid = {0x02CA073C, 0x7079, 0x4860, {0x88, 0x0A, 0xC2, 0xF7, 0xA4, 0x49, 0xC9, 0x91}};
 
-_Static_assert(sizeof(ClrHostMemoryOptions) == 64 + 24, "eight 32-bit and five 64-bit fields, and the thresholds");
+_Static_assert(sizeof(ClrHostMemoryOptions) == 64 + 24 + 8, "ten 32-bit and five 64-bit fields, and the thresholds");
 _Static_assert(kClrHostMemoryMethodCount == 13 && kClrHostMemoryCodeCount == 10, "counters");
 
 #define CHECK(condition) \

@@ -30,9 +30,10 @@ struct BadOption {
 };
 constexpr BadOption kBadOptions[] = {
     {"size 0", [](ClrHostMemoryOptions& o) { o.size = 0; }, "size"},
-    {"size of an older struct", [](ClrHostMemoryOptions& o) { o.size -= 8; }, "size"},
+    {"size of no struct there was", [](ClrHostMemoryOptions& o) { o.size -= 4; }, "size"},
+    {"size of less than the first", [](ClrHostMemoryOptions& o) { o.size -= 16; }, "size"},
     {"size of a newer struct", [](ClrHostMemoryOptions& o) { o.size += 8; }, "size"},
-    {"a flag that is not defined", [](ClrHostMemoryOptions& o) { o.flags = 2; }, "flags"},
+    {"a flag that is not defined", [](ClrHostMemoryOptions& o) { o.flags = 4; }, "flags"},
     {"the highest flag", [](ClrHostMemoryOptions& o) { o.flags = 0x80000000; }, "flags"},
     {"limit 0", [](ClrHostMemoryOptions& o) { o.limit = 0; }, "limit"},
     {"app_domain_headroom over limit",
@@ -90,6 +91,10 @@ constexpr BadOption kBadOptions[] = {
     {"High entered where it is left",
      [](ClrHostMemoryOptions& o) { o.thresholds.enter_high = o.thresholds.leave_high; }, "leave_high"},
     {"High above everything", [](ClrHostMemoryOptions& o) { o.thresholds.enter_high = 101; }, "enter_high"},
+    {"a window too short to look into", [](ClrHostMemoryOptions& o) { o.thrash_window_ms = 999; }, "thrash_window_ms"},
+    {"a window of more than an hour", [](ClrHostMemoryOptions& o) { o.thrash_window_ms = 3600001; },
+     "thrash_window_ms"},
+    {"no refusals at all", [](ClrHostMemoryOptions& o) { o.thrash_refusals = 0; }, "thrash_refusals"},
     {"Low said without a pause", [](ClrHostMemoryOptions& o) { o.thresholds.repeat_low_ms = 0; }, "repeat_low_ms"},
 };
 
@@ -135,6 +140,50 @@ TEST(Create, WithoutOptionsOrWithTheDefaultsThereIsNoLimit) {
     EXPECT_EQ(std::uint64_t{0}, statistics.app_domain_headroom);
     EXPECT_EQ(std::uint64_t{0}, statistics.process_headroom);
   }
+}
+
+TEST(Create, TakesTheShorterOptionsOfAnOlderCaller) {
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  options.limit = 256_MiB;
+  options.size = offsetof(ClrHostMemoryOptions, thrash_window_ms);
+  options.thrash_window_ms = 1;  // not the caller's to set
+  const Made made = Make(&options);
+  ASSERT_HR(S_OK, made.hr) << made.reason;
+  EXPECT_EQ(256_MiB, StatisticsOf(made.manager.get()).limit);
+}
+
+TEST(Create, LetsProcessCriticalRequestsExceedTheLimitUntilItIsSet) {
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  options.limit = 1_MiB;
+  options.flags = kClrHostMemoryLetStart;
+  const Made made = Make(&options);
+  ASSERT_HR(S_OK, made.hr) << made.reason;
+  IHostMemoryManager* manager = made.manager.get();
+  void* memory = nullptr;
+  const auto commit = [&](SIZE_T size, EMemoryCriticalLevel level) {
+    return manager->VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, level, &memory);
+  };
+  EXPECT_HR(E_OUTOFMEMORY, commit(2_MiB, eTaskCritical));
+  EXPECT_HR(E_OUTOFMEMORY, commit(2_MiB, eAppDomainCritical));
+  ASSERT_HR(S_OK, commit(2_MiB, eProcessCritical));
+  void* const above = memory;
+  EXPECT_EQ(1_MiB, StatisticsOf(manager).limit) << "which is what the CLR is told";
+  EXPECT_EQ(1_MiB, StatisticsOf(manager).over_limit);
+
+  ComPtr<IClrHostMemoryControl> control;
+  ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
+  std::uint64_t charged = 0;
+  EXPECT_HR(E_POINTER, control->GetCharged(above, 4096, nullptr));
+  EXPECT_HR(E_INVALIDARG, control->GetCharged(above, UINT64_MAX, &charged));
+  EXPECT_HR(S_OK, control->GetCharged(static_cast<char*>(above) - 0x10000, 3_MiB, &charged));
+  EXPECT_EQ(2_MiB, charged);
+  EXPECT_HR(S_OK, control->GetCharged(static_cast<char*>(above) + 1_MiB, 8192, &charged));
+  EXPECT_EQ(8192u, charged);
+
+  ASSERT_HR(S_OK, control->SetLimit(1_MiB, 0, 0));
+  EXPECT_HR(E_OUTOFMEMORY, commit(4096, eProcessCritical));
+  EXPECT_HR(S_OK, manager->VirtualFree(above, 0, MEM_RELEASE));
+  EXPECT_HR(E_OUTOFMEMORY, commit(2_MiB + 4096, eProcessCritical)) << "no more than there was, until the excess is noticed";
 }
 
 TEST(Create, DerivesDefaultHeadroomFromTheLimit) {
@@ -202,7 +251,7 @@ TEST(Control, FillsNoMoreThanTheCallersStruct) {
     statistics.size = size;
     ASSERT_HR(S_OK, manager.control()->GetStatistics(&statistics));
     EXPECT_EQ(size, statistics.size);
-    EXPECT_EQ(2u, statistics.version);
+    EXPECT_EQ(3u, statistics.version);
     const auto* bytes = reinterpret_cast<const unsigned char*>(&statistics);
     for (std::size_t i = size; i < sizeof(statistics); ++i) ASSERT_EQ(0xCC, bytes[i]) << i;
     if (size >= 16) {

@@ -312,6 +312,53 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
   for (std::size_t i = 1; i < events.size(); ++i) EXPECT_LE(events[i - 1].milliseconds, events[i].milliseconds);
 }
 
+TEST_F(NotificationsTest, AClrThatSpinsAtItsLimitIsToldToTheHostWithFigures) {
+  std::mutex lock;
+  std::vector<ClrHostMemoryEvent> events;
+  const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
+    const std::lock_guard guard(lock);
+    if (event.kind == kClrHostMemoryEventThrash) events.push_back(event);
+  });
+  const auto count = [&] {
+    const std::lock_guard guard(lock);
+    return events.size();
+  };
+  EXPECT_HR(E_INVALIDARG, manager()->SetThrashGuard(999, 10));
+  EXPECT_HR(E_INVALIDARG, manager()->SetThrashGuard(3600001, 10));
+  EXPECT_HR(E_INVALIDARG, manager()->SetThrashGuard(1000, 0));
+  ASSERT_HR(S_OK, manager()->SetThrashGuard(1000, 20));
+  ASSERT_HR(S_OK, manager()->SetEventSink(sink.get()));
+  Use(95);
+  DWORD load = 0;
+  SIZE_T available = 0;
+  const auto spin = [&] {
+    void* memory = nullptr;
+    EXPECT_HR(E_OUTOFMEMORY, manager()->VirtualAlloc(nullptr, 10 * kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                                     eTaskCritical, &memory));
+    EXPECT_HR(S_OK, manager()->GetMemoryLoad(&load, &available));
+  };
+  EXPECT_TRUE(Eventually([&] { return spin(), count() != 0; }));
+  {
+    const std::lock_guard guard(lock);
+    ASSERT_FALSE(events.empty());
+    EXPECT_GE(events[0].window_ms, 1000u);
+    EXPECT_GE(events[0].count, 20u);
+    EXPECT_GE(events[0].collections, 20u);
+    EXPECT_EQ(0u, events[0].bytes);
+    EXPECT_EQ(95 * kMiB, events[0].charged);
+  }
+  EXPECT_GE(StatisticsOf(client()).thrashes, 1u);
+
+  // Switched off, it is told no more.
+  ASSERT_HR(S_OK, manager()->SetThrashGuard(0, 20));
+  std::this_thread::sleep_for(50ms);
+  const std::size_t before = count();
+  const auto end = std::chrono::steady_clock::now() + 1500ms;
+  while (std::chrono::steady_clock::now() < end) spin();
+  EXPECT_EQ(before, count());
+  ASSERT_HR(S_OK, manager()->Shutdown());
+}
+
 TEST_F(NotificationsTest, TheEndIsToldOnTheManagersOwnThreadAndNeverInsideAnotherCall) {
   for (const bool from_inside : {true, false}) {
     ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, os::WindowsThreadSystem(), {.limit = {kLimit}},

@@ -223,6 +223,50 @@ TEST_P(ClrmemPolicy, AProgramHostedInARuntimeFolderHasItsTimesFromItsStart) {
   EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
 }
 
+TEST_P(ClrmemPolicy, AProgramWhoseRuntimeSpinsAtItsLimitIsStopped) {
+  const RunWithSummary run = Run({"--limit", "64M", "--on-thrash=stop"}, "SpinAtLimit", {"spin", "60"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 124u) << run.process.out << run.process.error;
+  EXPECT_EQ(run.summary["exit_code"], 124);
+  EXPECT_EQ(run.summary["ended_by"], "stopped by the thrash guard");
+  EXPECT_THAT(run.process.error, HasSubstr("clrmem: the app is stopped, its runtime spins at the limit of 64.0 MiB: "));
+  EXPECT_THAT(run.process.error, HasSubstr("spun at its limit"));
+  EXPECT_LT(run.summary["elapsed_milliseconds"], 30000);
+  const auto& thrash = run.summary["thrash"];
+  EXPECT_EQ(thrash["windows"], 1);
+  EXPECT_GE(thrash["first"]["refusals"], 40);
+  EXPECT_GE(thrash["first"]["collections"], 10);
+  EXPECT_GE(thrash["first"]["window_milliseconds"], 5000);
+}
+
+TEST_P(ClrmemPolicy, ARuntimeThatSpinsIsOnlyReportedUnlessItIsToBeStopped) {
+  const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off"}, "SpinAtLimit", {"spin", "9"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  EXPECT_GE(run.summary["thrash"]["windows"], 1);
+  EXPECT_THAT(run.process.error, HasSubstr("spun at its limit"));
+}
+
+TEST_P(ClrmemPolicy, AProgramThatGetsOnAtItsLimitIsNotStopped) {
+  const std::vector<std::string> options{"--limit", "64M", "--on-thrash=stop"};
+  const struct {
+    const char* program;
+    std::vector<std::string> arguments;
+    std::uint32_t exit_code;
+  } lives[] = {
+      {"SpinAtLimit", {"refill", "9"}, 0},
+      {"SpinAtLimit", {"occasional", "9"}, 0},
+      {"AllocateUntilOom", {}, 42},
+  };
+  for (const auto& life : lives) {
+    const RunWithSummary run = Run(options, life.program, life.arguments);
+    ExpectSound(run);
+    EXPECT_EQ(run.process.exit_code, life.exit_code) << life.program << run.process.out << run.process.error;
+    EXPECT_EQ(run.summary["thrash"]["windows"], 0) << life.program << run.summary.dump(2);
+    EXPECT_GT(run.summary["limit_refusals"]["task_critical"], 0) << life.program;
+  }
+}
+
 TEST_P(ClrmemPolicy, ARunWithoutAnyOfItReadsAsEver) {
   const RunWithSummary run = Run({"--limit", "64M"}, "Hello");
   ExpectSound(run);

@@ -24,6 +24,30 @@ ClrHostMemoryEvent OverLimit(std::uint64_t milliseconds, std::uint64_t bytes) {
   return event;
 }
 
+TEST(EventLog, KeepsTheFirstTimeTheRuntimeWasThrashing) {
+  EventLog log;
+  EXPECT_FALSE(log.Figures().first_thrash);
+  ClrHostMemoryEvent event{};
+  event.size = sizeof(event);
+  event.kind = kClrHostMemoryEventThrash;
+  event.milliseconds = 7000;
+  event.window_ms = 5100;
+  event.count = 800;
+  event.collections = 400;
+  event.bytes = 4096;
+  log.Record(event);
+  event.milliseconds = 12000;
+  event.count = 1;
+  log.Record(event);
+  const EventFigures figures = log.Figures();
+  ASSERT_TRUE(figures.first_thrash);
+  EXPECT_EQ(figures.first_thrash->at_ms, 7000);
+  EXPECT_EQ(figures.first_thrash->window_ms, 5100u);
+  EXPECT_EQ(figures.first_thrash->refusals, 800u);
+  EXPECT_EQ(figures.first_thrash->collections, 400u);
+  EXPECT_EQ(figures.first_thrash->obtained_bytes, 4096u);
+}
+
 TEST(EventLog, ListsChangesOfPressureWithTheirTimes) {
   EventLog log;
   log.Record(Pressure(100, eMemoryAvailableHigh, 90));

@@ -60,6 +60,12 @@ TEST(Options, ModulesAndTheContainerAreTheBridges) {
   EXPECT_THROW((void)ParseOptions({"run", "--no-bridge", "--gc-container", "App.dll"}), ToolError);
 }
 
+TEST(Options, AccountingIsOfWhatTheManagerHosts) {
+  EXPECT_FALSE(std::get<RunOptions>(ParseOptions({"run", "App.dll"})).accounting);
+  EXPECT_TRUE(std::get<RunOptions>(ParseOptions({"run", "--accounting", "App.dll"})).accounting);
+  EXPECT_THROW((void)ParseOptions({"run", "--accounting", "--no-bridge", "App.dll"}), ToolError);
+}
+
 TEST(Options, TheLeastLimitIsTaken) {
   EXPECT_EQ(std::get<RunOptions>(ParseOptions({"run", "--limit", "4M", "App.dll"})).limit, kLeastLimit);
   EXPECT_THROW((void)ParseOptions({"run", "--limit", "4194303", "App.dll"}), ToolError);

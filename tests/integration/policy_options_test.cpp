@@ -63,6 +63,18 @@ TEST(PolicyOptions, WaitIsOneTimeForAllOrOneForEachLevelNamed) {
   EXPECT_THAT(PolicyOf({"--wait=task=2s,domain=500ms,process=1"}).wait_ms, ElementsAre(2000u, 500u, 1u));
 }
 
+TEST(PolicyOptions, OnThrashIsToReportUnlessItIsToStop) {
+  EXPECT_EQ(PolicyOf({"--limit", "64M"}).on_thrash, OnThrash::kReport);
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash", "report"}).on_thrash, OnThrash::kReport);
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop"}).on_thrash, OnThrash::kStop);
+  EXPECT_EQ(PolicyOf({"--limit-at", "1s=64M", "--on-thrash=stop"}).on_thrash, OnThrash::kStop);
+  EXPECT_GT(PolicyOf({"--limit", "64M", "--on-thrash=report"}).gc_limit, 0u);
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop"}).gc_limit, 0u) << "nobody would see it spin";
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop", "--gc-limit", "32M"}).gc_limit, 32_MiB);
+  EXPECT_THROW(PolicyOf({"--limit", "64M", "--on-thrash", "kill"}), ToolError);
+  EXPECT_THROW(PolicyOf({"--on-thrash", "stop"}), ToolError) << "there is no limit to spin at";
+}
+
 TEST(PolicyOptions, TheReserveNeedsNoLimit) {
   EXPECT_EQ(PolicyOf({"--emergency-reserve", "4M"}).emergency_reserve, 4_MiB);
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--emergency-reserve", "64M"}).emergency_reserve, 64_MiB);

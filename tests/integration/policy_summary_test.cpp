@@ -52,6 +52,23 @@ TEST(PolicySummary, TellsOfNotificationsInOneLineWhenNothingWasAskedFor) {
   EXPECT_EQ(PolicyTable(statistics, policy), "  memory pressure, told to the CLR     3 Low, 1 High\n");
 }
 
+TEST(PolicySummary, TellsOfARuntimeThatSpun) {
+  ClrHostMemoryStatistics statistics = QuietStatistics();
+  PolicyFigures policy;
+  EXPECT_EQ(PolicyJson(statistics, policy)["thrash"],
+            (Json{{"on_thrash", "report"}, {"windows", 0}, {"first", nullptr}}));
+  statistics.thrashes = 2;
+  policy.options.on_thrash = OnThrash::kStop;
+  policy.events.first_thrash = ThrashFigures{7000, 5100, 1800, 400, 0};
+  EXPECT_EQ(PolicyTable(statistics, policy),
+            "  spun at its limit                    2 times\n"
+            "    after 7.0 s                        1,800 refused, 400 collections and 0.0 MiB obtained in 5.1 s\n");
+  const Json json = PolicyJson(statistics, policy)["thrash"];
+  EXPECT_EQ(json["on_thrash"], "stop");
+  EXPECT_EQ(json["windows"], 2);
+  EXPECT_EQ(json["first"]["refusals"], 1800);
+}
+
 TEST(PolicySummary, ListsTheLimitsChangesAndWhatBecameOfThem) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   statistics.limit = 96_MiB;

@@ -120,6 +120,9 @@ TEST(SummaryJson, EveryKeyIsInTheDocument) {
   summary.policy.limit_changes.resize(1);
   summary.policy.events.over_limit_periods.resize(1);
   summary.policy.events.pressure_changes.resize(1);
+  summary.policy.events.first_thrash.emplace();
+  summary.accounting.emplace();
+  summary.accounting->not_hosted.by_image = {{"ntdll.dll", 4096}};
   ExpectKeysIn(ToJson(summary), document);
 }
 

@@ -1,0 +1,81 @@
+#include "policy/thrash.h"
+
+#include <algorithm>
+
+namespace clr_host_memory::policy {
+namespace {
+
+// A quarter of the ceiling is let be free: what is refused may be a large block.
+[[nodiscard]] bool IsAtLimit(const ThrashReading& reading) {
+  return reading.ceiling != kUnlimited && reading.charged.value >= reading.ceiling.value / 4 * 3;
+}
+
+// Whether these grants beside these refusals are progress.
+[[nodiscard]] bool AreMany(std::uint64_t grants, std::uint64_t refusals) { return grants > refusals / 4; }
+[[nodiscard]] bool IsMuch(Bytes obtained, Bytes ceiling) { return obtained.value > ceiling.value / 16; }
+
+}  // namespace
+
+void ThrashGuard::SetSettings(const ThrashSettings& settings) {
+  if (settings.window == settings_.window && settings.refusals == settings_.refusals) return;
+  settings_ = settings;
+  last_.reset();
+  steady_count_ = 0;
+}
+
+std::optional<ThrashReport> ThrashGuard::Observe(const ThrashReading& reading, Milliseconds now) {
+  if (settings_.window <= Milliseconds::zero()) return std::nullopt;
+  if (!last_) {
+    last_ = reading;
+    refused_at_ = now;
+    quarter_ = {.began = now};
+  }
+  const ThrashReading before = *last_;
+  last_ = reading;
+  const Milliseconds quarter = settings_.window / static_cast<int>(kQuarters);
+  if (reading.counts.refusals != before.counts.refusals) {
+    refused_at_ = now;
+  } else if (now - refused_at_ > quarter) {
+    quarter_ = {.began = now};
+    steady_count_ = 0;
+    return std::nullopt;
+  }
+  quarter_.refusals += reading.counts.refusals - before.counts.refusals;
+  quarter_.grants += reading.counts.grants - before.counts.grants;
+  quarter_.collections += reading.counts.collections - before.counts.collections;
+  quarter_.obtained = quarter_.obtained + (reading.charged - std::min(reading.charged, before.charged));
+  quarter_.at_limit = quarter_.at_limit && IsAtLimit(reading);
+  if (now - quarter_.began < quarter) return std::nullopt;
+  return CloseQuarter(now, reading.ceiling);
+}
+
+std::optional<ThrashReport> ThrashGuard::CloseQuarter(Milliseconds now, Bytes ceiling) {
+  const Quarter closed = quarter_;
+  quarter_ = {.began = now};
+  if (!closed.at_limit) {
+    steady_count_ = 0;
+    return std::nullopt;
+  }
+  if (steady_count_ == kQuarters) {
+    std::rotate(steady_.begin(), steady_.begin() + 1, steady_.end());
+    --steady_count_;
+  }
+  steady_[steady_count_++] = closed;
+  if (steady_count_ < kQuarters) return std::nullopt;
+
+  ThrashReport report{.window = now - steady_.front().began};
+  std::uint64_t grants = 0;
+  for (const Quarter& quarter : steady_) {
+    report.refusals += quarter.refusals;
+    report.collections += quarter.collections;
+    report.obtained = report.obtained + quarter.obtained;
+    grants += quarter.grants;
+  }
+  if (report.refusals < settings_.refusals || AreMany(grants, report.refusals) || IsMuch(report.obtained, ceiling)) {
+    return std::nullopt;
+  }
+  steady_count_ = 0;
+  return report;
+}
+
+}  // namespace clr_host_memory::policy

@@ -1,0 +1,18 @@
+// This process's memory as the OS shows it, for accounting.h.
+#ifndef CLRHM_TOOL_PROCESS_MEMORY_H
+#define CLRHM_TOOL_PROCESS_MEMORY_H
+
+#include "tool/accounting.h"
+
+#include <clr_host_memory/memory_manager.h>
+
+namespace clr_host_memory::tool {
+
+// Walks the whole address space with VirtualQuery: some milliseconds where hundreds of GiB are reserved. Takes no lock
+// but the loader's, so that it may be called while other threads hang. Calls that run meanwhile blur it: what they commit
+// or free between two looks is in `unexplained`. Throws std::bad_alloc.
+[[nodiscard]] Accounting AccountForProcess(const MemoryManager& manager);
+
+}  // namespace clr_host_memory::tool
+
+#endif  // CLRHM_TOOL_PROCESS_MEMORY_H
