@@ -60,7 +60,7 @@ Accounting Account(const std::vector<MemoryRun>& runs, const Landmarks& landmark
   for (const auto& [base, bytes] : images) {
     rest.images += bytes;
     const auto named = std::find_if(landmarks.images.begin(), landmarks.images.end(),
-                                    [base = base](const Landmarks::Image& image) { return image.base == base; });
+                                    [wanted = base](const Landmarks::Image& image) { return image.base == wanted; });
     rest.by_image.push_back({named == landmarks.images.end() ? "?" : named->name, bytes});
   }
   std::stable_sort(rest.by_image.begin(), rest.by_image.end(),
