@@ -36,7 +36,8 @@ struct Sample {
   Environment environment;
 };
 
-// All that can run without the manager; ComClient, IdleCollections and BufferCache call it themselves.
+// All that can run without the manager and end of themselves; ComClient, IdleCollections and BufferCache call it, and
+// LoaderHeapAtLimit runs until there is no more.
 const std::vector<Sample>& Samples() {
   // What is freed of W^X code mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
   static const Environment kPlainCode{{"DOTNET_EnableWriteXorExecute", "0"}};
@@ -53,6 +54,7 @@ const std::vector<Sample>& Samples() {
       {"NativeHeavy", "NativeHeavy", {}, kPlainCode},
       {"CollectibleContexts 5 6", "CollectibleContexts", {"5", "6"}, kPlainCode},
       {"WebHello 100", "WebHello", {"100"}, kPlainCode},
+      {"SteadyAllocations 8", "SteadyAllocations", {"8"}, {}},
       {"MemoryInfo", "MemoryInfo", {}, {}},
       {"ExitEarly", "ExitEarly", {}, {}},
       {"Crash", "Crash", {}, {}},
@@ -307,6 +309,8 @@ std::string Sweep::Table() const {
        << "How each sample program ends under a limit of 30 to 100 % of its peak, the most that the manager has on account\n"
        << "when there is no limit. Written by `cmake -P cmake/sweep.cmake`" << (IsWine() ? ", under Wine" : "")
        << "; the samples' arguments stand beside their names.\n\n"
+       << "The same size is a tighter bound for the manager's limit, which is on all that the CLR commits; the hard limit is on\n"
+       << "the GC's heap alone, and what a program has in code, types and native heaps is never refused under it.\n\n"
        << "Best first: **passes** as without a limit; **OOM**, a managed OutOfMemoryException, caught or not; **refused** at\n"
        << "the start by clrmem, which names the least limit that will do; **stopped** by the thrash guard; **no start**, the\n"
        << "runtime gave up while starting; **fails**: a fail-fast, a native exception; **hangs** for "

@@ -54,9 +54,21 @@ internal static class AllocateUntilOom
         return 42;
     }
 
-    // True when memory ran out before `maximum` bytes were held.
-    [MethodImpl(MethodImplOptions.NoInlining)]
+    // True when memory ran out before `maximum` bytes were held. On a thread of its own: under Wine 8, .NET 8 may die of
+    // the next exception on a thread that has had one.
     private static bool Fill(List<byte[]> blocks, long maximum, int block, out long held)
+    {
+        bool ranOut = false;
+        long filled = 0;
+        var thread = new Thread(() => ranOut = FillHere(blocks, maximum, block, out filled));
+        thread.Start();
+        thread.Join();
+        held = filled;
+        return ranOut;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool FillHere(List<byte[]> blocks, long maximum, int block, out long held)
     {
         held = 0;
         try
