@@ -220,14 +220,18 @@ bool Sweep::Run() {
 // The most of a few runs, since what a concurrent GC gets done in time differs.
 void Sweep::FindPeak(Row* row) const {
   for (int i = 0; i < 3; ++i) {
-    const RunWithSummary run = RunProgramWith(
-        Process(*row->sample), {}, ProgramPath(row->runtime, row->sample->program), row->sample->arguments);
-    if (run.process.timed_out || !run.summary.is_object()) {
-      throw std::runtime_error("without a limit it says: " + run.process.out + run.process.error);
+    const TemporaryFile file(".json");
+    std::vector<std::string> arguments{"run", "--summary", file.path()};
+    arguments.push_back(ProgramPath(row->runtime, row->sample->program));
+    arguments.insert(arguments.end(), row->sample->arguments.begin(), row->sample->arguments.end());
+    const ProcessResult run = RunProcessWith(Process(*row->sample), settings_.clrmem, arguments);
+    if (run.timed_out || !file.exists()) {
+      throw std::runtime_error("without a limit it says: " + run.out + run.error);
     }
-    if (i != 0 && run.process.exit_code != row->exit_code) throw std::runtime_error("its exit code differs");
-    row->exit_code = run.process.exit_code;
-    row->peak = std::max(row->peak, run.summary["memory"]["peak_charged_bytes"].get<std::uint64_t>());
+    if (i != 0 && run.exit_code != row->exit_code) throw std::runtime_error("its exit code differs");
+    row->exit_code = run.exit_code;
+    const auto summary = nlohmann::json::parse(file.Read());
+    row->peak = std::max(row->peak, summary["memory"]["peak_charged_bytes"].get<std::uint64_t>());
   }
 }
 
@@ -262,7 +266,7 @@ void Sweep::RunUnder(Row* row, Cell* cell, bool hard_limit) {
     arguments.emplace_back("--no-bridge");
     process.environment["DOTNET_GCHeapHardLimit"] = Hex(cell->limit);
   } else {
-    arguments.insert(arguments.end(), {"--limit", std::to_string(cell->limit)});
+    arguments.insert(arguments.end(), {"--limit", std::to_string(cell->limit), "--on-thrash", "stop"});
   }
   arguments.push_back(ProgramPath(row->runtime, row->sample->program));
   arguments.insert(arguments.end(), row->sample->arguments.begin(), row->sample->arguments.end());
