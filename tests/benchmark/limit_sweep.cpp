@@ -2,6 +2,7 @@
 // under DOTNET_GCHeapHardLimit of the same size without the manager. Writes the table of docs/limit-sweep.md, anew after
 // each row, and a file with what is known of each cell in which the manager's limit ends worse.
 //   limit_sweep [--programs A,B] [--runtimes net8.0,net10.0] [--percents 30,40] [--repeats N] [--timeout SECONDS]
+//               [--options --on-thrash,stop] of clrmem, besides --limit
 //               [--jobs N] [--output FILE] [--notes FILE] [--clrmem PATH]
 // Exit code 0: every run could be made, whatever its end; 1: one could not; 3: a cell ends worse.
 #include "benchmark/run_ending.h"
@@ -65,6 +66,7 @@ const std::vector<Sample>& Samples() {
 struct Settings {
   std::vector<std::string> programs;  // rows to run; none: all
   std::vector<std::string> runtimes{"net8.0", "net10.0"};
+  std::vector<std::string> options;
   std::vector<int> percents{30, 40, 50, 60, 70, 80, 90, 100};
   int repeats = 5;
   int jobs = 2;
@@ -97,6 +99,8 @@ Settings ParseSettings(const std::vector<std::string>& arguments) {
       settings.programs = SplitAtCommas(value);
     } else if (option == "--runtimes") {
       settings.runtimes = SplitAtCommas(value);
+    } else if (option == "--options") {
+      settings.options = SplitAtCommas(value);
     } else if (option == "--percents") {
       settings.percents.clear();
       for (const std::string& percent : SplitAtCommas(value)) settings.percents.push_back(AtLeastOne(option, percent));
@@ -266,7 +270,8 @@ void Sweep::RunUnder(Row* row, Cell* cell, bool hard_limit) {
     arguments.emplace_back("--no-bridge");
     process.environment["DOTNET_GCHeapHardLimit"] = Hex(cell->limit);
   } else {
-    arguments.insert(arguments.end(), {"--limit", std::to_string(cell->limit), "--on-thrash", "stop"});
+    arguments.insert(arguments.end(), {"--limit", std::to_string(cell->limit)});
+    arguments.insert(arguments.end(), settings_.options.begin(), settings_.options.end());
   }
   arguments.push_back(ProgramPath(row->runtime, row->sample->program));
   arguments.insert(arguments.end(), row->sample->arguments.begin(), row->sample->arguments.end());
