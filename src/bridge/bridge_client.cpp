@@ -4,7 +4,7 @@ namespace clr_host_memory::bridge {
 
 namespace internal {
 constinit std::atomic<BridgeClient*> published_client{nullptr};
-constinit std::atomic<std::uint64_t> calls_inside{0};
+constinit std::array<InsideCounter, kStackShards> calls_inside{};
 }  // namespace internal
 
 void PublishClient(BridgeClient* client) noexcept {
@@ -13,9 +13,12 @@ void PublishClient(BridgeClient* client) noexcept {
 
 bool WaitUntilNoCallIsInside(DWORD milliseconds) noexcept {
   const ULONGLONG start = GetTickCount64();
-  while (internal::calls_inside.load(std::memory_order_seq_cst) != 0) {
-    if (GetTickCount64() - start >= milliseconds) return false;
-    Sleep(1);
+  // Who comes after the client was withdrawn does not see it, so each part has to be seen empty once, not all at a time.
+  for (const internal::InsideCounter& inside : internal::calls_inside) {
+    while (inside.calls.load(std::memory_order_seq_cst) != 0) {
+      if (GetTickCount64() - start >= milliseconds) return false;
+      Sleep(1);
+    }
   }
   return true;
 }

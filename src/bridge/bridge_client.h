@@ -4,9 +4,11 @@
 
 #include <clr_host_memory/clr_host_memory.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
+#include "base/stack_shard.h"
 #include "bridge/memory_notifications.h"
 #include "bridge/section_handles.h"
 
@@ -26,7 +28,11 @@ struct BridgeClient {
 
 namespace internal {
 extern std::atomic<BridgeClient*> published_client;
-extern std::atomic<std::uint64_t> calls_inside;
+// In parts, so that threads do not fight for one counter.
+struct alignas(64) InsideCounter {
+  std::atomic<std::uint64_t> calls{0};
+};
+extern std::array<InsideCounter, kStackShards> calls_inside;
 }  // namespace internal
 
 // From now on calls go to client; null: to the functions the imports pointed at before.
@@ -40,17 +46,18 @@ void PublishClient(BridgeClient* client) noexcept;
 class CallScope {
  public:
   // Sequentially consistent, as PublishClient is: a call either is counted before the client is withdrawn, or sees none.
-  CallScope() noexcept {
-    internal::calls_inside.fetch_add(1, std::memory_order_seq_cst);
+  CallScope() noexcept : inside_(internal::calls_inside[StackShard()].calls) {
+    inside_.fetch_add(1, std::memory_order_seq_cst);
     client_ = internal::published_client.load(std::memory_order_seq_cst);
   }
-  ~CallScope() { internal::calls_inside.fetch_sub(1, std::memory_order_release); }
+  ~CallScope() { inside_.fetch_sub(1, std::memory_order_release); }
   CallScope(const CallScope&) = delete;
   CallScope& operator=(const CallScope&) = delete;
 
   [[nodiscard]] const BridgeClient* client() const noexcept { return client_; }
 
  private:
+  std::atomic<std::uint64_t>& inside_;
   const BridgeClient* client_;
 };
 

@@ -164,10 +164,10 @@ HRESULT ImportPatch::Find(gsl::span<const ImportHook> hooks, gsl::span<const cha
   if (FAILED(hr)) return hr;
 
   for (const NamedImport& import : imports) {
-    if (!IsWin32BaseLibrary(import.library)) continue;
     const auto hook = std::find_if(hooks.begin(), hooks.end(),
                                    [&import](const ImportHook& candidate) { return import.name == candidate.name; });
     if (hook == hooks.end()) continue;
+    if (!(hook->of_c_runtime ? IsCRuntimeLibrary(import.library) : IsWin32BaseLibrary(import.library))) continue;
     void* const original = *static_cast<void* volatile*>(import.slot);
     if (original == hook->replacement) {
       *reason = Utf8(ModulePath(module_)) + ": its import of " + hook->name + " is patched already; undo that first.";

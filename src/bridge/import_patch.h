@@ -17,6 +17,7 @@ struct ImportHook {
   const char* name;              // "VirtualAlloc"
   void* replacement;             // same signature and calling convention
   std::atomic<void*>* original;  // receives what the import pointed at, before any call can reach replacement; may be null
+  bool of_c_runtime = false;     // looked for in C run-time libraries, not in the Win32 base libraries
 };
 
 // What a patch asks of the OS; tests make it fail.
@@ -37,7 +38,7 @@ class ImportPatch {
   ImportPatch& operator=(const ImportPatch&) = delete;
   ~ImportPatch() { Undo(); }
 
-  // Points every import of module that has the name of a hook, from whichever Win32 base library, at its replacement.
+  // Points every import of module that has the name of a hook, from whichever library of its kind, at its replacement.
   // Threads may run through the imports meanwhile. On failure every import is as it was, and *reason says why; should
   // even putting one back fail, *patch owns it, for Undo to try again and to count.
   // S_OK; E_INVALIDARG: module is no module loaded as code, or lacks one of required; HOST_E_INVALIDOPERATION: an import

@@ -151,6 +151,11 @@ bool IsWin32BaseLibrary(std::string_view library) noexcept {
          });
 }
 
+bool IsCRuntimeLibrary(std::string_view library) noexcept {
+  constexpr std::array<std::string_view, 4> kNames = {"api-ms-win-crt-heap-", "ucrtbase", "msvcrt", "msvcr1"};
+  return std::any_of(kNames.begin(), kNames.end(), [&](std::string_view name) { return StartsWith(library, name); });
+}
+
 HRESULT ReadNamedImports(const void* image, std::vector<NamedImport>* imports, std::string* reason) {
   imports->clear();
   ImageMemory memory(image);

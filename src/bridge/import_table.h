@@ -20,6 +20,9 @@ struct NamedImport {
 // Whether library is one the Win32 base functions are imported from: kernel32, kernelbase, or an api-ms-win-core-* set.
 [[nodiscard]] bool IsWin32BaseLibrary(std::string_view library) noexcept;
 
+// Whether library has the C run-time's malloc: the universal one, its api-ms-win-crt-heap-* set, or an older msvc*.dll.
+[[nodiscard]] bool IsCRuntimeLibrary(std::string_view library) noexcept;
+
 // Lists all imports by name of the PE image that is mapped at image; imports by ordinal and delay-loaded ones are left
 // out: no CLR has memory functions among them (coreclr.dll delays VERSION.dll and WinRT alone). Any address may be given: nothing is read that VirtualQuery does not show as readable and as part of one image.
 // S_OK; E_INVALIDARG with a reason: no PE image, one for another processor, or a damaged one.

@@ -10,7 +10,9 @@
 
 #include "bridge/bridge_client.h"
 #include "bridge/handle_identity.h"
+#include "bridge/heap_owners.h"
 #include "bridge/import_patch.h"
+#include "bridge/import_table.h"
 #include "bridge/load_watch.h"
 #include "bridge/module_files.h"
 #include "bridge/reason.h"
@@ -121,11 +123,64 @@ void FreeEntry(std::size_t index, bool thunks_may_be_called) noexcept {
   if (thunks_may_be_called) entries[index].state = EntryState::kRetired;
 }
 
+// The modules of a CLR: coreclr.dll itself, its JIT compiler and its standalone GCs.
+enum class ClrModule { kNone, kRuntime, kJit, kGc };
+
+// module: any value.
+ClrModule KindOf(HMODULE module) {
+  if (module == nullptr || ModuleOf(module) != module) return ClrModule::kNone;
+  if (GetProcAddress(module, "coreclr_initialize") != nullptr) return ClrModule::kRuntime;
+  if (GetProcAddress(module, "getJit") != nullptr) return ClrModule::kJit;
+  if (GetProcAddress(module, "GC_Initialize") != nullptr || IsGcFileName(ModulePath(module))) return ClrModule::kGc;
+  return ClrModule::kNone;
+}
+
+// A function of the C run-time that module imports malloc or free from; null: it has none, or one of its own.
+const void* CRuntimeFunctionOf(HMODULE module) {
+  std::vector<NamedImport> imports;
+  std::string ignored;
+  if (FAILED(ReadNamedImports(module, &imports, &ignored))) return nullptr;
+  for (const NamedImport& import : imports) {
+    if (IsCRuntimeLibrary(import.library) && (import.name == "malloc" || import.name == "free")) {
+      return *static_cast<void* volatile*>(import.slot);
+    }
+  }
+  return nullptr;
+}
+
+// The hooks for a module, and which imports it must have. Blocks are for the CLR's modules, whose blocks' ways are known;
+// their borders are guarded first, since a block that is given out can be freed at once.
+struct Plan {
+  std::vector<ImportHook> hooks;
+  gsl::span<const char* const> required = kRequiredImports;
+};
+
+HRESULT MakePlan(std::size_t index, HMODULE module, Plan* plan, std::string* reason) {
+  const ClrModule kind = KindOf(module);
+  const bool blocks = kind != ClrModule::kNone && HeapOf(GetProcessHeap()) != nullptr;
+  if (blocks) {
+    const HRESULT hr = GuardBorders(module, CRuntimeFunctionOf(module), reason);
+    if (FAILED(hr)) return hr;
+  }
+  const auto all = HooksOf(index);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (blocks || !IsOfBlocks(static_cast<BridgedFunction>(i))) plan->hooks.push_back(all[i]);
+  }
+  if (kind == ClrModule::kJit) plan->required = {};
+  return S_OK;
+}
+
 // Patches the module of a reserved entry and settles the entry; bridge is only compared, it may have been closed.
 HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::unique_ptr<BridgedModuleInfo> info,
                   std::unique_ptr<ImportPatch> patch, std::string* reason) noexcept {
-  const auto hooks = HooksOf(index);
-  HRESULT hr = ImportPatch::Apply(module, hooks, kRequiredImports, patch.get(), reason);
+  Plan plan;
+  HRESULT hr = E_OUTOFMEMORY;
+  try {
+    hr = MakePlan(index, module, &plan, reason);
+  } catch (const std::bad_alloc&) {
+    reason->clear();  // says that there is not enough memory
+  }
+  if (SUCCEEDED(hr)) hr = ImportPatch::Apply(module, plan.hooks, plan.required, patch.get(), reason);
   if (SUCCEEDED(hr)) {
     info->imports.assign(patch->names().begin(), patch->names().end());  // within what was reserved
     const Locked lock;
@@ -275,8 +330,19 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   KeepThunksLoaded();
   PrepareHandleComparison();
 
+  // For malloc and the process heap. With a manager that gives none they stay as they are.
+  ComPtr<IHostMalloc> malloc;
+  ComPtr<IClrHostMemoryHeap> heap;
+  if (own_manager->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()) == S_OK) {
+    malloc->QueryInterface(kIidClrHostMemoryHeap, reinterpret_cast<void**>(heap.Receive()));
+  }
+
   const Locked lock;
   if (client == nullptr) {
+    if (heap.get() != nullptr && !AddHeap(GetProcessHeap(), heap.get())) {
+      *reason = "Blocks of too many earlier bridges are still in use; keep one bridge instead of attaching anew.";
+      return E_OUTOFMEMORY;
+    }
     made->manager = own_manager.Detach();
     made->ledger = ledger.Detach();
     made->notifications = notifications.Detach();
@@ -333,6 +399,7 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   if (withdrawn == nullptr) return;
   withdrawn->notifications->Withdraw(withdrawn->manager);
   if (!WaitUntilNoCallIsInside(kDetachMilliseconds)) return;
+  RetireHeaps();
   withdrawn->notifications->Release();
   withdrawn->ledger->Release();
   withdrawn->manager->Release();
@@ -391,7 +458,7 @@ HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::st
 }
 
 void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept try {
-  if (GetProcAddress(loaded, "GC_Initialize") != nullptr || IsGcFileName(ModulePath(loaded))) {
+  if (const ClrModule kind = KindOf(loaded); kind == ClrModule::kGc || kind == ClrModule::kJit) {
     BridgeRecord* bridge = nullptr;
     {
       const Locked lock;

@@ -46,8 +46,8 @@ void CloseBridge(BridgeRecord* bridge) noexcept;
 // ones are kept in the bridge's record. E_INVALIDARG: name is no file name.
 [[nodiscard]] HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason);
 // Called with what a bridged module, by the index of its thunks, has loaded: a module that exports GC_Initialize or is
-// called clrgc*.dll joins the same bridge, and so do modules, loaded with it, that bridges have the names of. Failure is
-// kept in the bridge's record.
+// called clrgc*.dll, or a JIT compiler, joins the same bridge, and so do modules, loaded with it, that bridges have the
+// names of. Failure is kept in the bridge's record.
 void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept;
 
 void NoteRuntimeStarted(const BridgeRecord* bridge) noexcept;

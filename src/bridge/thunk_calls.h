@@ -36,6 +36,13 @@ enum class BridgedFunction : std::size_t {
   kQueryInformationJobObject,
   kCreateMemoryResourceNotification,
   kQueryMemoryResourceNotification,
+  kHeapCreate,
+  kHeapDestroy,
+  kHeapAlloc,
+  kMalloc,
+  kCalloc,
+  kRealloc,
+  kFree,
   kCount
 };
 inline constexpr std::size_t kBridgedFunctionCount = static_cast<std::size_t>(BridgedFunction::kCount);
@@ -99,6 +106,19 @@ HANDLE CreateMemoryResourceNotification(ThunkModule& module, MEMORY_RESOURCE_NOT
 // Handles that are not to one of these events go to the original function. Where they cannot be told (before Windows
 // 10) all do: it answers for the events, too, being made for events itself.
 BOOL QueryMemoryResourceNotification(ThunkModule& module, HANDLE notification, PBOOL state) noexcept;
+
+// Blocks, eProcessCritical. Their heaps are the manager's: one for malloc and HeapAlloc of the process heap, which are the
+// same to Windows, and one for each heap of HeapCreate that may grow. What frees, reallocates and measures them is in
+// heap_owners.h, but for free, which is the nearest way. A refusal is the original function's, of a size that nobody has,
+// so that errno, the last error and HEAP_GENERATE_EXCEPTIONS are as ever; after shutdown all is the original functions'.
+void* Malloc(ThunkModule& module, std::size_t size) noexcept;
+void* Calloc(ThunkModule& module, std::size_t count, std::size_t size) noexcept;
+void* Realloc(ThunkModule& module, void* memory, std::size_t size) noexcept;
+void Free(ThunkModule& module, void* memory) noexcept;
+LPVOID HeapAlloc(ThunkModule& module, HANDLE heap, DWORD flags, SIZE_T size);
+// The OS' heap is made, too: its handle is the heap's name, good for whatever else is done with it.
+HANDLE HeapCreate(ThunkModule& module, DWORD options, SIZE_T initial, SIZE_T maximum) noexcept;
+BOOL HeapDestroy(ThunkModule& module, HANDLE heap) noexcept;
 }  // namespace calls
 
 }  // namespace clr_host_memory::bridge

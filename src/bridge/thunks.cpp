@@ -1,5 +1,6 @@
 #include "bridge/thunks.h"
 
+#include <cstdlib>
 #include <utility>
 
 namespace clr_host_memory::bridge {
@@ -78,12 +79,32 @@ struct Thunks {
   static BOOL WINAPI QueryMemoryResourceNotification(HANDLE notification, PBOOL state) {
     return calls::QueryMemoryResourceNotification(Module<kIndex>(), notification, state);
   }
+  static HANDLE WINAPI HeapCreate(DWORD options, SIZE_T initial, SIZE_T maximum) {
+    return calls::HeapCreate(Module<kIndex>(), options, initial, maximum);
+  }
+  static BOOL WINAPI HeapDestroy(HANDLE heap) { return calls::HeapDestroy(Module<kIndex>(), heap); }
+  static LPVOID WINAPI HeapAlloc(HANDLE heap, DWORD flags, SIZE_T size) {
+    return calls::HeapAlloc(Module<kIndex>(), heap, flags, size);
+  }
+  static void* __cdecl Malloc(std::size_t size) { return calls::Malloc(Module<kIndex>(), size); }
+  static void* __cdecl Calloc(std::size_t count, std::size_t size) {
+    return calls::Calloc(Module<kIndex>(), count, size);
+  }
+  static void* __cdecl Realloc(void* memory, std::size_t size) { return calls::Realloc(Module<kIndex>(), memory, size); }
+  static void __cdecl Free(void* memory) { calls::Free(Module<kIndex>(), memory); }
 };
 
 // Function is what the replacement must be like in every respect: a thunk of another signature does not compile.
 template <typename Function>
 ImportHook Hook(std::size_t index, BridgedFunction function, const char* name, Function* replacement) noexcept {
   return {name, reinterpret_cast<void*>(replacement), &thunk_modules[index].originals[static_cast<std::size_t>(function)]};
+}
+
+template <typename Function>
+ImportHook CHook(std::size_t index, BridgedFunction function, const char* name, Function* replacement) noexcept {
+  ImportHook hook = Hook<Function>(index, function, name, replacement);
+  hook.of_c_runtime = true;
+  return hook;
 }
 
 template <std::size_t kIndex>
@@ -120,6 +141,13 @@ std::array<ImportHook, kBridgedFunctionCount> MakeHooks() noexcept {
       Hook<decltype(::QueryMemoryResourceNotification)>(kIndex, F::kQueryMemoryResourceNotification,
                                                         "QueryMemoryResourceNotification",
                                                         &T::QueryMemoryResourceNotification),
+      Hook<decltype(::HeapCreate)>(kIndex, F::kHeapCreate, "HeapCreate", &T::HeapCreate),
+      Hook<decltype(::HeapDestroy)>(kIndex, F::kHeapDestroy, "HeapDestroy", &T::HeapDestroy),
+      Hook<decltype(::HeapAlloc)>(kIndex, F::kHeapAlloc, "HeapAlloc", &T::HeapAlloc),
+      CHook<void* __cdecl(std::size_t)>(kIndex, F::kMalloc, "malloc", &T::Malloc),
+      CHook<void* __cdecl(std::size_t, std::size_t)>(kIndex, F::kCalloc, "calloc", &T::Calloc),
+      CHook<void* __cdecl(void*, std::size_t)>(kIndex, F::kRealloc, "realloc", &T::Realloc),
+      CHook<void __cdecl(void*)>(kIndex, F::kFree, "free", &T::Free),
   };
 }
 

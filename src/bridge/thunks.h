@@ -16,6 +16,10 @@ inline constexpr std::size_t kMaxBridgedModules = 16;
 // The set of thunks with that index, index < kMaxBridgedModules, and the hooks that point a module's imports at it.
 [[nodiscard]] ThunkModule& ThunksOf(std::size_t index) noexcept;
 [[nodiscard]] std::array<ImportHook, kBridgedFunctionCount> HooksOf(std::size_t index) noexcept;
+// Of them, those that give out blocks or take them back: for modules whose blocks' ways are known.
+[[nodiscard]] constexpr bool IsOfBlocks(BridgedFunction function) noexcept {
+  return function >= BridgedFunction::kHeapCreate && function <= BridgedFunction::kFree;
+}
 
 }  // namespace clr_host_memory::bridge
 

@@ -97,6 +97,17 @@ class FakeCoreClr : public LoadedModule {
   decltype(::QueryMemoryResourceNotification)* query_notification =
       Export<decltype(::QueryMemoryResourceNotification)>("FakeQueryMemoryResourceNotification");
 
+  void* (*malloc)(std::size_t) = Export<void*(std::size_t)>("FakeMalloc");
+  void* (*calloc)(std::size_t, std::size_t) = Export<void*(std::size_t, std::size_t)>("FakeCalloc");
+  void* (*realloc)(void*, std::size_t) = Export<void*(void*, std::size_t)>("FakeRealloc");
+  void (*free)(void*) = Export<void(void*)>("FakeFree");
+  decltype(::HeapCreate)* heap_create = Export<decltype(::HeapCreate)>("FakeHeapCreate");
+  decltype(::HeapDestroy)* heap_destroy = Export<decltype(::HeapDestroy)>("FakeHeapDestroy");
+  decltype(::HeapAlloc)* heap_alloc = Export<decltype(::HeapAlloc)>("FakeHeapAlloc");
+  decltype(::HeapReAlloc)* heap_re_alloc = Export<decltype(::HeapReAlloc)>("FakeHeapReAlloc");
+  decltype(::HeapFree)* heap_free = Export<decltype(::HeapFree)>("FakeHeapFree");
+  decltype(::HeapSize)* heap_size = Export<decltype(::HeapSize)>("FakeHeapSize");
+
   // The place in the import address table for the import called name.
   [[nodiscard]] void** Slot(const char* name) const {
     std::vector<clr_host_memory::bridge::NamedImport> imports;

@@ -2,7 +2,9 @@
 // whoever calls its exports. What a test sees is what the CLR would see: value returned and last error.
 #include <windows.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 
 #define FAKE_EXPORT extern "C" __declspec(dllexport)
@@ -59,6 +61,21 @@ FAKE_EXPORT HANDLE FakeCreateMemoryResourceNotification(MEMORY_RESOURCE_NOTIFICA
 FAKE_EXPORT BOOL FakeQueryMemoryResourceNotification(HANDLE notification, PBOOL state) {
   return QueryMemoryResourceNotification(notification, state);
 }
+
+FAKE_EXPORT void* FakeMalloc(std::size_t size) { return std::malloc(size); }
+FAKE_EXPORT void* FakeCalloc(std::size_t count, std::size_t size) { return std::calloc(count, size); }
+FAKE_EXPORT void* FakeRealloc(void* memory, std::size_t size) { return std::realloc(memory, size); }
+FAKE_EXPORT void FakeFree(void* memory) { std::free(memory); }
+FAKE_EXPORT HANDLE FakeHeapCreate(DWORD options, SIZE_T initial, SIZE_T maximum) {
+  return HeapCreate(options, initial, maximum);
+}
+FAKE_EXPORT BOOL FakeHeapDestroy(HANDLE heap) { return HeapDestroy(heap); }
+FAKE_EXPORT LPVOID FakeHeapAlloc(HANDLE heap, DWORD flags, SIZE_T size) { return HeapAlloc(heap, flags, size); }
+FAKE_EXPORT LPVOID FakeHeapReAlloc(HANDLE heap, DWORD flags, LPVOID memory, SIZE_T size) {
+  return HeapReAlloc(heap, flags, memory, size);
+}
+FAKE_EXPORT BOOL FakeHeapFree(HANDLE heap, DWORD flags, LPVOID memory) { return HeapFree(heap, flags, memory); }
+FAKE_EXPORT SIZE_T FakeHeapSize(HANDLE heap, DWORD flags, LPCVOID memory) { return HeapSize(heap, flags, memory); }
 
 static std::string start_properties;
 

@@ -1,0 +1,280 @@
+// Blocks of a bridged module: served from the manager, and freed by whoever has them.
+#include <clr_host_memory/core_clr_bridge.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "bridge/fake_clr.h"
+
+namespace clrhm_test {
+namespace {
+
+using clr_host_memory::CreateMemoryManager;
+using clr_host_memory::MemoryManager;
+
+class BridgedBlocks : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto made = CreateMemoryManager({});
+    ASSERT_TRUE(made) << made.reason();
+    manager_ = std::move(*made);
+    attachment_.emplace(clr_.get(), manager_.get());
+    ASSERT_EQ(attachment_->hr, S_OK) << attachment_->reason.data();
+  }
+  [[nodiscard]] std::uint64_t Served() const {
+    return manager_.Statistics().calls[kClrHostMemoryMallocAlloc][kClrHostMemoryOk];
+  }
+  [[nodiscard]] std::uint64_t Freed() const {
+    return manager_.Statistics().calls[kClrHostMemoryMallocFree][kClrHostMemoryOk];
+  }
+  // Whether make() was served by the manager.
+  template <typename Make>
+  void* Ours(Make make) {
+    const std::uint64_t before = Served();
+    void* memory = make();
+    EXPECT_NE(memory, nullptr);
+    EXPECT_EQ(Served(), before + 1);
+    return memory;
+  }
+  template <typename Free>
+  void ExpectFreed(Free free) {
+    const std::uint64_t before = Freed();
+    free();
+    EXPECT_EQ(Freed(), before + 1);
+  }
+
+  const HANDLE process_ = GetProcessHeap();
+  FakeCoreClr clr_;
+  MemoryManager manager_;
+  std::optional<Attachment> attachment_;
+};
+
+TEST_F(BridgedBlocks, EveryWayToGetOneIsServedByTheManager) {
+  void* blocks[] = {Ours([&] { return clr_.malloc(100); }),
+                    Ours([&] { return clr_.malloc(0); }),
+                    Ours([&] { return clr_.calloc(10, 10); }),
+                    Ours([&] { return clr_.realloc(nullptr, 100); }),
+                    Ours([&] { return clr_.heap_alloc(process_, 0, 100); }),
+                    Ours([&] { return clr_.heap_alloc(process_, HEAP_NO_SERIALIZE, 1 << 20); })};
+  for (void* block : blocks) ExpectFreed([&] { clr_.free(block); });
+  EXPECT_EQ(manager_.Audit().mismatch, 0u);
+}
+
+TEST_F(BridgedBlocks, MayBeFreedByEveryWay) {
+  const std::vector<std::function<void(void*)>> ways = {
+      [&](void* block) { clr_.free(block); },
+      [&](void* block) { EXPECT_TRUE(clr_.heap_free(process_, 0, block)); },
+      [&](void* block) { EXPECT_EQ(clr_.realloc(block, 0), nullptr); },
+      [](void* block) { std::free(block); },  // of this program, which no bridge knows
+  };
+  for (const auto& way : ways) {
+    for (const std::size_t size : {std::size_t{1}, std::size_t{100}, std::size_t{50000}, std::size_t{2} << 20}) {
+      ExpectFreed([&] { way(clr_.malloc(size)); });
+      ExpectFreed([&] { way(clr_.heap_alloc(process_, 0, size)); });
+    }
+  }
+}
+
+TEST_F(BridgedBlocks, WhatOthersAllocatedGoesBackToThem) {
+  const std::uint64_t freed = Freed();
+  for (const std::size_t size : {std::size_t{1}, std::size_t{100}, std::size_t{50000}, std::size_t{2} << 20}) {
+    clr_.free(std::malloc(size));
+    EXPECT_TRUE(clr_.heap_free(process_, 0, HeapAlloc(process_, 0, size)));
+    void* block = clr_.realloc(std::malloc(size), 2 * size);
+    EXPECT_NE(block, nullptr);
+    std::free(block);
+    void* other = HeapAlloc(process_, 0, size);
+    EXPECT_EQ(clr_.heap_size(process_, 0, other), size);
+    EXPECT_TRUE(HeapFree(process_, 0, other));
+  }
+  clr_.free(nullptr);
+  EXPECT_EQ(Freed(), freed);
+}
+
+TEST_F(BridgedBlocks, AreReallocatedOnEitherSideAndKeepTheirBytes) {
+  for (const bool by_others : {false, true}) {
+    auto* block = static_cast<char*>(clr_.malloc(100));
+    std::memset(block, 0x42, 100);
+    for (const std::size_t size : {std::size_t{300}, std::size_t{40000}, std::size_t{3} << 20, std::size_t{100}}) {
+      block = static_cast<char*>(by_others ? std::realloc(block, size) : clr_.realloc(block, size));
+      ASSERT_NE(block, nullptr);
+      EXPECT_TRUE(std::all_of(block, block + 100, [](char c) { return c == 0x42; }));
+      EXPECT_GE(clr_.heap_size(process_, 0, block), size);
+    }
+    ExpectFreed([&] { clr_.free(block); });
+  }
+}
+
+TEST_F(BridgedBlocks, AreZeroWhereItWasAskedFor) {
+  const auto all_zero = [](const char* from, std::size_t size) {
+    return std::all_of(from, from + size, [](char c) { return c == 0; });
+  };
+  for (const std::size_t size : {std::size_t{7}, std::size_t{900}, std::size_t{30000}, std::size_t{1} << 20}) {
+    auto* dirty = static_cast<char*>(clr_.malloc(size));
+    std::memset(dirty, 0x5A, size);
+    clr_.free(dirty);
+    auto* block = static_cast<char*>(clr_.calloc(1, size));
+    EXPECT_TRUE(all_zero(block, size)) << size;
+    clr_.free(block);
+    // Allocated without, grown with it: what was beyond is zero, however much more the block had.
+    auto* grown = static_cast<char*>(clr_.heap_alloc(process_, 0, size));
+    std::memset(grown, 0x77, size);
+    grown = static_cast<char*>(clr_.heap_re_alloc(process_, HEAP_ZERO_MEMORY, grown, 3 * size));
+    EXPECT_TRUE(all_zero(grown + size, 2 * size)) << size;
+    EXPECT_TRUE(clr_.heap_free(process_, 0, grown));
+  }
+}
+
+TEST_F(BridgedBlocks, RefusalsAreTheOriginalsOwn) {
+  ASSERT_EQ(manager_.SetLimit(1, 0, 0), S_OK);
+  errno = 0;
+  EXPECT_EQ(clr_.malloc(100000), nullptr);
+  EXPECT_EQ(errno, ENOMEM);
+  errno = 0;
+  EXPECT_EQ(clr_.calloc(1000, 1000), nullptr);
+  EXPECT_EQ(errno, ENOMEM);
+  errno = 0;
+  EXPECT_EQ(clr_.realloc(nullptr, 100000), nullptr);
+  EXPECT_EQ(errno, ENOMEM);
+  EXPECT_EQ(clr_.heap_alloc(process_, 0, 100000), nullptr);
+  EXPECT_GE(manager_.Statistics().limit_refusals[eProcessCritical], 4u);
+  EXPECT_EQ(clr_.calloc(SIZE_MAX / 2, 4), nullptr) << "as it overflows";
+  ASSERT_EQ(manager_.SetLimit(CLR_HOST_MEMORY_NO_LIMIT, 0, 0), S_OK);
+  void* block = clr_.malloc(100);
+  ASSERT_EQ(manager_.SetLimit(1, 0, 0), S_OK);
+  EXPECT_EQ(clr_.realloc(block, 10 << 20), nullptr);
+  EXPECT_EQ(clr_.heap_re_alloc(process_, 0, block, 10 << 20), nullptr);
+  EXPECT_EQ(clr_.heap_re_alloc(process_, HEAP_REALLOC_IN_PLACE_ONLY, block, 10 << 20), nullptr);
+  EXPECT_EQ(clr_.heap_re_alloc(process_, HEAP_REALLOC_IN_PLACE_ONLY, block, 50), block);
+  clr_.free(block);
+}
+
+TEST_F(BridgedBlocks, AHeapOfTheModulesOwnEndsWithItsBlocks) {
+  for (const DWORD options : {DWORD{0}, DWORD{HEAP_NO_SERIALIZE}, DWORD{HEAP_CREATE_ENABLE_EXECUTE}}) {
+    const std::uint64_t charged = manager_.Statistics().charged;
+    const HANDLE heap = clr_.heap_create(options, 0, 0);
+    ASSERT_NE(heap, nullptr);
+    void* block = Ours([&] { return clr_.heap_alloc(heap, 0, 100); });
+    MEMORY_BASIC_INFORMATION info{};
+    VirtualQuery(block, &info, sizeof(info));
+    EXPECT_EQ(info.Protect, (options & HEAP_CREATE_ENABLE_EXECUTE) != 0 ? DWORD{PAGE_EXECUTE_READWRITE}
+                                                                       : DWORD{PAGE_READWRITE});
+    ExpectFreed([&] { EXPECT_TRUE(clr_.heap_free(heap, 0, block)); });
+    static_cast<void>(Ours([&] { return clr_.heap_alloc(heap, 0, 1 << 20); }));
+    // Whoever else has the handle has a heap, too.
+    void* theirs = HeapAlloc(heap, 0, 100);
+    EXPECT_NE(theirs, nullptr);
+    EXPECT_TRUE(clr_.heap_free(heap, 0, theirs));
+    EXPECT_TRUE(clr_.heap_destroy(heap));
+    EXPECT_EQ(manager_.Statistics().charged, charged);
+  }
+  const HANDLE fixed = clr_.heap_create(0, 0, 1 << 20);
+  const std::uint64_t served = Served();
+  EXPECT_NE(clr_.heap_alloc(fixed, 0, 100), nullptr);
+  EXPECT_EQ(Served(), served) << "one of a fixed size is the OS'";
+  EXPECT_TRUE(clr_.heap_destroy(fixed));
+}
+
+TEST_F(BridgedBlocks, OutliveTheBridgeAndAreFreedByEveryWayAfterIt) {
+  std::vector<void*> blocks;
+  for (const std::size_t size : {std::size_t{1}, std::size_t{100}, std::size_t{50000}, std::size_t{2} << 20}) {
+    for (int i = 0; i < 4; ++i) blocks.push_back(clr_.malloc(size));
+  }
+  attachment_->bridge->Detach();
+  const std::uint64_t served = Served();
+  clr_.free(clr_.malloc(100));
+  EXPECT_EQ(Served(), served) << "nothing new is the manager's";
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    ExpectFreed([&] {
+      switch (i % 4) {
+        case 0:
+          return clr_.free(blocks[i]);
+        case 1:
+          return static_cast<void>(clr_.heap_free(process_, 0, blocks[i]));
+        case 2:
+          return std::free(blocks[i]);
+        default:
+          return std::free(std::realloc(blocks[i], 200));
+      }
+    });
+  }
+}
+
+TEST_F(BridgedBlocks, AfterShutdownTheModuleIsServedAsWithoutABridge) {
+  void* block = clr_.malloc(100);
+  ASSERT_EQ(manager_.control()->Shutdown(), S_OK);
+  void* other = clr_.malloc(100);
+  EXPECT_NE(other, nullptr);
+  clr_.free(other);
+  ExpectFreed([&] { clr_.free(block); });
+}
+
+TEST_F(BridgedBlocks, CrossTheBorderBothWaysUnderLoad) {
+  constexpr int kRounds = 20000;
+  // A block of the manager's may be freed by all means; one of the process heap by HeapFree, one of the C run-time, whose
+  // heap may be another (msvcrt's), by free: on either side. The kind is in the lowest bits.
+  enum Kind : std::uintptr_t { kOurs, kOfProcessHeap, kOfCRuntime };
+  std::array<std::atomic<std::uintptr_t>, 512> slots{};
+  const auto free = [&](std::uintptr_t tagged, unsigned way) {
+    void* block = reinterpret_cast<void*>(tagged & ~std::uintptr_t{3});
+    const auto kind = static_cast<Kind>(tagged & 3);
+    if (block == nullptr) return;
+    if (kind == kOurs && way % 3 == 2) block = clr_.realloc(block, 300);
+    const bool by_heap = kind == kOfProcessHeap || (kind == kOurs && way % 2 == 0);
+    if (by_heap) {
+      EXPECT_TRUE(way % 4 < 2 || kind == kOurs ? clr_.heap_free(process_, 0, block) : HeapFree(process_, 0, block));
+    } else if (way % 4 < 2) {
+      clr_.free(block);
+    } else {
+      std::free(block);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      std::minstd_rand random(t + 1);
+      for (int round = 0; round < kRounds; ++round) {
+        const std::size_t size = random() % (random() % 50 == 0 ? 100000 : 1000);
+        void* block = nullptr;
+        Kind kind = kOurs;
+        switch (random() % 5) {
+          case 0:
+            block = clr_.malloc(size);
+            break;
+          case 1:
+            block = clr_.heap_alloc(process_, 0, size);
+            break;
+          case 2:
+            block = HeapAlloc(process_, 0, size);
+            kind = kOfProcessHeap;
+            break;
+          case 3:
+            block = std::calloc(1, size);
+            kind = kOfCRuntime;
+            break;
+          default:
+            block = clr_.realloc(nullptr, size);
+        }
+        ASSERT_NE(block, nullptr);
+        free(slots[random() % slots.size()].exchange(reinterpret_cast<std::uintptr_t>(block) | kind),
+             static_cast<unsigned>(random() >> 3));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (auto& slot : slots) free(slot.exchange(0), 1);
+  EXPECT_EQ(manager_.Audit().mismatch, 0u);
+}
+
+}  // namespace
+}  // namespace clrhm_test
