@@ -47,7 +47,8 @@ TEST_P(ClrmemRun, PassesOutputAndExitCodeThrough) {
 TEST_P(ClrmemRun, CountsTheCallsOfTheRuntimeAndNamesItsModule) {
   const RunWithSummary run = RunProgram({}, Program("Hello"));
   ExpectSound(run);
-  ASSERT_EQ(run.summary["bridge"]["modules"].size(), 1u);
+  ASSERT_EQ(run.summary["bridge"]["modules"].size(), 2u);
+  EXPECT_THAT(run.summary["bridge"]["modules"][1]["path"].get<std::string>(), HasSubstr("clrjit.dll"));
   const auto& module = run.summary["bridge"]["modules"][0];
   EXPECT_THAT(module["path"].get<std::string>(), HasSubstr("coreclr.dll"));
   EXPECT_THAT(module["imports"], testing::Contains("VirtualAlloc"));
