@@ -83,8 +83,8 @@ std::vector<char> ReadVersionResource(const fs::path& file) {
   return block;
 }
 
-// "8.0.33" of "8.0.33+<commit>" or "8.0.33-servicing.<build>+<commit>", which is the release as well: what an assembly of
-// .NET's says of itself in the first of its languages; empty: it does not.
+// "8.0.33" of "8.0.33+<commit>" or "8.0.33-servicing.<build>+<commit>", which is the release as well: what an assembly
+// of .NET's says of itself in the first of its languages; empty: it does not.
 std::string ProductVersion(const std::vector<char>& block) {
   if (block.empty()) return {};
   struct Translation {

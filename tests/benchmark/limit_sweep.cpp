@@ -1,6 +1,6 @@
 // How every sample program ends under limits from 30 to 100 % of what it takes without one: under clrmem's --limit, and
-// under DOTNET_GCHeapHardLimit of the same size without the manager. Writes the table of docs/limit-sweep.md, anew after
-// each row, and a file with what is known of each cell in which the manager's limit ends worse.
+// under DOTNET_GCHeapHardLimit of the same size without the manager. Writes the table of docs/limit-sweep.md, anew
+// after each row, and a file with what is known of each cell in which the manager's limit ends worse.
 //   limit_sweep [--programs A,B] [--runtimes net8.0,net10.0] [--percents 30,40] [--repeats N] [--timeout SECONDS]
 //               [--options --on-thrash,stop] of clrmem, besides --limit
 //               [--jobs N] [--output FILE] [--notes FILE] [--clrmem PATH]
@@ -315,13 +315,17 @@ std::string Sweep::Table() const {
   }
   std::ostringstream head;
   head << "# The limit sweep\n\n"
-       << "How each sample program ends under a limit of 30 to 100 % of its peak, the most that the manager has on account\n"
+       << "How each sample program ends under a limit of 30 to 100 % of its peak, the most that the manager has on "
+          "account\n"
        << "when there is no limit. Written by `cmake -P cmake/sweep.cmake`" << (IsWine() ? ", under Wine" : "")
        << "; the samples' arguments stand beside their names.\n\n"
-       << "The same size is a tighter bound for the manager's limit, which is on all that the CLR commits; the hard limit is on\n"
+       << "The same size is a tighter bound for the manager's limit, which is on all that the CLR commits; the hard "
+          "limit is on\n"
        << "the GC's heap alone, and what a program has in code, types and native heaps is never refused under it.\n\n"
-       << "Best first: **passes** as without a limit; **OOM**, a managed OutOfMemoryException, caught or not; **refused** at\n"
-       << "the start by clrmem, which names the least limit that will do; **stopped** by the thrash guard; **no start**, the\n"
+       << "Best first: **passes** as without a limit; **OOM**, a managed OutOfMemoryException, caught or not; "
+          "**refused** at\n"
+       << "the start by clrmem, which names the least limit that will do; **stopped** by the thrash guard; **no "
+          "start**, the\n"
        << "runtime gave up while starting; **fails**: a fail-fast, a native exception; **hangs** for "
        << settings_.timeout.count() << " seconds.\n\n"
        << "Each cell: the worst of " << settings_.repeats << " runs under `clrmem run --limit` / the worst of "

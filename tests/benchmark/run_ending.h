@@ -11,13 +11,13 @@ namespace clrhm_test {
 
 // Best first: what a user would rather have.
 enum class Ending {
-  kPasses,          // as without a limit
-  kOutOfMemory,     // a managed OutOfMemoryException, caught by the program or by nobody
-  kRefused,         // clrmem did not let it start, and named the least limit that would do
-  kStopped,         // clrmem's thrash guard ended it, and said why
-  kDidNotStart,     // the runtime did not start, and nobody said with how much it would
-  kFailed,          // anything else: a fail-fast, a native exception, an exit code of the program's that means failure
-  kHangs,           // still running when the time was over
+  kPasses,       // as without a limit
+  kOutOfMemory,  // a managed OutOfMemoryException, caught by the program or by nobody
+  kRefused,      // clrmem did not let it start, and named the least limit that would do
+  kStopped,      // clrmem's thrash guard ended it, and said why
+  kDidNotStart,  // the runtime did not start, and nobody said with how much it would
+  kFailed,       // anything else: a fail-fast, a native exception, an exit code of the program's that means failure
+  kHangs,        // still running when the time was over
 };
 
 // "passes", "OOM": a cell of the table.

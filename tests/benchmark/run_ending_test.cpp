@@ -33,11 +33,12 @@ TEST(RunEnding, IsOutOfMemoryHoweverTheProgramTakesTheException) {
 }
 
 TEST(RunEnding, TellsARefusalThatNamesTheLeastLimitFromOneThatDoesNot) {
-  EXPECT_EQ(EndingOf(Ran(2, "", "clrmem: --limit 1M is below the 4.0 MiB a CLR needs to start; give at least that\n"),
-                     {0}),
-            Ending::kRefused);
-  EXPECT_EQ(EndingOf(Ran(2, "", "clrmem: the limit of 4.0 MiB is less than .NET 8.0.33 needs to start here, which has 9.2 "
-                                "MiB in use before Main; give --limit 12M or more\n"),
+  EXPECT_EQ(
+      EndingOf(Ran(2, "", "clrmem: --limit 1M is below the 4.0 MiB a CLR needs to start; give at least that\n"), {0}),
+      Ending::kRefused);
+  EXPECT_EQ(EndingOf(Ran(2, "",
+                         "clrmem: the limit of 4.0 MiB is less than .NET 8.0.33 needs to start here, which has 9.2 "
+                         "MiB in use before Main; give --limit 12M or more\n"),
                      {0}),
             Ending::kRefused);
   EXPECT_EQ(EndingOf(Ran(2, "", "clrmem: the runtime did not start: 0x8007000E; install it again\n"), {0}),

@@ -1,5 +1,5 @@
-// `clrmem run` hosts a program as `dotnet App.dll`, or its own App.exe, would: which runtime it gets, what it sees of its
-// host, and how it ends.
+// `clrmem run` hosts a program as `dotnet App.dll`, or its own App.exe, would: which runtime it gets, what it sees of
+// its host, and how it ends.
 #include <windows.h>
 
 #include <gmock/gmock.h>
@@ -41,7 +41,8 @@ class HostReport {
     folder_ = fs::temp_directory_path() /
               ("clrhm-host-" + std::to_string(GetCurrentProcessId()) + "-" + std::to_string(++count));
     fs::create_directories(folder_);
-    fs::copy_file(fs::path(kProgramsDirectory) / "netstandard2.0" / "HostReport" / "HostReport.dll", folder_ / "HostReport.dll");
+    fs::copy_file(fs::path(kProgramsDirectory) / "netstandard2.0" / "HostReport" / "HostReport.dll",
+                  folder_ / "HostReport.dll");
     std::ofstream config(folder_ / "HostReport.runtimeconfig.json", std::ios::binary);
     config << R"({"runtimeOptions": {)" << runtime_options
            << R"(, "configProperties": {"Clrhm.Setting": "from the file"}}})";
@@ -71,7 +72,8 @@ std::string Framework(const std::string& version, const std::string& name = "Mic
   return R"({"name": ")" + name + R"(", "version": ")" + version + R"("})";
 }
 
-// ---- which runtime -----------------------------------------------------------------------------------------------------
+// ---- which runtime
+// -----------------------------------------------------------------------------------------------------
 
 class ClrmemVersion : public testing::TestWithParam<const char*> {};
 
@@ -142,12 +144,14 @@ TEST_F(ClrmemHosting, SaysInHostfxrsWordsWhatCannotBeResolved) {
 TEST_F(ClrmemHosting, ResolvesSeveralFrameworks) {
   const HostReport report(R"("frameworks": [)" + Framework("8.0.0", "Microsoft.WindowsDesktop.App") + ", " +
                           Framework("8.0.0", "Microsoft.AspNetCore.App") + "]");
-  const RunWithSummary run = RunProgram({"--limit", "64M"}, report.app(),
-                                        {"load", "System.Windows.Forms", "PresentationCore", "Microsoft.AspNetCore.Server.Kestrel"});
+  const RunWithSummary run =
+      RunProgram({"--limit", "64M"}, report.app(),
+                 {"load", "System.Windows.Forms", "PresentationCore", "Microsoft.AspNetCore.Server.Kestrel"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   const std::string shared = std::string(kDotnetRoot) + "\\shared\\";
-  EXPECT_THAT(run.process.out, HasSubstr("System.Windows.Forms from " + shared + "Microsoft.WindowsDesktop.App\\8.0.33\\"));
+  EXPECT_THAT(run.process.out,
+              HasSubstr("System.Windows.Forms from " + shared + "Microsoft.WindowsDesktop.App\\8.0.33\\"));
   EXPECT_THAT(run.process.out, HasSubstr("PresentationCore from " + shared + "Microsoft.WindowsDesktop.App\\8.0.33\\"));
   EXPECT_THAT(run.process.out,
               HasSubstr("Microsoft.AspNetCore.Server.Kestrel from " + shared + "Microsoft.AspNetCore.App\\8.0.33\\"));
@@ -163,7 +167,8 @@ TEST_F(ClrmemHosting, LooksForTheRootWhereTheArchitecturesOwnVariableSaysFirst) 
 
 class ClrmemSelfContained : public testing::TestWithParam<std::tuple<Runtime, bool>> {};
 
-// As it was published: hostfxr.dll beside the app, found without any root. Without hostfxr.dll, the runtime alone will do.
+// As it was published: hostfxr.dll beside the app, found without any root. Without hostfxr.dll, the runtime alone will
+// do.
 TEST_P(ClrmemSelfContained, BringsItsOwnRuntime) {
   const auto& [runtime, has_hostfxr] = GetParam();
   if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
@@ -174,7 +179,8 @@ TEST_P(ClrmemSelfContained, BringsItsOwnRuntime) {
   if (has_hostfxr) {
     report.AddFile(fs::path(kDotnetRoot) / "host" / "fxr" / runtime.version / "hostfxr.dll");
   }
-  const RunWithSummary run = RunProgram({"--limit", "64M"}, report.app(), {"report", "one"}, {{"DOTNET_ROOT", kNowhere}});
+  const RunWithSummary run =
+      RunProgram({"--limit", "64M"}, report.app(), {"report", "one"}, {{"DOTNET_ROOT", kNowhere}});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
   EXPECT_THAT(run.process.out, HasSubstr(std::string("runtime: .NET ") + runtime.version + "\r\n"));
@@ -191,7 +197,8 @@ INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemSelfContained,
                                   (std::get<1>(tested.param) ? "_WithHostfxr" : "_WithoutHostfxr");
                          });
 
-// ---- what the program sees ---------------------------------------------------------------------------------------------
+// ---- what the program sees
+// ---------------------------------------------------------------------------------------------
 
 class ClrmemAsDotnet : public testing::TestWithParam<Runtime> {
  protected:
@@ -218,8 +225,8 @@ std::string ArgumentLine(const std::string& argument) {
 
 TEST_P(ClrmemAsDotnet, PassesEveryKindOfArgument) {
   const std::vector<std::string> arguments{
-      "", " ", "a b", "\"", "\\", "\\\"", "a\\\\\"b c\\", "--limit", "--", "/?", "--help", "*.dll", "%PATH%", "@file",
-      "\xC3\xBC\xE2\x82\xAC", "\xF0\x9F\x98\x80"};
+      "",   " ",  "a b",    "\"",    "\\",     "\\\"",  "a\\\\\"b c\\",         "--limit",
+      "--", "/?", "--help", "*.dll", "%PATH%", "@file", "\xC3\xBC\xE2\x82\xAC", "\xF0\x9F\x98\x80"};
   std::vector<std::string> all{"report"};
   all.insert(all.end(), arguments.begin(), arguments.end());
   const RunWithSummary run = RunProgram({}, app(), all);
@@ -267,11 +274,11 @@ TEST_P(ClrmemAsDotnet, LetsTheProgramHandleCtrlBreak) {
   EXPECT_EQ(run.summary["ended_by"], "returned from Main");
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemAsDotnet, testing::Values(kNet8, kNet10), [](const auto& tested) {
-  return ShortName(tested.param);
-});
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemAsDotnet, testing::Values(kNet8, kNet10),
+                         [](const auto& tested) { return ShortName(tested.param); });
 
-// ---- how it ends -------------------------------------------------------------------------------------------------------
+// ---- how it ends
+// -------------------------------------------------------------------------------------------------------
 
 struct CrashWay {
   const char* way;
@@ -307,17 +314,15 @@ TEST_P(ClrmemCrash, IsSummedUp) {
 
 INSTANTIATE_TEST_SUITE_P(
     Ways, ClrmemCrash,
-    testing::Combine(
-        testing::Values(kNet8, kNet10),
-        testing::Values(CrashWay{"unhandled", "unhandled exception", 0xE0434352, "meant to be unhandled"},
-                        CrashWay{"thread", "unhandled exception", 0xE0434352, "meant to be unhandled on a thread"},
-                        CrashWay{"failfast", "failed fast", 0x80131623, "meant to fail fast"},
-                        CrashWay{"native", "failed fast", 0xC0000005, "MoveMemory"},
-                        CrashWay{"overflow", "terminated itself", std::nullopt, "Stack overflow"},
-                        CrashWay{"exit", "exited", 9, ""})),
-    [](const auto& tested) {
-      return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).way;
-    });
+    testing::Combine(testing::Values(kNet8, kNet10),
+                     testing::Values(CrashWay{"unhandled", "unhandled exception", 0xE0434352, "meant to be unhandled"},
+                                     CrashWay{"thread", "unhandled exception", 0xE0434352,
+                                              "meant to be unhandled on a thread"},
+                                     CrashWay{"failfast", "failed fast", 0x80131623, "meant to fail fast"},
+                                     CrashWay{"native", "failed fast", 0xC0000005, "MoveMemory"},
+                                     CrashWay{"overflow", "terminated itself", std::nullopt, "Stack overflow"},
+                                     CrashWay{"exit", "exited", 9, ""})),
+    [](const auto& tested) { return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).way; });
 
 }  // namespace
 }  // namespace clrhm_test

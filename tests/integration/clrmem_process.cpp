@@ -184,7 +184,8 @@ ProcessResult RunProcessWith(const ProcessSettings& settings, const std::string&
       TerminateProcess(process.hProcess, 99);
       WaitForSingleObject(process.hProcess, INFINITE);
     }
-    result.elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_at);
+    result.elapsed =
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_at);
   }
   DWORD exit_code = 0;
   GetExitCodeProcess(process.hProcess, &exit_code);
@@ -207,9 +208,7 @@ bool HasConsole() { return GetConsoleCP() != 0 || AllocConsole(); }
 
 bool IsWine() { return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != nullptr; }
 
-bool FileExists(const std::string& path) {
-  return GetFileAttributesW(ToWide(path).c_str()) != INVALID_FILE_ATTRIBUTES;
-}
+bool FileExists(const std::string& path) { return GetFileAttributesW(ToWide(path).c_str()) != INVALID_FILE_ATTRIBUTES; }
 
 bool CopyTo(const std::string& from, const std::string& to) {
   return CopyFileW(ToWide(from).c_str(), ToWide(to).c_str(), FALSE) != FALSE;

@@ -23,14 +23,14 @@ struct ProcessResult {
 };
 
 struct ProcessSettings {
-  // Added to this process's own, with DOTNET_ROOT at the build's dotnet root; an empty value stands for a variable that is
-  // not set.
+  // Added to this process's own, with DOTNET_ROOT at the build's dotnet root; an empty value stands for a variable that
+  // is not set.
   Environment environment;
   std::optional<std::string> input;              // what standard input has, to its end; none: this process's own
   std::optional<std::string> working_directory;  // none: this process's own
   std::chrono::milliseconds timeout = std::chrono::minutes(2);  // then the process is terminated
-  // Once standard output has this text, a Ctrl+Break is sent to the process, which has a console process group of its own
-  // then; needs HasConsole(). Empty: nothing of the kind.
+  // Once standard output has this text, a Ctrl+Break is sent to the process, which has a console process group of its
+  // own then; needs HasConsole(). Empty: nothing of the kind.
   std::string break_after;
 };
 

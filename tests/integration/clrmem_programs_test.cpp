@@ -1,5 +1,5 @@
-// Programs such as people run, on real runtimes under a limit that has room for them: they work as without the manager, and
-// every page is on account.
+// Programs such as people run, on real runtimes under a limit that has room for them: they work as without the manager,
+// and every page is on account.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -60,7 +60,8 @@ std::vector<std::int64_t> ChargedByRound(const std::string& out) {
   constexpr std::string_view kBefore = " charged ";
   for (std::string line; std::getline(lines, line);) {
     const std::size_t at = line.find(kBefore);
-    if (line.starts_with("round ") && at != std::string::npos) charged.push_back(std::stoll(line.substr(at + kBefore.size())));
+    if (line.starts_with("round ") && at != std::string::npos)
+      charged.push_back(std::stoll(line.substr(at + kBefore.size())));
   }
   return charged;
 }
@@ -69,8 +70,9 @@ TEST_P(ClrmemPrograms, AreLevelWhileContextsComeAndGo) {
   constexpr std::size_t kRounds = 20;
   constexpr std::int64_t kMargin = 64 * 1024;
   // Methods that are compiled once more when they are hot would grow the code heap for another hundred rounds.
-  const RunWithSummary run = RunProgram({"--limit", "64M"}, Program("CollectibleContexts"), {std::to_string(kRounds), "6"},
-                                        WithPlainCode({{"DOTNET_TieredCompilation", "0"}}));
+  const RunWithSummary run =
+      RunProgram({"--limit", "64M"}, Program("CollectibleContexts"), {std::to_string(kRounds), "6"},
+                 WithPlainCode({{"DOTNET_TieredCompilation", "0"}}));
   ExpectWithin(run, 64 * kMiB);
   const std::vector<std::int64_t> charged = ChargedByRound(run.process.out);
   ASSERT_EQ(charged.size(), kRounds) << run.process.out;
@@ -94,9 +96,8 @@ TEST_P(ClrmemPrograms, KeepExactAccountWhereMemoryIsShort) {
   EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 32 * kMiB);
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemPrograms, testing::Values(kNet8, kNet10), [](const auto& tested) {
-  return ShortName(tested.param);
-});
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemPrograms, testing::Values(kNet8, kNet10),
+                         [](const auto& tested) { return ShortName(tested.param); });
 
 struct GcVariant {
   const char* name;

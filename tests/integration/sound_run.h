@@ -9,8 +9,8 @@
 
 namespace clrhm_test {
 
-// In time, a summary was written, what the manager has on account is what VirtualQuery shows, and the runtime's calls came
-// in through the bridge.
+// In time, a summary was written, what the manager has on account is what VirtualQuery shows, and the runtime's calls
+// came in through the bridge.
 inline void ExpectSound(const RunWithSummary& run) {
   ASSERT_FALSE(run.process.timed_out) << run.process.out << run.process.error;
   ASSERT_TRUE(run.summary.is_object()) << run.process.error;
