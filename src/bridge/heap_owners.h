@@ -1,10 +1,11 @@
 // The heaps of the bridge, and the borders that their blocks cross.
 //
-// A bridged module's malloc, calloc and HeapAlloc are served from heaps of the manager (thunk_calls.h). Where a block ends is
-// not known: the module that has it freed may be another one, and may free it with the C run-time's free, which anybody can
-// have looked up by name. All of that arrives at the imports of HeapFree, HeapReAlloc and HeapSize of two kinds of modules: those
-// that are bridged, and the C run-times whose malloc they import. There each pointer is looked at: blocks of these heaps are
-// served by them, in constant time, and all others by the function the import pointed at before.
+// A bridged module's malloc, calloc and HeapAlloc are served from heaps of the manager (thunk_calls.h). Where a block
+// ends is not known: the module that has it freed may be another one, and may free it with the C run-time's free, which
+// anybody can have looked up by name. All of that arrives at the imports of HeapFree, HeapReAlloc and HeapSize of two
+// kinds of modules: those that are bridged, and the C run-times whose malloc they import. There each pointer is looked
+// at: blocks of these heaps are served by them, in constant time, and all others by the function the import pointed at
+// before.
 //
 // These imports stay pointed at the borders for as long as any block is out, also when no bridge is attached any more.
 #ifndef CLRHM_BRIDGE_HEAP_OWNERS_H
@@ -29,12 +30,12 @@ namespace clr_host_memory::bridge {
 [[nodiscard]] bool AddHeap(HANDLE handle, IClrHostMemoryHeap* heap) noexcept;
 // Nobody is served any more from the heap of handle, and all of its blocks are gone. False: there is none.
 bool RemoveHeap(HANDLE handle) noexcept;
-// The bridge is gone, and no call is inside it. Heaps that have no blocks out end; when none is left, the borders are taken
-// back. The others serve on, but only what is theirs.
+// The bridge is gone, and no call is inside it. Heaps that have no blocks out end; when none is left, the borders are
+// taken back. The others serve on, but only what is theirs.
 void RetireHeaps() noexcept;
 
-// Points the imports of HeapFree, HeapReAlloc and HeapSize of module, and of the C run-time whose function crt_function is
-// (null: none), at the borders. Idempotent. S_OK, or as of ImportPatch::Apply; nothing is changed then.
+// Points the imports of HeapFree, HeapReAlloc and HeapSize of module, and of the C run-time whose function crt_function
+// is (null: none), at the borders. Idempotent. S_OK, or as of ImportPatch::Apply; nothing is changed then.
 [[nodiscard]] HRESULT GuardBorders(HMODULE module, const void* crt_function, std::string* reason) noexcept;
 
 }  // namespace clr_host_memory::bridge

@@ -66,8 +66,8 @@ IUnknown* IdentityOf(IUnknown* object) noexcept {
   return identity;
 }
 
-// Threads may be between a patched import and the first instruction of a thunk, or come there through someone else's hook,
-// at any later time: the module that has the thunks stays.
+// Threads may be between a patched import and the first instruction of a thunk, or come there through someone else's
+// hook, at any later time: the module that has the thunks stays.
 void KeepThunksLoaded() noexcept {
   HMODULE module = nullptr;
   GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
@@ -148,8 +148,8 @@ const void* CRuntimeFunctionOf(HMODULE module) {
   return nullptr;
 }
 
-// The hooks for a module, and which imports it must have. Blocks are for the CLR's modules, whose blocks' ways are known;
-// their borders are guarded first, since a block that is given out can be freed at once.
+// The hooks for a module, and which imports it must have. Blocks are for the CLR's modules, whose blocks' ways are
+// known; their borders are guarded first, since a block that is given out can be freed at once.
 struct Plan {
   std::vector<ImportHook> hooks;
   gsl::span<const char* const> required = kRequiredImports;

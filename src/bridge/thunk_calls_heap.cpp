@@ -1,4 +1,5 @@
-// Blocks: malloc and its kin, and HeapAlloc. What frees them is in heap_owners.h, but for free, which is the nearest way.
+// Blocks: malloc and its kin, and HeapAlloc. What frees them is in heap_owners.h, but for free, which is the nearest
+// way.
 #include <cstring>
 
 #include "bridge/heap_owners.h"

@@ -43,8 +43,8 @@ struct Arena;
 
 // Blocks of one class, a bit each: set while the block is free. Bits beyond the class' slots are never set.
 //
-// Who has taken a bit keeps the slab as it is: it is retired only by one who has taken them all. So the order is: take a
-// bit, then look whether the slab is still what one believed it was, and if not give the bit back.
+// Who has taken a bit keeps the slab as it is: it is retired only by one who has taken them all. So the order is: take
+// a bit, then look whether the slab is still what one believed it was, and if not give the bit back.
 struct alignas(64) Slab {
   std::atomic<std::uint64_t> state = 0;  // SlabState
   std::atomic<Address> base = 0;
@@ -83,8 +83,8 @@ struct Arena {
   std::atomic<std::uint64_t> used{~std::uint64_t{0}};  // units that are given out
   std::atomic<Site*> sites = nullptr;           // by unit and slot, for blocks whose site is kept; null: none ever was
   std::array<std::atomic<std::uint8_t>, kArenaUnits> head{};  // where the slab that a unit belongs to begins
-  // For each class the units whose slabs may have free blocks and are nobody's first choice. A hint: whoever finds a slab
-  // exhausted has cleared its bit before, and whoever frees a block where there was none sets it.
+  // For each class the units whose slabs may have free blocks and are nobody's first choice. A hint: whoever finds a
+  // slab exhausted has cleared its bit before, and whoever frees a block where there was none sets it.
   std::array<std::atomic<std::uint64_t>, kClassCount> partial{};
   std::array<Slab, kArenaUnits> slabs;
 };

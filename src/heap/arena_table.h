@@ -1,4 +1,5 @@
-// The arenas of a heap by number, and which of them are worth a look. Grows, never shrinks while the heap lives; lock-free.
+// The arenas of a heap by number, and which of them are worth a look. Grows, never shrinks while the heap lives; lock-
+// free.
 #ifndef CLRHM_HEAP_ARENA_TABLE_H
 #define CLRHM_HEAP_ARENA_TABLE_H
 

@@ -24,7 +24,8 @@ using heap::SlabState;
 constexpr std::uint32_t kPageReadWrite = 0x04;
 constexpr std::uint32_t kPageExecuteReadWrite = 0x40;
 
-// The word of an owner: the heap in the upper half; below it a region of its own and its site, or the number of an arena.
+// The word of an owner: the heap in the upper half; below it a region of its own and its site, or the number of an
+// arena.
 constexpr std::uint64_t kLarge = std::uint64_t{1} << 31;
 constexpr std::uint64_t kHeapMask = ~std::uint64_t{0} << 32;
 

@@ -1,15 +1,17 @@
-// A private heap: the blocks behind IHostMalloc, in memory of the engine's, so that each page it has committed is charged.
+// A private heap: the blocks behind IHostMalloc, in memory of the engine's, so that each page it has committed is
+// charged.
 //
-// Up to 16 KiB a block comes from a slab of its size class, up to 512 KiB it is a run of an arena's units, and above that a
-// region of its own. Slabs and runs are committed when they are needed and decommitted when they are empty; each class
-// keeps the slab that emptied last. Which region a pointer lies in, and that it is this heap's, the ledger's page map says.
+// Up to 16 KiB a block comes from a slab of its size class, up to 512 KiB it is a run of an arena's units, and above
+// that a region of its own. Slabs and runs are committed when they are needed and decommitted when they are empty; each
+// class keeps the slab that emptied last. Which region a pointer lies in, and that it is this heap's, the ledger's page
+// map says.
 //
-// Threads: any number, at any time, whatever the heap's kind, and a thread may be suspended anywhere: no function waits for
-// another. A block costs one atomic operation when it is given out, and one when it comes back. When the host holds the
-// manager still, or it is down, nothing is given out; blocks come back in every state.
+// Threads: any number, at any time, whatever the heap's kind, and a thread may be suspended anywhere: no function waits
+// for another. A block costs one atomic operation when it is given out, and one when it comes back. When the host holds
+// the manager still, or it is down, nothing is given out; blocks come back in every state.
 //
-// A pointer that is no block of this heap is told for sure, whatever its value, and a block that was freed already as long
-// as its slab is not retired at the same moment (and nobody was given it since).
+// A pointer that is no block of this heap is told for sure, whatever its value, and a block that was freed already as
+// long as its slab is not retired at the same moment (and nobody was given it since).
 #ifndef CLRHM_HEAP_PRIVATE_HEAP_H
 #define CLRHM_HEAP_PRIVATE_HEAP_H
 
@@ -46,8 +48,8 @@ class PrivateHeap {
  public:
   static constexpr std::size_t kLargestRun = heap::kArenaSize / 2;
 
-  // engine outlives the heap. kind: bits of HeapKind. shards: how many threads may take blocks of one size without meeting,
-  // 1 to kStackShards.
+  // engine outlives the heap. kind: bits of HeapKind. shards: how many threads may take blocks of one size without
+  // meeting, 1 to kStackShards.
   PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards = kStackShards);
   // Gives back all there is. Nobody may be inside.
   ~PrivateHeap();
@@ -66,8 +68,8 @@ class PrivateHeap {
   // A block of no bytes is a block, too.
   BlockOutcome Allocate(std::size_t size, Criticality level);
   BlockOutcome Allocate(std::size_t size, Criticality level, Fill fill);
-  // As realloc, with what `fill` says of the bytes beyond the old block. in_place: it is not moved, or refused. kNotOurs:
-  // no block of this heap. block is unchanged unless it is done.
+  // As realloc, with what `fill` says of the bytes beyond the old block. in_place: it is not moved, or refused.
+  // kNotOurs: no block of this heap. block is unchanged unless it is done.
   BlockOutcome Reallocate(void* block, std::size_t size, Criticality level, Fill fill, bool in_place);
   // As Allocate, and keeps where it was asked for. file may be null.
   BlockOutcome AllocateAt(std::size_t size, Criticality level, const char* file, int line);

@@ -1,7 +1,8 @@
 // The sizes of small blocks. Pure.
 //
-// Up to 128 bytes in steps of 16, then four classes for each doubling up to 16 KiB: a block is at most a fifth (or 15 bytes)
-// larger than what was asked for. All are multiples of 16, so that every block is aligned as malloc's are on 64-bit Windows.
+// Up to 128 bytes in steps of 16, then four classes for each doubling up to 16 KiB: a block is at most a fifth (or 15
+// bytes) larger than what was asked for. All are multiples of 16, so that every block is aligned as malloc's are on
+// 64-bit Windows.
 #ifndef CLRHM_HEAP_SIZE_CLASSES_H
 #define CLRHM_HEAP_SIZE_CLASSES_H
 

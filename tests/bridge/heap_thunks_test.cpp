@@ -221,8 +221,8 @@ TEST_F(BridgedBlocks, AfterShutdownTheModuleIsServedAsWithoutABridge) {
 
 TEST_F(BridgedBlocks, CrossTheBorderBothWaysUnderLoad) {
   constexpr int kRounds = 20000;
-  // A block of the manager's may be freed by all means; one of the process heap by HeapFree, one of the C run-time, whose
-  // heap may be another (msvcrt's), by free: on either side. The kind is in the lowest bits.
+  // A block of the manager's may be freed by all means; one of the process heap by HeapFree, one of the C run-time,
+  // whose heap may be another (msvcrt's), by free: on either side. The kind is in the lowest bits.
   enum Kind : std::uintptr_t { kOurs, kOfProcessHeap, kOfCRuntime };
   std::array<std::atomic<std::uintptr_t>, 512> slots{};
   const auto free = [&](std::uintptr_t tagged, unsigned way) {

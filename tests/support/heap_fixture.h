@@ -15,7 +15,7 @@ namespace clr_host_memory::test {
 class BackedEngine : public ManagedEngine {
  public:
   explicit BackedEngine(const policy::Limits& limits = {}, std::uint64_t size = 64 * kMiB)
-      : ManagedEngine(limits), size_(size), memory_(::operator new(size, std::align_val_t{kGranuleSize})) {
+      : ManagedEngine(limits), size_(size), memory_(::operator new(static_cast<std::size_t>(size), std::align_val_t{kGranuleSize})) {
     const Address low = reinterpret_cast<std::uintptr_t>(memory_);
     os.SetSearchRange(low, low + size);
     os.SetObserver([this](const OsCallInfo& info) { Zero(info); });

@@ -1,6 +1,6 @@
-// Blocks taken and freed while others do the same in the same slab, and while it is retired and becomes something else: every
-// thread suspended at every atomic operation of the heap, the ledger and the engine, whose sources are compiled into this
-// program with atomics that give way (support/yielding_atomic.h).
+// Blocks taken and freed while others do the same in the same slab, and while it is retired and becomes something else:
+// every thread suspended at every atomic operation of the heap, the ledger and the engine, whose sources are compiled
+// into this program with atomics that give way (support/yielding_atomic.h).
 #include "support/yielding_atomic.h"
 // Not before it.
 #include <iostream>

@@ -1,5 +1,5 @@
-// Random requests against a std::map of what is given out, the OS refusing now and then, and the ledger audited all along;
-// then several threads at once, for ThreadSanitizer.
+// Random requests against a std::map of what is given out, the OS refusing now and then, and the ledger audited all
+// along; then several threads at once, for ThreadSanitizer.
 #include <atomic>
 #include <map>
 #include <random>

@@ -409,7 +409,7 @@ TEST_F(PrivateHeapTest, ASlabTheOsWillNotTakeBackStaysChargedUntilTheHeapEnds) {
 }
 
 TEST_F(PrivateHeapTest, SizesThatNothingHasAreRefused) {
-  for (const std::size_t size : {SIZE_MAX, SIZE_MAX - kPageSize, SIZE_MAX / 2}) {
+  for (const std::size_t size : {SIZE_MAX, SIZE_MAX - std::size_t{kPageSize}, SIZE_MAX / 2}) {
     EXPECT_EQ(heap->Allocate(size, Criticality::kProcess).outcome.verdict, Verdict::kOsRefused);
   }
   engine.ledger().budget().SetLimits({.limit = {kM}});
