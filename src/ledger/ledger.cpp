@@ -313,20 +313,7 @@ void Ledger::AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAud
   if (elsewhere != 0) JudgeWord(index, elsewhere, AskOs(index).other & elsewhere, audit);
 }
 
-// Whether the OS shows the page of a section as committed in any view.
-bool Ledger::AnyViewShows(SectionName section, std::uint64_t page) const {
-  bool shown = false;
-  map_.ForEachRegion([&](const Region& view) {
-    const SectionView window = SectionView::Unpack(view.shows);
-    if (shown || window.section != section || page - window.FirstPage() >= view.pages.value) return;
-    const os::PageRun run = os_.Describe((view.Range().first + page - window.FirstPage()) << kPageShift);
-    shown = run.committed && run.allocation_base == view.base;
-  });
-  return shown;
-}
-
-// Pages that only one of OS and ledger holds as committed. What one view shows as committed is; not the other way round:
-// Wine 8 does not show other views what was committed up to the end of one.
+// Pages that only one of OS and ledger holds as committed, as far as a view shows what the section has.
 Pages Ledger::CompareView(const Region& view, const Sections::Use& section) const {
   const PageRange range = view.Range();
   const SectionView window = SectionView::Unpack(view.shows);
@@ -341,11 +328,8 @@ Pages Ledger::CompareView(const Region& view, const Sections::Use& section) cons
       const std::uint64_t mask = MaskOf(pages, index);
       if (run.committed) {
         different += CountPages(~charged & mask);
-        continue;
-      }
-      for (std::uint64_t hidden = charged & mask; hidden != 0; hidden &= hidden - 1) {
-        const auto bit = static_cast<std::uint64_t>(std::countr_zero(hidden));
-        if (!AnyViewShows(window.section, index * 64 + bit)) different += {1};
+      } else if (os_.ViewsShareCommits()) {
+        different += CountPages(charged & mask);
       }
     }
     page = run_end;

@@ -192,7 +192,6 @@ class Ledger {
   void JudgeWord(std::uint64_t index, std::uint64_t mask, std::uint64_t committed, LedgerAudit* audit) const;
   void AuditRegion(const Region& region, LedgerAudit* audit) const;
   void AuditView(const Region& view, LedgerAudit* audit) const;
-  [[nodiscard]] bool AnyViewShows(SectionName section, std::uint64_t page) const;
   [[nodiscard]] Pages CompareView(const Region& view, const Sections::Use& section) const;
   void AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAudit* audit) const;
   [[nodiscard]] LedgerAudit AuditOnce() const;

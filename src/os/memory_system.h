@@ -68,6 +68,9 @@ class MemorySystem {
                                              std::uint32_t* old_protect) = 0;
   // VirtualQuery, in the ledger's terms.
   [[nodiscard]] virtual PageRun Describe(Address address) = 0;
+  // Whether a page of a section that was committed through one view is shown as committed by every other. Wine 8 keeps a
+  // commit that reaches the end of a view to that view alone.
+  [[nodiscard]] virtual bool ViewsShareCommits() const { return true; }
   // GlobalMemoryStatusEx, the job object, K32GetProcessMemoryInfo and the memory resource notifications: several system
   // calls. Only the first can fail; what another does not tell stays 0.
   [[nodiscard]] virtual win32::Error Load(MemoryLoad* load) = 0;

@@ -190,7 +190,7 @@ win32::Error FakeAddressSpace::Commit(Region& region, PageRange range, std::uint
   if (fresh.value != 0 && after > commit_limit_) return win32::kCommitmentLimit;
   committed_ += fresh;
   SetState(region, range, {true, protect});
-  if (region.section != 0) {
+  if (region.section != 0 && views_share_commits_) {
     for (std::uint64_t page = range.first; page < range.end(); ++page) {
       const std::uint64_t of_section = page - region.pages.first + region.first_page;
       if (sections_[region.section].insert(of_section).second) ShowInAllViews(region.section, of_section);

@@ -59,6 +59,7 @@ class FakeAddressSpace {
 
   void SetCommitLimit(Bytes limit) { commit_limit_ = limit; }
   void SetSearchRange(Address low, Address high);
+  void SetViewsShareCommits(bool share) { views_share_commits_ = share; }
   void SetNumaNodes(std::uint32_t count) { numa_nodes_ = count; }
   void SetLockMemoryPrivilege(bool held) { may_lock_memory_ = held; }
 
@@ -102,6 +103,7 @@ class FakeAddressSpace {
   Regions regions_;
   std::map<std::uint32_t, std::set<std::uint64_t>> sections_;  // committed pages
   std::uint32_t last_section_ = 0;
+  bool views_share_commits_ = true;
   Pages committed_;
   Bytes commit_limit_ = kUnlimited;
   Address search_low_ = kUserSpaceStart;

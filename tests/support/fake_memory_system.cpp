@@ -190,6 +190,11 @@ void FakeMemorySystem::SetSearchRange(Address low, Address high) {
   const std::lock_guard lock(mutex_);
   space_.SetSearchRange(low, high);
 }
+void FakeMemorySystem::SetViewsShareCommits(bool share, bool says_so) {
+  says_views_share_commits_ = says_so;
+  const std::lock_guard lock(mutex_);
+  space_.SetViewsShareCommits(share);
+}
 void FakeMemorySystem::SetNumaNodes(std::uint32_t count) {
   const std::lock_guard lock(mutex_);
   space_.SetNumaNodes(count);

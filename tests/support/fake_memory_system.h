@@ -64,6 +64,7 @@ class FakeMemorySystem final : public os::MemorySystem {
   win32::Error Query(Address address, void* buffer, std::size_t length, std::size_t* written) override;
   win32::Error Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect) override;
   os::PageRun Describe(Address address) override;
+  bool ViewsShareCommits() const override { return says_views_share_commits_; }
   win32::Error Load(os::MemoryLoad* load) override;
   void* AllocateMetadata(std::size_t size) override;
   void FreeMetadata(void* memory, std::size_t size) override;
@@ -84,6 +85,8 @@ class FakeMemorySystem final : public os::MemorySystem {
   void SetCommitLimit(Bytes limit);  // over it: ERROR_COMMITMENT_LIMIT
   // Free addresses are looked for in [low, high): outside of it a region can only be placed by naming its address.
   void SetSearchRange(Address low, Address high);
+  // Whether what is committed through a view shows in others, and whether ViewsShareCommits says so; before any commit.
+  void SetViewsShareCommits(bool share, bool says_so);
   void SetNumaNodes(std::uint32_t count);
   void SetLockMemoryPrivilege(bool held);
   void SetLoad(const os::MemoryLoad& load);
@@ -136,6 +139,7 @@ class FakeMemorySystem final : public os::MemorySystem {
   std::list<OneShot> one_shots_;
   Hook observer_;
   std::atomic<bool> hooked_ = false;
+  std::atomic<bool> says_views_share_commits_ = true;
   std::atomic<std::uint64_t> live_metadata_ = 0;
   std::array<std::atomic<std::uint64_t>, kOsCallCount> calls_{};
 };

@@ -239,6 +239,18 @@ TEST_F(SectionTest, TheAuditSeesPagesThatOnlyOneSideHolds) {
   engine.ledger().budget().Return({kPageSize});
 }
 
+TEST_F(SectionTest, TheAuditJudgesPagesThatAViewDoesNotShowWhereViewsShareThem) {
+  for (const bool says_so : {true, false}) {
+    os.SetViewsShareCommits(false, says_so);
+    const Address first = Map(0, kMiB);
+    ASSERT_TRUE(Commit(first, 2 * kPageSize).outcome.ok());
+    const Address second = Map(0, kMiB);
+    EXPECT_EQ(engine.ledger().Audit().mismatch.value, says_so ? 2u : 0u);
+    EXPECT_TRUE(Unmap(first));
+    EXPECT_TRUE(Unmap(second));
+  }
+}
+
 TEST_F(SectionTest, ACommitThatLandsInTheNextViewAtItsAddressIsChargedThere) {
   const SectionOutcome other = engine.AddSection(kMiB, false, Criticality::kProcess);
   const std::uint32_t other_section = os.MakeSection();

@@ -156,6 +156,8 @@ class WindowsSystem final : public MemorySystem {
             .is_private = info.Type == MEM_PRIVATE};
   }
 
+  bool ViewsShareCommits() const override { return views_share_commits_; }
+
   win32::Error Load(MemoryLoad* load) override {
     LastErrorKeeper keep;
     MEMORYSTATUSEX status{};
@@ -189,6 +191,7 @@ class WindowsSystem final : public MemorySystem {
  private:
   ResourceNotification low_{LowMemoryResourceNotification};
   ResourceNotification high_{HighMemoryResourceNotification};
+  const bool views_share_commits_ = ::GetProcAddress(::GetModuleHandleW(L"ntdll.dll"), "wine_get_version") == nullptr;
 };
 
 }  // namespace
