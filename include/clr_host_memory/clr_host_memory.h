@@ -63,13 +63,17 @@ enum {
   kClrHostMemoryCountAll = 1,
   // Until SetLimit is called, eProcessCritical requests are not held to the limit, which is told to the CLR all the same: a
   // host sees what its runtime takes to start, before it decides (docs/tool.md, The least limit).
-  kClrHostMemoryLetStart = 2
+  kClrHostMemoryLetStart = 2,
+  // What was given up of the emergency reserve may be used by requests of every level until it is taken back. For a CLR
+  // whose heap has a limit of its own: it is not starved while what must not be refused is above the limit, and cannot use
+  // the reserve up.
+  kClrHostMemoryShareReserve = 4
 };
 
 // What the host chooses when it makes the manager. Start from CLR_HOST_MEMORY_OPTIONS_INIT.
 typedef struct ClrHostMemoryOptions {
   uint32_t size;                   // sizeof(ClrHostMemoryOptions) of the caller
-  uint32_t flags;                  // kClrHostMemoryCountAll, kClrHostMemoryLetStart, or 0
+  uint32_t flags;                  // bits kClrHostMemory..., or 0
   uint64_t limit;                  // bytes the CLR may have committed, or CLR_HOST_MEMORY_NO_LIMIT
   uint64_t app_domain_headroom;    // what eTaskCritical requests must leave to the higher levels: bytes, PERCENT or DEFAULT
   uint64_t process_headroom;       // what only eProcessCritical requests may use: bytes, PERCENT or DEFAULT

@@ -95,6 +95,7 @@ struct MemoryManagerOptions {
   std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};  // by EMemoryCriticalLevel
   bool count_all = false;
   bool let_start = false;
+  bool share_reserve = false;
   std::uint32_t sampling_ms = 100;
   ClrHostMemoryThresholds thresholds = CLR_HOST_MEMORY_THRESHOLDS_INIT;
   std::uint32_t thrash_window_ms = 5000;
@@ -219,6 +220,7 @@ inline ValueOrReason<MemoryManager> CreateMemoryManager(const MemoryManagerOptio
   abi_options.process_headroom = options.process_headroom;
   if (options.count_all) abi_options.flags |= kClrHostMemoryCountAll;
   if (options.let_start) abi_options.flags |= kClrHostMemoryLetStart;
+  if (options.share_reserve) abi_options.flags |= kClrHostMemoryShareReserve;
   abi_options.emergency_reserve = options.emergency_reserve;
   abi_options.address_space_reserve = options.address_space_reserve;
   std::copy(options.wait_ms.begin(), options.wait_ms.end(), abi_options.wait_ms);

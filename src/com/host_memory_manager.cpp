@@ -28,6 +28,7 @@ const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexce
   }
   const bool watched = settings.monitor.count_all || settings.emergency_reserve != Bytes{} ||
                        settings.address_space_reserve != Bytes{};
+  if (settings.share_reserve) engine_.ledger().budget().ShareReserve();
   if (settings.let_start) engine_.ledger().budget().LetProcessCriticalExceed();
   bool started = !watched || attendants_.Watch();
   for (std::size_t level = 0; level < settings.wait_ms.size(); ++level) {

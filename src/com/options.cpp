@@ -98,8 +98,11 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
   }
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   std::memcpy(&options, &given, given.size);
-  if ((options.flags & ~std::uint32_t{kClrHostMemoryCountAll | kClrHostMemoryLetStart}) != 0) {
-    *reason = "options->flags has a bit that is not defined: set kClrHostMemoryCountAll, kClrHostMemoryLetStart, or 0";
+  constexpr std::uint32_t kFlags = kClrHostMemoryCountAll | kClrHostMemoryLetStart | kClrHostMemoryShareReserve;
+  if ((options.flags & ~kFlags) != 0) {
+    *reason =
+        "options->flags has a bit that is not defined: set kClrHostMemoryCountAll, kClrHostMemoryLetStart, "
+        "kClrHostMemoryShareReserve, or 0";
     return settings;
   }
   settings.limits = LimitsOf(options.limit, options.app_domain_headroom, options.process_headroom, reason);
@@ -108,6 +111,7 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
   if (*reason != nullptr) return settings;
   settings.monitor.count_all = (options.flags & kClrHostMemoryCountAll) != 0;
   settings.let_start = (options.flags & kClrHostMemoryLetStart) != 0;
+  settings.share_reserve = (options.flags & kClrHostMemoryShareReserve) != 0;
 
   settings.monitor.thrash = ThrashSettingsOf(options.thrash_window_ms, options.thrash_refusals, reason);
   if (*reason != nullptr) return settings;

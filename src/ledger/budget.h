@@ -33,7 +33,7 @@ class Budget {
     // Relaxed: who acts on figures that are being changed is one who came a moment earlier.
     return ChargeIfAdmitted(amount, level, {}, std::memory_order_relaxed);
   }
-  // The same, and a process-critical request may use what was given up of the emergency reserve.
+  // The same, and a process-critical request may use what was given up of the emergency reserve; when it is shared, any.
   [[nodiscard]] policy::Admission TryChargeWithReserve(Bytes amount, Criticality level) {
     if (amount != Bytes{} && WaitingFrom(level)) {
       WakeForAnnounced();
@@ -45,7 +45,8 @@ class Budget {
   [[nodiscard]] policy::Admission TryChargeForWaiter(Bytes amount, Criticality level) {
     // In the one order with Return and SetLimits: what a waiter's try does not see, wakes the server again.
     constexpr auto kOrder = std::memory_order_seq_cst;
-    if (level != Criticality::kProcess || amount == Bytes{}) return ChargeIfAdmitted(amount, level, {}, kOrder);
+    const bool may_go_beyond = level == Criticality::kProcess || shared_.load(std::memory_order_relaxed);
+    if (!may_go_beyond || amount == Bytes{}) return ChargeIfAdmitted(amount, level, {}, kOrder);
     while (true) {
       const Bytes beyond = Beyond();
       const policy::Admission verdict = ChargeIfAdmitted(amount, level, beyond, kOrder);
@@ -145,6 +146,8 @@ class Budget {
     }
     WakeForWaiters();
   }
+  // Before any request: what is given up of the emergency reserve is for every level, until it is taken back.
+  void ShareReserve() { shared_.store(true, std::memory_order_relaxed); }
   // Memory that counts against the limit without being charged: what the process has besides.
   void SetOutside(Bytes outside) {
     {
@@ -233,6 +236,7 @@ class Budget {
   std::atomic<std::uint64_t> waiting_ = 0;
   std::atomic<std::uint64_t> returns_ = 0;
   std::atomic<std::uint64_t> beyond_ = 0;
+  std::atomic<bool> shared_ = false;
 };
 
 }  // namespace clr_host_memory

@@ -219,13 +219,14 @@ Headroom PolicyOptions::HeadroomToKeep() const noexcept {
 
 std::uint64_t OwnReserve(std::uint64_t limit) noexcept {
   constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-  return std::clamp(limit / 16, 2 * kMiB, 64 * kMiB);
+  return std::min(limit, std::clamp(limit / 16, 16 * kMiB, 64 * kMiB));
 }
 
 std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept {
   constexpr std::uint64_t kBesidesTheGc = std::uint64_t{5} << 19;  // 2.5 MiB
   constexpr std::uint64_t kLeast = std::uint64_t{5} << 20;         // .NET 8's GC does not start with 3 MiB
-  return allowed < kBesidesTheGc + kLeast ? 0 : allowed - kBesidesTheGc;
+  if (allowed < kLeast) return 0;
+  return std::max(allowed - kBesidesTheGc, kLeast);
 }
 
 }  // namespace clr_host_memory::tool

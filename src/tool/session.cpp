@@ -85,6 +85,7 @@ void Session::MakeManager(const RunOptions& options) {
     manager_options.app_domain_headroom = headroom.app_domain;
     manager_options.process_headroom = headroom.process;
     manager_options.let_start = true;
+    manager_options.share_reserve = policy_.gc_limit != 0;
   }
   manager_options.emergency_reserve = policy_.emergency_reserve;
   manager_options.wait_ms = policy_.wait_ms;

@@ -33,7 +33,7 @@ constexpr BadOption kBadOptions[] = {
     {"size of no struct there was", [](ClrHostMemoryOptions& o) { o.size -= 4; }, "size"},
     {"size of less than the first", [](ClrHostMemoryOptions& o) { o.size -= 16; }, "size"},
     {"size of a newer struct", [](ClrHostMemoryOptions& o) { o.size += 8; }, "size"},
-    {"a flag that is not defined", [](ClrHostMemoryOptions& o) { o.flags = 4; }, "flags"},
+    {"a flag that is not defined", [](ClrHostMemoryOptions& o) { o.flags = 8; }, "flags"},
     {"the highest flag", [](ClrHostMemoryOptions& o) { o.flags = 0x80000000; }, "flags"},
     {"limit 0", [](ClrHostMemoryOptions& o) { o.limit = 0; }, "limit"},
     {"app_domain_headroom over limit",

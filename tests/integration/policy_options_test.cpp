@@ -84,7 +84,7 @@ TEST(PolicyOptions, WhereNobodyAsksTheReserveIsASixteenthOfTheLimitInsteadOfHead
   struct {
     const char* limit;
     std::uint64_t reserve;
-  } const limits[] = {{"4M", 2_MiB}, {"32M", 2_MiB}, {"64M", 4_MiB}, {"1G", 64_MiB}, {"1T", 64_MiB}};
+  } const limits[] = {{"4M", 4_MiB}, {"32M", 16_MiB}, {"256M", 16_MiB}, {"512M", 32_MiB}, {"1T", 64_MiB}};
   for (const auto& [limit, reserve] : limits) {
     const PolicyOptions policy = PolicyOf({"--limit", limit});
     EXPECT_EQ(policy.emergency_reserve, reserve) << limit;
@@ -110,7 +110,8 @@ TEST(PolicyOptions, TheGcIsToldWhatFitsTheLimitUnlessItCouldNotFollow) {
   } const cases[] = {
       {{"--limit", "64M"}, 64_MiB - 2560_KiB},
       {{"--limit", "8M"}, 8_MiB - 2560_KiB},
-      {{"--limit", "7M"}, 0},
+      {{"--limit", "6M"}, 5_MiB},
+      {{"--limit", "4M"}, 0},
       {{"--limit", "64M", "--headroom", "8M,2M"}, 54_MiB - 2560_KiB},
       {{"--limit", "64M", "--limit-at", "1s=32M", "--limit-at", "2s=128M"}, 128_MiB - 2560_KiB},
       {{"--limit", "64M", "--gc-limit", "auto"}, 64_MiB - 2560_KiB},
