@@ -64,9 +64,9 @@ enum {
   // Until SetLimit is called, eProcessCritical requests are not held to the limit, which is told to the CLR all the same: a
   // host sees what its runtime takes to start, before it decides (docs/tool.md, The least limit).
   kClrHostMemoryLetStart = 2,
-  // What was given up of the emergency reserve may be used by requests of every level until it is taken back. For a CLR
-  // whose heap has a limit of its own: it is not starved while what must not be refused is above the limit, and cannot use
-  // the reserve up.
+  // The emergency reserve is for requests of every level that the limit refuses: eTaskCritical leaves half of it and
+  // eAppDomainCritical a quarter to those above. For a CLR whose heap has a limit of its own below this one: its GC plans
+  // for that, and is not refused for what the CLR has besides.
   kClrHostMemoryShareReserve = 4
 };
 

@@ -25,7 +25,7 @@ struct ManagerSettings {
   Bytes emergency_reserve;
   Bytes address_space_reserve;
   bool let_start = false;  // process-critical requests are not held to the limit until it is set again
-  bool share_reserve = false;  // every level may use what was given up of it
+  bool share_reserve = false;  // the emergency reserve is for every level
   std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};
 };
 

@@ -163,32 +163,33 @@ bool Engine::RelieveFromReserve(bool by_os, Payer& payer, Relief* relief) {
     const Bytes wanted = std::max(payer.asked(), Bytes{kGranuleSize});
     given = (relief->room != 0 && address_space_.GiveUp({relief->room})) ||
             (some && emergency_.GiveUp(wanted, policy::ReserveToLeave(payer.level(), emergency_.Size())));
-  } else if (payer.level() == Criticality::kProcess && emergency_.Size() != Bytes{}) {
+  } else if (MayGoBeyond(payer.level()) && emergency_.Size() != Bytes{}) {
     const Bytes lacks = payer.asked() - std::min(payer.asked(), payer.credit());
-    if (ledger_.budget().WaitingFrom(Criticality::kProcess)) {
+    if (!ledger_.budget().WaitingFrom(payer.level())) {
+      given = CoverFromReserve(lacks, payer.level());
+    } else if (payer.level() == Criticality::kProcess) {
       // It takes nothing from those in line that brings all it needs with it.
       given = emergency_.GiveUp(lacks, {});
       if (given) payer.PassLine();
-    } else {
-      given = CoverFromReserve(lacks);
     }
   }
   if (given) Alarm();
   return given;
 }
 
-// For a process-critical request: gives up as much as it lacks.
-bool Engine::CoverFromReserve(Bytes asked) {
+// For a request that may go beyond the limit: gives up as much as it lacks, but for what is left to higher levels.
+bool Engine::CoverFromReserve(Bytes asked, Criticality level) {
   const Budget& budget = ledger_.budget();
+  const Bytes kept = level == Criticality::kProcess ? Bytes{} : policy::ReserveToLeave(level, emergency_.Size());
   Bytes lacking;
   for (Bytes before = kUnlimited;; before = lacking) {
-    const Bytes allowed = budget.Ceiling(Criticality::kProcess, budget.Beyond());
+    const Bytes allowed = budget.Ceiling(level, budget.Beyond());
     const Bytes needed = budget.Charged() + asked;
     if (needed <= allowed) return true;
     lacking = needed - allowed;
     // Others charge and give up meanwhile: figures of two moments may ask for more than there is.
     if (lacking == before) return false;
-    if (emergency_.GiveUp(lacking, {})) return true;
+    if (emergency_.GiveUp(lacking, kept)) return true;
   }
 }
 

@@ -207,8 +207,12 @@ class Engine final : private WaitList::Reserve {
   // After a refusal. True: the request is to be tried again. False: *refused is the answer.
   bool Relieve(Outcome* refused, Payer& payer, Relief* relief);
   bool RelieveFromReserve(bool by_os, Payer& payer, Relief* relief);
-  [[nodiscard]] bool CoverFromReserve(Bytes asked);
-  bool CoverForWaiter(Bytes asked) override { return CoverFromReserve(asked); }
+  // Whether requests of this level may use, above the limit, what is given up of the emergency reserve.
+  [[nodiscard]] bool MayGoBeyond(Criticality level) const {
+    return level == Criticality::kProcess || ledger_.budget().ReserveIsShared();
+  }
+  [[nodiscard]] bool CoverFromReserve(Bytes asked, Criticality level);
+  bool CoverForWaiter(Bytes asked) override { return CoverFromReserve(asked, Criticality::kProcess); }
   void NotePins();
   bool RelieveByWaiting(Outcome* refused, bool by_os, Payer& payer, Relief* relief);
 

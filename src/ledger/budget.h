@@ -45,7 +45,7 @@ class Budget {
   [[nodiscard]] policy::Admission TryChargeForWaiter(Bytes amount, Criticality level) {
     // In the one order with Return and SetLimits: what a waiter's try does not see, wakes the server again.
     constexpr auto kOrder = std::memory_order_seq_cst;
-    const bool may_go_beyond = level == Criticality::kProcess || shared_.load(std::memory_order_relaxed);
+    const bool may_go_beyond = level == Criticality::kProcess || ReserveIsShared();
     if (!may_go_beyond || amount == Bytes{}) return ChargeIfAdmitted(amount, level, {}, kOrder);
     while (true) {
       const Bytes beyond = Beyond();
@@ -146,8 +146,9 @@ class Budget {
     }
     WakeForWaiters();
   }
-  // Before any request: what is given up of the emergency reserve is for every level, until it is taken back.
+  // Before any request: the emergency reserve is for every level.
   void ShareReserve() { shared_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool ReserveIsShared() const { return shared_.load(std::memory_order_relaxed); }
   // Memory that counts against the limit without being charged: what the process has besides.
   void SetOutside(Bytes outside) {
     {

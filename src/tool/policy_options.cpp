@@ -223,10 +223,8 @@ std::uint64_t OwnReserve(std::uint64_t limit) noexcept {
 }
 
 std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept {
-  constexpr std::uint64_t kBesidesTheGc = std::uint64_t{5} << 19;  // 2.5 MiB
-  constexpr std::uint64_t kLeast = std::uint64_t{5} << 20;         // .NET 8's GC does not start with 3 MiB
-  if (allowed < kLeast) return 0;
-  return std::max(allowed - kBesidesTheGc, kLeast);
+  constexpr std::uint64_t kLeast = std::uint64_t{5} << 20;  // .NET 8's GC does not start with 3 MiB
+  return allowed < kLeast ? 0 : allowed;
 }
 
 }  // namespace clr_host_memory::tool

@@ -72,8 +72,9 @@ struct PolicyTexts {
 // gets it, on top of the limit.
 [[nodiscard]] std::uint64_t OwnReserve(std::uint64_t limit) noexcept;
 
-// What a GC is to keep to where the manager allows eTaskCritical requests `allowed` bytes: that, less what a runtime has
-// committed besides when a small program runs (decision 11). 0, for no limit, where that is too little for a GC.
+// What a GC is to keep to where the manager allows eTaskCritical requests `allowed` bytes within the limit: all of that, since
+// what a runtime has committed besides is paid by the reserve on top (decision 11). 0, for no limit, where that is too
+// little for a GC.
 [[nodiscard]] std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept;
 
 // text is what option says. Throws ToolError: no size, or below kLeastLimit.

@@ -161,8 +161,8 @@ TEST_P(ClrmemPolicy, AReserveThatNobodyAskedForServesTheSame) {
   const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"3"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
-  EXPECT_EQ(run.summary["emergency_reserve"]["bytes"], 4 * kMiB);
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 68 * kMiB);
+  EXPECT_EQ(run.summary["emergency_reserve"]["bytes"], 16 * kMiB);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 80 * kMiB);
   EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0);
 }
 

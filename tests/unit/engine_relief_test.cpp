@@ -130,6 +130,36 @@ TEST_F(ReliefTest, LowerLevelsLeavePartOfTheReserveToHigherOnes) {
   EXPECT_EQ(Charged(), kReserve);
 }
 
+TEST_F(ReliefTest, ASharedReserveIsForEveryLevelThatTheLimitRefusesAndLeavesHigherOnesTheirPart) {
+  OpenReserve();
+  engine.ledger().budget().ShareReserve();
+  constexpr std::uint64_t kSlice = 64 * kKiB;
+  ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(Held(), kReserve) << "within the limit nobody needs it";
+  EXPECT_TRUE(Take(2 * kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(Held().value, kReserve.value / 2);
+  EXPECT_EQ(Take(kSlice, Criticality::kTask).outcome, Outcome::OverLimit());
+
+  EXPECT_TRUE(Take(kMiB, Criticality::kAppDomain).outcome.ok()) << "its own headroom first";
+  EXPECT_EQ(Held().value, kReserve.value / 2);
+  EXPECT_TRUE(Take(kMiB, Criticality::kAppDomain).outcome.ok());
+  EXPECT_EQ(Held().value, kReserve.value / 4);
+  EXPECT_EQ(Take(kSlice, Criticality::kAppDomain).outcome, Outcome::OverLimit());
+
+  EXPECT_TRUE(Take(2 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Held(), Bytes{});
+  EXPECT_EQ(Take(kSlice, Criticality::kProcess).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Charged().value, kLimits.limit.value + kReserve.value);
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(ReliefTest, AReserveThatIsNotSharedIsNotForWhatTheLimitRefusesToLowerLevels) {
+  OpenReserve();
+  ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(Take(64 * kKiB, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Held(), kReserve);
+}
+
 TEST_F(ReliefTest, ErrorsThatAreNotForWantOfMemoryLeaveTheReserveAlone) {
   OpenReserve();
   for (const win32::Error error : {win32::kInvalidAddress, win32::kInvalidParameter, win32::kAccessDenied}) {
