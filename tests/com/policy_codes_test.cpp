@@ -29,7 +29,7 @@ class WaitingHost : public HostOverFake {
       threads.SetNow(std::min(deadline, threads.Now() + Milliseconds{100}));
       (void)object().engine().ServeWaiters(threads.Now());
     });
-    const std::uint64_t left = 4 * kMiB - StatisticsOf(manager()).charged;
+    const auto left = static_cast<SIZE_T>(4 * kMiB - StatisticsOf(manager()).charged);
     used_up_ = Allocate(manager(), nullptr, left, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     EXPECT_EQ(4 * kMiB, StatisticsOf(manager()).charged);
   }
