@@ -63,6 +63,18 @@ HANDLE CreateSection(const BridgeClient& client, HANDLE file, DWORD protect, std
   return handle;
 }
 
+// CreateFileMappingA and W, which differ in their name's type alone.
+template <typename Function, typename Name>
+HANDLE CreateThrough(ThunkModule& module, BridgedFunction function, HANDLE file, LPSECURITY_ATTRIBUTES attributes,
+                     DWORD protect, DWORD size_high, DWORD size_low, Name name) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = Count(module, function, scope);
+  const auto create = [&] {
+    return Original<Function>(module, function)(file, attributes, protect, size_high, size_low, name);
+  };
+  return client == nullptr ? create() : CreateSection(*client, file, protect, Join(size_high, size_low), create);
+}
+
 // map is the original function, bound to its arguments.
 template <typename Map>
 LPVOID MapThrough(const BridgeClient& client, HANDLE mapping, std::uint64_t offset, SIZE_T size, LPVOID base,
@@ -93,24 +105,14 @@ LPVOID MapThrough(const BridgeClient& client, HANDLE mapping, std::uint64_t offs
 
 HANDLE CreateFileMappingW(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
                           DWORD size_high, DWORD size_low, LPCWSTR name) noexcept {
-  const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kCreateFileMappingW, scope);
-  const auto create = [&] {
-    return Original<decltype(::CreateFileMappingW)>(module, BridgedFunction::kCreateFileMappingW)(
-        file, attributes, protect, size_high, size_low, name);
-  };
-  return client == nullptr ? create() : CreateSection(*client, file, protect, Join(size_high, size_low), create);
+  return CreateThrough<decltype(::CreateFileMappingW)>(module, BridgedFunction::kCreateFileMappingW, file, attributes,
+                                                       protect, size_high, size_low, name);
 }
 
 HANDLE CreateFileMappingA(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
                           DWORD size_high, DWORD size_low, LPCSTR name) noexcept {
-  const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kCreateFileMappingA, scope);
-  const auto create = [&] {
-    return Original<decltype(::CreateFileMappingA)>(module, BridgedFunction::kCreateFileMappingA)(
-        file, attributes, protect, size_high, size_low, name);
-  };
-  return client == nullptr ? create() : CreateSection(*client, file, protect, Join(size_high, size_low), create);
+  return CreateThrough<decltype(::CreateFileMappingA)>(module, BridgedFunction::kCreateFileMappingA, file, attributes,
+                                                       protect, size_high, size_low, name);
 }
 
 BOOL CloseHandle(ThunkModule& module, HANDLE handle) noexcept {

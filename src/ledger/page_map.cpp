@@ -1,7 +1,8 @@
 #include "ledger/page_map.h"
 
 #include <cassert>
-#include <new>
+
+#include "ledger/metadata_node.h"
 
 namespace clr_host_memory {
 PageMap::~PageMap() {
@@ -13,32 +14,18 @@ PageMap::~PageMap() {
   });
 }
 
-template <typename Node>
-Node* PageMap::Publish(std::atomic<Node*>& place, Address start) {
-  void* memory = os_.AllocateMetadata(sizeof(Node));
-  if (memory == nullptr) return nullptr;
-  Node* node = new (memory) Node(start);
-  Node* winner = nullptr;
-  if (!place.compare_exchange_strong(winner, node)) {
-    os_.FreeMetadata(memory, sizeof(Node));
-    return winner;
-  }
-  metadata_.fetch_add(sizeof(Node), std::memory_order_relaxed);
-  return node;
-}
-
 PageMap::Leaf* PageMap::EnsureLeaf(Address address) {
   const std::size_t m = static_cast<std::size_t>(address >> kMiddleShift);
   if (m >= kMiddleCount) return nullptr;
   Middle* middle = middles_[m].load();
   if (middle == nullptr) {
-    middle = Publish(middles_[m], std::uint64_t{m} << kMiddleShift);
+    middle = PublishNode(os_, middles_[m], metadata_, std::uint64_t{m} << kMiddleShift);
     if (middle == nullptr) return nullptr;
   }
   const std::size_t l = (address >> kLeafShift) % kLeavesPerMiddle;
   Leaf* leaf = middle->leaves[l].load();
   if (leaf == nullptr) {
-    leaf = Publish(middle->leaves[l], address >> kLeafShift << kLeafShift);
+    leaf = PublishNode(os_, middle->leaves[l], metadata_, address >> kLeafShift << kLeafShift);
     if (leaf == nullptr) return nullptr;
   }
   // Set after the node, by whoever comes: a walk that sees the bit finds the node. Whoever uses the node passes here

@@ -306,8 +306,6 @@ class PageMap {
   [[nodiscard]] Leaf* EnsureLeaf(Address address);
   void MarkBase(Leaf& leaf, Address base);
   [[nodiscard]] PageWord* TouchWord(std::uint64_t word);
-  template <typename Node>
-  [[nodiscard]] Node* Publish(std::atomic<Node*>& place, Address start);
   [[nodiscard]] static std::size_t GranuleInLeaf(Address address) {
     return static_cast<std::size_t>(address >> kGranuleShift) % kGranulesPerLeaf;
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "ledger/metadata_node.h"
+
 namespace clr_host_memory {
 
 Sections::~Sections() {
@@ -18,20 +20,6 @@ Sections::~Sections() {
 }
 
 template <typename Node>
-Node* Sections::Publish(std::atomic<Node*>& place) {
-  void* memory = os_.AllocateMetadata(sizeof(Node));
-  if (memory == nullptr) return nullptr;
-  Node* node = new (memory) Node;
-  Node* winner = nullptr;
-  if (!place.compare_exchange_strong(winner, node)) {
-    os_.FreeMetadata(memory, sizeof(Node));
-    return winner;
-  }
-  metadata_.fetch_add(sizeof(Node), std::memory_order_relaxed);
-  return node;
-}
-
-template <typename Node>
 void Sections::Free(Node* node) {
   os_.FreeMetadata(node, sizeof(Node));
   metadata_.fetch_sub(sizeof(Node), std::memory_order_relaxed);
@@ -42,7 +30,7 @@ SectionName Sections::Add(Pages size, Pages charged) {
   for (std::size_t index = 0; index < kMost; ++index) {
     auto& place = chunks_[index / kPerChunk];
     Chunk* chunk = place.load();
-    if (chunk == nullptr) chunk = Publish(place);
+    if (chunk == nullptr) chunk = PublishNode(os_, place, metadata_);
     if (chunk == nullptr) return 0;
     Section& section = chunk->sections[index % kPerChunk];
     std::uint64_t state = section.state.load();
@@ -104,10 +92,10 @@ bool Sections::Prepare(Section& section, PageRange range) {
   for (std::uint64_t leaf = range.first >> (6 + kWordsPerLeafShift); leaf <= last; ++leaf) {
     auto& middle_place = section.middles[static_cast<std::size_t>(leaf >> kLeavesPerMiddleShift)];
     Middle* middle = middle_place.load();
-    if (middle == nullptr) middle = Publish(middle_place);
+    if (middle == nullptr) middle = PublishNode(os_, middle_place, metadata_);
     if (middle == nullptr) return false;
     auto& leaf_place = middle->leaves[static_cast<std::size_t>(leaf) % middle->leaves.size()];
-    if (leaf_place.load() == nullptr && Publish(leaf_place) == nullptr) return false;
+    if (leaf_place.load() == nullptr && PublishNode(os_, leaf_place, metadata_) == nullptr) return false;
   }
   return true;
 }

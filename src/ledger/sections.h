@@ -140,8 +140,6 @@ class Sections {
   template <typename Visitor>
   static void ForEachWord(const Section& section, PageRange range, Visitor visit);
   template <typename Node>
-  [[nodiscard]] Node* Publish(std::atomic<Node*>& place);
-  template <typename Node>
   void Free(Node* node);
 
   os::MemorySystem& os_;

@@ -32,8 +32,9 @@ std::uint32_t HostProgram(Session& session, const Program& program, const RunOpt
   return RunWithHostFxr(session, *runtime.root, program, options);
 }
 
-int Execute(const RunOptions& options, Streams streams) {
+int Execute(RunOptions options, Streams streams) {
   const Program program = FindProgram(options.app);
+  if (program.is_net_framework) options.policy.gc_limit = 0;  // its GC takes none
   Session& session = Session::Begin(options, streams);
   session.SetProgram(program.file);
   try {

@@ -3,16 +3,18 @@
 // no pass or fail on time.
 //   bridge_ratio [ROUNDS [OPTION...]]     default 9 rounds; the options are for the runs with the bridge: --limit 512M
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "benchmark/timing.h"
 #include "integration/clrmem_process.h"
 
 namespace {
 
+using clrhm_test::Median;
+using clrhm_test::Now;
 using clrhm_test::Runtime;
 
 struct Run {
@@ -23,10 +25,9 @@ struct Run {
 // Of the whole process: its start and its end are what is measured.
 Run HelloWorld(const Runtime& runtime, std::vector<std::string> arguments) {
   arguments.push_back(clrhm_test::ProgramPath(runtime, "Hello"));
-  const auto start = std::chrono::steady_clock::now();
+  const double start = Now();
   const clrhm_test::ProcessResult result = clrhm_test::RunClrmem(arguments);
-  const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
-  return {result.exit_code == 0, elapsed.count()};
+  return {result.exit_code == 0, (Now() - start) / 1e6};
 }
 
 // Of the program's own clock, once it is warm.
@@ -36,12 +37,6 @@ Run SteadyState(const Runtime& runtime, std::vector<std::string> arguments) {
   const std::string word = "steady ";
   if (result.exit_code != 0 || result.out.rfind(word, 0) != 0) return {};
   return {true, std::strtod(result.out.c_str() + word.size(), nullptr)};
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 != 0 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 bool Measure(const char* what, Run (*run)(const Runtime&, std::vector<std::string>), const Runtime& runtime, int rounds,

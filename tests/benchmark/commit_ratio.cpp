@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "benchmark/timing.h"
 #include "com/host_memory_manager.h"
 #include "os/windows/windows_thread_system.h"
 #include "support/null_memory_system.h"
@@ -19,6 +20,8 @@
 namespace {
 
 using namespace clr_host_memory;
+using clrhm_test::Median;
+using clrhm_test::Now;
 
 constexpr SIZE_T kBlock = 64 * 1024;
 constexpr SIZE_T kRegion = 64 * kBlock;
@@ -46,19 +49,6 @@ struct Managed {
 [[noreturn]] void Fail(const char* what) {
   std::printf("failed: %s, error %lu\n", what, static_cast<unsigned long>(::GetLastError()));
   std::exit(1);
-}
-
-double Now() {
-  LARGE_INTEGER count;
-  LARGE_INTEGER frequency;
-  ::QueryPerformanceCounter(&count);
-  ::QueryPerformanceFrequency(&frequency);
-  return static_cast<double>(count.QuadPart) * 1e9 / static_cast<double>(frequency.QuadPart);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 // Nanoseconds for one commit and decommit, moving through the region.

@@ -13,9 +13,13 @@
 #include <thread>
 #include <vector>
 
+#include "benchmark/timing.h"
+
 namespace {
 
 using namespace clr_host_memory;
+using clrhm_test::Median;
+using clrhm_test::Now;
 
 constexpr int kPairs = 20000;
 constexpr std::size_t kAlive = 1000;
@@ -39,19 +43,6 @@ struct Managed {
 [[noreturn]] void Fail(const char* what) {
   std::printf("failed: %s\n", what);
   std::exit(1);
-}
-
-double Now() {
-  LARGE_INTEGER count;
-  LARGE_INTEGER frequency;
-  ::QueryPerformanceCounter(&count);
-  ::QueryPerformanceFrequency(&frequency);
-  return static_cast<double>(count.QuadPart) * 1e9 / static_cast<double>(frequency.QuadPart);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 // The same sizes and order for both sides.

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "integration/clrmem_process.h"
+#include "integration/gc_variant.h"
 
 namespace clrhm_test {
 namespace {
@@ -15,29 +16,23 @@ using testing::HasSubstr;
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
-struct Variant {
-  const char* name;
-  Environment environment;
-  const char* gc_module;  // a standalone GC that must be bridged, or null
-};
-
-const Variant kVariants[] = {
-    {"Workstation", {}, nullptr},
-    {"ServerGc", {{"DOTNET_gcServer", "1"}}, nullptr},
-    {"StandaloneGc", {{"DOTNET_GCName", "clrgc.dll"}}, "clrgc.dll"},
-    {"WithoutConcurrentGc", {{"DOTNET_gcConcurrent", "0"}}, nullptr},
-    {"WriteXorExecuteOn", {{"DOTNET_EnableWriteXorExecute", "1"}}, nullptr},
-    {"WriteXorExecuteOff", {{"DOTNET_EnableWriteXorExecute", "0"}}, nullptr},
+const GcVariant kVariants[] = {
+    kWorkstation,
+    kServerGc,
+    kStandaloneGc,
+    kWithoutConcurrentGc,
+    kWriteXorExecuteOn,
+    kWriteXorExecuteOff,
     {"TieredCompilationOff", {{"DOTNET_TieredCompilation", "0"}}, nullptr},
 };
 
-class ClrmemLimit : public testing::TestWithParam<std::tuple<Runtime, Variant>> {
+class ClrmemLimit : public testing::TestWithParam<std::tuple<Runtime, GcVariant>> {
  protected:
   void SetUp() override {
     if (const auto why = WhyNotRunnable(runtime())) GTEST_SKIP() << *why;
   }
   [[nodiscard]] static const Runtime& runtime() { return std::get<0>(GetParam()); }
-  [[nodiscard]] static const Variant& variant() { return std::get<1>(GetParam()); }
+  [[nodiscard]] static const GcVariant& variant() { return std::get<1>(GetParam()); }
 };
 
 // The number before " MiB" in the line that begins with what.
@@ -88,14 +83,11 @@ TEST_P(ClrmemLimit, BecomesACatchableOutOfMemoryException) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemLimit,
-                         testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kVariants)),
-                         [](const auto& tested) {
-                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
-                         });
+                         testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kVariants)), VariantName());
 
 TEST_P(ClrmemLimit, IsOneTheGcKnowsAndKeepsTo) {
-  const RunWithSummary filled = RunProgram({"--limit", "128M"}, ProgramPath(runtime(), "AllocateUntilOom"), {},
-                                           variant().environment);
+  const RunWithSummary filled =
+      RunProgram({"--limit", "128M"}, ProgramPath(runtime(), "AllocateUntilOom"), {}, variant().environment);
   EXPECT_EQ(filled.process.exit_code, 42u) << filled.process.out << filled.process.error;
   EXPECT_GE(MiBAfter(filled.process.out, "OutOfMemoryException after "), 100) << filled.process.out;
   EXPECT_LE(filled.summary["memory"]["peak_charged_bytes"], (128 + 16) * kMiB);
@@ -115,7 +107,8 @@ TEST_P(ClrmemTightLimit, FitsAProgramThatNeedsLess) {
 
 TEST_P(ClrmemTightLimit, FitsAProgramThatIsMostlyGarbage) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
-  // Without a limit it has 56 MiB at its peak, of which 25 are alive; a GC that does not know its limit throws at this one.
+  // Without a limit it has 56 MiB at its peak, of which 25 are alive; a GC that does not know its limit throws at this
+  // one.
   const RunWithSummary run = RunProgram({"--limit", "40M"}, ProgramPath(GetParam(), "SmallObjects"), {"64"});
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 46 * kMiB);
@@ -152,8 +145,7 @@ TEST_P(ClrmemTightLimit, NamesTheLeastLimitThatTheRuntimeCanLiveWithin) {
       const std::string before = "give --limit ";
       const std::size_t at = run.process.error.find(before);
       ASSERT_NE(at, std::string::npos) << run.process.error;
-      const std::string least =
-          std::to_string(std::stoi(run.process.error.substr(at + before.size()))) + "M";
+      const std::string least = std::to_string(std::stoi(run.process.error.substr(at + before.size()))) + "M";
       EXPECT_NE(least, "4M");
       run = RunProgram({"--limit", least}, hello, {}, environment);
     }
@@ -175,10 +167,9 @@ TEST_P(ClrmemTightLimit, AccountsForAllOfTheProcess) {
   EXPECT_EQ(bytes("process", "bytes"), bytes("hosted", "bytes") - bytes("hosted", "mapped_bytes") +
                                            bytes("not_hosted", "bytes") +
                                            accounting["unexplained_bytes"].get<std::int64_t>());
-  EXPECT_EQ(bytes("not_hosted", "bytes"),
-            bytes("not_hosted", "stack_bytes") + bytes("not_hosted", "heap_bytes") +
-                bytes("not_hosted", "image_bytes") + bytes("not_hosted", "own_bytes") +
-                bytes("not_hosted", "unknown_bytes"));
+  EXPECT_EQ(bytes("not_hosted", "bytes"), bytes("not_hosted", "stack_bytes") + bytes("not_hosted", "heap_bytes") +
+                                              bytes("not_hosted", "image_bytes") + bytes("not_hosted", "own_bytes") +
+                                              bytes("not_hosted", "unknown_bytes"));
   EXPECT_GE(accounting["hosted"]["purposes"]["gc_heap"], 60 * kMiB);
   EXPECT_GT(accounting["hosted"]["purposes"]["gc_bookkeeping"], 0);
   EXPECT_GT(bytes("not_hosted", "stack_bytes"), 0);
@@ -188,9 +179,8 @@ TEST_P(ClrmemTightLimit, AccountsForAllOfTheProcess) {
   EXPECT_THAT(run.process.error, HasSubstr("not explained"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemTightLimit, testing::Values(kNet8, kNet10), [](const auto& tested) {
-  return ShortName(tested.param);
-});
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemTightLimit, testing::Values(kNet8, kNet10),
+                         [](const auto& tested) { return ShortName(tested.param); });
 
 // --gc-container: the GC's own hard limit, by its own rules, whichever GC.
 struct Collector {
@@ -227,9 +217,7 @@ INSTANTIATE_TEST_SUITE_P(Collectors, ClrmemContainer,
                          testing::Combine(testing::Values(kNet8, kNet10),
                                           testing::Values(Collector{"itsown", nullptr}, Collector{"clrgc", "clrgc.dll"},
                                                           Collector{"clrgcexp", "clrgcexp.dll"})),
-                         [](const auto& tested) {
-                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
-                         });
+                         VariantName());
 
 TEST_P(ClrmemTightLimit, InAContainerTheGcRefusesBeforeTheManagerHasTo) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
@@ -265,8 +253,8 @@ TEST_P(ClrmemTightLimit, CodeIsExactHoweverItIsMapped) {
 TEST_P(ClrmemTightLimit, BridgesModulesByNameAndSaysWhichCannotBe) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const std::string app = ProgramPath(GetParam(), "Hello");
-  const RunWithSummary run = RunProgram({"--limit", "100M", "--bridge", "clrgc.dll", "--bridge", "not_there.dll"}, app, {},
-                                        {{"DOTNET_GCName", "clrgc.dll"}});
+  const RunWithSummary run = RunProgram({"--limit", "100M", "--bridge", "clrgc.dll", "--bridge", "not_there.dll"}, app,
+                                        {}, {{"DOTNET_GCName", "clrgc.dll"}});
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
   ASSERT_TRUE(run.summary.is_object());
   // coreclr.dll and clrjit.dll, and the one that was asked for.

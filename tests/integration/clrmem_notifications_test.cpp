@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "integration/clrmem_process.h"
+#include "integration/gc_variant.h"
 
 namespace clrhm_test {
 namespace {
@@ -23,12 +24,7 @@ const Environment kLargeGeneration0 = {{"DOTNET_GCgen0size", "4000000"}};
 
 // ---- what the GC takes for the machine's memory ----
 
-struct Gc {
-  const char* name;
-  Environment environment;
-};
-const Gc kGcs[] = {
-    {"Workstation", {}}, {"ServerGc", {{"DOTNET_gcServer", "1"}}}, {"StandaloneGc", {{"DOTNET_GCName", "clrgc.dll"}}}};
+const GcVariant kGcs[] = {kWorkstation, kServerGc, kStandaloneGc};
 
 struct MemoryInfo {
   std::uint64_t total = 0;
@@ -45,7 +41,7 @@ std::vector<MemoryInfo> ParseMemoryInfo(const std::string& out) {
   return result;
 }
 
-class ClrmemMemoryInfo : public testing::TestWithParam<std::tuple<Runtime, Gc>> {
+class ClrmemMemoryInfo : public testing::TestWithParam<std::tuple<Runtime, GcVariant>> {
  protected:
   void SetUp() override {
     if (const auto why = WhyNotRunnable(runtime())) GTEST_SKIP() << *why;
@@ -55,9 +51,8 @@ class ClrmemMemoryInfo : public testing::TestWithParam<std::tuple<Runtime, Gc>> 
 };
 
 TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
-  const RunWithSummary run =
-      RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"),
-                 {"64", "256", "96"}, environment());
+  const RunWithSummary run = RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"),
+                                        {"64", "256", "96"}, environment());
   ASSERT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   const std::vector<MemoryInfo> infos = ParseMemoryInfo(run.process.out);
   const std::uint64_t limits[] = {128 * kMiB, 64 * kMiB, 256 * kMiB, 96 * kMiB};
@@ -73,9 +68,8 @@ TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
 }
 
 TEST_P(ClrmemMemoryInfo, AndALimitRaisedManyTimesCanBeUsed) {
-  const RunWithSummary run =
-      RunProgram({"--limit", "64M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"), {"768", "+500"},
-                 environment());
+  const RunWithSummary run = RunProgram({"--limit", "64M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"),
+                                        {"768", "+500"}, environment());
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 500 * kMiB);
 }
@@ -91,10 +85,7 @@ TEST_P(ClrmemMemoryInfo, IsTheMachinesWithoutALimit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemMemoryInfo,
-                         testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kGcs)),
-                         [](const auto& tested) {
-                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
-                         });
+                         testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kGcs)), VariantName());
 
 // ---- what a notification brings about ----
 
@@ -123,7 +114,8 @@ TEST_P(ClrmemNotifications, LowCollectsAnIdleProgramUntilNeutral) {
 
 // A program whose cache gives up what it holds when there is a collection; its two runs differ in nothing but whether
 // notifications are heard. Both have the same limit, and the same memory status. Deaf, it runs out of native memory, of
-// which the GC knows nothing; with managed buffers a GC that is refused may find room by another collection, or not in time.
+// which the GC knows nothing; with managed buffers a GC that is refused may find room by another collection, or not in
+// time.
 TEST_P(ClrmemNotifications, ACacheSurvivesThatRunsOutOfMemoryWithoutThem) {
   const struct {
     const char* kind;
@@ -154,9 +146,8 @@ TEST_P(ClrmemNotifications, ACacheSurvivesThatRunsOutOfMemoryWithoutThem) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemNotifications, testing::Values(kNet8, kNet10), [](const auto& tested) {
-  return ShortName(tested.param);
-});
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemNotifications, testing::Values(kNet8, kNet10),
+                         [](const auto& tested) { return ShortName(tested.param); });
 
 }  // namespace
 }  // namespace clrhm_test

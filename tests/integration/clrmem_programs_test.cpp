@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "integration/clrmem_process.h"
+#include "integration/gc_variant.h"
 #include "integration/sound_run.h"
 
 namespace clrhm_test {
@@ -99,22 +100,16 @@ TEST_P(ClrmemPrograms, KeepExactAccountWhereMemoryIsShort) {
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemPrograms, testing::Values(kNet8, kNet10),
                          [](const auto& tested) { return ShortName(tested.param); });
 
-struct GcVariant {
-  const char* name;
-  Environment environment;
-  const char* gc_module;  // a standalone GC that must be bridged, or null
-};
-
 const GcVariant kGcVariants[] = {
-    {"Workstation", {}, nullptr},
-    {"ServerGc", {{"DOTNET_gcServer", "1"}}, nullptr},
-    {"WithoutConcurrentGc", {{"DOTNET_gcConcurrent", "0"}}, nullptr},
+    kWorkstation,
+    kServerGc,
+    kWithoutConcurrentGc,
     {"ServerGcWithoutConcurrentGc", {{"DOTNET_gcServer", "1"}, {"DOTNET_gcConcurrent", "0"}}, nullptr},
-    {"StandaloneGc", {{"DOTNET_GCName", "clrgc.dll"}}, "clrgc.dll"},
+    kStandaloneGc,
     {"StandaloneServerGc", {{"DOTNET_GCName", "clrgc.dll"}, {"DOTNET_gcServer", "1"}}, "clrgc.dll"},
     {"ExperimentalGc", {{"DOTNET_GCName", "clrgcexp.dll"}}, "clrgcexp.dll"},
-    {"WriteXorExecuteOn", {{"DOTNET_EnableWriteXorExecute", "1"}}, nullptr},
-    {"WriteXorExecuteOff", {{"DOTNET_EnableWriteXorExecute", "0"}}, nullptr},
+    kWriteXorExecuteOn,
+    kWriteXorExecuteOff,
 };
 
 class ClrmemChurn : public testing::TestWithParam<std::tuple<Runtime, GcVariant>> {};
@@ -138,9 +133,7 @@ TEST_P(ClrmemChurn, ChangesNothingOfTheProgramsAndIsOnAccount) {
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemChurn,
                          testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kGcVariants)),
-                         [](const auto& tested) {
-                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
-                         });
+                         VariantName());
 
 }  // namespace
 }  // namespace clrhm_test

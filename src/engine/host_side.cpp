@@ -1,0 +1,106 @@
+// The host's side of the engine: reserves, exclusive sections, pinned regions, and the end.
+#include "engine/engine.h"
+
+namespace clr_host_memory {
+
+win32::Error Engine::OpenReserves(Bytes emergency, Bytes address_space) {
+  if (emergency != Bytes{} || address_space != Bytes{}) host_owns_.store(true);
+  if (const win32::Error error = emergency_.Open(emergency); error != win32::kSuccess) return error;
+  return address_space_.Open(address_space);
+}
+
+bool Engine::TakeBackReserves() {
+  const bool whole = emergency_.TakeBack();
+  return address_space_.TakeBack() && whole;
+}
+
+Outcome Engine::EnterExclusive(Milliseconds bound) {
+  const std::uint64_t self = threads_.CurrentThread();
+  if (owner_.load() == self) {
+    ++depth_;
+    return Outcome::Done();
+  }
+  constexpr Milliseconds kPoll{1};
+  const Milliseconds deadline = threads_.Now() + bound;
+  for (std::uint64_t nobody = 0; Serving() && !owner_.compare_exchange_strong(nobody, self); nobody = 0) {
+    if (bound <= Milliseconds::zero()) return Outcome::HeldStill();
+    if (threads_.Now() >= deadline) return Outcome::TimedOut();
+    threads_.Sleep(kPoll);
+  }
+  if (owner_.load() != self) return Outcome::Unavailable();
+  depth_ = 1;
+  waits_.Hold(true);
+  gate_.fetch_or(kHeld);
+  while (AnyAllocationAtWork()) {
+    if (threads_.Now() >= deadline) {
+      (void)LeaveExclusive();
+      return Outcome::TimedOut();
+    }
+    threads_.Sleep(kPoll);
+  }
+  return Outcome::Done();
+}
+
+Outcome Engine::LeaveExclusive() {
+  if (owner_.load() != threads_.CurrentThread()) return Outcome::NotOwner();
+  if (--depth_ != 0) return Outcome::Done();
+  gate_.fetch_and(~std::uint32_t{kHeld});
+  waits_.Hold(false);
+  owner_.store(0);
+  return Outcome::Done();
+}
+
+PinnedRegions::Result Engine::Pin(PageRange range) {
+  const std::lock_guard lock(pins_lock_);
+  const PinnedRegions::Result result = pins_.Pin(range);
+  NotePins();
+  return result;
+}
+
+bool Engine::Unpin(Address address) {
+  const std::lock_guard lock(pins_lock_);
+  const bool unpinned = pins_.Unpin(address >> kPageShift);
+  NotePins();
+  return unpinned;
+}
+
+void Engine::NotePins() {
+  const bool any = pins_.Count() != 0;
+  host_owns_.store(any || emergency_.Size() != Bytes{} || address_space_.Size() != Bytes{});
+  if (any) {
+    gate_.fetch_or(kPinned);
+  } else {
+    gate_.fetch_and(~std::uint32_t{kPinned});
+  }
+}
+
+void Engine::Shutdown() {
+  Stage running = Stage::kRunning;
+  stage_.compare_exchange_strong(running, Stage::kDraining);
+  gate_.fetch_or(kDown);
+  waits_.Abandon(true);
+}
+
+void Engine::NoteStopped() {
+  stage_.store(Stage::kStopped);
+  emergency_.Close();
+  address_space_.Close();
+}
+
+void Engine::Latch(const Latched& cause) {
+  std::uint64_t none = 0;
+  const std::uint64_t packed = std::uint64_t{cause.error} << 16 | std::uint64_t{cause.method} << 8 |
+                               static_cast<std::uint64_t>(cause.cause);
+  latched_.compare_exchange_strong(none, packed);
+  gate_.fetch_or(kDown);
+  waits_.Abandon(true);
+  Alarm();
+}
+
+Latched Engine::latched() const {
+  const std::uint64_t packed = latched_.load();
+  return {static_cast<LatchCause>(packed & 0xFF), static_cast<std::uint8_t>(packed >> 8 & 0xFF),
+          static_cast<win32::Error>(packed >> 16)};
+}
+
+}  // namespace clr_host_memory

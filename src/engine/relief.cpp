@@ -1,0 +1,114 @@
+// What the engine does for a request that was refused for want of memory: the reserves, and waiting.
+#include <algorithm>
+#include <utility>
+
+#include "base/error_family.h"
+#include "engine/engine.h"
+
+namespace clr_host_memory {
+
+bool Engine::Relieve(Outcome* refused, Payer& payer, Relief* relief) {
+  const bool by_os = refused->verdict == Verdict::kNoTracking ||  // the OS had none for the manager's own tables
+                     (refused->verdict == Verdict::kOsRefused && FamilyOf(refused->error) == ErrorFamily::kMemory);
+  const bool held = refused->verdict == Verdict::kHeldStill;
+  if (!by_os && !held && refused->verdict != Verdict::kOverLimit) return false;
+  // More than any address space has: nothing helps, and sums would wrap.
+  constexpr Bytes kAnySpace{std::uint64_t{1} << PageMap::kAddressBits};
+  const bool possible = relief->possible && payer.asked() < kAnySpace;
+  if (possible && !held && RelieveFromReserve(by_os, payer, relief)) return true;
+  const bool again = possible && RelieveByWaiting(refused, by_os, payer, relief);
+  if (!again) Alarm();
+  return again;
+}
+
+bool Engine::RelieveFromReserve(bool by_os, Payer& payer, Relief* relief) {
+  const Visit visit(*this);  // an exclusive section holds the reserves still, too
+  if (!CheckOpen().ok()) return false;
+  bool given = false;
+  if (by_os) {
+    // Of address space or of memory: the OS does not say which it lacks. What asks for no pages may lack a little of its
+    // own, such as a heap does, and gets that once.
+    const bool some = payer.asked() != Bytes{} || (relief->room == 0 && !std::exchange(relief->helped_a_little, true));
+    const Bytes wanted = std::max(payer.asked(), Bytes{kGranuleSize});
+    given = (relief->room != 0 && address_space_.GiveUp({relief->room})) ||
+            (some && emergency_.GiveUp(wanted, policy::ReserveToLeave(payer.level(), emergency_.Size())));
+  } else if (MayGoBeyond(payer.level()) && emergency_.Size() != Bytes{}) {
+    const Bytes lacks = payer.asked() - std::min(payer.asked(), payer.credit());
+    if (!ledger_.budget().WaitingFrom(payer.level())) {
+      given = CoverFromReserve(lacks, payer.level());
+    } else if (payer.level() == Criticality::kProcess) {
+      // It takes nothing from those in line that brings all it needs with it.
+      given = emergency_.GiveUp(lacks, {});
+      if (given) payer.PassLine();
+    }
+  }
+  if (given) Alarm();
+  return given;
+}
+
+// For a request that may go beyond the limit: gives up as much as it lacks, but for what is left to higher levels.
+bool Engine::CoverFromReserve(Bytes asked, Criticality level) {
+  const Budget& budget = ledger_.budget();
+  const Bytes kept = level == Criticality::kProcess ? Bytes{} : policy::ReserveToLeave(level, emergency_.Size());
+  Bytes lacking;
+  for (Bytes before = kUnlimited;; before = lacking) {
+    const Bytes allowed = budget.Ceiling(level, budget.Beyond());
+    const Bytes needed = budget.Charged() + asked;
+    if (needed <= allowed) return true;
+    lacking = needed - allowed;
+    // Others charge and give up meanwhile: figures of two moments may ask for more than there is.
+    if (lacking == before) return false;
+    if (emergency_.GiveUp(lacking, kept)) return true;
+  }
+}
+
+bool Engine::RelieveByWaiting(Outcome* refused, bool by_os, Payer& payer, Relief* relief) {
+  const Criticality level = payer.level();
+  const Milliseconds bound{BoundOf(level).load(std::memory_order_relaxed)};
+  if (bound <= Milliseconds::zero()) return false;
+  // Nobody is given anything before this thread itself lets them.
+  if ((gate_.load() & kHeld) != 0 && owner_.load() == threads_.CurrentThread()) return false;
+  const bool held = refused->verdict == Verdict::kHeldStill;
+  const Bytes asked = held ? Bytes{} : payer.asked() - std::min(payer.asked(), payer.credit());
+  // Waiting brings back memory, not address space, and not more than the limit allows when nothing is in use.
+  const Bytes beyond = level == Criticality::kProcess ? emergency_.Size() : Bytes{};
+  if (!held && (asked == Bytes{} || asked > ledger_.budget().Ceiling(level, beyond))) return false;
+  const Milliseconds now = threads_.Now();
+  if (!relief->waited) {
+    relief->waited = true;
+    relief->ticket = waits_.TakeTicket();
+    relief->deadline = now + bound;
+  }
+  const WaitResult result = waits_.Wait({.bytes = asked,
+                                         .level = level,
+                                         .deadline = relief->deadline - now,
+                                         .ticket = relief->ticket,
+                                         .refused_by_os = by_os});
+  switch (result) {
+    case WaitResult::kGranted:
+      payer.HandOver(asked);
+      return true;
+    case WaitResult::kTimedOut:
+      *refused = Outcome::TimedOut();
+      return false;
+    case WaitResult::kAbandoned:
+      *refused = Outcome::Abandoned();
+      return false;
+    case WaitResult::kNoRoom:
+      break;
+  }
+  return false;
+}
+
+Outcome Engine::MakeRoom(Address base, std::uint64_t size) {
+  const Visit visit(*this);
+  if (const Outcome closed = CheckOpen(); !closed.ok()) return closed;
+  // A certain place can be made free only where the reserve lies.
+  const auto wanted = PageRange::Covering(base, std::max<std::uint64_t>(size, 1));
+  const bool helps = base == 0 || (wanted && address_space_.Range().Contains(*wanted));
+  if (!helps || !address_space_.GiveUp({size})) return Outcome::OsRefused(win32::kNotEnoughMemory);
+  Alarm();
+  return Outcome::Done();
+}
+
+}  // namespace clr_host_memory

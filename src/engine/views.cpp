@@ -1,0 +1,77 @@
+// Sections and their views, of which others tell the engine.
+#include <algorithm>
+
+#include "engine/engine.h"
+
+namespace clr_host_memory {
+
+SectionOutcome Engine::AddSection(std::uint64_t size, bool committed, Criticality level) {
+  const auto pages = PageRange::Covering(0, size);
+  if (!pages) return {Outcome::OsRefused(win32::kInvalidParameter)};
+  return AllocateOther<SectionOutcome>(level, [&](Payer& payer) -> SectionOutcome {
+    const Pages charged = committed ? pages->count : Pages{};
+    if (!payer.TryCharge(charged.InBytes())) return {Outcome::OverLimit()};
+    const SectionName section = ledger_.sections().Add(pages->count, charged);
+    if (section == 0) {
+      payer.Withdraw(charged.InBytes());
+      return {Outcome::NoTracking()};
+    }
+    ledger_.budget().NotePeak();
+    return {Outcome::Done(), section};
+  });
+}
+
+Outcome Engine::DropSection(SectionName section) {
+  if (!ledger_.sections().Keep(section)) return Outcome::NotOurs();
+  ledger_.sections().Drop(section);
+  ledger_.sections().Drop(section);
+  return Outcome::Done();
+}
+
+Outcome Engine::AcquireView(Address base, std::uint64_t size, SectionName section, std::uint64_t offset) {
+  if (!Serving()) return Outcome::Unavailable();
+  const auto range = PageRange::Covering(base, size);
+  if (!range || !PageMap::Tracks(*range) || !IsGranuleAligned(base) || base == 0) {
+    return Outcome::OsRefused(win32::kInvalidParameter);
+  }
+  // What the manager reserved and the OS still holds as such is no view, whoever says so; records of what is there no more
+  // give way.
+  bool reserved = false;
+  ledger_.ForEachRegionIn(*range, [&](const Region& other) {
+    if (other.kind != Region::Kind::kReserved) return;
+    const os::PageRun run = os_.Describe(std::max(other.base, base));
+    reserved = reserved || (run.is_private && run.allocation_base == other.base);
+  });
+  if (reserved) return Outcome::OsRefused(win32::kInvalidParameter);
+
+  SectionView shown;
+  if (section != 0) {
+    const std::uint64_t granule = offset >> kGranuleShift;
+    if (!IsGranuleAligned(offset) || granule > UINT32_MAX) return Outcome::OsRefused(win32::kInvalidParameter);
+    if (!ledger_.sections().Keep(section)) return Outcome::OsRefused(win32::kInvalidParameter);
+    shown = {section, static_cast<std::uint32_t>(granule)};
+  }
+  if (!ledger_.AddRegion({base, range->count, Region::Kind::kView, 0, shown.Pack()})) {
+    if (section != 0) ledger_.sections().Drop(section);
+    return Outcome::NoTracking();
+  }
+  return Outcome::Done();
+}
+
+// A view that the ledger knows and that the OS still has there.
+std::optional<Region> Engine::FindMappedView(Address address) {
+  const auto region = ledger_.FindRegion(address);
+  if (!region || region->kind != Region::Kind::kView) return std::nullopt;
+  const os::PageRun run = os_.Describe(address);
+  if (run.is_private || run.allocation_base != region->base) return std::nullopt;
+  return region;
+}
+
+Outcome Engine::ReleaseView(Address base) {
+  const auto region = ledger_.TakeRegion(base, Region::Kind::kView);
+  if (!region) return Outcome::Done();  // mapped before the manager was there, or known as something else by now
+  ledger_.ClearViewThatIsGone(*region);
+  return Outcome::Done();
+}
+
+}  // namespace clr_host_memory

@@ -1,0 +1,37 @@
+// Nodes of the ledger's trees: made where one is missing, published with one compare-exchange, never moved.
+#ifndef CLRHM_LEDGER_METADATA_NODE_H
+#define CLRHM_LEDGER_METADATA_NODE_H
+
+#include <atomic>
+#include <cstdint>
+#include <new>
+
+#include "os/memory_system.h"
+
+namespace clr_host_memory {
+
+// The node at place, which was found empty: a new one, Node(arguments...), or the one of whoever was faster. Null: no memory.
+// bytes: of all nodes, for the figures.
+template <typename Node, typename... Arguments>
+[[nodiscard]] Node* PublishNode(os::MemorySystem& os, std::atomic<Node*>& place, std::atomic<std::uint64_t>& bytes,
+                                Arguments... arguments) {
+  void* memory = os.AllocateMetadata(sizeof(Node));
+  if (memory == nullptr) return nullptr;
+  Node* node = nullptr;
+  if constexpr (sizeof...(Arguments) == 0) {
+    node = new (memory) Node;
+  } else {
+    node = new (memory) Node(arguments...);
+  }
+  Node* winner = nullptr;
+  if (!place.compare_exchange_strong(winner, node)) {
+    os.FreeMetadata(memory, sizeof(Node));
+    return winner;
+  }
+  bytes.fetch_add(sizeof(Node), std::memory_order_relaxed);
+  return node;
+}
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_LEDGER_METADATA_NODE_H

@@ -1,0 +1,26 @@
+// What the benchmarks measure with.
+#ifndef CLRHM_TESTS_BENCHMARK_TIMING_H
+#define CLRHM_TESTS_BENCHMARK_TIMING_H
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <vector>
+
+namespace clrhm_test {
+
+// Nanoseconds, of a clock that never goes back.
+inline double Now() {
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// values: at least one.
+inline double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 != 0 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+}  // namespace clrhm_test
+
+#endif  // CLRHM_TESTS_BENCHMARK_TIMING_H

@@ -1,0 +1,251 @@
+// Requests that wait for memory, through the engine; and the promise of the process-critical tier.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "heap/private_heap.h"
+#include "support/std_thread_system.h"
+#include "unit/relief_fixture.h"
+
+namespace clr_host_memory::test {
+namespace {
+
+// ---- waiting, on one thread: the wait hook plays the server and everyone else
+
+class WaitingTest : public ReliefTest {
+ protected:
+  WaitingTest() {
+    EXPECT_TRUE(engine.OpenWaits(&server));
+    for (const Criticality level : {Criticality::kTask, Criticality::kAppDomain, Criticality::kProcess}) {
+      engine.SetWait(level, Milliseconds{1000});
+    }
+    threads.SetWaitHook([this](os::EventHandle, Milliseconds deadline) {
+      (void)engine.ServeWaiters(threads.Now());
+      ++rounds;
+      if (during) during(rounds);
+      const Milliseconds next = std::min(deadline, threads.Now() + Milliseconds{100});
+      threads.SetNow(next);
+      (void)engine.ServeWaiters(next);
+    });
+  }
+  // A memory shortage of the limit's: task-critical requests find nothing.
+  void Fill() { ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok()); }
+
+  CountingWaker server;
+  std::function<void(int round)> during;
+  int rounds = 0;
+};
+
+TEST_F(WaitingTest, ARequestWaitsForCommitToComeBackAndIsGranted) {
+  Fill();
+  during = [&](int round) {
+    if (round == 3) {
+      EXPECT_TRUE(Decommit(region, kMiB).ok());
+    }
+  };
+  EXPECT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(rounds, 3);
+  EXPECT_EQ(Charged(), Bytes{14 * kMiB});
+  EXPECT_EQ(engine.waits().Counts(Criticality::kTask).granted, 1u);
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(WaitingTest, AtTheDeadlineItIsTimedOutAndNothingIsCharged) {
+  Fill();
+  const Milliseconds before = threads.Now();
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::TimedOut());
+  EXPECT_EQ(threads.Now() - before, Milliseconds{1000});
+  EXPECT_EQ(Charged(), Bytes{14 * kMiB});
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(WaitingTest, ALevelWithoutABoundIsRefusedAtOnce) {
+  engine.SetWait(Criticality::kTask, Milliseconds{0});
+  Fill();
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(rounds, 0);
+  EXPECT_EQ(engine.waits().Counts(Criticality::kTask).waits, 0u);
+}
+
+TEST_F(WaitingTest, WhatCanNeverFitIsRefusedAtOnce) {
+  EXPECT_EQ(Take(15 * kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Allocate(0, 64 * kMiB, win32::kMemReserve | win32::kMemCommit).outcome, Outcome::OverLimit());
+  EXPECT_EQ(rounds, 0);
+}
+
+TEST_F(WaitingTest, PagesThatAreCommittedAlreadyNeverWait) {
+  Fill();
+  EXPECT_TRUE(Commit(region, kMiB).outcome.ok());
+  EXPECT_EQ(rounds, 0);
+}
+
+TEST_F(WaitingTest, CancelAndShutdownAbandonIt) {
+  Fill();
+  during = [&](int round) {
+    if (round == 2) engine.CancelWaits();
+  };
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::Abandoned());
+  during = [&](int round) {
+    if (round == 4) engine.Shutdown();
+  };
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::Abandoned());
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::Unavailable());
+  EXPECT_EQ(Charged(), Bytes{14 * kMiB});
+}
+
+TEST_F(WaitingTest, ARequestTheOsRefusedIsTriedAgainUntilItHasSome) {
+  os.SetCommitLimit({kMiB});
+  ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
+  during = [&](int round) {
+    if (round == 5) os.SetCommitLimit({2 * kMiB});  // somebody else has freed some: nobody tells us
+  };
+  EXPECT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_GE(rounds, 5);
+  EXPECT_TRUE(Exact());
+  during = nullptr;
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::TimedOut());
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(WaitingTest, WhileAHigherLevelWaitsALowerOneDoesNotPassIt) {
+  Fill();
+  engine.SetWait(Criticality::kTask, Milliseconds{0});
+  during = [&](int round) {
+    if (round == 1) {
+      // 3 MiB are wanted and only 2 there. What comes back meanwhile is not for lower levels.
+      EXPECT_TRUE(Decommit(region, 128 * kKiB).ok());
+      EXPECT_EQ(Commit(region, kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
+      EXPECT_TRUE(Decommit(region + kMiB, kMiB).ok());
+    }
+  };
+  EXPECT_TRUE(Commit(region + 100 * kMiB, 3 * kMiB, Criticality::kProcess).outcome.ok());
+  during = nullptr;
+  EXPECT_TRUE(Decommit(region + 100 * kMiB, 3 * kMiB).ok());
+  EXPECT_TRUE(Commit(region, kPageSize, Criticality::kTask).outcome.ok());
+}
+
+TEST_F(WaitingTest, AProcessCriticalRequestUsesTheReserveBeforeItWaits) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_TRUE(Take(kReserve.value, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(rounds, 0);
+  during = [&](int round) {
+    if (round == 2) {
+      EXPECT_TRUE(Decommit(region, kPageSize).ok());
+    }
+  };
+  EXPECT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Charged(), kLimits.limit + kReserve);
+}
+
+TEST_F(WaitingTest, TheReserveServesTheFirstInLineAsSoonAsItSuffices) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  during = [&](int round) {
+    if (round == 2) {
+      EXPECT_TRUE(Decommit(region, 5 * kMiB).ok());  // 8 are wanted, and 4 are in reserve
+    }
+  };
+  EXPECT_TRUE(Commit(region + 100 * kMiB, 8 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(rounds, 2);
+  EXPECT_EQ(Held(), Bytes{kMiB});
+}
+
+TEST_F(WaitingTest, WhoBringsAllItNeedsFromTheReservePassesTheLine) {
+  OpenReserve();
+  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  during = [&](int round) {
+    if (round != 1) return;
+    EXPECT_TRUE(Decommit(region, kMiB).ok());
+    EXPECT_TRUE(Commit(region + 200 * kMiB, 64 * kKiB, Criticality::kProcess).outcome.ok());
+    // What came back is still there for those who wait.
+    EXPECT_EQ(Charged() + Bytes{kMiB}, kLimits.limit + engine.ledger().budget().Beyond());
+    EXPECT_TRUE(Decommit(region + kMiB, 7 * kMiB).ok());
+  };
+  EXPECT_TRUE(Commit(region + 100 * kMiB, 8 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(engine.waits().Counts(Criticality::kProcess).waits, 1u);
+}
+
+TEST_F(WaitingTest, TheOwnerOfASectionIsRefusedAtOnce) {
+  Fill();
+  ASSERT_TRUE(engine.EnterExclusive(Milliseconds{0}).ok());
+  EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(rounds, 0);
+  ASSERT_TRUE(engine.LeaveExclusive().ok());
+}
+
+TEST_F(WaitingTest, HeapBlocksWaitAsPagesDo) {
+  PrivateHeap malloc(engine, 1);
+  ASSERT_TRUE(malloc.Open(Criticality::kProcess).ok());
+  Fill();
+  during = [&](int round) {
+    if (round == 2) {
+      EXPECT_TRUE(Decommit(region, heap::kUnitSize).ok());
+    }
+  };
+  const BlockOutcome block = malloc.Allocate(100, Criticality::kTask);
+  EXPECT_TRUE(block.outcome.ok());
+  EXPECT_TRUE(malloc.Free(block.block).ok());
+}
+
+TEST_F(WaitingTest, ALimitThatIsRaisedLetsThemThrough) {
+  Fill();
+  during = [&](int round) {
+    if (round == 2) engine.ledger().budget().SetLimits({.limit = {32 * kMiB}});
+  };
+  EXPECT_TRUE(Take(4 * kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(Charged(), Bytes{18 * kMiB});
+}
+
+// ---- the promise of the process-critical tier, on all cores
+
+TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) {
+  FakeMemorySystem os;
+  StdThreadSystem threads;
+  Engine engine(os, threads, {.limit = {8 * kMiB}, .app_domain_headroom = {}, .process_headroom = {}});
+  ASSERT_EQ(engine.OpenReserves(kReserve, {}), win32::kSuccess);
+  const auto reserve = [&] {
+    return engine.Allocate({.size = 64 * kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite}, Criticality::kTask)
+        .address;
+  };
+  std::atomic<bool> stop = false;
+  std::atomic<std::uint64_t> refused_below = 0;
+  std::vector<std::thread> greedy;
+  const unsigned cores = std::max(2u, std::thread::hardware_concurrency());
+  for (unsigned t = 0; t < cores; ++t) {
+    greedy.emplace_back([&, base = reserve(), level = t % 2 == 0 ? Criticality::kTask : Criticality::kAppDomain] {
+      while (!stop.load()) {
+        std::uint64_t at = 0;
+        for (; at < 16 * kMiB; at += 4 * kPageSize) {
+          const os::AllocateRequest commit{base + at, 4 * kPageSize, win32::kMemCommit, kPageReadWrite};
+          if (engine.Allocate(commit, level).outcome.ok()) continue;
+          refused_below.fetch_add(1);
+          break;
+        }
+        if (at != 0) (void)engine.Free(base, at, win32::kMemDecommit);
+      }
+    });
+  }
+  // Up to the size of the reserve, less the part of a slice that each request may leave unused: granted every time.
+  const Address base = reserve();
+  while (refused_below.load() == 0) std::this_thread::yield();
+  constexpr std::uint64_t kStep = 16 * kPageSize;
+  for (int round = 0; round < 300 || engine.emergency().Uses() == 0; ++round) {
+    for (std::uint64_t at = 0; at < kReserve.value; at += kStep) {
+      const os::AllocateRequest commit{base + at, kStep, win32::kMemCommit, kPageReadWrite};
+      ASSERT_EQ(engine.Allocate(commit, Criticality::kProcess).outcome, Outcome::Done()) << round << " at " << at;
+    }
+    ASSERT_TRUE(engine.Free(base, kReserve.value, win32::kMemDecommit).ok());
+    while (!engine.TakeBackReserves()) std::this_thread::yield();
+  }
+  stop = true;
+  for (std::thread& thread : greedy) thread.join();
+  EXPECT_EQ(engine.ledger().budget().Charged(), Bytes{});
+}
+
+}  // namespace
+}  // namespace clr_host_memory::test

@@ -1,0 +1,42 @@
+// An engine with a limit, headrooms, and room to commit in, for tests of what happens at the limit.
+#ifndef CLRHM_TESTS_UNIT_RELIEF_FIXTURE_H
+#define CLRHM_TESTS_UNIT_RELIEF_FIXTURE_H
+
+#include <atomic>
+
+#include "support/engine_fixture.h"
+
+namespace clr_host_memory::test {
+
+inline constexpr Bytes kReserve{64 * 64 * kKiB};  // 64 slices of 16 pages
+inline constexpr policy::Limits kLimits{.limit = {16 * kMiB}, .app_domain_headroom = {kMiB}, .process_headroom = {kMiB}};
+
+class CountingWaker final : public Waker {
+ public:
+  void Wake() noexcept override { ++wakes; }
+  std::atomic<int> wakes = 0;
+};
+
+class ReliefTest : public EngineTest {
+ protected:
+  ReliefTest() : EngineTest(kLimits) {
+    engine.SetAlarm(&alarm);
+    region = Reserve(kGiB).address;
+  }
+  void OpenReserve() { ASSERT_EQ(engine.OpenReserves(kReserve, {}), win32::kSuccess); }
+  // Commits `size` bytes anew at this level.
+  AddressOutcome Take(std::uint64_t size, Criticality level) {
+    const AddressOutcome result = Commit(region + taken, size, level);
+    if (result.outcome.ok()) taken += size;
+    return result;
+  }
+  [[nodiscard]] Bytes Held() const { return engine.emergency().Held(); }
+
+  CountingWaker alarm;
+  Address region = 0;
+  std::uint64_t taken = 0;
+};
+
+}  // namespace clr_host_memory::test
+
+#endif  // CLRHM_TESTS_UNIT_RELIEF_FIXTURE_H
