@@ -64,8 +64,8 @@ enum {
   // Until SetLimit is called, eProcessCritical requests are not held to the limit, which is told to the CLR all the same: a
   // host sees what its runtime takes to start, before it decides (docs/tool.md, The least limit).
   kClrHostMemoryLetStart = 2,
-  // The emergency reserve is for requests of every level that the limit refuses: eTaskCritical leaves half of it and
-  // eAppDomainCritical a quarter to those above. For a CLR whose heap has a limit of its own below this one: its GC plans
+  // The emergency reserve is for requests of every level that the limit refuses: eTaskCritical leaves a quarter of it
+  // and eAppDomainCritical an eighth to those above. For a CLR whose heap has a limit of its own below this one: its GC plans
   // for that, and is not refused for what the CLR has besides.
   kClrHostMemoryShareReserve = 4
 };
@@ -78,7 +78,8 @@ typedef struct ClrHostMemoryOptions {
   uint64_t app_domain_headroom;    // what eTaskCritical requests must leave to the higher levels: bytes, PERCENT or DEFAULT
   uint64_t process_headroom;       // what only eProcessCritical requests may use: bytes, PERCENT or DEFAULT
   uint64_t emergency_reserve;      // bytes committed at once and given up when the OS, or for eProcessCritical the limit,
-                                   // refuses; beside the limit, so that limit + reserve is the most there can be
+                                   // refuses; beside the limit, so that limit + reserve is the most there can be. At most
+                                   // as large as the limit, unless it is shared (kClrHostMemoryShareReserve)
   uint64_t address_space_reserve;  // bytes of address space given up when there is no room for a view or a reservation
   uint32_t wait_ms[kClrHostMemoryLevelCount];  // how long a request of each level may wait for memory; 0: not at all
   uint32_t sampling_ms;            // how often the OS is asked about memory, 1 to 60000

@@ -55,7 +55,7 @@ StartProperties::StartProperties(int count, const char** keys, const char** valu
   // In large pages the range is committed with its reservation: the GC makes it as large as its hard limit needs.
   bool large_pages = IsSet(L"DOTNET_GCLargePages") || IsSet(L"COMPlus_GCLargePages");
   bool has_range = false;
-  bool has_limit = gc_hard_limit == 0 || EnvironmentLimitsGc();
+  bool has_limit = EnvironmentLimitsGc();
   for (std::size_t index = 0; index < given; ++index) {
     has_range = has_range || std::strcmp(keys[index], kRegionRangeProperty) == 0;
     // HeapHardLimitPercent, HeapHardLimitSOH and the like, too.
@@ -65,8 +65,10 @@ StartProperties::StartProperties(int count, const char** keys, const char** valu
     const bool says_large = std::strcmp(keys[index], "System.GC.LargePages") == 0;
     large_pages = large_pages || (says_large && std::strcmp(values[index], "true") == 0);
   }
-  const std::uint64_t physical_memory = has_range || is_server || large_pages ? 0 : PhysicalMemoryIfHidden(client);
-  if (physical_memory == 0 && has_limit) return;
+  const bool adds_limit = gc_hard_limit != 0 && !has_limit;
+  const bool sizes_range_itself = has_range || is_server || large_pages || has_limit || adds_limit;
+  const std::uint64_t physical_memory = sizes_range_itself ? 0 : PhysicalMemoryIfHidden(client);
+  if (physical_memory == 0 && !adds_limit) return;
 
   const std::size_t room = given + 2;
   own_.reset(new (std::nothrow) const char*[2 * room]);
@@ -76,7 +78,7 @@ StartProperties::StartProperties(int count, const char** keys, const char** valu
   std::copy_n(keys, given, keys_);
   std::copy_n(values, given, values_);
   if (physical_memory != 0) Add(kRegionRangeProperty, RegionRange(physical_memory), &range_);
-  if (!has_limit) Add(kHardLimitProperty, gc_hard_limit, &hard_limit_);
+  if (adds_limit) Add(kHardLimitProperty, gc_hard_limit, &hard_limit_);
 }
 
 void StartProperties::Add(const char* key, std::uint64_t value, Digits* digits) noexcept {

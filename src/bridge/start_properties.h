@@ -14,7 +14,7 @@ namespace clr_host_memory::bridge {
 // The runtime property for the address space that the GC's regions are to come from, in bytes. Without it the
 // workstation GC of .NET 10 takes twice the memory it is told of when it starts: too little to start with under limits
 // below 10 MiB, and then no limit could be raised to more than that (docs/decisions/0006). A server GC takes 256 GiB at
-// least; 32-bit runtimes have no regions and do not look.
+// least, a GC with a limit of its own five times that; 32-bit runtimes have no regions and do not look.
 inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
 // What that GC takes on a machine of physical_memory bytes.
 [[nodiscard]] constexpr std::uint64_t RegionRange(std::uint64_t physical_memory) noexcept {
@@ -27,7 +27,7 @@ inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
 
 // Those given, and besides
 // - kRegionRangeProperty, when the runtime is told of less memory than the machine has, unless it is among them, or
-//   a server GC or large pages are chosen;
+//   a server GC or large pages are chosen, or the GC has a limit of its own;
 // - kHardLimitProperty, when there is one, unless the program or its environment has a limit for the GC of its own.
 // Without memory for them, just those given. To be made once the bridge is attached, on the thread that starts the
 // runtime; what was given outlives it.

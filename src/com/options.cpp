@@ -117,7 +117,8 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
   if (*reason != nullptr) return settings;
 
   constexpr std::uint64_t kLargestSpace = std::uint64_t{1} << 47;
-  if (options.limit != CLR_HOST_MEMORY_NO_LIMIT && options.emergency_reserve > options.limit) {
+  const bool has_limit = options.limit != CLR_HOST_MEMORY_NO_LIMIT;
+  if (has_limit && options.emergency_reserve > options.limit && !settings.share_reserve) {
     *reason = "emergency_reserve is larger than limit: it comes on top of it, so make it a small part";
   } else if (options.emergency_reserve >= kLargestSpace) {
     *reason = "emergency_reserve is more than any process can have: lower it";

@@ -63,13 +63,13 @@ struct Headroom {
 };
 [[nodiscard]] Headroom DefaultHeadroom(Bytes limit);
 
-// What a request of this level must leave of the emergency reserve to those above it: half, a quarter, nothing.
+// What a request of this level must leave of the emergency reserve to those above it: a quarter, an eighth, nothing.
 [[nodiscard]] constexpr Bytes ReserveToLeave(Criticality level, Bytes reserve) {
   switch (level) {
     case Criticality::kTask:
-      return {reserve.value / 2};
-    case Criticality::kAppDomain:
       return {reserve.value / 4};
+    case Criticality::kAppDomain:
+      return {reserve.value / 8};
     case Criticality::kProcess:
       break;
   }

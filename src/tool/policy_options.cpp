@@ -166,7 +166,7 @@ const char* PolicyTexts::FirstGiven() const noexcept {
 std::uint64_t ParseLimit(std::string_view text, std::string_view option) {
   const std::uint64_t limit = ParseSize(text, option);
   if (limit >= kLeastLimit) return limit;
-  throw ToolError(std::string(option) + " " + std::string(text) + " is below the " + FormatSize(kLeastLimit) +
+  throw ToolError(std::string(option) + " " + std::string(text) + " is below the " + kLeastLimitText +
                       " a CLR needs to start",
                   "give at least that");
 }
@@ -186,10 +186,7 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
     for (const std::uint64_t each : limits) CheckHeadroom(*policy.headroom, each, *texts.headroom);
   }
   if (texts.wait) policy.wait_ms = ParseWait(*texts.wait);
-  if (!texts.emergency_reserve && !texts.headroom && limit) {
-    policy.emergency_reserve = OwnReserve(*limit);
-    policy.own_reserve = true;
-  }
+  policy.own_reserve = !texts.emergency_reserve && !texts.headroom && limit;
   if (texts.emergency_reserve && *texts.emergency_reserve != "0") {
     policy.emergency_reserve = ParseSize(*texts.emergency_reserve, "--emergency-reserve");
     if (limit && policy.emergency_reserve > *limit) {
@@ -209,22 +206,23 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
     }
   }
   policy.gc_limit = ParseGcLimit(texts.gc_limit.value_or("auto"), policy, limit);
+  if (policy.own_reserve) policy.emergency_reserve = OwnReserve(*limit, policy.gc_limit != 0);
   return policy;
 }
 
 Headroom PolicyOptions::HeadroomToKeep() const noexcept {
   if (headroom) return *headroom;
-  return emergency_reserve != 0 ? Headroom{.process = 0, .app_domain = 0} : Headroom{};
+  return own_reserve || emergency_reserve != 0 ? Headroom{.process = 0, .app_domain = 0} : Headroom{};
 }
 
-std::uint64_t OwnReserve(std::uint64_t limit) noexcept {
+std::uint64_t OwnReserve(std::uint64_t limit, bool gc_has_own) noexcept {
   constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-  return std::min(limit, std::clamp(limit / 16, 16 * kMiB, 64 * kMiB));
+  const std::uint64_t reserve = std::clamp(limit / 16, 16 * kMiB, 64 * kMiB);
+  return gc_has_own ? reserve : std::min(limit, reserve);
 }
 
 std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept {
-  constexpr std::uint64_t kLeast = std::uint64_t{5} << 20;  // .NET 8's GC does not start with 3 MiB
-  return allowed < kLeast ? 0 : allowed;
+  return allowed < kLeastLimit ? 0 : allowed;
 }
 
 }  // namespace clr_host_memory::tool

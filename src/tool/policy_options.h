@@ -16,9 +16,10 @@ namespace clr_host_memory::tool {
 // Bytes; none: no limit.
 using Limit = std::optional<std::uint64_t>;
 
-// The least limit `clrmem run` takes, in bytes: below it neither .NET 8 nor .NET 10 gets a hello world started
-// (measured peaks: docs/tool.md).
-inline constexpr std::uint64_t kLeastLimit = std::uint64_t{4} << 20;
+// The least limit `clrmem run` takes, in bytes: with less for its heap no GC of .NET 8 or .NET 10 starts (measured:
+// docs/tool.md).
+inline constexpr std::uint64_t kLeastLimit = std::uint64_t{3904} << 10;
+inline constexpr char kLeastLimitText[] = "3904K";
 
 // Both as in ClrHostMemoryOptions: bytes, a percentage of the limit, or the default.
 struct Headroom {
@@ -69,8 +70,9 @@ struct PolicyTexts {
 [[nodiscard]] PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit);
 
 // The reserve under a limit, in bytes, where neither headroom nor a reserve is asked for: what the CLR cannot live without
-// gets it, on top of the limit.
-[[nodiscard]] std::uint64_t OwnReserve(std::uint64_t limit) noexcept;
+// gets it, on top of the limit. gc_has_own: the GC keeps to a limit, and the reserve is for all that a runtime has besides
+// its heap, which is the same under the smallest limit; else it is at most as large as the limit.
+[[nodiscard]] std::uint64_t OwnReserve(std::uint64_t limit, bool gc_has_own) noexcept;
 
 // What a GC is to keep to where the manager allows eTaskCritical requests `allowed` bytes within the limit: all of that, since
 // what a runtime has committed besides is paid by the reserve on top (decision 11). 0, for no limit, where that is too

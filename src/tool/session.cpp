@@ -73,7 +73,7 @@ void Session::CheckRoomBesides(std::uint64_t limit) const {
   if (limit >= kLeastLimit && limit - kLeastLimit >= besides) return;
   throw ToolError("--count-all counts " + FormatSize(besides) +
                       " before the runtime has started, which leaves less of the limit of " + FormatSize(limit) +
-                      " than the " + FormatSize(kLeastLimit) + " a CLR needs",
+                      " than the " + kLeastLimitText + " a CLR needs",
                   "give a higher --limit, or leave --count-all out");
 }
 
@@ -127,8 +127,10 @@ bool Session::HoldToLimit() noexcept {
   const Headroom headroom = policy_.HeadroomToKeep();
   const ClrHostMemoryStatistics statistics = manager_->Statistics();
   const std::uint64_t in_use = statistics.charged + (policy_.count_all ? statistics.outside : 0);
-  if (!FitsAfterStart(*initial_limit_, in_use, headroom)) {
-    too_much_at_start_ = in_use;
+  // A shared reserve is for this; half of it is left for what comes after the start.
+  const std::uint64_t paid = policy_.gc_limit != 0 ? std::min(in_use, policy_.emergency_reserve / 2) : 0;
+  if (!FitsAfterStart(*initial_limit_, in_use - paid, headroom)) {
+    too_much_at_start_ = {.in_use = in_use, .within_limit = in_use - paid};
     return false;
   }
   // It was valid when the manager was made.
@@ -144,10 +146,10 @@ HRESULT Session::NoteManagedCodeBegins() noexcept {
 }
 
 std::optional<ToolError> Session::WhyNoRoom() const {
-  if (too_much_at_start_ == 0) return std::nullopt;
-  const std::uint64_t least = LeastLimitAfterStart(too_much_at_start_, policy_.HeadroomToKeep());
+  if (too_much_at_start_.in_use == 0) return std::nullopt;
+  const std::uint64_t least = LeastLimitAfterStart(too_much_at_start_.within_limit, policy_.HeadroomToKeep());
   return ToolError("the limit of " + FormatSize(*initial_limit_) + " is less than " + summary_.runtime_name + " " +
-                       summary_.runtime_version + " needs to start here, which has " + FormatSize(too_much_at_start_) +
+                       summary_.runtime_version + " needs to start here, which has " + FormatSize(too_much_at_start_.in_use) +
                        " in use before Main",
                    least == 0 ? "give a smaller --headroom" : "give --limit " + std::to_string(least >> 20) + "M or more");
 }

@@ -77,7 +77,11 @@ class Session {
   std::vector<std::string> bridged_modules_;
   Limit initial_limit_;
   EventLog events_;
-  std::uint64_t too_much_at_start_ = 0;  // bytes in use that the limit has no room for; 0: it has
+  // Bytes in use that the limit has no room for, and what of them no reserve pays; 0: it has room.
+  struct {
+    std::uint64_t in_use = 0;
+    std::uint64_t within_limit = 0;
+  } too_much_at_start_;
   const bool accounting_;
   std::optional<MemoryManager> manager_;
   std::optional<LimitSchedule> schedule_;

@@ -142,11 +142,13 @@ TEST_F(RuntimeStartGcLimit, IsPassedUnlessSomebodyHasSaidIt) {
   }
 }
 
-TEST_F(RuntimeStartGcLimit, ComesBesideTheRange) {
+TEST_F(RuntimeStartGcLimit, MakesARangeBesidesItNeedless) {
   manager_.memory_status.total_physical = machine_.ullTotalPhys / 2;
-  const std::string added = PropertiesWith(nullptr, nullptr);
-  EXPECT_EQ(added.find("System.GC.RegionRange="), 0u) << added;
-  EXPECT_NE(added.find("\nSystem.GC.HeapHardLimit=12345678\n"), std::string::npos) << added;
+  EXPECT_EQ(PropertiesWith(nullptr, nullptr), "System.GC.HeapHardLimit=12345678\n");
+  EXPECT_EQ(PropertiesWith("System.GC.HeapHardLimit", "5"), "System.GC.HeapHardLimit=5\n");
+  ASSERT_TRUE(SetEnvironmentVariableW(L"DOTNET_GCHeapHardLimit", L"1000000"));
+  EXPECT_EQ(PropertiesWith(nullptr, nullptr), "");
+  SetEnvironmentVariableW(L"DOTNET_GCHeapHardLimit", nullptr);
 }
 
 TEST(RegionRange, IsTwiceTheMachinesMemoryAndNeverAbove256GiB) {

@@ -67,8 +67,8 @@ TEST(Options, AccountingIsOfWhatTheManagerHosts) {
 }
 
 TEST(Options, TheLeastLimitIsTaken) {
-  EXPECT_EQ(std::get<RunOptions>(ParseOptions({"run", "--limit", "4M", "App.dll"})).limit, kLeastLimit);
-  EXPECT_THROW((void)ParseOptions({"run", "--limit", "4194303", "App.dll"}), ToolError);
+  EXPECT_EQ(std::get<RunOptions>(ParseOptions({"run", "--limit", kLeastLimitText, "App.dll"})).limit, kLeastLimit);
+  EXPECT_THROW((void)ParseOptions({"run", "--limit", "3997695", "App.dll"}), ToolError);
 }
 
 TEST(Options, ScriptedAndInfoHaveTheirOwn) {

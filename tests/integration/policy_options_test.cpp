@@ -84,7 +84,7 @@ TEST(PolicyOptions, WhereNobodyAsksTheReserveIsASixteenthOfTheLimitInsteadOfHead
   struct {
     const char* limit;
     std::uint64_t reserve;
-  } const limits[] = {{"4M", 4_MiB}, {"32M", 16_MiB}, {"256M", 16_MiB}, {"512M", 32_MiB}, {"1T", 64_MiB}};
+  } const limits[] = {{"4M", 16_MiB}, {"32M", 16_MiB}, {"256M", 16_MiB}, {"512M", 32_MiB}, {"1T", 64_MiB}};
   for (const auto& [limit, reserve] : limits) {
     const PolicyOptions policy = PolicyOf({"--limit", limit});
     EXPECT_EQ(policy.emergency_reserve, reserve) << limit;
@@ -92,6 +92,7 @@ TEST(PolicyOptions, WhereNobodyAsksTheReserveIsASixteenthOfTheLimitInsteadOfHead
     EXPECT_EQ(policy.HeadroomToKeep().process, 0u) << limit;
     EXPECT_EQ(policy.HeadroomToKeep().app_domain, 0u) << limit;
   }
+  EXPECT_EQ(PolicyOf({"--limit", "4M", "--gc-limit", "off"}).emergency_reserve, 4_MiB) << "no more than the limit";
   EXPECT_EQ(PolicyOf({}).emergency_reserve, 0u);
   EXPECT_EQ(PolicyOf({"--limit-at", "1s=64M"}).emergency_reserve, 0u);
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--headroom", "8M"}).emergency_reserve, 0u);
@@ -111,7 +112,8 @@ TEST(PolicyOptions, TheGcIsToldWhatFitsTheLimitUnlessItCouldNotFollow) {
       {{"--limit", "64M"}, 64_MiB},
       {{"--limit", "8M"}, 8_MiB},
       {{"--limit", "5M"}, 5_MiB},
-      {{"--limit", "4M"}, 0},
+      {{"--limit", "4M"}, 4_MiB},
+      {{"--limit", "4M", "--headroom", "256K,0"}, 0},
       {{"--limit", "64M", "--headroom", "8M,2M"}, 54_MiB},
       {{"--limit", "64M", "--limit-at", "1s=32M", "--limit-at", "2s=128M"}, 128_MiB},
       {{"--limit", "64M", "--gc-limit", "auto"}, 64_MiB},
@@ -206,8 +208,8 @@ TEST(PolicyOptions, RefuseWhatTheyDoNotMean) {
       {{"--limit-at", "2s="}, "--limit-at 2s= is not a time and a limit; write it like 2s=64M, or 1m=none"},
       {{"--limit-at", "2x=64M"}, "--limit-at 2x is not a length of time; write it like 500ms, 2s, 1.5s or 1m"},
       {{"--limit-at", "2s=64Q"}, "--limit-at 64Q is not a size; write it like 256M, 1.5G, 512K or 268435456"},
-      {{"--limit-at", "2s=4194303"},
-       "--limit-at 4194303 is below the 4.0 MiB a CLR needs to start; give at least that"},
+      {{"--limit-at", "2s=3997695"},
+       "--limit-at 3997695 is below the 3904K a CLR needs to start; give at least that"},
       {{"--limit-at", "2s=64M", "--limit-at", "2000=8M"},
        "--limit-at gives two limits for the same time, the second by 2000=8M; leave one of them out"},
       {{"--no-bridge", "--headroom", "8M"},

@@ -84,7 +84,7 @@ TEST_F(ReliefTest, LowerLevelsLeavePartOfTheReserveToHigherOnes) {
     Criticality level;
     std::uint64_t left;
   };
-  for (const Step step : {Step{Criticality::kTask, kReserve.value / 2}, Step{Criticality::kAppDomain, kReserve.value / 4},
+  for (const Step step : {Step{Criticality::kTask, kReserve.value / 4}, Step{Criticality::kAppDomain, kReserve.value / 8},
                           Step{Criticality::kProcess, 0}}) {
     AddressOutcome result;
     do {
@@ -102,17 +102,17 @@ TEST_F(ReliefTest, ASharedReserveIsForEveryLevelThatTheLimitRefusesAndLeavesHigh
   constexpr std::uint64_t kSlice = 64 * kKiB;
   ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
   EXPECT_EQ(Held(), kReserve) << "within the limit nobody needs it";
-  EXPECT_TRUE(Take(2 * kMiB, Criticality::kTask).outcome.ok());
-  EXPECT_EQ(Held().value, kReserve.value / 2);
+  EXPECT_TRUE(Take(3 * kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(Held().value, kReserve.value / 4);
   EXPECT_EQ(Take(kSlice, Criticality::kTask).outcome, Outcome::OverLimit());
 
   EXPECT_TRUE(Take(kMiB, Criticality::kAppDomain).outcome.ok()) << "its own headroom first";
-  EXPECT_EQ(Held().value, kReserve.value / 2);
-  EXPECT_TRUE(Take(kMiB, Criticality::kAppDomain).outcome.ok());
   EXPECT_EQ(Held().value, kReserve.value / 4);
+  EXPECT_TRUE(Take(kMiB / 2, Criticality::kAppDomain).outcome.ok());
+  EXPECT_EQ(Held().value, kReserve.value / 8);
   EXPECT_EQ(Take(kSlice, Criticality::kAppDomain).outcome, Outcome::OverLimit());
 
-  EXPECT_TRUE(Take(2 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_TRUE(Take(3 * kMiB / 2, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Held(), Bytes{});
   EXPECT_EQ(Take(kSlice, Criticality::kProcess).outcome, Outcome::OverLimit());
   EXPECT_EQ(Charged().value, kLimits.limit.value + kReserve.value);
