@@ -36,7 +36,7 @@ std::uint64_t HostedBytes(const Accounting& accounting) {
 
 std::uint64_t NotHostedBytes(const Accounting& accounting) {
   const Accounting::NotHosted& rest = accounting.not_hosted;
-  return rest.stacks + rest.heaps + rest.images + rest.own + rest.unknown;
+  return rest.stacks + rest.thread_data + rest.heaps + rest.images + rest.own + rest.unknown;
 }
 
 Accounting Account(const std::vector<MemoryRun>& runs, const Landmarks& landmarks, const KnownSums& sums) {
@@ -51,9 +51,10 @@ Accounting Account(const std::vector<MemoryRun>& runs, const Landmarks& landmark
     if (run.type == MemoryType::kImage) {
       if (run.writable) images[run.allocation_base] += bytes;
     } else if (run.type == MemoryType::kPrivate) {
-      std::uint64_t& row = Has(landmarks.stacks, run.allocation_base)  ? rest.stacks
-                           : Has(landmarks.heaps, run.allocation_base) ? rest.heaps
-                                                                       : rest.unknown;
+      std::uint64_t& row = Has(landmarks.stacks, run.allocation_base)        ? rest.stacks
+                           : Has(landmarks.thread_data, run.allocation_base) ? rest.thread_data
+                           : Has(landmarks.heaps, run.allocation_base)       ? rest.heaps
+                                                                             : rest.unknown;
       row += bytes;
     }
   }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ struct MemoryRun {
 
 // What is known of allocations that the manager does not host, by where they begin.
 struct Landmarks {
-  std::vector<std::uint64_t> stacks;  // of each thread
+  std::vector<std::uint64_t> stacks;       // of each thread
+  std::vector<std::uint64_t> thread_data;  // what threads have besides: TEBs, under Wine a second stack
   std::vector<std::uint64_t> heaps;   // and their further segments
   struct Image {
     std::uint64_t base = 0;
@@ -68,12 +70,14 @@ struct Accounting {
   struct NotHosted {
     std::uint64_t stacks = 0;
     std::uint64_t stack_count = 0;
+    std::uint64_t thread_data = 0;
     std::uint64_t heaps = 0;
     std::uint64_t images = 0;
     std::vector<NamedBytes> by_image;  // largest first
     std::uint64_t own = 0;             // the manager's tables and reserve
     std::uint64_t unknown = 0;         // private, and nobody's by name
   } not_hosted;
+  std::optional<NotHosted> before;  // what was not hosted when the bridge took over
   std::int64_t unexplained = 0;  // the OS's figure less all of the above that is private
 };
 

@@ -17,6 +17,11 @@ std::size_t ListedImages(const Accounting& accounting) {
   return std::min(kListedImages, static_cast<std::size_t>(none - images.begin()));
 }
 
+// What of a row was there before the bridge took over.
+std::string OfBefore(const Accounting& accounting, std::uint64_t Accounting::NotHosted::* row) {
+  return accounting.before ? FormatCount((*accounting.before).*row) + " before the runtime" : "";
+}
+
 std::string Signed(std::int64_t bytes) {
   const auto magnitude = bytes < 0 ? 0 - static_cast<std::uint64_t>(bytes) : static_cast<std::uint64_t>(bytes);
   return (bytes < 0 ? "-" : "") + FormatCount(magnitude);
@@ -41,14 +46,16 @@ void AddAccounting(Table& table, const Accounting& accounting) {
                 hosted.by_purpose[purpose], "");
   }
   table.Count("  not hosted", NotHostedBytes(accounting), "");
+  using NotHosted = Accounting::NotHosted;
   table.Count("    stacks", rest.stacks, "of " + FormatCount(rest.stack_count) + " threads");
-  table.Count("    heaps", rest.heaps, "");
-  table.Count("    images", rest.images, "");
+  table.Count("    threads besides", rest.thread_data, OfBefore(accounting, &NotHosted::thread_data));
+  table.Count("    heaps", rest.heaps, OfBefore(accounting, &NotHosted::heaps));
+  table.Count("    images", rest.images, OfBefore(accounting, &NotHosted::images));
   for (std::size_t i = 0; i < ListedImages(accounting); ++i) {
     table.Count("      " + rest.by_image[i].name, rest.by_image[i].bytes, "");
   }
   table.Count("    the manager's own", rest.own, "");
-  table.Count("    unknown", rest.unknown, "");
+  table.Count("    unknown", rest.unknown, OfBefore(accounting, &NotHosted::unknown));
   table.Row("  not explained", Signed(accounting.unexplained) + " of " + accounting.process_figure);
 }
 
@@ -63,6 +70,15 @@ Json AccountingJson(const Accounting& accounting) {
   for (const NamedBytes& image : rest.by_image) {
     if (image.bytes != 0) images.push_back({{"name", image.name}, {"bytes", image.bytes}});
   }
+  Json before = nullptr;
+  if (accounting.before) {
+    before = {{"stack_bytes", accounting.before->stacks},
+              {"thread_bytes", accounting.before->thread_data},
+              {"heap_bytes", accounting.before->heaps},
+              {"image_bytes", accounting.before->images},
+              {"own_bytes", accounting.before->own},
+              {"unknown_bytes", accounting.before->unknown}};
+  }
   return {{"process", {{"figure", accounting.process_figure}, {"bytes", accounting.process}}},
           {"hosted",
            {{"bytes", HostedBytes(accounting)},
@@ -76,11 +92,13 @@ Json AccountingJson(const Accounting& accounting) {
            {{"bytes", NotHostedBytes(accounting)},
             {"stack_bytes", rest.stacks},
             {"stacks", rest.stack_count},
+            {"thread_bytes", rest.thread_data},
             {"heap_bytes", rest.heaps},
             {"image_bytes", rest.images},
             {"images", std::move(images)},
             {"own_bytes", rest.own},
-            {"unknown_bytes", rest.unknown}}},
+            {"unknown_bytes", rest.unknown},
+            {"before", std::move(before)}}},
           {"unexplained_bytes", accounting.unexplained}};
 }
 

@@ -120,7 +120,11 @@ std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
   const Headroom headroom = policy.HeadroomToKeep();
   const char* reason = nullptr;
   const policy::Limits limits = LimitsOf(highest, headroom.app_domain, headroom.process, &reason);
-  return GcLimitWithin((limits.limit - limits.process_headroom - limits.app_domain_headroom).value);
+  const std::uint64_t within =
+      GcLimitWithin((limits.limit - limits.process_headroom - limits.app_domain_headroom).value);
+  if (within == 0 || !policy.own_reserve) return within;
+  // A GC that is told of high load, as it is at the limit, throws a little before it has reached its own.
+  return within + OwnReserve(*limit, true) / 8;
 }
 
 std::uint64_t ParseGcLimit(const std::string& text, const PolicyOptions& policy, const Limit& limit) {

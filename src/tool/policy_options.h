@@ -74,8 +74,8 @@ struct PolicyTexts {
 // its heap, which is the same under the smallest limit; else it is at most as large as the limit.
 [[nodiscard]] std::uint64_t OwnReserve(std::uint64_t limit, bool gc_has_own) noexcept;
 
-// What a GC is to keep to where the manager allows eTaskCritical requests `allowed` bytes within the limit: all of that, since
-// what a runtime has committed besides is paid by the reserve on top (decision 11). 0, for no limit, where that is too
+// What a GC is to keep to at least where the manager allows eTaskCritical requests `allowed` bytes within the limit: all of
+// that, since what a runtime has committed besides is paid by the reserve on top (decision 11). 0, for no limit, where that is too
 // little for a GC.
 [[nodiscard]] std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept;
 

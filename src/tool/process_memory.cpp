@@ -36,8 +36,16 @@ std::uint64_t AllocationOf(const void* address) {
   return ToNumber(info.AllocationBase);
 }
 
-// The stack of a thread of this process, from its TEB; 0: it is gone.
-std::uint64_t StackOf(DWORD thread_id) {
+bool Has(const std::vector<std::uint64_t>& bases, std::uint64_t base) {
+  return std::find(bases.begin(), bases.end(), base) != bases.end();
+}
+
+void AddOnce(std::uint64_t base, std::vector<std::uint64_t>* bases) {
+  if (base != 0 && !Has(*bases, base)) bases->push_back(base);
+}
+
+// The TEB of a thread of this process; null: it is gone.
+const void* TebOf(DWORD thread_id) {
   // THREAD_BASIC_INFORMATION of ntdll's ThreadBasicInformation (0), which winternl.h lacks.
   struct {
     LONG exit_status;
@@ -52,27 +60,38 @@ std::uint64_t StackOf(DWORD thread_id) {
   static const auto query = reinterpret_cast<QueryThread>(
       reinterpret_cast<void*>(GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtQueryInformationThread")));
   const OwnedHandle thread(OpenThread(THREAD_QUERY_INFORMATION, FALSE, thread_id));
-  if (thread == nullptr || query == nullptr || query(thread.get(), 0, &basic, sizeof(basic), nullptr) < 0) return 0;
-  // Read as another process's would be: the thread may end, and its TEB with it.
-  NT_TIB tib{};
-  SIZE_T read = 0;
-  if (!ReadProcessMemory(GetCurrentProcess(), basic.teb, &tib, sizeof(tib), &read) || read != sizeof(tib)) return 0;
-  return tib.StackBase == nullptr ? 0 : AllocationOf(static_cast<const char*>(tib.StackBase) - 1);
+  const bool known = thread != nullptr && query != nullptr && query(thread.get(), 0, &basic, sizeof(basic), nullptr) >= 0;
+  return known ? basic.teb : nullptr;
 }
 
-std::vector<std::uint64_t> Stacks() {
-  std::vector<std::uint64_t> stacks;
+// The stack, the TEB, and allocations that the TEB has the start of, such as the second stack that Wine gives a thread.
+void AddThread(const void* teb, Landmarks* landmarks) {
+  // Read as another process's would be: the thread may end, and its TEB with it.
+  std::array<std::uintptr_t, 4096 / sizeof(std::uintptr_t)> words{};
+  SIZE_T read = 0;
+  if (!ReadProcessMemory(GetCurrentProcess(), teb, words.data(), sizeof(words), &read) || read != sizeof(words)) return;
+  NT_TIB tib{};
+  std::memcpy(&tib, words.data(), sizeof(tib));
+  if (tib.StackBase != nullptr) AddOnce(AllocationOf(static_cast<const char*>(tib.StackBase) - 1), &landmarks->stacks);
+  AddOnce(AllocationOf(teb), &landmarks->thread_data);
+  for (const std::uintptr_t word : words) {
+    const auto* place = reinterpret_cast<const void*>(word);
+    if (word != 0 && word % 0x10000 == 0 && AllocationOf(place) == word && !Has(landmarks->stacks, word)) {
+      AddOnce(word, &landmarks->thread_data);
+    }
+  }
+}
+
+void AddThreads(Landmarks* landmarks) {
   const HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
-  if (snapshot == INVALID_HANDLE_VALUE) return stacks;
+  if (snapshot == INVALID_HANDLE_VALUE) return;
   const OwnedHandle owned(snapshot);
   THREADENTRY32 entry{};
   entry.dwSize = sizeof(entry);
   for (BOOL more = Thread32First(snapshot, &entry); more; more = Thread32Next(snapshot, &entry)) {
     if (entry.th32OwnerProcessID != GetCurrentProcessId()) continue;
-    const std::uint64_t stack = StackOf(entry.th32ThreadID);
-    if (stack != 0 && std::find(stacks.begin(), stacks.end(), stack) == stacks.end()) stacks.push_back(stack);
+    if (const void* teb = TebOf(entry.th32ThreadID)) AddThread(teb, landmarks);
   }
-  return stacks;
 }
 
 std::vector<std::uint64_t> ProcessHeaps() {
@@ -155,8 +174,22 @@ std::vector<MemoryRun> WithPurposes(const std::vector<SeenRun>& seen) {
   return runs;
 }
 
-Landmarks FindLandmarks(const std::vector<MemoryRun>& runs) {
-  Landmarks landmarks{.stacks = Stacks(), .heaps = ProcessHeaps(), .images = {}};
+// Allocations with a guard page that the manager does not host.
+std::vector<std::uint64_t> Guarded(const std::vector<SeenRun>& seen) {
+  std::vector<std::uint64_t> bases;
+  for (const SeenRun& each : seen) {
+    const bool is_private = each.run.type == MemoryType::kPrivate && each.run.hosted == 0;
+    if (is_private && (each.protect & PAGE_GUARD) != 0) AddOnce(each.run.allocation_base, &bases);
+  }
+  return bases;
+}
+
+Landmarks FindLandmarks(const std::vector<MemoryRun>& runs, const std::vector<std::uint64_t>& guarded) {
+  Landmarks landmarks;
+  AddThreads(&landmarks);
+  landmarks.heaps = ProcessHeaps();
+  // A stack whose thread has ended since, or only begins.
+  for (const std::uint64_t base : guarded) AddOnce(base, &landmarks.stacks);
   std::uint64_t last = 0;
   for (const MemoryRun& run : runs) {
     if (run.allocation_base == last) continue;
@@ -179,12 +212,13 @@ Accounting AccountForProcess(const MemoryManager& manager) {
   if (FAILED(manager.get()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(client.Receive())))) {
     return {};
   }
-  const std::vector<MemoryRun> runs = WithPurposes(Walk(manager.control(), client.get()));
+  const std::vector<SeenRun> seen = Walk(manager.control(), client.get());
+  const std::vector<MemoryRun> runs = WithPurposes(seen);
   const ClrHostMemoryStatistics statistics = manager.Statistics();
   // Wine fills in the older of the two alone.
   const bool has_private_usage = counters.PrivateUsage != 0;
   Accounting accounting = Account(
-      runs, FindLandmarks(runs),
+      runs, FindLandmarks(runs, Guarded(seen)),
       {.process = has_private_usage ? counters.PrivateUsage : counters.PagefileUsage,
        .hosted_pages = statistics.charged,
        .hosted_heap = statistics.heap_bytes,

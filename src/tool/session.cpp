@@ -176,6 +176,7 @@ void Session::AttachToCoreClr(HMODULE coreclr) {
   auto bridge = clr_host_memory::AttachToCoreClr(coreclr, *manager_);
   if (!bridge) throw ToolError("the runtime cannot be bridged: " + bridge.reason(), "or run it with --no-bridge");
   bridge_.emplace(*std::move(bridge));
+  if (accounting_) not_hosted_before_ = AccountForProcess(*manager_).not_hosted;
   if (gc_container_ && FAILED(bridge_->PresentAsContainer())) {
     throw ToolError("the bridge is detached", "leave --gc-container out");
   }
@@ -217,7 +218,10 @@ void Session::WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code) 
   if (manager_) {
     summary_.policy = PolicyFiguresNow();
     summary_.manager = FiguresOf(*manager_);
-    if (accounting_) summary_.accounting = AccountForProcess(*manager_);
+    if (accounting_) {
+      summary_.accounting = AccountForProcess(*manager_);
+      summary_.accounting->before = not_hosted_before_;
+    }
   }
   if (bridge_) summary_.bridge = BridgeFiguresOf(*bridge_);
   if (!quiet_) streams_.error.Write(FormatTable(summary_));

@@ -130,6 +130,16 @@ TEST(Create, TakesOptionsAtTheirBorders) {
   }
 }
 
+TEST(Create, TakesAReserveAboveTheLimitWhereEveryLevelMayUseIt) {
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  options.limit = 1_MiB;
+  options.emergency_reserve = 2_MiB;
+  options.flags = kClrHostMemoryShareReserve;
+  const Made made = Make(&options);
+  ASSERT_HR(S_OK, made.hr) << made.reason;
+  EXPECT_EQ(2_MiB, StatisticsOf(made.manager.get()).emergency_reserve);
+}
+
 TEST(Create, WithoutOptionsOrWithTheDefaultsThereIsNoLimit) {
   const ClrHostMemoryOptions defaults = CLR_HOST_MEMORY_OPTIONS_INIT;
   for (const ClrHostMemoryOptions* options : {static_cast<const ClrHostMemoryOptions*>(nullptr), &defaults}) {

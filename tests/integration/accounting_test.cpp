@@ -37,8 +37,12 @@ TEST(Accounting, EachPageIsInOneRow) {
       {0x70000, 8192, MemoryType::kImage, true, false, 0, 0},          // and its data
       {0x80000, 12288, MemoryType::kImage, true, false, 0, 0},         // another's
       Private(0x90000, 100 * 4096),
+      Private(0xA0000, 24576),                                         // a TEB
   };
-  const Landmarks landmarks{{0x10000}, {0x20000}, {{0x70000, "a.dll"}, {0x80000, "b.dll"}}};
+  const Landmarks landmarks{.stacks = {0x10000},
+                            .thread_data = {0xA0000},
+                            .heaps = {0x20000},
+                            .images = {{0x70000, "a.dll"}, {0x80000, "b.dll"}}};
   const Accounting accounting = Account(
       runs, landmarks, {.process = 1000000, .hosted_pages = 65536 + 8192 + 16384 + 12288, .hosted_heap = 0, .own = 40960});
   EXPECT_EQ(accounting.hosted.data, 65536u + 8192);
@@ -50,6 +54,7 @@ TEST(Accounting, EachPageIsInOneRow) {
   EXPECT_EQ(accounting.hosted.by_purpose[4], 8192u);
   EXPECT_EQ(accounting.not_hosted.stacks, 4096u);
   EXPECT_EQ(accounting.not_hosted.stack_count, 1u);
+  EXPECT_EQ(accounting.not_hosted.thread_data, 24576u);
   EXPECT_EQ(accounting.not_hosted.heaps, 8192u);
   EXPECT_EQ(accounting.not_hosted.images, 20480u) << "code that is the file's is nobody's commit";
   ASSERT_EQ(accounting.not_hosted.by_image.size(), 2u);
@@ -92,7 +97,7 @@ TEST(Accounting, WhatTheOsCountsOtherwiseIsSaidWithItsSign) {
 TEST(Accounting, IsSaidToTheByteInTableAndJson) {
   Accounting accounting = Account({Private(0x10000, 4096), Private(0x20000, 65536, 65536, 1),
                                    {0x70000, 8192, MemoryType::kImage, true, false, 0, 0}},
-                                  {{0x10000}, {}, {{0x70000, "ntdll.dll"}}},
+                                  {.stacks = {0x10000}, .thread_data = {}, .heaps = {}, .images = {{0x70000, "ntdll.dll"}}},
                                   {.process = 70000, .hosted_pages = 65536 + 4096});
   accounting.process_figure = "PagefileUsage";
   Table table;
@@ -107,6 +112,22 @@ TEST(Accounting, IsSaidToTheByteInTableAndJson) {
   EXPECT_EQ(json["hosted"]["purposes"]["gc_heap"], 65536);
   EXPECT_EQ(json["not_hosted"]["images"][0]["name"], "ntdll.dll");
   EXPECT_EQ(json["unexplained_bytes"], -7824);
+  EXPECT_TRUE(json["not_hosted"]["before"].is_null());
+}
+
+TEST(Accounting, SaysWhatWasThereBeforeTheRuntime) {
+  Accounting accounting = Account({Private(0x10000, 65536), Private(0x30000, 8192)},
+                                  {.stacks = {}, .thread_data = {}, .heaps = {0x10000}, .images = {}}, {});
+  accounting.before.emplace();
+  accounting.before->heaps = 12345;
+  accounting.before->unknown = 4096;
+  Table table;
+  AddAccounting(table, accounting);
+  EXPECT_THAT(table.text(), HasSubstr("65,536  12,345 before the runtime\n"));
+  EXPECT_THAT(table.text(), HasSubstr("8,192  4,096 before the runtime\n"));
+  const Json json = AccountingJson(accounting);
+  EXPECT_EQ(json["not_hosted"]["before"]["heap_bytes"], 12345);
+  EXPECT_EQ(json["not_hosted"]["before"]["stack_bytes"], 0);
 }
 
 }  // namespace

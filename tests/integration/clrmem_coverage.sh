@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# clrmem_coverage.sh WINE_RUN CLRMEM.exe BUILD_FOLDER: what coreclr.dll, clrjit.dll and clrgc.dll ask the OS, the C run-time
+# and COM for besides the manager, seen from below by Wine's own trace of calls, which knows nothing of the bridge. Of all
+# that they commit less than 1 % may go past the manager, and only by the functions named here.
+# Exit code 0: so it is; 1: not; 77: there is no runtime to look at.
+set -uo pipefail
+wine_run=$1 clrmem=$2 build=$3
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+failures=0
+fail() {
+  echo "FAILED: $1"
+  failures=$((failures + 1))
+}
+
+# Whatever gives out memory, of all that these modules import or look up.
+traced='kernel32.HeapAlloc;kernel32.HeapReAlloc;kernel32.VirtualAlloc;kernel32.VirtualAllocEx;kernel32.VirtualAllocExNuma'
+traced+=';kernelbase.VirtualAlloc2;kernelbase.MapViewOfFile3;kernel32.MapViewOfFile;kernel32.MapViewOfFileEx'
+traced+=';kernel32.LocalAlloc;kernel32.GlobalAlloc;kernel32.CreateThread;kernel32.FlsAlloc;kernel32.FormatMessageW'
+traced+=';kernel32.GetEnvironmentStringsW;ntdll.RtlAllocateHeap;ntdll.RtlReAllocateHeap;ntdll.NtAllocateVirtualMemory'
+traced+=';ucrtbase.malloc;ucrtbase.calloc;ucrtbase.realloc;ucrtbase._aligned_malloc;ucrtbase._strdup;ucrtbase._wcsdup'
+traced+=';ucrtbase.fopen;ucrtbase._wfopen;ucrtbase._fdopen;ucrtbase.setvbuf;ole32.CoTaskMemAlloc;ole32.CoTaskMemRealloc'
+traced+=';combase.CoTaskMemAlloc;combase.CoTaskMemRealloc;ole32.CreateStreamOnHGlobal;oleaut32.*'
+# The key says which functions a trace of calls is of; it is looked at only by programs that are traced.
+"$wine_run" reg add 'HKCU\Software\Wine\Debug' /v RelayInclude /d "$traced" /f >/dev/null || exit 2
+export DOTNET_ROOT="Z:$build/dotnet"
+
+# run RUNTIME OPTIONS PROGRAM [ARGUMENTS]: traced; leaves $work/trace and, with a summary, $work/summary.json.
+run() {
+  local framework=$1 options=$2 program=$3
+  shift 3
+  rm -f "$work/summary.json"
+  # shellcheck disable=SC2086 # options are words
+  WINEDEBUG=+relay,+loaddll timeout 120 "$wine_run" "$clrmem" run $options --summary "Z:$work/summary.json" \
+    "Z:$build/programs/$framework/$program/$program.dll" "$@" >"$work/out" 2>"$work/trace" </dev/null
+}
+
+# calls VERSION: of the trace, "count function" where the return address is in a module of the CLR.
+calls() {
+  local module sizes=
+  for module in coreclr clrjit clrgc; do
+    # SizeOfImage, 0x50 behind the header that the word at 0x3C points at.
+    local file=$build/dotnet/shared/Microsoft.NETCore.App/$1/$module.dll
+    local header
+    header=$(od -An -tu4 -j60 -N4 "$file")
+    sizes+="$module.dll=$(od -An -tu4 -j$((header + 80)) -N4 "$file" | tr -d ' ');"
+  done
+  awk -v sizes="$sizes" '
+    function number(hex,  i, value) {
+      for (i = 1; i <= length(hex); ++i) value = value * 16 + index("0123456789abcdef", tolower(substr(hex, i, 1))) - 1
+      return value
+    }
+    BEGIN {
+      count = split(sizes, each, ";")
+      for (i = 1; i < count; ++i) { split(each[i], pair, "="); size[pair[1]] = pair[2] }
+    }
+    /:loaddll:.*Loaded L"/ {
+      name = $0; sub(/" at .*/, "", name); sub(/.*\\/, "", name)
+      if (name in size) { at = $0; sub(/.*" at /, "", at); sub(/:.*/, "", at); begin[name] = number(at); ++modules }
+    }
+    /:Call [a-zA-Z0-9_.]+\(.*\) ret=/ {
+      ret = $0; sub(/.* ret=/, "", ret); caller = number(ret)
+      for (name in begin) {
+        if (caller < begin[name] || caller >= begin[name] + size[name]) continue
+        function_name = $0; sub(/^[0-9a-f]*:Call /, "", function_name); sub(/\(.*/, "", function_name)
+        ++calls[function_name]
+      }
+    }
+    END {
+      if (modules < 2) print "0 coreclr.dll-and-clrjit.dll-were-not-seen"
+      for (name in calls) print calls[name], name
+    }' "$work/trace" | sort -k2
+}
+
+# of FUNCTION: how often, in $work/calls.
+of() { awk -v name="$1" '$2 == name { print $1; found = 1 } END { if (!found) print 0 }' "$work/calls"; }
+
+# A name has 260 bytes at most; the strings of the environment, given back at once, and an entry of a table have 32 KiB.
+# Threads' stacks are the OS's to commit.
+known='ucrtbase._strdup KERNEL32.GetEnvironmentStringsW KERNEL32.FlsAlloc KERNEL32.CreateThread oleaut32.GetErrorInfo'
+check() {
+  local framework=$1 version=$2
+  shift 2
+  if ! run "$framework" '' "$@"; then
+    fail ".NET $version, $*: $(cat "$work/out")"
+    return
+  fi
+  calls "$version" >"$work/calls"
+  local charged past unknown
+  charged=$(sed -n 's/.*"charged_bytes": \([0-9]*\).*/\1/p' "$work/summary.json" | head -1)
+  past=$(($(of ucrtbase._strdup) * 260 + 32768))
+  echo ".NET $version, $*: $charged bytes on account; past the manager at most $past, in calls of: $(tr '\n' ' ' <"$work/calls")"
+  [ $((past * 100)) -lt "$charged" ] || fail "that is 1 % of it or more"
+  unknown=$(awk -v known=" $known " 'index(known, " " $2 " ") == 0 { print $2 }' "$work/calls")
+  [ -z "$unknown" ] || fail "not expected: $unknown"
+  [ "$(of KERNEL32.CreateThread)" -gt 0 ] || fail "the trace has none of the threads that every runtime starts"
+}
+
+# Without the bridge the same trace sees all of it.
+check_the_trace() {
+  run "$1" --no-bridge Hello || fail "Hello without the bridge: $(cat "$work/out")"
+  calls "$2" >"$work/calls"
+  echo ".NET $2, Hello without the bridge: $(tr '\n' ' ' <"$work/calls")"
+  local least
+  for least in KERNEL32.VirtualAlloc=100 ntdll.RtlAllocateHeap=1 ucrtbase.malloc=100 ucrtbase.calloc=1; do
+    [ "$(of "${least%=*}")" -ge "${least#*=}" ] || fail "the trace has too few calls of ${least%=*}"
+  done
+}
+
+looked_at=0
+for runtime in net8.0=8.0.33 net10.0=10.0.14; do
+  framework=${runtime%=*} version=${runtime#*=}
+  [ -d "$build/dotnet/shared/Microsoft.NETCore.App/$version" ] && [ -d "$build/programs/$framework/Hello" ] || continue
+  looked_at=$((looked_at + 1))
+  check_the_trace "$framework" "$version"
+  check "$framework" "$version" Hello
+  DOTNET_gcServer=1 check "$framework" "$version" Churn 64
+  DOTNET_GCName=clrgc.dll check "$framework" "$version" Churn 64
+  # What is freed of W^X code mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+  export DOTNET_EnableWriteXorExecute=0
+  check "$framework" "$version" NativeHeavy
+  check "$framework" "$version" LoadAssemblies 5
+  check "$framework" "$version" WebHello 50
+  unset DOTNET_EnableWriteXorExecute
+done
+if [ "$looked_at" -eq 0 ]; then
+  echo "skipped: the build has no runtime"
+  exit 77
+fi
+[ "$failures" -eq 0 ]
