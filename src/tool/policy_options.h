@@ -18,8 +18,8 @@ using Limit = std::optional<std::uint64_t>;
 
 // The least limit `clrmem run` takes, in bytes: with less for its heap no GC of .NET 8 or .NET 10 starts (measured:
 // docs/tool.md).
-inline constexpr std::uint64_t kLeastLimit = std::uint64_t{3904} << 10;
-inline constexpr char kLeastLimitText[] = "3904K";
+inline constexpr std::uint64_t kLeastLimit = std::uint64_t{3892} << 10;
+inline constexpr char kLeastLimitText[] = "3892K";
 
 // Both as in ClrHostMemoryOptions: bytes, a percentage of the limit, or the default.
 struct Headroom {

@@ -68,7 +68,7 @@ TEST(Options, AccountingIsOfWhatTheManagerHosts) {
 
 TEST(Options, TheLeastLimitIsTaken) {
   EXPECT_EQ(std::get<RunOptions>(ParseOptions({"run", "--limit", kLeastLimitText, "App.dll"})).limit, kLeastLimit);
-  EXPECT_THROW((void)ParseOptions({"run", "--limit", "3997695", "App.dll"}), ToolError);
+  EXPECT_THROW((void)ParseOptions({"run", "--limit", "3985407", "App.dll"}), ToolError);
 }
 
 TEST(Options, ScriptedAndInfoHaveTheirOwn) {
