@@ -25,19 +25,25 @@ struct Owner {
 
 constinit std::array<Owner, kMostHeaps> owners{};
 constinit std::atomic<std::size_t> owner_count{0};  // entries that were ever used
-constinit SRWLOCK owners_lock = SRWLOCK_INIT;       // for those who change the table or the borders
+constinit std::array<IClrHostMemoryHeap*, kMostHeaps> parked{};
+constinit std::size_t parked_count = 0;
+constinit SRWLOCK owners_lock = SRWLOCK_INIT;   // for those who change the table, or what is parked; a leaf
+constinit SRWLOCK borders_lock = SRWLOCK_INIT;  // for those who change the borders; may be held over the loader's lock
 // Never destroyed: threads may come through the imports for as long as the process lives.
 constinit std::vector<ImportPatch>* borders = nullptr;
 constinit std::atomic<void*> original_free{nullptr};
 constinit std::atomic<void*> original_reallocate{nullptr};
 constinit std::atomic<void*> original_size{nullptr};
 
-class OwnersLocked {
+class Locked {
  public:
-  OwnersLocked() noexcept { AcquireSRWLockExclusive(&owners_lock); }
-  ~OwnersLocked() { ReleaseSRWLockExclusive(&owners_lock); }
-  OwnersLocked(const OwnersLocked&) = delete;
-  OwnersLocked& operator=(const OwnersLocked&) = delete;
+  explicit Locked(SRWLOCK& lock) noexcept : lock_(lock) { AcquireSRWLockExclusive(&lock_); }
+  ~Locked() { ReleaseSRWLockExclusive(&lock_); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  SRWLOCK& lock_;
 };
 
 // Calls visit(heap) for every heap until it returns true; whether it did. Nearly always there is one.
@@ -115,20 +121,32 @@ HRESULT GuardModule(HMODULE module, std::string* reason) {
   return hr;
 }
 
-// Under the lock. Nobody new sees it; who has seen it has left when this returns true.
-bool Withdraw(Owner& owner) noexcept {
+// Under the lock. References that calls inside the bridge may still use, until none is inside.
+void ReleaseParked() noexcept {
+  if (parked_count == 0 || !WaitUntilNoCallIsInside(0)) return;
+  while (parked_count != 0) parked[--parked_count]->Release();
+}
+
+// Under the lock. Nobody new sees the heap; its reference goes when nobody can have seen it any more.
+void Withdraw(Owner& owner) noexcept {
   IClrHostMemoryHeap* heap = owner.heap.exchange(nullptr, std::memory_order_seq_cst);
   owner.handle.store(nullptr);
-  if (heap == nullptr) return true;
-  if (!WaitUntilNoCallIsInside(kQuietMilliseconds)) return false;  // and keeps the reference for them
-  heap->Release();
-  return true;
+  if (heap == nullptr) return;
+  if (WaitUntilNoCallIsInside(kQuietMilliseconds)) {
+    heap->Release();
+  } else if (parked_count < parked.size()) {
+    parked[parked_count++] = heap;
+  }  // else it stays for the rest of the process: a call is inside for good, and another kMostHeaps heaps have gone
 }
 
 [[nodiscard]] bool HasBlocks(IClrHostMemoryHeap& heap) noexcept {
-  ClrHostMemoryHeapFigures figures{};
-  figures.size = sizeof(figures);
-  return heap.GetFigures(&figures) != S_OK || figures.blocks != 0;
+  // Twice: a block that is moved while it is counted may be seen in neither place, but it moves away only once.
+  for (int look = 0; look < 2; ++look) {
+    ClrHostMemoryHeapFigures figures{};
+    figures.size = sizeof(figures);
+    if (heap.GetFigures(&figures) != S_OK || figures.blocks != 0) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -146,7 +164,8 @@ bool FreeIfOwned(void* memory) noexcept {
 }
 
 bool AddHeap(HANDLE handle, IClrHostMemoryHeap* heap) noexcept {
-  const OwnersLocked lock;
+  const Locked lock(owners_lock);
+  ReleaseParked();
   for (std::size_t i = 0; i < owners.size(); ++i) {
     if (owners[i].heap.load() != nullptr) continue;
     heap->AddRef();
@@ -158,34 +177,58 @@ bool AddHeap(HANDLE handle, IClrHostMemoryHeap* heap) noexcept {
   return false;
 }
 
-bool RemoveHeap(HANDLE handle) noexcept {
-  const OwnersLocked lock;
-  for (Owner& owner : owners) {
-    if (handle == nullptr || owner.handle.load() != handle) continue;
-    Withdraw(owner);
-    return true;
+BOOL DestroyHeap(HANDLE handle, decltype(&::HeapDestroy) destroy) noexcept {
+  Owner* owner = nullptr;
+  IClrHostMemoryHeap* heap = nullptr;
+  {
+    const Locked lock(owners_lock);
+    ReleaseParked();
+    const auto found = std::find_if(owners.begin(), owners.end(), [handle](const Owner& each) {
+      return handle != nullptr && each.handle.load() == handle;
+    });
+    if (found != owners.end()) {
+      owner = &*found;
+      heap = owner->heap.load();
+      owner->handle.store(nullptr);
+    }
   }
-  return false;
+  const BOOL destroyed = destroy(handle);
+  if (owner == nullptr) return destroyed;
+  const KeptLastError kept;
+  const Locked lock(owners_lock);
+  if (owner->heap.load() != heap || owner->handle.load() != nullptr) return destroyed;  // retired meanwhile
+  if (destroyed) {
+    Withdraw(*owner);
+  } else {
+    owner->handle.store(handle);
+  }
+  return destroyed;
+}
+
+void StopServing() noexcept {
+  const Locked lock(owners_lock);
+  for (Owner& owner : owners) owner.handle.store(nullptr);
 }
 
 void RetireHeaps() noexcept {
-  const OwnersLocked lock;
-  bool any_left = false;
-  for (Owner& owner : owners) {
-    IClrHostMemoryHeap* heap = owner.heap.load();
-    if (heap == nullptr) continue;
-    owner.handle.store(nullptr);
-    if (HasBlocks(*heap)) {
-      any_left = true;
-    } else {
-      Withdraw(owner);
+  {
+    const Locked lock(owners_lock);
+    ReleaseParked();
+    for (Owner& owner : owners) {
+      IClrHostMemoryHeap* heap = owner.heap.load();
+      if (heap != nullptr && owner.handle.load() == nullptr && !HasBlocks(*heap)) Withdraw(owner);
     }
   }
-  if (!any_left && borders != nullptr) borders->clear();
+  // Apart, since it takes the loader's lock. Who adds a heap guards its borders after that.
+  const Locked lock(borders_lock);
+  if (borders == nullptr) return;
+  const bool any_left = FindOwner([](IClrHostMemoryHeap&) { return true; });
+  // One that somebody has hooked over leads here for the rest of the process, and must not be hooked again on top of that.
+  if (!any_left) std::erase_if(*borders, [](const ImportPatch& patch) { return patch.IsIntact(); });
 }
 
 HRESULT GuardBorders(HMODULE module, const void* crt_function, std::string* reason) noexcept try {
-  const OwnersLocked lock;
+  const Locked lock(borders_lock);
   const HMODULE crt = crt_function == nullptr ? nullptr : ModuleOf(crt_function);
   const HRESULT hr = GuardModule(crt, reason);
   return FAILED(hr) ? hr : GuardModule(module, reason);

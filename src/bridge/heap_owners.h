@@ -7,7 +7,8 @@
 // at: blocks of these heaps are served by them, in constant time, and all others by the function the import pointed at
 // before.
 //
-// These imports stay pointed at the borders for as long as any block is out, also when no bridge is attached any more.
+// These imports stay pointed at the borders while any block is out, also when no bridge is attached any more; they are
+// taken back when a bridge is detached and no block is out then.
 #ifndef CLRHM_BRIDGE_HEAP_OWNERS_H
 #define CLRHM_BRIDGE_HEAP_OWNERS_H
 
@@ -28,10 +29,13 @@ namespace clr_host_memory::bridge {
 
 // From now on heap serves handle; takes a reference. False: there are too many.
 [[nodiscard]] bool AddHeap(HANDLE handle, IClrHostMemoryHeap* heap) noexcept;
-// Nobody is served any more from the heap of handle, and all of its blocks are gone. False: there is none.
-bool RemoveHeap(HANDLE handle) noexcept;
-// The bridge is gone, and no call is inside it. Heaps that have no blocks out end; when none is left, the borders are
-// taken back. The others serve on, but only what is theirs.
+// Has destroy end the heap of handle, and with it all blocks that the manager served for it. Nobody is served from it
+// meanwhile, so that the handle may be another heap's as soon as destroy returns. TRUE: destroyed.
+BOOL DestroyHeap(HANDLE handle, decltype(&::HeapDestroy) destroy) noexcept;
+// The bridge is gone: no heap gives out blocks any more. Each still takes back what is its own.
+void StopServing() noexcept;
+// After StopServing, when no call is inside the bridge: heaps that have no blocks out end; when none is left, the borders
+// are taken back, but for those that somebody has hooked over.
 void RetireHeaps() noexcept;
 
 // Points the imports of HeapFree, HeapReAlloc and HeapSize of module, and of the C run-time whose function crt_function

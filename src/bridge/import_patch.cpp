@@ -241,6 +241,12 @@ bool ImportPatch::Store(const Slot& slot, void* desired, void* expected, DWORD* 
   return stored;
 }
 
+bool ImportPatch::IsIntact() const noexcept {
+  return std::all_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
+    return *static_cast<void* volatile*>(slot.address) == slot.replacement;
+  });
+}
+
 std::size_t ImportPatch::Undo() noexcept {
   std::size_t left = 0;
   for (auto slot = slots_.rbegin(); slot != slots_.rend(); ++slot) {

@@ -52,6 +52,9 @@ class ImportPatch {
   // point elsewhere: someone has hooked over them and may go on calling the replacement for the rest of the process.
   std::size_t Undo() noexcept;
 
+  // Whether nobody has hooked over any of the imports: Undo would restore all of them.
+  [[nodiscard]] bool IsIntact() const noexcept;
+
   [[nodiscard]] HMODULE module() const noexcept { return module_; }
   // The imports patched, each name once, in the module's order; views into the hooks' names.
   [[nodiscard]] const std::vector<const char*>& names() const noexcept { return names_; }

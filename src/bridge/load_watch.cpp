@@ -91,9 +91,9 @@ HRESULT StartLoadWatch(const LoadWatchCalls& calls, std::string* reason) noexcep
   return hr;
 }
 
-void StopLoadWatch() noexcept {
+void StopLoadWatchUnless(bool (*needed)() noexcept) noexcept {
   AcquireSRWLockExclusive(&watch_lock);
-  Close();
+  if (!needed()) Close();
   ReleaseSRWLockExclusive(&watch_lock);
 }
 

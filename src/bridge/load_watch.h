@@ -19,8 +19,9 @@ struct LoadWatchCalls {
 
 // One watch for the process. S_OK also when there is one; HRESULT_FROM_WIN32: no thread, or an OS that does not tell.
 [[nodiscard]] HRESULT StartLoadWatch(const LoadWatchCalls& calls, std::string* reason) noexcept;
-// When it returns neither function is called any more. Not under the loader lock. Idempotent.
-void StopLoadWatch() noexcept;
+// Stops it if needed() says no, which no StartLoadWatch comes between. When it has stopped neither function is called any
+// more. Not under the loader lock. Idempotent.
+void StopLoadWatchUnless(bool (*needed)() noexcept) noexcept;
 
 // A reference to the module called path if it is loaded, once whoever loads it has finished; null: it is not. For
 // FreeLibrary. It never loads a module by itself.

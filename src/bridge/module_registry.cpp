@@ -293,6 +293,11 @@ bool IsWanted(std::wstring_view name) noexcept {
   return false;
 }
 
+bool AnybodyWatches() noexcept {
+  const Locked lock;
+  return first_named != nullptr;
+}
+
 // Attaches whatever is loaded and has a name that a bridge has asked for.
 void AttachWanted() noexcept try {
   std::vector<std::pair<BridgeRecord*, std::wstring>> wanted;
@@ -385,17 +390,16 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   }
 
   BridgeClient* withdrawn = nullptr;
-  bool anybody_watches = false;
   {
     const Locked lock;
-    anybody_watches = first_named != nullptr;
     if (--open_bridges == 0) {
       PublishClient(nullptr);
+      StopServing();
       withdrawn = std::exchange(client, nullptr);
       client_identity = nullptr;
     }
   }
-  if (!anybody_watches) StopLoadWatch();
+  StopLoadWatchUnless(&AnybodyWatches);
   if (withdrawn == nullptr) return;
   withdrawn->notifications->Withdraw(withdrawn->manager);
   if (!WaitUntilNoCallIsInside(kDetachMilliseconds)) return;
@@ -437,8 +441,6 @@ HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::st
     *reason = "'" + Utf8(name) + "' is no file name such as plugin.dll; leave the path out.";
     return E_INVALIDARG;
   }
-  const HRESULT hr = StartLoadWatch({&IsWanted, &AttachWanted}, reason);
-  if (FAILED(hr)) return hr;
   std::wstring own(name);
   {
     const Locked lock;
@@ -453,6 +455,9 @@ HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::st
     while (listed != nullptr && listed != bridge) listed = listed->next;
     if (listed == nullptr) bridge->next = std::exchange(first_named, bridge);
   }
+  // Once the name is in the list, so that nobody who closes another bridge stops the watch again.
+  const HRESULT hr = StartLoadWatch({&IsWanted, &AttachWanted}, reason);
+  if (FAILED(hr)) return hr;
   // From here on what is loaded is seen by the watch; what was loaded before is here.
   return AttachAllNamed(bridge, name, reason);
 }

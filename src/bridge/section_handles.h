@@ -17,7 +17,7 @@ namespace clr_host_memory::bridge {
 
 class SectionHandles {
  public:
-  // handle is not known, and section not 0. False: no room.
+  // handle is not known, and section not 0. False: no room, as there are kMost.
   [[nodiscard]] bool Add(HANDLE handle, std::uint64_t section) noexcept;
   // Before the handle is closed, since its value may be someone else's at once, and when the OS gives it out: it was closed
   // unseen then. One caller gets its section. 0: none.
@@ -26,7 +26,7 @@ class SectionHandles {
   [[nodiscard]] std::uint64_t Find(HANDLE handle) const noexcept;
 
  private:
-  static constexpr std::size_t kMost = 1024;
+  static constexpr std::size_t kMost = 4096;
   struct Entry {
     std::atomic<HANDLE> handle{nullptr};  // null: free
     std::atomic<std::uint64_t> section{0};

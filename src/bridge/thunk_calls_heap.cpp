@@ -122,16 +122,11 @@ HANDLE HeapCreate(ThunkModule& module, DWORD options, SIZE_T initial, SIZE_T max
 }
 
 BOOL HeapDestroy(ThunkModule& module, HANDLE heap) noexcept {
-  const BOOL destroyed = Original<decltype(::HeapDestroy)>(module, BridgedFunction::kHeapDestroy)(heap);
-  if (destroyed) {
-    const KeptLastError kept;
-    {
-      const CallScope scope;
-      static_cast<void>(Count(module, BridgedFunction::kHeapDestroy, scope));
-    }
-    RemoveHeap(heap);
+  {
+    const CallScope scope;
+    static_cast<void>(Count(module, BridgedFunction::kHeapDestroy, scope));
   }
-  return destroyed;
+  return DestroyHeap(heap, Original<decltype(::HeapDestroy)>(module, BridgedFunction::kHeapDestroy));
 }
 
 }  // namespace clr_host_memory::bridge::calls

@@ -43,15 +43,15 @@ template <typename Create>
 HANDLE CreateSection(const BridgeClient& client, HANDLE file, DWORD protect, std::uint64_t size, Create create) noexcept {
   const DWORD error_before = GetLastError();
   std::uint64_t section = 0;
+  const bool committed = (protect & SEC_RESERVE) == 0;  // SEC_COMMIT is the default
   if (file == INVALID_HANDLE_VALUE) {
-    const bool committed = (protect & SEC_RESERVE) == 0;  // SEC_COMMIT is the default
     const HRESULT hr = client.ledger->AddSection(size, committed ? TRUE : FALSE, eProcessCritical, &section);
     // What the manager has nothing to say about, or cannot keep account of, is for the OS to judge.
     if (hr != S_OK && committed && hr != HOST_E_CLRNOTAVAILABLE && hr != E_INVALIDARG) return nullptr;
     SetLastError(error_before);
   }
   const HANDLE handle = create();
-  const KeptLastError kept;
+  KeptLastError kept;
   const bool made = handle != nullptr && kept.error() != ERROR_ALREADY_EXISTS;
   if (section != 0 && !made) client.ledger->DropSection(section);
   if (handle == nullptr) return handle;
@@ -59,8 +59,14 @@ HANDLE CreateSection(const BridgeClient& client, HANDLE file, DWORD protect, std
   // Another handle to one of ours, by its name; of those of others whoever made them takes care.
   if (!made) section = client.sections.Find(handle);
   if (section == 0 || (!made && client.ledger->KeepSection(section) != S_OK)) return handle;
-  if (!client.sections.Add(handle, section)) client.ledger->DropSection(section);
-  return handle;
+  if (client.sections.Add(handle, section)) return handle;
+  client.ledger->DropSection(section);
+  // Views of one that is reserved are charged each. What is committed would be on no account: refused, as where there is no
+  // memory for it.
+  if (!made || !committed) return handle;
+  ::CloseHandle(handle);
+  kept.ReportInstead(ERROR_NOT_ENOUGH_MEMORY);
+  return nullptr;
 }
 
 // CreateFileMappingA and W, which differ in their name's type alone.

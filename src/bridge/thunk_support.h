@@ -20,6 +20,7 @@ class KeptLastError {
   KeptLastError(const KeptLastError&) = delete;
   KeptLastError& operator=(const KeptLastError&) = delete;
   [[nodiscard]] DWORD error() const noexcept { return error_; }
+  void ReportInstead(DWORD error) noexcept { error_ = error; }
 
  private:
   DWORD error_;

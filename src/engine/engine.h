@@ -137,6 +137,9 @@ class Engine final : private WaitList::Reserve {
   [[nodiscard]] win32::Error OpenReserves(Bytes emergency, Bytes address_space);
   // Takes back what was given up, once what is charged fits the limit without it. True: all is whole again.
   bool TakeBackReserves();
+  // Whether what is charged may be `above` the limit from here on: by so much of the emergency reserve, given up now or
+  // before.
+  bool PayFromReserve(Bytes above);
   [[nodiscard]] const EmergencyReserve& emergency() const { return emergency_; }
   [[nodiscard]] const AddressSpaceReserve& address_space() const { return address_space_; }
 

@@ -1,4 +1,6 @@
 // The host's side of the engine: reserves, exclusive sections, pinned regions, and the end.
+#include <algorithm>
+
 #include "engine/engine.h"
 
 namespace clr_host_memory {
@@ -7,6 +9,14 @@ win32::Error Engine::OpenReserves(Bytes emergency, Bytes address_space) {
   if (emergency != Bytes{} || address_space != Bytes{}) host_owns_.store(true);
   if (const win32::Error error = emergency_.Open(emergency); error != win32::kSuccess) return error;
   return address_space_.Open(address_space);
+}
+
+bool Engine::PayFromReserve(Bytes above) {
+  const Bytes lacking = above - std::min(above, ledger_.budget().Beyond());
+  if (lacking == Bytes{}) return true;
+  const bool given = emergency_.GiveUp(std::min(lacking, emergency_.Held()), {});
+  Alarm();
+  return given;
 }
 
 bool Engine::TakeBackReserves() {

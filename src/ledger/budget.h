@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <utility>
 
 #include "base/units.h"
 #include "base/waker.h"
@@ -132,8 +133,9 @@ class Budget {
     {
       const std::lock_guard lock(limits_lock_);
       limits_ = limits;
-      process_exceeds_ = false;
-      StoreCeilings();
+      // What was given up while nothing was held to the limit pays for what is in use by now.
+      const Bytes paid = std::exchange(process_exceeds_, false) ? Beyond() : Bytes{};
+      StoreCeilings(paid);
     }
     WakeForWaiters();
   }
@@ -145,6 +147,10 @@ class Budget {
       StoreCeilings();
     }
     WakeForWaiters();
+  }
+  [[nodiscard]] bool ProcessCriticalMayExceed() const {
+    const std::lock_guard lock(limits_lock_);
+    return process_exceeds_;
   }
   // Before any request: the emergency reserve is for every level.
   void ShareReserve() { shared_.store(true, std::memory_order_relaxed); }
@@ -207,7 +213,8 @@ class Budget {
   void WakeForAnnounced() {
     if (HasAnnounced()) server_.load()->Wake();
   }
-  void StoreCeilings() {
+  // paid: of what is in use, not by the ceilings.
+  void StoreCeilings(Bytes paid = {}) {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
     counted_outside_.store(outside_.value, std::memory_order_relaxed);
     headroom_.store((limits_.app_domain_headroom + limits_.process_headroom).value, std::memory_order_relaxed);
@@ -217,7 +224,8 @@ class Budget {
     }
     // What is in use is in use: to go on with it, and with the emergency reserve above it, is what the process must be able
     // to do.
-    const Bytes in_use = std::min(Charged(), Ceiling(Criticality::kProcess));
+    const Bytes charged = std::min(Charged(), Ceiling(Criticality::kProcess));
+    const Bytes in_use = charged - std::min(charged, paid);
     ceilings.back() = process_exceeds_ ? kUnlimited : std::max(ceilings.back(), in_use);
     for (std::size_t i = 0; i < ceilings.size(); ++i) ceilings_[i].store(ceilings[i].value);
   }

@@ -34,7 +34,7 @@ std::uint32_t HostProgram(Session& session, const Program& program, const RunOpt
 
 int Execute(RunOptions options, Streams streams) {
   const Program program = FindProgram(options.app);
-  if (program.is_net_framework) options.policy.gc_limit = 0;  // its GC takes none
+  if (program.is_net_framework) options.policy.LeaveGcLimitOut(options.limit);
   Session& session = Session::Begin(options, streams);
   session.SetProgram(program.file);
   try {

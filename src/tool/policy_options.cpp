@@ -214,6 +214,11 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
   return policy;
 }
 
+void PolicyOptions::LeaveGcLimitOut(const Limit& limit) noexcept {
+  gc_limit = 0;
+  if (own_reserve && limit) emergency_reserve = OwnReserve(*limit, false);
+}
+
 Headroom PolicyOptions::HeadroomToKeep() const noexcept {
   if (headroom) return *headroom;
   return own_reserve || emergency_reserve != 0 ? Headroom{.process = 0, .app_domain = 0} : Headroom{};

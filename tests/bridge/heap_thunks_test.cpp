@@ -210,6 +210,30 @@ TEST_F(BridgedBlocks, OutliveTheBridgeAndAreFreedByEveryWayAfterIt) {
   }
 }
 
+decltype(&::HeapFree) hooked_border;
+std::atomic<int> hooked_calls{0};
+BOOL WINAPI HookOverBorder(HANDLE heap, DWORD flags, LPVOID memory) {
+  ++hooked_calls;
+  return hooked_border(heap, flags, memory);
+}
+
+TEST_F(BridgedBlocks, AttachAnewWhereSomebodyHookedOverABorder) {
+  void** slot = clr_.Slot("HeapFree");
+  hooked_border = reinterpret_cast<decltype(hooked_border)>(*slot);
+  *slot = reinterpret_cast<void*>(&HookOverBorder);
+  attachment_->bridge->Detach();
+  EXPECT_EQ(*slot, reinterpret_cast<void*>(&HookOverBorder)) << "not ours to take back";
+  for (int round = 0; round < 2; ++round) {
+    Attachment again(clr_.get(), manager_.get());
+    ASSERT_EQ(again.hr, S_OK) << again.reason.data();
+    hooked_calls = 0;
+    EXPECT_TRUE(clr_.heap_free(process_, 0, HeapAlloc(process_, 0, 100))) << "comes to its end";
+    EXPECT_EQ(hooked_calls, 1);
+    ExpectFreed([&] { EXPECT_TRUE(clr_.heap_free(process_, 0, clr_.malloc(100))); });
+  }
+  *slot = reinterpret_cast<void*>(hooked_border);
+}
+
 TEST_F(BridgedBlocks, AfterShutdownTheModuleIsServedAsWithoutABridge) {
   void* block = clr_.malloc(100);
   ASSERT_EQ(manager_.control()->Shutdown(), S_OK);

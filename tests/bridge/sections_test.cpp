@@ -81,6 +81,25 @@ TEST_F(SectionsOfAFakeClr, ThatTheManagerRefusesAreNotMade) {
   CloseHandle(later);
 }
 
+TEST_F(SectionsOfAFakeClr, MoreCommittedOnesThanCanBeToldApartAreRefusedAndNotLeftOffTheAccount) {
+  std::vector<HANDLE> sections;
+  HANDLE section = nullptr;
+  while ((section = Create(PAGE_READWRITE, kPage)) != nullptr) {
+    sections.push_back(section);
+    ASSERT_LE(sections.size(), 4096U);
+  }
+  EXPECT_EQ(GetLastError(), DWORD{ERROR_NOT_ENOUGH_MEMORY});
+  EXPECT_EQ(sections.size(), 4096U);
+  EXPECT_EQ(manager_.Last(), (Request{Asked::kDropSection, nullptr, 0, 0, 0, 4097}));
+  HANDLE reserved = Create(PAGE_READWRITE | SEC_RESERVE, kGranule);
+  EXPECT_NE(reserved, nullptr) << "its views are charged each";
+  EXPECT_TRUE(clr_.close_handle(reserved));
+  EXPECT_TRUE(clr_.close_handle(sections.back()));
+  sections.back() = Create(PAGE_READWRITE, kPage);
+  EXPECT_NE(sections.back(), nullptr);
+  for (HANDLE each : sections) EXPECT_TRUE(clr_.close_handle(each));
+}
+
 TEST_F(SectionsOfAFakeClr, ThatTheOsRefusesAreDropped) {
   EXPECT_EQ(Create(PAGE_READWRITE | SEC_RESERVE | SEC_COMMIT, kGranule), nullptr);
   EXPECT_EQ(GetLastError(), DWORD{ERROR_INVALID_PARAMETER});

@@ -196,6 +196,29 @@ TEST(Create, LetsProcessCriticalRequestsExceedTheLimitUntilItIsSet) {
   EXPECT_HR(E_OUTOFMEMORY, commit(2_MiB + 4096, eProcessCritical)) << "no more than there was, until the excess is noticed";
 }
 
+TEST(Create, WhatAStartTookAboveTheLimitIsPaidOutOfASharedReserve) {
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  options.limit = 1_MiB;
+  options.emergency_reserve = 2_MiB;
+  options.flags = kClrHostMemoryLetStart | kClrHostMemoryShareReserve;
+  const Made made = Make(&options);
+  ASSERT_HR(S_OK, made.hr) << made.reason;
+  IHostMemoryManager* manager = made.manager.get();
+  void* memory = nullptr;
+  const auto commit = [&](SIZE_T size) {
+    return manager->VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical, &memory);
+  };
+  ASSERT_HR(S_OK, commit(2_MiB));
+  EXPECT_EQ(2_MiB, StatisticsOf(manager).emergency_held);
+  ComPtr<IClrHostMemoryControl> control;
+  ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
+  ASSERT_HR(S_OK, control->SetLimit(1_MiB, 0, 0));
+  EXPECT_EQ(1_MiB, StatisticsOf(manager).emergency_held);
+  EXPECT_HR(S_OK, commit(1_MiB));
+  EXPECT_HR(E_OUTOFMEMORY, commit(4096)) << "limit and reserve are the most there can be";
+  EXPECT_EQ(3_MiB, StatisticsOf(manager).charged);
+}
+
 TEST(Create, DerivesDefaultHeadroomFromTheLimit) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 256_MiB;

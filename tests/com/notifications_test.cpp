@@ -407,6 +407,8 @@ TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
     std::atomic<bool> released = false;
     auto* const other = new HostMemoryManager(os, os::WindowsThreadSystem(), {.limit = {kLimit}},
                                               {.thresholds = kEager}, Milliseconds{1});
+    // Low, which is said again and again: also after the sink is there, however late that is.
+    ASSERT_NE(nullptr, Allocate(other, nullptr, kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
     Callback callback;
     ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
     const auto sink = SinkOf([&, once = true](const ClrHostMemoryEvent&) mutable {

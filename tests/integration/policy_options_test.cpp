@@ -133,6 +133,19 @@ TEST(PolicyOptions, TheGcIsToldWhatFitsTheLimitUnlessItCouldNotFollow) {
   }
 }
 
+TEST(PolicyOptions, AGcThatTakesNoLimitLeavesAReserveThatIsNoMoreThanTheLimit) {
+  for (const auto& [limit, reserve] : {std::pair{8_MiB, 8_MiB}, std::pair{64_MiB, 16_MiB}}) {
+    PolicyOptions policy = PolicyOf({"--limit", std::to_string(limit)});
+    EXPECT_EQ(policy.emergency_reserve, 16_MiB);
+    policy.LeaveGcLimitOut(limit);
+    EXPECT_EQ(policy.gc_limit, 0u);
+    EXPECT_EQ(policy.emergency_reserve, reserve);
+  }
+  PolicyOptions asked = PolicyOf({"--limit", "64M", "--emergency-reserve", "4M"});
+  asked.LeaveGcLimitOut(64_MiB);
+  EXPECT_EQ(asked.emergency_reserve, 4_MiB);
+}
+
 TEST(PolicyOptions, LimitsAtTimesAreSortedAndNeedNoLimitAtTheStart) {
   const PolicyOptions policy =
       PolicyOf({"--limit-at", "2s=64M", "--limit-at=1m=none", "--limit-at", "500ms=4M", "--limit-at", "0=1G"});
