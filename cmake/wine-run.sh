@@ -31,7 +31,12 @@ export WINELOADER
 # A server that stays a minute after the last program makes the next start 0.1 s instead of 2.5 s.
 # It fails, in a millisecond, when one is running. The first program starts Wine's services, which
 # inherit its output and outlive it: that must not be the caller's, who may be waiting for its end.
-if "$server" -p60 </dev/null >/dev/null 2>&1; then
-  "$wine" wineboot -i </dev/null >/dev/null 2>&1 || true
-fi
+# Nor that of another caller who comes meanwhile, which waits here until they are there. What is
+# started must not inherit the lock.
+(
+  flock 9
+  if "$server" -p60 </dev/null >/dev/null 2>&1 9>&-; then
+    "$wine" wineboot -i </dev/null >/dev/null 2>&1 9>&- || true
+  fi
+) 9>"$WINEPREFIX/clrhm-start.lock"
 exec "$wine" "$@"
