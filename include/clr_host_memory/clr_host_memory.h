@@ -211,11 +211,14 @@ typedef struct ClrHostMemoryRegion {
   void* base;
   uint64_t reserved;  // bytes
   uint32_t is_view;   // 1: announced by AcquiredVirtualAddressSpace; 0: reserved through VirtualAlloc
-  // PAGE_* it was reserved with, without modifiers, and kClrHostMemoryCommittedAtOnce; 0 for a view
+  // PAGE_* it was reserved with, without modifiers, and bits kClrHostMemory... below; 0 for a view
   uint32_t reserved_as;
 } ClrHostMemoryRegion;
 
-enum { kClrHostMemoryCommittedAtOnce = 0x100 };  // the call that reserved it committed it, too
+enum {
+  kClrHostMemoryCommittedAtOnce = 0x100,  // the call that reserved it committed it, too
+  kClrHostMemoryOfHeap = 0x200            // an IHostMalloc's heap gives out blocks of it
+};
 
 // What a CLR wants memory for, as the bridge tells from the request and from how its region was reserved (docs/policy.md).
 typedef enum ClrHostMemoryPurpose {

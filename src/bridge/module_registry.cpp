@@ -92,6 +92,12 @@ void AddPurposesOf(std::size_t index, ClrHostMemoryPurposes* sums) noexcept {
     sums->requests[purpose] += thunks.requests[purpose].load(std::memory_order_relaxed);
     sums->refusals[purpose] += thunks.refusals[purpose].load(std::memory_order_relaxed);
   }
+  // Counted as calls already: nothing more is paid for a block.
+  for (const BridgedFunction function : {BridgedFunction::kHeapAlloc, BridgedFunction::kMalloc, BridgedFunction::kCalloc,
+                                         BridgedFunction::kRealloc}) {
+    sums->requests[kClrHostMemoryNativeHeap] +=
+        thunks.calls[static_cast<std::size_t>(function)].load(std::memory_order_relaxed);
+  }
 }
 
 bool IsInUse(const Entry& entry) noexcept {

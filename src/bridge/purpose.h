@@ -30,9 +30,10 @@ inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
   return region.is_view == 0 && region.reserved_as == PAGE_READWRITE;
 }
 
-// For what is committed in a region. protect: of the pages; largest_gc_reservation: bytes, of all there have been.
+// For what is committed in a region of private pages or a view. protect: of the pages; largest_gc_reservation: bytes, of all there have been.
 [[nodiscard]] constexpr Purpose PurposeIn(const ClrHostMemoryRegion& region, DWORD protect,
                                           std::uint64_t largest_gc_reservation) noexcept {
+  if ((region.reserved_as & kClrHostMemoryOfHeap) != 0) return kClrHostMemoryNativeHeap;
   if (IsGcReservation(region)) {
     const bool is_heap = region.reserved >= kLeastGcHeapReservation &&
                          region.reserved > largest_gc_reservation / kHeapPerBookkeeping;

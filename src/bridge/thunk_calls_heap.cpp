@@ -15,14 +15,16 @@ constexpr SIZE_T kMoreThanHeapAlloc = SIZE_MAX / 2;
 enum class Served { kYes, kRefused, kByOriginal };
 
 // handle: of the heap.
-Served AllocateFrom(HANDLE handle, SIZE_T size, uint32_t flags, void** memory) noexcept {
+Served AllocateFrom(ThunkModule& module, HANDLE handle, SIZE_T size, uint32_t flags, void** memory) noexcept {
   IClrHostMemoryHeap* heap = HeapOf(handle);
   if (heap == nullptr) return Served::kByOriginal;
   const KeptLastError kept;
   const HRESULT hr = heap->Allocate(size, flags, eProcessCritical, memory);
   if (hr == S_OK) return Served::kYes;
   // A manager that is shut down serves nobody any more; its CLR goes on as without it.
-  return hr == HOST_E_CLRNOTAVAILABLE ? Served::kByOriginal : Served::kRefused;
+  if (hr == HOST_E_CLRNOTAVAILABLE) return Served::kByOriginal;
+  module.refusals[kClrHostMemoryNativeHeap].fetch_add(1, std::memory_order_relaxed);
+  return Served::kRefused;
 }
 
 }  // namespace
@@ -34,7 +36,7 @@ void* Malloc(ThunkModule& module, std::size_t size) noexcept {
   {
     const CallScope scope;
     if (Count(module, BridgedFunction::kMalloc, scope) != nullptr) {
-      served = AllocateFrom(GetProcessHeap(), size, 0, &memory);
+      served = AllocateFrom(module, GetProcessHeap(), size, 0, &memory);
     }
   }
   if (served == Served::kYes) return memory;
@@ -49,7 +51,7 @@ void* Calloc(ThunkModule& module, std::size_t count, std::size_t size) noexcept 
     const CallScope scope;
     const bool overflows = size != 0 && count > SIZE_MAX / size;
     if (Count(module, BridgedFunction::kCalloc, scope) != nullptr && !overflows) {
-      served = AllocateFrom(GetProcessHeap(), count * size, kClrHostMemoryHeapZero, &memory);
+      served = AllocateFrom(module, GetProcessHeap(), count * size, kClrHostMemoryHeapZero, &memory);
     }
   }
   if (served == Served::kYes) return memory;
@@ -64,7 +66,7 @@ void* Realloc(ThunkModule& module, void* memory, std::size_t size) noexcept {
     const CallScope scope;
     // Of a block the run-time's own realloc is as good: it comes to the border (heap_owners.h).
     if (Count(module, BridgedFunction::kRealloc, scope) != nullptr && memory == nullptr) {
-      served = AllocateFrom(GetProcessHeap(), size, 0, &made);
+      served = AllocateFrom(module, GetProcessHeap(), size, 0, &made);
     }
   }
   if (served == Served::kYes) return made;
@@ -90,7 +92,7 @@ LPVOID HeapAlloc(ThunkModule& module, HANDLE heap, DWORD flags, SIZE_T size) {
     if (Count(module, BridgedFunction::kHeapAlloc, scope) != nullptr) {
       // HeapReAlloc with HEAP_ZERO_MEMORY later counts on what was never asked for being zero.
       const bool zero = (flags & HEAP_ZERO_MEMORY) != 0;
-      served = AllocateFrom(heap, size, zero ? kClrHostMemoryHeapZero : kClrHostMemoryHeapZeroBeyond, &memory);
+      served = AllocateFrom(module, heap, size, zero ? kClrHostMemoryHeapZero : kClrHostMemoryHeapZeroBeyond, &memory);
     }
   }
   if (served == Served::kYes) return memory;

@@ -40,14 +40,22 @@ void DropStale(const BridgeClient& client, HANDLE handle) noexcept {
 
 // create is the original function, bound to its arguments.
 template <typename Create>
-HANDLE CreateSection(const BridgeClient& client, HANDLE file, DWORD protect, std::uint64_t size, Create create) noexcept {
+HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE file, DWORD protect, std::uint64_t size,
+                     Create create) noexcept {
   const DWORD error_before = GetLastError();
   std::uint64_t section = 0;
   const bool committed = (protect & SEC_RESERVE) == 0;  // SEC_COMMIT is the default
   if (file == INVALID_HANDLE_VALUE) {
     const HRESULT hr = client.ledger->AddSection(size, committed ? TRUE : FALSE, eProcessCritical, &section);
     // What the manager has nothing to say about, or cannot keep account of, is for the OS to judge.
-    if (hr != S_OK && committed && hr != HOST_E_CLRNOTAVAILABLE && hr != E_INVALIDARG) return nullptr;
+    const bool refused = hr != S_OK && hr != HOST_E_CLRNOTAVAILABLE && hr != E_INVALIDARG;
+    if (committed) {
+      module.requests[kClrHostMemoryMappedView].fetch_add(1, std::memory_order_relaxed);
+      if (refused) {
+        module.refusals[kClrHostMemoryMappedView].fetch_add(1, std::memory_order_relaxed);
+        return nullptr;
+      }
+    }
     SetLastError(error_before);
   }
   const HANDLE handle = create();
@@ -78,7 +86,7 @@ HANDLE CreateThrough(ThunkModule& module, BridgedFunction function, HANDLE file,
   const auto create = [&] {
     return Original<Function>(module, function)(file, attributes, protect, size_high, size_low, name);
   };
-  return client == nullptr ? create() : CreateSection(*client, file, protect, Join(size_high, size_low), create);
+  return client == nullptr ? create() : CreateSection(module, *client, file, protect, Join(size_high, size_low), create);
 }
 
 // map is the original function, bound to its arguments.

@@ -352,8 +352,9 @@ HRESULT HostMemoryManager::FindRegion(const void* address, ClrHostMemoryRegion* 
   *region = {};
   const auto found = engine_.ledger().FindRegion(ToAddress(address));
   if (!found) return S_FALSE;
+  const std::uint32_t of_heap = engine_.ledger().IsOwned(*found) ? kClrHostMemoryOfHeap : 0;
   *region = {ToPointer(found->base), found->pages.InBytes().value, found->kind == Region::Kind::kView ? 1u : 0u,
-             found->reserved_as};
+             found->reserved_as | of_heap};
   return S_OK;
 }
 

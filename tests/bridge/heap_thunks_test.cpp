@@ -12,6 +12,7 @@
 #include <optional>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "bridge/fake_clr.h"
@@ -19,7 +20,9 @@
 namespace clrhm_test {
 namespace {
 
+using clr_host_memory::ComPtr;
 using clr_host_memory::CreateMemoryManager;
+using clr_host_memory::kIidClrHostMemoryClient;
 using clr_host_memory::MemoryManager;
 
 class BridgedBlocks : public testing::Test {
@@ -156,6 +159,31 @@ TEST_F(BridgedBlocks, RefusalsAreTheOriginalsOwn) {
   EXPECT_EQ(clr_.heap_re_alloc(process_, 0, block, 10 << 20), nullptr);
   EXPECT_EQ(clr_.heap_re_alloc(process_, HEAP_REALLOC_IN_PLACE_ONLY, block, 10 << 20), nullptr);
   EXPECT_EQ(clr_.heap_re_alloc(process_, HEAP_REALLOC_IN_PLACE_ONLY, block, 50), block);
+  clr_.free(block);
+}
+
+TEST_F(BridgedBlocks, AreCountedAsTheNativeHeaps) {
+  const auto counted = [&] {
+    ClrHostMemoryPurposes purposes{};
+    purposes.size = sizeof(purposes);
+    EXPECT_EQ(attachment_->bridge->GetPurposes(&purposes), S_OK);
+    return std::pair(purposes.requests[kClrHostMemoryNativeHeap], purposes.refusals[kClrHostMemoryNativeHeap]);
+  };
+  EXPECT_EQ(counted(), std::pair(std::uint64_t{0}, std::uint64_t{0}));
+  void* block = clr_.malloc(100);
+  clr_.free(clr_.calloc(1, 100));
+  clr_.free(clr_.realloc(nullptr, 100));
+  clr_.free(clr_.heap_alloc(process_, 0, 100));
+  EXPECT_EQ(counted(), std::pair(std::uint64_t{4}, std::uint64_t{0}));
+  ASSERT_EQ(manager_.SetLimit(1, 0, 0), S_OK);
+  EXPECT_EQ(clr_.malloc(10 << 20), nullptr);
+  EXPECT_EQ(counted(), std::pair(std::uint64_t{5}, std::uint64_t{1}));
+
+  ComPtr<IClrHostMemoryClient> client;
+  ASSERT_EQ(manager_.get()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(client.Receive())), S_OK);
+  ClrHostMemoryRegion region{};
+  ASSERT_EQ(client->FindRegion(block, &region), S_OK);
+  EXPECT_NE(region.reserved_as & kClrHostMemoryOfHeap, 0U);
   clr_.free(block);
 }
 

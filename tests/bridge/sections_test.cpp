@@ -72,6 +72,11 @@ TEST_F(SectionsOfAFakeClr, ThatTheManagerRefusesAreNotMade) {
   manager_.section_answer = E_OUTOFMEMORY;
   EXPECT_EQ(Create(PAGE_READWRITE, kGranule), nullptr);
   EXPECT_EQ(GetLastError(), DWORD{ERROR_COMMITMENT_LIMIT});
+  ClrHostMemoryPurposes purposes{};
+  purposes.size = sizeof(purposes);
+  ASSERT_EQ(bridge()->GetPurposes(&purposes), S_OK);
+  EXPECT_EQ(purposes.requests[kClrHostMemoryMappedView], 1U);
+  EXPECT_EQ(purposes.refusals[kClrHostMemoryMappedView], 1U);
   HANDLE reserved = Create(PAGE_READWRITE | SEC_RESERVE, kGranule);
   EXPECT_NE(reserved, nullptr) << "takes no memory, and goes on without an account of its own";
   CloseHandle(reserved);
