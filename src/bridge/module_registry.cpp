@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::array<const char*, 2> kRequiredImports = {"VirtualAlloc", "VirtualFree"};
 constexpr DWORD kDetachMilliseconds = 1000;
+constexpr DWORD kSettleMilliseconds = 1000;
 
 enum class EntryState {
   kFree,
@@ -43,6 +44,7 @@ struct Entry {
 };
 
 constinit SRWLOCK registry_lock = SRWLOCK_INIT;
+constinit CONDITION_VARIABLE entry_settled = CONDITION_VARIABLE_INIT;  // an entry is no longer attaching or detaching
 constinit std::array<Entry, kMaxBridgedModules> entries{};
 constinit std::uint64_t next_order = 0;
 constinit BridgeClient* client = nullptr;
@@ -93,8 +95,8 @@ void AddPurposesOf(std::size_t index, ClrHostMemoryPurposes* sums) noexcept {
     sums->refusals[purpose] += thunks.refusals[purpose].load(std::memory_order_relaxed);
   }
   // Counted as calls already: nothing more is paid for a block.
-  for (const BridgedFunction function : {BridgedFunction::kHeapAlloc, BridgedFunction::kMalloc, BridgedFunction::kCalloc,
-                                         BridgedFunction::kRealloc}) {
+  for (const BridgedFunction function :
+       {BridgedFunction::kHeapAlloc, BridgedFunction::kMalloc, BridgedFunction::kCalloc, BridgedFunction::kRealloc}) {
     sums->requests[kClrHostMemoryNativeHeap] +=
         thunks.calls[static_cast<std::size_t>(function)].load(std::memory_order_relaxed);
   }
@@ -109,8 +111,8 @@ HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) n
   for (const Entry& entry : entries) {
     if (IsInUse(entry) && entry.module == module) return HOST_E_INVALIDOPERATION;
   }
-  const auto free = std::find_if(entries.begin(), entries.end(),
-                                 [](const Entry& entry) { return entry.state == EntryState::kFree; });
+  const auto free =
+      std::find_if(entries.begin(), entries.end(), [](const Entry& entry) { return entry.state == EntryState::kFree; });
   if (free == entries.end()) return E_OUTOFMEMORY;
   *free = {EntryState::kAttaching, bridge, module, next_order++, nullptr, nullptr};
   *index = static_cast<std::size_t>(free - entries.begin());
@@ -127,6 +129,23 @@ void FreeEntry(std::size_t index, bool thunks_may_be_called) noexcept {
   delete entries[index].info;
   entries[index] = {};
   if (thunks_may_be_called) entries[index].state = EntryState::kRetired;
+  WakeAllConditionVariable(&entry_settled);
+}
+
+// Under the lock, which it gives up meanwhile: waits until no other thread is at work on module's imports, but not for
+// ever, since that thread needs the loader lock, which the caller may have.
+void WaitUntilSettled(HMODULE module) noexcept {
+  const ULONGLONG deadline = GetTickCount64() + kSettleMilliseconds;
+  const auto is_settled = [module] {
+    return std::none_of(entries.begin(), entries.end(), [module](const Entry& entry) {
+      return IsInUse(entry) && entry.module == module && entry.state != EntryState::kAttached;
+    });
+  };
+  while (!is_settled()) {
+    const ULONGLONG now = GetTickCount64();
+    if (now >= deadline) return;
+    SleepConditionVariableSRW(&entry_settled, &registry_lock, static_cast<DWORD>(deadline - now), 0);
+  }
 }
 
 // The modules of a CLR: coreclr.dll itself, its JIT compiler and its standalone GCs.
@@ -195,6 +214,7 @@ HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::
       entry.patch = patch.release();
       entry.info = info.release();
       entry.state = EntryState::kAttached;
+      WakeAllConditionVariable(&entry_settled);
       return S_OK;
     }
     hr = HOST_E_INVALIDOPERATION;
@@ -233,7 +253,8 @@ bool IsOpenLocked(const BridgeRecord* bridge) noexcept {
   return listed != nullptr;
 }
 
-// What a bridge that may be gone by now is to have. S_OK also when it is gone or another has the module already.
+// What a bridge that may be gone by now is to have. S_OK also when it is gone or another has the module already. If
+// another thread is attaching it for them, or detaching it from another bridge, that is waited for.
 HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason) {
   auto info = MakeInfo(module);
   auto patch = std::make_unique<ImportPatch>();
@@ -241,6 +262,7 @@ HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason) {
   HRESULT hr = S_OK;
   {
     const Locked lock;
+    WaitUntilSettled(module);
     if (!IsOpenLocked(bridge)) return S_OK;
     hr = ReserveEntry(bridge, module, &index);
     if (hr == HOST_E_INVALIDOPERATION) return S_OK;
@@ -255,8 +277,10 @@ HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason) {
 }
 
 void NoteLateFailure(const BridgeRecord* bridge, std::wstring_view module, const std::string& reason) {
-  std::string failure = Utf8(module) + ", which was loaded later, could not be bridged, so its memory is not under "
-                                       "control: " + reason;
+  std::string failure = Utf8(module) +
+                        ", which was loaded later, could not be bridged, so its memory is not under "
+                        "control: " +
+                        reason;
   const Locked lock;
   for (Entry& entry : entries) {
     if (entry.bridge == bridge && entry.bridge != nullptr) {
@@ -331,8 +355,9 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   ComPtr<IClrHostMemoryClient> ledger;
   if (FAILED(manager->QueryInterface(kIidHostMemoryManager, reinterpret_cast<void**>(own_manager.Receive()))) ||
       FAILED(manager->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(ledger.Receive())))) {
-    *reason = "The memory manager is not one of this library's (it has no IClrHostMemoryClient); make it with "
-              "ClrHostMemoryCreate.";
+    *reason =
+        "The memory manager is not one of this library's (it has no IClrHostMemoryClient); make it with "
+        "ClrHostMemoryCreate.";
     return E_NOINTERFACE;
   }
   IUnknown* const identity = IdentityOf(manager);
@@ -463,6 +488,7 @@ HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::st
   }
   // Once the name is in the list, so that nobody who closes another bridge stops the watch again.
   const HRESULT hr = StartLoadWatch({&IsWanted, &AttachWanted}, reason);
+  StopLoadWatchUnless(&AnybodyWatches);  // this bridge may have been closed meanwhile
   if (FAILED(hr)) return hr;
   // From here on what is loaded is seen by the watch; what was loaded before is here.
   return AttachAllNamed(bridge, name, reason);
@@ -476,7 +502,8 @@ void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept try {
       bridge = entries[loader_index].bridge;
     }
     std::string reason;
-    if (bridge != nullptr && FAILED(AttachLate(bridge, loaded, &reason))) NoteLateFailure(bridge, ModulePath(loaded), reason);
+    if (bridge != nullptr && FAILED(AttachLate(bridge, loaded, &reason)))
+      NoteLateFailure(bridge, ModulePath(loaded), reason);
   }
   AttachWanted();
 } catch (const std::bad_alloc&) {

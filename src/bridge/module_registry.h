@@ -1,7 +1,8 @@
 // The modules that are bridged now, and which bridge each belongs to. One registry for the process.
 //
-// Its lock is a leaf: nothing is called under it that takes the loader lock or calls a manager. Only attaching, detaching
-// and asking take it, never a call through a thunk, but for loads of modules.
+// Under its lock nothing is called that takes the loader lock or calls a manager, and no other lock is taken but that of
+// the heaps' table (heap_owners.h). Only attaching, detaching and asking take it, never a call through a thunk, but for
+// loads of modules.
 #ifndef CLRHM_BRIDGE_MODULE_REGISTRY_H
 #define CLRHM_BRIDGE_MODULE_REGISTRY_H
 
@@ -41,9 +42,10 @@ void CloseBridge(BridgeRecord* bridge) noexcept;
 
 // Results as of IClrHostMemoryBridge::AttachModule.
 [[nodiscard]] HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason);
-// Attaches the modules of that file name that are loaded, and from now on those that are loaded later, whoever loads them:
-// before LoadLibrary returns where a bridged module loads one, soon after otherwise. The first failure is the answer; later
-// ones are kept in the bridge's record. E_INVALIDARG: name is no file name.
+// Attaches the modules of that file name that are loaded, and from now on those that are loaded later, whoever loads
+// them: before LoadLibrary returns where a bridged module loads one (within a DllMain perhaps later), soon after
+// otherwise. The first failure is the answer; later ones are kept in the bridge's record. E_INVALIDARG: name is no file
+// name.
 [[nodiscard]] HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason);
 // Called with what a bridged module, by the index of its thunks, has loaded: a module that exports GC_Initialize or is
 // called clrgc*.dll, or a JIT compiler, joins the same bridge, and so do modules, loaded with it, that bridges have the

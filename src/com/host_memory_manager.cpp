@@ -253,12 +253,10 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
   const policy::Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
   if (reason != nullptr) return E_INVALIDARG;
   Budget& budget = engine_.ledger().budget();
-  if (budget.ReserveIsShared() && budget.ProcessCriticalMayExceed()) {
-    // What a start took above the limit is paid out of the reserve, so that limit + reserve is the most from here on.
-    const Bytes above = budget.Charged() - std::min(budget.Charged(), limits.limit);
-    static_cast<void>(engine_.PayFromReserve(above));
-  }
-  budget.SetLimits(limits);
+  // What a start took above the limit is paid out of a shared reserve, so that limit + reserve is the most from here on. The
+  // ceilings come first: they keep what is given up from being taken back at once.
+  const Bytes above = budget.SetLimits(limits, budget.ReserveIsShared() ? engine_.emergency().Size() : Bytes{});
+  if (above != Bytes{}) static_cast<void>(engine_.PayFromReserve(above));
   // Somebody has to see to it that the excess goes down. Without a thread it is bounded all the same.
   if (policy::OverLimit(budget.Use()) != Bytes{}) static_cast<void>(attendants_.Watch());
   attendants_.Wake();

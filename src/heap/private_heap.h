@@ -137,6 +137,8 @@ class PrivateHeap {
   Outcome MakeArena(Criticality level, Arena** made);
   void NoteEmptyArena(Arena& arena);
   bool RetireArena(Arena& arena);
+  // Whether giving up memory may help: not when the host holds the manager still, or it is down.
+  [[nodiscard]] static bool WantsMemory(const Outcome& outcome);
   // Commits pages, giving up what this heap keeps first if the limit or the OS wants it.
   Outcome Commit(Address address, std::uint64_t size, Criticality level);
   [[nodiscard]] Outcome Decommit(Address address, std::uint64_t size);

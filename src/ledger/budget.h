@@ -129,15 +129,21 @@ class Budget {
   // ---- limits. All take effect for the next request, each level by itself. A limit below what is in use admits nothing
   // for lower levels; process-critical requests may use again what comes back of it, until SettleCeilings.
   // limits: valid by policy::Validate.
-  void SetLimits(const policy::Limits& limits) {
+  // reserve: of what was taken while process-critical requests might exceed the limit, so much has the emergency reserve to
+  // pay for instead of the ceilings. How much that is.
+  Bytes SetLimits(const policy::Limits& limits, Bytes reserve = {}) {
+    Bytes to_pay;
     {
       const std::lock_guard lock(limits_lock_);
       limits_ = limits;
-      // What was given up while nothing was held to the limit pays for what is in use by now.
-      const Bytes paid = std::exchange(process_exceeds_, false) ? Beyond() : Bytes{};
-      StoreCeilings(paid);
+      const Bytes charged = Charged();
+      if (std::exchange(process_exceeds_, false)) {
+        to_pay = std::min(charged - std::min(charged, limits.limit), reserve);
+      }
+      StoreCeilings(to_pay);
     }
     WakeForWaiters();
+    return to_pay;
   }
   // Until SetLimits, process-critical requests are not held to the limit.
   void LetProcessCriticalExceed() {
@@ -147,10 +153,6 @@ class Budget {
       StoreCeilings();
     }
     WakeForWaiters();
-  }
-  [[nodiscard]] bool ProcessCriticalMayExceed() const {
-    const std::lock_guard lock(limits_lock_);
-    return process_exceeds_;
   }
   // Before any request: the emergency reserve is for every level.
   void ShareReserve() { shared_.store(true, std::memory_order_relaxed); }
@@ -213,7 +215,7 @@ class Budget {
   void WakeForAnnounced() {
     if (HasAnnounced()) server_.load()->Wake();
   }
-  // paid: of what is in use, not by the ceilings.
+  // paid: of what is in use, by the emergency reserve.
   void StoreCeilings(Bytes paid = {}) {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
     counted_outside_.store(outside_.value, std::memory_order_relaxed);

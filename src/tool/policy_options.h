@@ -47,7 +47,7 @@ struct PolicyOptions {
   std::vector<LimitChange> limit_changes;  // by time, each time once
   OnThrash on_thrash = OnThrash::kReport;
 
-  // For a runtime whose GC takes no limit: none, and clrmem's own reserve is as there. limit: what --limit says.
+  // For a runtime whose GC takes no limit; clrmem's own reserve is then no larger than the limit. limit: what --limit says.
   void LeaveGcLimitOut(const Limit& limit) noexcept;
   // What is kept of the limit: a reserve on top of it makes that unnecessary, unless it was asked for.
   [[nodiscard]] Headroom HeadroomToKeep() const noexcept;

@@ -105,6 +105,26 @@ TEST_F(LateModules, ThatCannotBeBridgedAreToldAtOnceOrByVerify) {
   FreeLibrary(late);
 }
 
+// The watch sees the load as well and may be first: LoadLibrary returns when the watch has done its work, not before.
+TEST_F(LateModules, AreBridgedWhenLoadLibraryReturnsWhoeverBridgesThem) {
+  const LoadedModule other_clr(Beside(L"fake_gc.dll"));
+  for (int round = 0; round < 200; ++round) {
+    Attachment other(other_clr.get(), &manager_);
+    ASSERT_EQ(other.hr, S_OK) << other.reason.data();
+    ASSERT_EQ(other.bridge->AttachModulesNamed(kPlugin, nullptr, 0), S_OK);
+    ASSERT_EQ(other.bridge->AttachModulesNamed(L"fake_without_free.dll", nullptr, 0), S_OK);
+    HMODULE plugin = clr_.load_library_ex_w(Beside(kPlugin).c_str(), nullptr, 0);
+    ASSERT_NE(plugin, nullptr);
+    ASSERT_TRUE(Arrives(plugin)) << "round " << round;
+    FreeLibrary(plugin);
+    HMODULE refused = clr_.load_library_ex_w(Beside(L"fake_without_free.dll").c_str(), nullptr, 0);
+    ASSERT_NE(refused, nullptr);
+    ASSERT_EQ(other.bridge->VerifyCallsArrive(reason_.data(), reason_.size()), HOST_E_CLRNOTAVAILABLE) << round;
+    ASSERT_NE(std::string(reason_.data()).find("fake_without_free"), std::string::npos) << reason_.data();
+    FreeLibrary(refused);
+  }
+}
+
 TEST_F(LateModules, NamesThatAreNoneAreRefused) {
   for (const wchar_t* name : {L"", L"C:\\x\\plugin.dll", L"folder/plugin.dll"}) {
     EXPECT_EQ(AttachNamed(name), E_INVALIDARG);
