@@ -162,6 +162,8 @@ class Engine final : private WaitList::Reserve {
 
   // False after Shutdown or Latch: nothing new is served.
   [[nodiscard]] bool Serving() const { return (gate_.load(std::memory_order_relaxed) & kDown) == 0; }
+  // Whether it would touch what is pinned or kept in reserve. size 0: the whole region at address.
+  [[nodiscard]] bool IsHostOwned(Address address, std::uint64_t size) const;
   // Draining from now on: nothing new is served, and nobody waits any more.
   void Shutdown();
   // Nothing but frees comes any more, and no thread of the manager's own runs: gives the reserves up.
@@ -227,8 +229,6 @@ class Engine final : private WaitList::Reserve {
 
   // Whether a request of this thread may go on; Done, Unavailable or HeldStill.
   [[nodiscard]] Outcome CheckOpen() const;
-  // Whether it would touch what is pinned or kept in reserve. size 0: the whole region at address.
-  [[nodiscard]] bool IsHostOwned(Address address, std::uint64_t size) const;
   [[nodiscard]] bool AnyAllocationAtWork() const { return visits_.load() != 0 || ledger_.AnyCommitAtWork(); }
   [[nodiscard]] std::atomic<Milliseconds::rep>& BoundOf(Criticality level) {
     return bounds_[static_cast<std::size_t>(level)];

@@ -27,15 +27,19 @@ class SlabState {
   [[nodiscard]] static constexpr SlabState OfClass(std::size_t index) { return SlabState(index + 1); }
   // One block of whole pages.
   [[nodiscard]] static constexpr SlabState OfRun(Pages pages) { return SlabState(kRun | pages.value << 8); }
+  // One that came back and is still committed.
+  [[nodiscard]] static constexpr SlabState OfKeptRun(Pages pages) { return SlabState(kKeptRun | pages.value << 8); }
 
   [[nodiscard]] constexpr std::uint64_t word() const { return word_; }
   [[nodiscard]] constexpr bool IsRun() const { return (word_ & 0xFF) == kRun; }
-  [[nodiscard]] constexpr bool HasClass() const { return word_ != 0 && !IsRun(); }
+  [[nodiscard]] constexpr bool IsKeptRun() const { return (word_ & 0xFF) == kKeptRun; }
+  [[nodiscard]] constexpr bool HasClass() const { return word_ != 0 && !IsRun() && !IsKeptRun(); }
   [[nodiscard]] constexpr std::size_t Class() const { return static_cast<std::size_t>(word_ - 1); }
   [[nodiscard]] constexpr Pages RunPages() const { return {word_ >> 8}; }
 
  private:
   static constexpr std::uint64_t kRun = 0xFF;
+  static constexpr std::uint64_t kKeptRun = 0xFE;
   std::uint64_t word_ = 0;  // 0: nothing, or on its way in or out
 };
 

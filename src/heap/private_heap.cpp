@@ -61,13 +61,22 @@ Outcome PrivateHeap::Open(Criticality level) {
 
 BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level) {
   if (size <= heap::kLargestSmall) [[likely]] return AllocateSmall(heap::ClassOf(size + (size == 0)), level);
-  return size <= kLargestRun ? AllocateRun(size, level) : AllocateLarge(size, level);
+  return size <= kLargestRun ? AllocateRun(size, level, true) : AllocateLarge(size, level);
 }
 
 BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level, Fill fill) {
+  if (fill == Fill::kAnything) return Allocate(size, level);
+  // What is committed for it is zero already.
+  if (size > kLargestRun) return AllocateLarge(size, level);
+  if (size > heap::kLargestSmall) {
+    const BlockOutcome run = AllocateRun(size, level, fill != Fill::kZero);
+    if (run.outcome.ok() && fill == Fill::kZeroBeyond) {
+      std::memset(static_cast<char*>(run.block) + size, 0, SizeOf(run.block) - size);
+    }
+    return run;
+  }
   const BlockOutcome result = Allocate(size, level);
-  // What is not small was committed for it, and is zero already.
-  if (!result.outcome.ok() || fill == Fill::kAnything || size > heap::kLargestSmall) return result;
+  if (!result.outcome.ok()) return result;
   const std::size_t from = fill == Fill::kZero ? 0 : size;
   std::memset(static_cast<char*>(result.block) + from, 0, kClasses[heap::ClassOf(size + (size == 0))].size - from);
   return result;
@@ -99,13 +108,17 @@ BlockOutcome PrivateHeap::AllocateSmall(std::size_t index, Criticality level) {
     result.block = TakeFrom(*slab, index);
   }
   if (result.block == nullptr) [[unlikely]] result = Refill(index, shard, level);
-  if (engine_.IsOpen() || !result.outcome.ok()) [[likely]] return result;
+  return result.outcome.ok() ? GiveOut(result.block, level) : result;
+}
+
+BlockOutcome PrivateHeap::GiveOut(void* block, Criticality level) {
+  if (engine_.IsOpen()) [[likely]] return {Outcome::Done(), block};
   // Taken first, and then the look: what an exclusive section does not see here was given out before it.
   if (const Outcome closed = engine_.AwaitOpen(level); !closed.ok()) {
-    (void)Free(result.block);
+    (void)Free(block);
     return {closed};
   }
-  return result;
+  return {Outcome::Done(), block};
 }
 
 void* PrivateHeap::TakeFrom(Slab& slab, std::size_t index) {
@@ -115,7 +128,9 @@ void* PrivateHeap::TakeFrom(Slab& slab, std::size_t index) {
   for (std::uint32_t looked_at = 0; looked_at < sizes.words; ++looked_at) {
     std::atomic<std::uint64_t>& free = slab.free[word];
     for (std::uint64_t bits = free.load(); bits != 0; bits = free.load()) {
-      const auto bit = static_cast<unsigned>(std::countr_zero(bits));
+      // The highest first. The lowest block begins a page, where much of what is read all the time begins (a TEB does), and
+      // the same places in pages compete for the same lines of a cache: a CLR's first thread was seen to allocate slower.
+      const auto bit = static_cast<unsigned>(std::bit_width(bits)) - 1;
       const std::uint64_t mask = std::uint64_t{1} << bit;
       if ((free.fetch_and(~mask) & mask) == 0) continue;  // somebody was faster
       const std::uint32_t slot = word * 64 + bit;
@@ -205,15 +220,21 @@ BlockOutcome PrivateHeap::FormSlab(std::size_t index, std::size_t shard, Critica
   }
   // The state before the bits: who takes a bit looks at the state.
   slab.state.store(SlabState::OfClass(index).word());
-  constexpr std::uint64_t kOwn = 1;  // the first block is this request's
-  slab.free[0].store(sizes.AllFree(0) & ~kOwn);
+  // One block is this request's: the one that TakeFrom would take.
+  const auto own = static_cast<std::uint32_t>(std::bit_width(sizes.AllFree(0))) - 1;
+  slab.free[0].store(sizes.AllFree(0) & ~(std::uint64_t{1} << own));
   for (std::uint32_t word = 1; word < sizes.words; ++word) slab.free[word].store(sizes.AllFree(word));
   MakeCurrent(slab, index, shard);
-  return {Outcome::Done(), ToPointer(base)};
+  return {Outcome::Done(), ToPointer(base + std::uint64_t{own} * sizes.size)};
 }
 
-BlockOutcome PrivateHeap::AllocateRun(std::size_t size, Criticality level) {
+BlockOutcome PrivateHeap::AllocateRun(std::size_t size, Criticality level, bool may_reuse) {
   const std::uint64_t bytes = RoundUpToPage(size);
+  if (may_reuse) {
+    if (const Slab* kept = TakeKeptRun({bytes >> kPageShift}); kept != nullptr) {
+      return GiveOut(ToPointer(kept->base.load(std::memory_order_relaxed)), level);
+    }
+  }
   Units units;
   const auto count = static_cast<std::uint32_t>((bytes + kUnitSize - 1) >> kUnitShift);
   if (const Outcome outcome = ClaimUnits(count, level, &units); !outcome.ok()) return {outcome};
@@ -225,7 +246,9 @@ BlockOutcome PrivateHeap::AllocateRun(std::size_t size, Criticality level) {
   for (std::uint32_t unit = 0; unit < count; ++unit) {
     units.arena->head[units.first + unit].store(static_cast<std::uint8_t>(units.first), std::memory_order_relaxed);
   }
-  units.Head().state.store(SlabState::OfRun({bytes >> kPageShift}).word());
+  Slab& run = units.Head();
+  run.base.store(base, std::memory_order_relaxed);
+  run.state.store(SlabState::OfRun({bytes >> kPageShift}).word());
   return {Outcome::Done(), ToPointer(base)};
 }
 
@@ -237,6 +260,8 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
                              .protect = protect_},
                             level);
   };
+  const Budget& budget = engine_.ledger().budget();
+  if (budget.Charged() + Bytes{std::min<std::uint64_t>(size, kArenaSize)} > budget.Ceiling(level)) [[unlikely]] Trim();
   AddressOutcome region = allocate();
   if (!region.outcome.ok() && WantsMemory(region.outcome) && Trim()) region = allocate();
   if (!region.outcome.ok()) return {region.outcome};
@@ -301,14 +326,9 @@ Outcome PrivateHeap::Free(void* block) {
   }
   std::uint64_t state = place.state.word();
   if (!place.slab->state.compare_exchange_strong(state, 0)) return Outcome::NotOurs();
-  if (const Outcome outcome = Decommit(address, place.size); !outcome.ok()) {
-    place.slab->state.store(state);
-    return outcome;
-  }
-  ForgetSite(place);
-  ReleaseUnits({place.slab->arena, place.slab->unit,
-                static_cast<std::uint32_t>((place.size + kUnitSize - 1) >> kUnitShift)});
-  return Outcome::Done();
+  const Outcome outcome = KeepOrRetireRun(*place.slab, place.state.RunPages());
+  if (!outcome.ok()) place.slab->state.store(state);
+  return outcome;
 }
 
 bool PrivateHeap::ReturnSlot(Slab& slab, std::size_t index, std::uint32_t slot) {
@@ -400,7 +420,66 @@ bool PrivateHeap::Trim() {
     }
     if (Slab* slab = state.spare.load(); slab != nullptr) Retire(*slab);
   }
+  for (auto& kept : kept_runs_) {
+    Slab* run = kept.exchange(nullptr);
+    if (run == nullptr) continue;
+    const Pages pages = run->State().RunPages();
+    if (RetireRun(*run, pages).ok()) continue;
+    // What the OS will not take back now is kept on. If others have brought one meanwhile it stays charged, its units in use.
+    run->state.store(SlabState::OfKeptRun(pages).word());
+    Slab* none = nullptr;
+    kept.compare_exchange_strong(none, run);
+  }
   return committed_.load() < before;
+}
+
+// ---- runs that came back
+
+Slab* PrivateHeap::TakeKeptRun(Pages pages) {
+  const auto fits = [pages](Pages has) { return has >= pages && has.value <= pages.value + pages.value / 4; };
+  for (auto& kept : kept_runs_) {
+    Slab* run = kept.load();
+    if (run == nullptr || !fits(run->State().RunPages()) || !kept.compare_exchange_strong(run, nullptr)) continue;
+    const Pages has = run->State().RunPages();
+    if (fits(has)) {
+      run->state.store(SlabState::OfRun(has).word());
+      return run;
+    }
+    (void)KeepOrRetireRun(*run, has);  // it was somebody's meanwhile, and came back as another
+  }
+  return nullptr;
+}
+
+bool PrivateHeap::IsWorthKeeping(const Slab& run, Pages pages) const {
+  const Budget& budget = engine_.ledger().budget();
+  return pages.InBytes() <= Bytes{kLargestKeptRun} &&
+         budget.Charged() + Bytes{kRoomToKeepRuns} <= budget.Ceiling(Criticality::kTask) &&
+         !budget.WaitingFrom(Criticality::kTask) && engine_.Serving() &&
+         !engine_.IsHostOwned(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
+}
+
+Outcome PrivateHeap::KeepOrRetireRun(Slab& run, Pages pages) {
+  if (!IsWorthKeeping(run, pages)) return RetireRun(run, pages);
+  // It is likely to be wanted again, and committing pages is dear.
+  ForgetSite(AsBlock(run, pages));
+  run.state.store(SlabState::OfKeptRun(pages).word());
+  for (auto& kept : kept_runs_) {
+    Slab* none = nullptr;
+    if (kept.load() == nullptr && kept.compare_exchange_strong(none, &run)) return Outcome::Done();
+  }
+  Slab* before = kept_runs_[oldest_kept_run_.fetch_add(1) % kMostKeptRuns].exchange(&run);
+  if (before != nullptr) (void)RetireRun(*before, before->State().RunPages());
+  return Outcome::Done();
+}
+
+Outcome PrivateHeap::RetireRun(Slab& run, Pages pages) {
+  run.state.store(0);
+  const Outcome outcome = Decommit(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
+  if (!outcome.ok()) return outcome;
+  ForgetSite(AsBlock(run, pages));
+  const std::uint64_t units = (pages.InBytes().value + kUnitSize - 1) >> kUnitShift;
+  ReleaseUnits({run.arena, run.unit, static_cast<std::uint32_t>(units)});
+  return Outcome::Done();
 }
 
 // ---- where blocks were asked for

@@ -3,8 +3,8 @@
 //
 // Up to 16 KiB a block comes from a slab of its size class, up to 512 KiB it is a run of an arena's units, and above
 // that a region of its own. Slabs and runs are committed when they are needed and decommitted when they are empty; each
-// class keeps the slab that emptied last. Which region a pointer lies in, and that it is this heap's, the ledger's page
-// map says.
+// class keeps the slab that emptied last, and the heap a few short runs while the limit is far off. Which region a
+// pointer lies in, and that it is this heap's, the ledger's page map says.
 //
 // Threads: any number, at any time, whatever the heap's kind, and a thread may be suspended anywhere: no function waits
 // for another. A block costs one atomic operation when it is given out, and one when it comes back. When the host holds
@@ -47,6 +47,11 @@ struct HeapFigures {
 class PrivateHeap {
  public:
   static constexpr std::size_t kLargestRun = heap::kArenaSize / 2;
+  // Runs that came back and are still committed: so many at most, each of so many bytes at most, and only while a request
+  // of the lowest level could have so many bytes besides.
+  static constexpr std::size_t kMostKeptRuns = 4;
+  static constexpr std::uint64_t kLargestKeptRun = std::uint64_t{128} << 10;
+  static constexpr std::uint64_t kRoomToKeepRuns = 16 * kMostKeptRuns * kLargestKeptRun;
 
   // engine outlives the heap. kind: bits of HeapKind. shards: how many threads may take blocks of one size without
   // meeting, 1 to kStackShards.
@@ -80,7 +85,7 @@ class PrivateHeap {
 
   [[nodiscard]] HeapFigures Figures() const;
   [[nodiscard]] const heap::AllocationSites& sites() const { return sites_; }
-  // Decommits what is empty. True: there was something.
+  // Decommits what is empty and what is kept. True: there was something.
   bool Trim();
 
  private:
@@ -100,6 +105,9 @@ class PrivateHeap {
     std::size_t size = 0;       // 0: no block of this heap
     std::uint64_t owner = 0;    // of the region
   };
+  [[nodiscard]] static Place AsBlock(Slab& run, Pages pages) {
+    return {.slab = &run, .state = heap::SlabState::OfRun(pages), .size = static_cast<std::size_t>(pages.InBytes().value)};
+  }
   struct Units {
     Arena* arena = nullptr;
     std::uint32_t first = 0;
@@ -113,8 +121,11 @@ class PrivateHeap {
 
   [[nodiscard]] std::size_t Shard() const { return shards_ == 1 ? 0 : StackShard() % shards_; }
   BlockOutcome AllocateSmall(std::size_t index, Criticality level);
-  BlockOutcome AllocateRun(std::size_t size, Criticality level);
+  // may_reuse: it need not be zero.
+  BlockOutcome AllocateRun(std::size_t size, Criticality level, bool may_reuse);
   BlockOutcome AllocateLarge(std::size_t size, Criticality level);
+  // What was taken without asking the engine: the caller's, unless the host holds the manager still or it is down.
+  BlockOutcome GiveOut(void* block, Criticality level);
   // When the fast path has nothing.
   BlockOutcome Refill(std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome FormSlab(std::size_t index, std::size_t shard, Criticality level);
@@ -130,6 +141,14 @@ class PrivateHeap {
   // Decommits it if nobody has a block of it. False: somebody has.
   bool Retire(Slab& slab);
   bool ClaimAll(Slab& slab, std::size_t index);
+
+  // A run of that many pages, or a few more, that was kept. Null: there is none.
+  [[nodiscard]] Slab* TakeKeptRun(Pages pages);
+  // Not near the limit, nor what the host pins, nor when somebody waits for memory or nobody could have it again.
+  [[nodiscard]] bool IsWorthKeeping(const Slab& run, Pages pages) const;
+  // run: the caller's alone, and nobody's block any more; so it stays if the OS will not take it back.
+  Outcome KeepOrRetireRun(Slab& run, Pages pages);
+  Outcome RetireRun(Slab& run, Pages pages);
 
   Outcome ClaimUnits(std::uint32_t count, Criticality level, Units* units);
   [[nodiscard]] bool ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units);
@@ -156,6 +175,8 @@ class PrivateHeap {
   const std::size_t shards_;
   const std::uint64_t tag_;  // in the owner's word of each region of this heap
   std::array<ClassState, heap::kClassCount> classes_{};
+  std::array<std::atomic<Slab*>, kMostKeptRuns> kept_runs_{};
+  std::atomic<std::size_t> oldest_kept_run_ = 0;  // counts on; about the oldest
   std::atomic<Arena*> spare_arena_ = nullptr;
   std::atomic<std::uint64_t> committed_ = 0;
   std::atomic<std::uint64_t> large_bytes_ = 0;

@@ -28,7 +28,7 @@ bool PrivateHeap::ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units) 
 }
 
 Outcome PrivateHeap::ClaimUnits(std::uint32_t count, Criticality level, Units* units) {
-  while (true) {
+  for (bool trimmed = false;;) {
     const bool found = arenas_.FindChunk([&](heap::ArenaChunk& chunk) {
       return chunk.roomy.FindUp([&](std::size_t bit) {
         Arena& arena = *chunk.arenas[bit].load();
@@ -40,7 +40,12 @@ Outcome PrivateHeap::ClaimUnits(std::uint32_t count, Criticality level, Units* u
     });
     if (found) return Outcome::Done();
     Arena* made = nullptr;
-    if (const Outcome outcome = MakeArena(level, &made); !outcome.ok()) return outcome;
+    if (const Outcome outcome = MakeArena(level, &made); !outcome.ok()) {
+      // Units of what is kept may do.
+      if (trimmed || !WantsMemory(outcome) || !Trim()) return outcome;
+      trimmed = true;
+      continue;
+    }
     // Others may take what is in it first.
     if (ClaimUnitsIn(*made, count, units)) return Outcome::Done();
   }

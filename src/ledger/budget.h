@@ -140,7 +140,7 @@ class Budget {
       if (std::exchange(process_exceeds_, false)) {
         to_pay = std::min(charged - std::min(charged, limits.limit), reserve);
       }
-      StoreCeilings(to_pay);
+      StoreCeilings(charged, to_pay);
     }
     WakeForWaiters();
     return to_pay;
@@ -150,7 +150,7 @@ class Budget {
     {
       const std::lock_guard lock(limits_lock_);
       process_exceeds_ = true;
-      StoreCeilings();
+      StoreCeilings(Charged());
     }
     WakeForWaiters();
   }
@@ -162,14 +162,14 @@ class Budget {
     {
       const std::lock_guard lock(limits_lock_);
       outside_ = outside;
-      StoreCeilings();
+      StoreCeilings(Charged());
     }
     WakeForWaiters();
   }
   // From time to time: what has come back of an excess over the limit stays back.
   void SettleCeilings() {
     const std::lock_guard lock(limits_lock_);
-    StoreCeilings();
+    StoreCeilings(Charged());
   }
   [[nodiscard]] policy::Limits CurrentLimits() const {
     const std::lock_guard lock(limits_lock_);
@@ -215,8 +215,8 @@ class Budget {
   void WakeForAnnounced() {
     if (HasAnnounced()) server_.load()->Wake();
   }
-  // paid: of what is in use, by the emergency reserve.
-  void StoreCeilings(Bytes paid = {}) {
+  // charged: what is in use. paid: of that, by the emergency reserve.
+  void StoreCeilings(Bytes charged, Bytes paid = {}) {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
     counted_outside_.store(outside_.value, std::memory_order_relaxed);
     headroom_.store((limits_.app_domain_headroom + limits_.process_headroom).value, std::memory_order_relaxed);
@@ -226,8 +226,8 @@ class Budget {
     }
     // What is in use is in use: to go on with it, and with the emergency reserve above it, is what the process must be able
     // to do.
-    const Bytes charged = std::min(Charged(), Ceiling(Criticality::kProcess));
-    const Bytes in_use = charged - std::min(charged, paid);
+    const Bytes held = std::min(charged, Ceiling(Criticality::kProcess));
+    const Bytes in_use = held - std::min(held, paid);
     ceilings.back() = process_exceeds_ ? kUnlimited : std::max(ceilings.back(), in_use);
     for (std::size_t i = 0; i < ceilings.size(); ++i) ceilings_[i].store(ceilings[i].value);
   }

@@ -124,7 +124,7 @@ std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
       GcLimitWithin((limits.limit - limits.process_headroom - limits.app_domain_headroom).value);
   if (within == 0 || !policy.own_reserve) return within;
   // A GC that is told of high load, as it is at the limit, throws a little before it has reached its own.
-  return within + OwnReserve(*limit, true) / 8;
+  return within + OwnReserve(*limit, true) / 4;
 }
 
 std::uint64_t ParseGcLimit(const std::string& text, const PolicyOptions& policy, const Limit& limit) {

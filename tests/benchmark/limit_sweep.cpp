@@ -292,6 +292,7 @@ std::string Sweep::Table() const {
   int better = 0;
   int equal = 0;
   int worse = 0;
+  int hard_limit_passes = 0;
   const char* framework = "";
   for (const Row& row : rows_) {
     if (std::string(framework) != row.runtime.framework) {
@@ -310,6 +311,7 @@ std::string Sweep::Table() const {
       better += cell.IsBetter() ? 1 : 0;
       worse += cell.IsWorse() ? 1 : 0;
       equal += cell.IsBetter() || cell.IsWorse() ? 0 : 1;
+      hard_limit_passes += cell.hard_limit.ending == Ending::kPasses ? 1 : 0;
     }
     text << "\n";
   }
@@ -331,7 +333,8 @@ std::string Sweep::Table() const {
        << "Each cell: the worst of " << settings_.repeats << " runs under `clrmem run --limit` / the worst of "
        << settings_.repeats << " under `DOTNET_GCHeapHardLimit` of the same size.\n"
        << "Of " << better + equal + worse << " cells the limit ends **better in " << better << ", equal in " << equal
-       << ", worse in " << worse << "**.\n";
+       << ", worse in " << worse << "**. In " << hard_limit_passes
+       << " of them the hard limit\npasses, and nothing can end better.\n";
   return head.str() + text.str();
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "com/host_memory_manager.h"
+#include "heap/private_heap.h"
 #include "manager_client.h"
 #include "support/fake_memory_system.h"
 #include "support/fake_thread_system.h"
@@ -87,10 +88,11 @@ struct Answer {
 class HostOverFake {
  public:
   static constexpr SIZE_T kRegionSize = 64 * kGranule;
-  // Not small, so that the OS is asked for each.
+  // Not small, so that the OS is asked for each, as no run is kept under such a limit.
   static constexpr SIZE_T kBlock = 5 * kPage;
+  static constexpr policy::Limits kNothingKept{.limit = {PrivateHeap::kRoomToKeepRuns}};
 
-  explicit HostOverFake(const policy::Limits& limits = {}) : manager_(new HostMemoryManager(os, threads, limits)) {
+  explicit HostOverFake(const policy::Limits& limits = kNothingKept) : manager_(new HostMemoryManager(os, threads, limits)) {
     region_ = Allocate(manager(), nullptr, kRegionSize, MEM_RESERVE, PAGE_NOACCESS);
     page_ = Allocate(manager(), region_, kPage, MEM_COMMIT, PAGE_READWRITE);
     view_ = reinterpret_cast<void*>(static_cast<std::uintptr_t>(os.MapView(0, kGranule, ViewPages::kReserved).address));

@@ -109,23 +109,23 @@ TEST(PolicyOptions, TheGcIsToldWhatFitsTheLimitUnlessItCouldNotFollow) {
     std::vector<std::string> options;
     std::uint64_t gc_limit;
   } const cases[] = {
-      {{"--limit", "64M"}, 66_MiB},
-      {{"--limit", "8M"}, 10_MiB},
-      {{"--limit", "5M"}, 7_MiB},
-      {{"--limit", "4M"}, 6_MiB},
+      {{"--limit", "64M"}, 68_MiB},
+      {{"--limit", "8M"}, 12_MiB},
+      {{"--limit", "5M"}, 9_MiB},
+      {{"--limit", "4M"}, 8_MiB},
       {{"--limit", "4M", "--headroom", "256K,0"}, 0},
-      {{"--limit", "1G"}, 1032_MiB},
+      {{"--limit", "1G"}, 1040_MiB},
       {{"--limit", "64M", "--emergency-reserve", "8M"}, 64_MiB},
       {{"--limit", "64M", "--headroom", "8M,2M"}, 54_MiB},
-      {{"--limit", "64M", "--limit-at", "1s=32M", "--limit-at", "2s=128M"}, 130_MiB},
-      {{"--limit", "64M", "--gc-limit", "auto"}, 66_MiB},
+      {{"--limit", "64M", "--limit-at", "1s=32M", "--limit-at", "2s=128M"}, 132_MiB},
+      {{"--limit", "64M", "--gc-limit", "auto"}, 68_MiB},
       {{"--limit", "64M", "--gc-limit", "20M"}, 20_MiB},
       {{"--gc-limit", "20M"}, 20_MiB},
       {{"--limit", "64M", "--gc-limit", "off"}, 0},
       {{"--limit", "64M", "--limit-at", "1s=none"}, 0},
       {{"--limit-at", "1s=64M"}, 0},
       {{"--limit", "64M", "--wait", "task=1s"}, 0},
-      {{"--limit", "64M", "--wait", "process=1s"}, 66_MiB},
+      {{"--limit", "64M", "--wait", "process=1s"}, 68_MiB},
       {{}, 0},
   };
   for (const auto& [options, gc_limit] : cases) {

@@ -113,6 +113,32 @@ TEST(InterleavedHeap, AnyTwoWhoTakeFreeAndRetireGetBlocksOfTheirOwn) {
   std::cout << schedules << " schedules\n";
 }
 
+// Runs that came back are kept, and are one caller's again, whoever takes, frees and trims meanwhile.
+TEST(InterleavedHeap, ARunThatIsKeptIsGivenToOne) {
+  constexpr std::size_t kRun = 20000;
+  constexpr std::size_t kLonger = 24000;  // may have a kept run of that size, but not the other way round
+  const std::vector<Named> operations = {
+      {"take", [](HeapWorld& w) { w.Take(kRun); }},
+      {"take and free", [](HeapWorld& w) { w.Free(w.Take(kRun)); }},
+      {"take a longer one and free", [](HeapWorld& w) { w.Free(w.Take(kLonger)); }},
+      {"take two and free them", [](HeapWorld& w) {
+         void* one = w.Take(kRun);
+         w.Free(w.Take(kLonger));
+         w.Free(one);
+       }},
+      {"trim", [](HeapWorld& w) { w.Trim(); }}};
+  const HeapWorld::Operation keeps_one = [](HeapWorld& w) { w.Free(w.Take(kRun)); };
+  std::uint64_t schedules = 0;
+  for (std::size_t a = 0; a < operations.size(); ++a) {
+    for (std::size_t b = a; b < operations.size(); ++b) {
+      SCOPED_TRACE(testing::Message() << operations[a].name << ", " << operations[b].name);
+      if (!ExploreHeap(0, {operations[a].run, operations[b].run}, 2, &schedules)) return;
+      if (!ExploreHeap(0, {keeps_one, operations[a].run, operations[b].run}, 1, &schedules)) return;
+    }
+  }
+  std::cout << schedules << " schedules\n";
+}
+
 TEST(InterleavedHeap, TheLastBlocksOfASlabMayComeBackInAnyOrderWhileOthersTake) {
   std::uint64_t schedules = 0;
   const std::vector<HeapWorld::Operation> frees = {
