@@ -154,7 +154,7 @@ typedef struct ClrHostMemoryStatistics {
   uint64_t process_headroom;
   uint64_t charged;          // bytes counted against the limit now: committed pages
   uint64_t peak_charged;     // most of it at any time
-  uint64_t page_bytes;       // of charged: pages committed through VirtualAlloc
+  uint64_t page_bytes;       // of charged: pages committed through VirtualAlloc, and sections committed as a whole
   uint64_t heap_bytes;       // of charged: pages that IHostMalloc's heaps have committed
   uint64_t reserved;         // address space of the regions the manager reserved, committed or not
   uint64_t peak_reserved;
@@ -469,8 +469,9 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   STDMETHOD_(ULONG, AddRef)(THIS) PURE;
   STDMETHOD_(ULONG, Release)(THIS) PURE;
 #endif
-  // Points one more module at the same manager, all or nothing: a plug-in DLL, a native AOT library. Standalone GCs
-  // (clrgc*.dll) that a bridged module loads with LoadLibraryExW are attached by themselves.
+  // Points one more module at the same manager, all or nothing: a plug-in DLL, a native AOT library. The JIT
+  // compiler and standalone GCs (clrgc*.dll) that a bridged module loads are attached by themselves. Of other modules than
+  // the CLR's, malloc and HeapAlloc stay as they are.
   STDMETHOD(AttachModule)(THIS_ HMODULE module, char* reason, SIZE_T reason_size) PURE;
   // Until this is called every request counts as eProcessCritical; from then on growth of the GC's heap counts as
   // eTaskCritical. Call it when coreclr_initialize has succeeded.

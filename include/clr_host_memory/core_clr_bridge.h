@@ -1,4 +1,4 @@
-// Makes a modern CoreCLR (.NET 8 and later), which no longer asks for host managers, a client of the same COM object: the
+// Makes a modern CoreCLR (.NET 6 and later), which no longer asks for host managers, a client of the same COM object: the
 // memory imports of coreclr.dll are pointed at functions that call IHostMemoryManager.
 //
 //   HMODULE coreclr = LoadLibraryExW(path_of_the_very_file_the_host_will_start, nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);

@@ -21,8 +21,6 @@ struct BridgeClient {
   MemoryNotificationCallback* notifications = nullptr;
   std::atomic<bool> runtime_started{false};
   std::atomic<bool> as_container{false};  // the limit is to look like a container's
-  // Bytes: of all the GC has made, also of those that are gone. What lies in others is judged by it (purpose.h).
-  mutable std::atomic<std::uint64_t> largest_gc_reservation{0};
   mutable SectionHandles sections;
 };
 

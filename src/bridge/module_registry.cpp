@@ -120,6 +120,7 @@ HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) n
   for (auto& calls : thunks.calls) calls.store(0, std::memory_order_relaxed);
   for (auto& requests : thunks.requests) requests.store(0, std::memory_order_relaxed);
   for (auto& refusals : thunks.refusals) refusals.store(0, std::memory_order_relaxed);
+  thunks.largest_gc_reservation.store(0, std::memory_order_relaxed);
   return S_OK;
 }
 

@@ -30,7 +30,8 @@ inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
   return region.is_view == 0 && region.reserved_as == PAGE_READWRITE;
 }
 
-// For what is committed in a region of private pages or a view. protect: of the pages; largest_gc_reservation: bytes, of all there have been.
+// For what is committed in a region of private pages or a view. protect: of the pages; largest_gc_reservation: bytes, of
+// all that the module that asks has made: another module's GC, in a plug-in, says nothing about this one's.
 [[nodiscard]] constexpr Purpose PurposeIn(const ClrHostMemoryRegion& region, DWORD protect,
                                           std::uint64_t largest_gc_reservation) noexcept {
   if ((region.reserved_as & kClrHostMemoryOfHeap) != 0) return kClrHostMemoryNativeHeap;

@@ -37,10 +37,11 @@ bool IsSet(const wchar_t* variable) noexcept {
 // Whether the environment gives the GC a limit of its own, in any of the ways it reads
 // (clrconfignames.h, gcconfig.h).
 bool EnvironmentLimitsGc() noexcept {
-  constexpr std::array<const wchar_t*, 8> kLimits{
+  constexpr std::array<const wchar_t*, 10> kLimits{
       L"DOTNET_GCHeapHardLimit",         L"DOTNET_GCHeapHardLimitPercent",    L"DOTNET_GCHeapHardLimitSOH",
       L"DOTNET_GCTotalPhysicalMemory",   L"DOTNET_GCHeapHardLimitSOHPercent", L"COMPlus_GCHeapHardLimit",
-      L"COMPlus_GCHeapHardLimitPercent", L"COMPlus_GCTotalPhysicalMemory"};
+      L"COMPlus_GCHeapHardLimitPercent", L"COMPlus_GCTotalPhysicalMemory",    L"COMPlus_GCHeapHardLimitSOH",
+      L"COMPlus_GCHeapHardLimitSOHPercent"};
   return std::any_of(kLimits.begin(), kLimits.end(), Exists);
 }
 

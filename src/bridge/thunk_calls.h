@@ -57,6 +57,9 @@ struct ThunkModule {
   // Requests that commit, and those of them that were not granted, by ClrHostMemoryPurpose; relaxed.
   std::array<std::atomic<std::uint64_t>, kClrHostMemoryPurposeCount> requests{};
   std::array<std::atomic<std::uint64_t>, kClrHostMemoryPurposeCount> refusals{};
+  // Bytes: of all that the module has made as a GC does, also of those that are gone; relaxed. What lies in its others is
+  // judged by it (purpose.h).
+  std::atomic<std::uint64_t> largest_gc_reservation{0};
 };
 
 namespace calls {

@@ -29,7 +29,7 @@ class PurposedRequest {
     const bool known = address != nullptr && client.ledger->FindRegion(address, &region) == S_OK;
     const bool is_own_stack = address != nullptr && !known && (type & MEM_RESERVE) == 0 && IsOwnStack(address);
     purpose_ = PurposeOf(type, protect, known ? &region : nullptr,
-                         client.largest_gc_reservation.load(std::memory_order_relaxed), is_own_stack);
+                         module.largest_gc_reservation.load(std::memory_order_relaxed), is_own_stack);
   }
 
   [[nodiscard]] EMemoryCriticalLevel level() const noexcept {
@@ -41,8 +41,8 @@ class PurposedRequest {
       module_.requests[purpose_].fetch_add(1, std::memory_order_relaxed);
       if (memory == nullptr) module_.refusals[purpose_].fetch_add(1, std::memory_order_relaxed);
     } else if (gc_reserves_ && memory != nullptr) {
-      std::uint64_t largest = client_.largest_gc_reservation.load(std::memory_order_relaxed);
-      while (size_ > largest && !client_.largest_gc_reservation.compare_exchange_weak(largest, size_)) {
+      std::uint64_t largest = module_.largest_gc_reservation.load(std::memory_order_relaxed);
+      while (size_ > largest && !module_.largest_gc_reservation.compare_exchange_weak(largest, size_)) {
       }
     }
     return memory;

@@ -50,8 +50,8 @@ class PrivateHeap {
   // Runs that came back and are still committed: so many at most, each of so many bytes at most, and only while a request
   // of the lowest level could have so many bytes besides.
   static constexpr std::size_t kMostKeptRuns = 4;
-  static constexpr std::uint64_t kLargestKeptRun = std::uint64_t{128} << 10;
-  static constexpr std::uint64_t kRoomToKeepRuns = 16 * kMostKeptRuns * kLargestKeptRun;
+  static constexpr std::size_t kLargestKeptRun = std::size_t{128} << 10;
+  static constexpr std::uint64_t kRoomToKeepRuns = std::uint64_t{16} * kMostKeptRuns * kLargestKeptRun;
 
   // engine outlives the heap. kind: bits of HeapKind. shards: how many threads may take blocks of one size without
   // meeting, 1 to kStackShards.

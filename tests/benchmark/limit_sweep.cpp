@@ -321,6 +321,9 @@ std::string Sweep::Table() const {
           "account\n"
        << "when there is no limit. Written by `cmake -P cmake/sweep.cmake`" << (IsWine() ? ", under Wine" : "")
        << "; the samples' arguments stand beside their names.\n\n"
+       << "LoadAssemblies, NativeHeavy, CollectibleContexts and WebHello run with DOTNET_EnableWriteXorExecute=0 "
+          "everywhere: with W^X\n"
+       << ".NET 10 does not survive them under Wine 8, whoever is the host.\n\n"
        << "The same size is a tighter bound for the manager's limit, which is on all that the CLR commits; the hard "
           "limit is on\n"
        << "the GC's heap alone, and what a program has in code, types and native heaps is never refused under it.\n\n"

@@ -78,6 +78,22 @@ TEST_F(Thunks, WhatIsSmallBesideTheLargestReservationOfTheGcsIsItsBookkeeping) {
   EXPECT_TRUE(VirtualFree(larger, 0, MEM_RELEASE));
 }
 
+TEST_F(Thunks, AnotherModulesGcSaysNothingAboutThisOnes) {
+  char* region = ReserveRegion(16 * kMiB);
+  ASSERT_EQ(bridge()->NoteRuntimeStarted(), S_OK);
+  const LoadedModule plugin(Beside(L"fake_plugin.dll"));
+  ASSERT_EQ(bridge()->AttachModule(plugin.get(), nullptr, 0), S_OK);
+  const auto allocate = reinterpret_cast<decltype(&::VirtualAlloc)>(
+      reinterpret_cast<void*>(GetProcAddress(plugin.get(), "FakeGcVirtualAlloc")));
+  void* larger = allocate(nullptr, 65 * 16 * kMiB, MEM_RESERVE, PAGE_READWRITE);
+  ASSERT_NE(larger, nullptr);
+  ASSERT_NE(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
+  EXPECT_EQ(manager_.Last().level, eTaskCritical) << "still the heap of the CLR's GC";
+  ASSERT_NE(allocate(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
+  EXPECT_EQ(manager_.Last().level, eProcessCritical) << "small beside the plug-in's own";
+  EXPECT_TRUE(VirtualFree(larger, 0, MEM_RELEASE));
+}
+
 TEST_F(Thunks, RequestsAndRefusalsAreCountedByPurpose) {
   char* region = ReserveRegion(16 * kMiB);
   ASSERT_NE(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);

@@ -169,6 +169,19 @@ TEST_F(Heap, MemoryOfAnExecutableHeapCanBeRun) {
   }
 }
 
+TEST_F(Heap, OneThatNeedNotBeThreadSafeIsSoAllTheSame) {
+  for (const DWORD type : {DWORD{0}, DWORD{MALLOC_EXECUTABLE}}) {
+    ComPtr<IHostMalloc> plain;
+    ASSERT_HR(S_OK, manager_.get()->CreateMalloc(type, plain.Receive()));
+    void* memory = nullptr;
+    ASSERT_HR(S_OK, plain->Alloc(100, eTaskCritical, &memory));
+    MEMORY_BASIC_INFORMATION info{};
+    ASSERT_NE(SIZE_T{0}, ::VirtualQuery(memory, &info, sizeof(info)));
+    EXPECT_EQ(static_cast<DWORD>(type == 0 ? PAGE_READWRITE : PAGE_EXECUTE_READWRITE), info.Protect);
+    EXPECT_HR(S_OK, plain->Free(memory));
+  }
+}
+
 TEST_F(Heap, ItsMemoryIsNotTheClrsToFree) {
   for (const SIZE_T size : {SIZE_T{100}, SIZE_T{100000}, SIZE_T{2} << 20}) {
     char* block = Take(size);

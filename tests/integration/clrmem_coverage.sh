@@ -93,6 +93,9 @@ check() {
   past=$(($(of ucrtbase._strdup) * 260 + $(of ucrtbase.calloc) * 1024 + 32768))
   echo ".NET $version, $*: $charged bytes on account; past the manager at most $past, in calls of: $(tr '\n' ' ' <"$work/calls")"
   [ $((past * 100)) -lt "$charged" ] || fail "that is 1 % of it or more"
+  if [ -n "${DOTNET_GCName:-}" ]; then
+    grep -q ":loaddll:.*$DOTNET_GCName" "$work/trace" || fail "the trace has no $DOTNET_GCName"
+  fi
   unknown=$(awk -v known=" $known " 'index(known, " " $2 " ") == 0 { print $2 }' "$work/calls")
   [ -z "$unknown" ] || fail "not expected: $unknown"
   [ "$(of KERNEL32.CreateThread)" -gt 0 ] || fail "the trace has none of the threads that every runtime starts"
