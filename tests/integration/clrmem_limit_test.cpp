@@ -111,7 +111,8 @@ TEST_P(ClrmemTightLimit, FitsAProgramThatIsMostlyGarbage) {
   // one.
   const RunWithSummary run = RunProgram({"--limit", "40M"}, ProgramPath(GetParam(), "SmallObjects"), {"64"});
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 46 * kMiB);
+  // Its heap by the GC's own limit, a quarter of the reserve above this one, and what is not heap.
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (40 + 16 / 4 + 6) * kMiB);
 }
 
 TEST_P(ClrmemTightLimit, StartsHelloAtTheLeastLimit) {
