@@ -111,8 +111,8 @@ HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) n
   for (const Entry& entry : entries) {
     if (IsInUse(entry) && entry.module == module) return HOST_E_INVALIDOPERATION;
   }
-  const auto free =
-      std::find_if(entries.begin(), entries.end(), [](const Entry& entry) { return entry.state == EntryState::kFree; });
+  const auto free = std::find_if(entries.begin(), entries.end(),
+                                 [](const Entry& entry) { return entry.state == EntryState::kFree; });
   if (free == entries.end()) return E_OUTOFMEMORY;
   *free = {EntryState::kAttaching, bridge, module, next_order++, nullptr, nullptr};
   *index = static_cast<std::size_t>(free - entries.begin());
@@ -278,10 +278,8 @@ HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason) {
 }
 
 void NoteLateFailure(const BridgeRecord* bridge, std::wstring_view module, const std::string& reason) {
-  std::string failure = Utf8(module) +
-                        ", which was loaded later, could not be bridged, so its memory is not under "
-                        "control: " +
-                        reason;
+  std::string failure = Utf8(module) + ", which was loaded later, could not be bridged, so its memory is not under "
+                                       "control: " + reason;
   const Locked lock;
   for (Entry& entry : entries) {
     if (entry.bridge == bridge && entry.bridge != nullptr) {
@@ -356,9 +354,8 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   ComPtr<IClrHostMemoryClient> ledger;
   if (FAILED(manager->QueryInterface(kIidHostMemoryManager, reinterpret_cast<void**>(own_manager.Receive()))) ||
       FAILED(manager->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(ledger.Receive())))) {
-    *reason =
-        "The memory manager is not one of this library's (it has no IClrHostMemoryClient); make it with "
-        "ClrHostMemoryCreate.";
+    *reason = "The memory manager is not one of this library's (it has no IClrHostMemoryClient); make it with "
+              "ClrHostMemoryCreate.";
     return E_NOINTERFACE;
   }
   IUnknown* const identity = IdentityOf(manager);
@@ -503,8 +500,9 @@ void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept try {
       bridge = entries[loader_index].bridge;
     }
     std::string reason;
-    if (bridge != nullptr && FAILED(AttachLate(bridge, loaded, &reason)))
+    if (bridge != nullptr && FAILED(AttachLate(bridge, loaded, &reason))) {
       NoteLateFailure(bridge, ModulePath(loaded), reason);
+    }
   }
   AttachWanted();
 } catch (const std::bad_alloc&) {

@@ -261,7 +261,9 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
                             level);
   };
   const Budget& budget = engine_.ledger().budget();
-  if (budget.Charged() + Bytes{std::min<std::uint64_t>(size, kArenaSize)} > budget.Ceiling(level)) [[unlikely]] Trim();
+  const Bytes ceiling = budget.Ceiling(level);
+  // As in Commit, for a size of any value.
+  if (Bytes{size} > ceiling - std::min(ceiling, budget.Charged())) [[unlikely]] Trim();
   AddressOutcome region = allocate();
   if (!region.outcome.ok() && WantsMemory(region.outcome) && Trim()) region = allocate();
   if (!region.outcome.ok()) return {region.outcome};
@@ -431,55 +433,6 @@ bool PrivateHeap::Trim() {
     kept.compare_exchange_strong(none, run);
   }
   return committed_.load() < before;
-}
-
-// ---- runs that came back
-
-Slab* PrivateHeap::TakeKeptRun(Pages pages) {
-  const auto fits = [pages](Pages has) { return has >= pages && has.value <= pages.value + pages.value / 4; };
-  for (auto& kept : kept_runs_) {
-    Slab* run = kept.load();
-    if (run == nullptr || !fits(run->State().RunPages()) || !kept.compare_exchange_strong(run, nullptr)) continue;
-    const Pages has = run->State().RunPages();
-    if (fits(has)) {
-      run->state.store(SlabState::OfRun(has).word());
-      return run;
-    }
-    (void)KeepOrRetireRun(*run, has);  // it was somebody's meanwhile, and came back as another
-  }
-  return nullptr;
-}
-
-bool PrivateHeap::IsWorthKeeping(const Slab& run, Pages pages) const {
-  const Budget& budget = engine_.ledger().budget();
-  return pages.InBytes() <= Bytes{kLargestKeptRun} &&
-         budget.Charged() + Bytes{kRoomToKeepRuns} <= budget.Ceiling(Criticality::kTask) &&
-         !budget.WaitingFrom(Criticality::kTask) && engine_.Serving() &&
-         !engine_.IsHostOwned(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
-}
-
-Outcome PrivateHeap::KeepOrRetireRun(Slab& run, Pages pages) {
-  if (!IsWorthKeeping(run, pages)) return RetireRun(run, pages);
-  // It is likely to be wanted again, and committing pages is dear.
-  ForgetSite(AsBlock(run, pages));
-  run.state.store(SlabState::OfKeptRun(pages).word());
-  for (auto& kept : kept_runs_) {
-    Slab* none = nullptr;
-    if (kept.load() == nullptr && kept.compare_exchange_strong(none, &run)) return Outcome::Done();
-  }
-  Slab* before = kept_runs_[oldest_kept_run_.fetch_add(1) % kMostKeptRuns].exchange(&run);
-  if (before != nullptr) (void)RetireRun(*before, before->State().RunPages());
-  return Outcome::Done();
-}
-
-Outcome PrivateHeap::RetireRun(Slab& run, Pages pages) {
-  run.state.store(0);
-  const Outcome outcome = Decommit(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
-  if (!outcome.ok()) return outcome;
-  ForgetSite(AsBlock(run, pages));
-  const std::uint64_t units = (pages.InBytes().value + kUnitSize - 1) >> kUnitShift;
-  ReleaseUnits({run.arena, run.unit, static_cast<std::uint32_t>(units)});
-  return Outcome::Done();
 }
 
 // ---- where blocks were asked for

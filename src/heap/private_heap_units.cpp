@@ -1,5 +1,5 @@
 // Where a private heap's slabs, runs and large blocks have their memory from: units of arenas, committed through the
-// engine and given back to it.
+// engine and given back to it, and the runs that are kept in between.
 #include <algorithm>
 #include <bit>
 
@@ -10,6 +10,10 @@ namespace clr_host_memory {
 
 using heap::Arena;
 using heap::kArenaSize;
+using heap::kUnitShift;
+using heap::kUnitSize;
+using heap::Slab;
+using heap::SlabState;
 
 bool PrivateHeap::ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units) {
   std::uint64_t used = arena.used.load();
@@ -135,6 +139,55 @@ bool PrivateHeap::WantsMemory(const Outcome& outcome) {
   return outcome.verdict == Verdict::kOverLimit || outcome.verdict == Verdict::kNoTracking ||
          outcome.verdict == Verdict::kTimedOut ||
          (outcome.verdict == Verdict::kOsRefused && FamilyOf(outcome.error) == ErrorFamily::kMemory);
+}
+
+// ---- runs that came back
+
+Slab* PrivateHeap::TakeKeptRun(Pages pages) {
+  const auto fits = [pages](Pages has) { return has >= pages && has.value <= pages.value + pages.value / 4; };
+  for (auto& kept : kept_runs_) {
+    Slab* run = kept.load();
+    if (run == nullptr || !fits(run->State().RunPages()) || !kept.compare_exchange_strong(run, nullptr)) continue;
+    const Pages has = run->State().RunPages();
+    if (fits(has)) {
+      run->state.store(SlabState::OfRun(has).word());
+      return run;
+    }
+    (void)KeepOrRetireRun(*run, has);  // it was somebody's meanwhile, and came back as another
+  }
+  return nullptr;
+}
+
+bool PrivateHeap::IsWorthKeeping(const Slab& run, Pages pages) const {
+  const Budget& budget = engine_.ledger().budget();
+  return pages.InBytes() <= Bytes{kLargestKeptRun} &&
+         budget.Charged() + Bytes{kRoomToKeepRuns} <= budget.Ceiling(Criticality::kTask) &&
+         !budget.WaitingFrom(Criticality::kTask) && engine_.Serving() &&
+         !engine_.IsHostOwned(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
+}
+
+Outcome PrivateHeap::KeepOrRetireRun(Slab& run, Pages pages) {
+  if (!IsWorthKeeping(run, pages)) return RetireRun(run, pages);
+  // It is likely to be wanted again, and committing pages is dear.
+  ForgetSite(AsBlock(run, pages));
+  run.state.store(SlabState::OfKeptRun(pages).word());
+  for (auto& kept : kept_runs_) {
+    Slab* none = nullptr;
+    if (kept.load() == nullptr && kept.compare_exchange_strong(none, &run)) return Outcome::Done();
+  }
+  Slab* before = kept_runs_[oldest_kept_run_.fetch_add(1) % kMostKeptRuns].exchange(&run);
+  if (before != nullptr) (void)RetireRun(*before, before->State().RunPages());
+  return Outcome::Done();
+}
+
+Outcome PrivateHeap::RetireRun(Slab& run, Pages pages) {
+  run.state.store(0);
+  const Outcome outcome = Decommit(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
+  if (!outcome.ok()) return outcome;
+  ForgetSite(AsBlock(run, pages));
+  const std::uint64_t units = (pages.InBytes().value + kUnitSize - 1) >> kUnitShift;
+  ReleaseUnits({run.arena, run.unit, static_cast<std::uint32_t>(units)});
+  return Outcome::Done();
 }
 
 }  // namespace clr_host_memory
