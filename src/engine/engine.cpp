@@ -33,6 +33,10 @@ AddressOutcome CommitInRegion(os::MemorySystem& os, Payer& payer, Commit& commit
   const Pages missing = commit.Missing();
   const Bytes charge = missing.InBytes();
   if (!payer.TryCharge(charge)) return {Outcome::OverLimit()};
+  if (!commit.Enter()) {
+    payer.Withdraw(charge);
+    return {Outcome::NoTracking()};
+  }
 
   const os::AllocateResult result = os.Allocate(request);
   if (result.error != win32::kSuccess) {
@@ -46,6 +50,7 @@ AddressOutcome CommitInRegion(os::MemorySystem& os, Payer& payer, Commit& commit
   }
 
   commit.Settle(missing);
+  payer.Confirm(charge);
   return {Outcome::Done(), result.address};
 }
 
@@ -98,9 +103,43 @@ AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Payer&
   const auto region = ledger_.FindRegion(request.address);
   if (!region || !region->Range().Contains(*range)) return CommitInForeignMemory(request, *range, payer);
   if (region->shows != 0) return CommitInSection(request, *range, *region, payer);
-  CommitInFlight commit(ledger_, *range);
-  if (!commit.ok()) return {Outcome::NoTracking()};
-  return CommitInRegion(os_, payer, commit, request);
+  return CommitInKnownRegion(request, *range, region->kind, payer);
+}
+
+AddressOutcome Engine::CommitInKnownRegion(const os::AllocateRequest& request, PageRange range, Region::Kind kind,
+                                           Payer& payer) {
+  if (ledger_.IsWide(range)) return CommitWidely(request, range, payer);
+  CommitInFlight commit(ledger_, range);
+  const AddressOutcome result = CommitInRegion(os_, payer, commit, request);
+  // A view may be unmapped without a word.
+  if (result.outcome.ok() && kind == Region::Kind::kView) commit.NoteForeign();
+  return result;
+}
+
+// Of so many pages that tables for them are made only when the OS has granted them.
+AddressOutcome Engine::CommitWidely(const os::AllocateRequest& request, PageRange range, Payer& payer) {
+  const WideCommit wide(ledger_);
+  CommitInFlight commit(ledger_, range);
+  const Pages missing = commit.Missing();
+  if (!payer.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
+  const os::AllocateResult result = os_.Allocate(request);
+  if (result.error != win32::kSuccess) {
+    payer.Withdraw(missing.InBytes());
+    return {Outcome::OsRefused(result.error)};
+  }
+  if (!commit.Enter()) {
+    // Pages that no table has are of this commit alone: what was committed before has tables.
+    const bool undone = ledger_.ForEachUntracked(range, [&](PageRange pages) {
+      return os_.Free(pages.Start(), pages.count.InBytes().value, win32::kMemDecommit) == win32::kSuccess;
+    });
+    payer.Withdraw(missing.InBytes());
+    ledger_.AskOsAbout(range);
+    return {undone ? Outcome::NoTracking() : Outcome::InvariantBroken()};
+  }
+  commit.Settle(missing);
+  payer.Confirm(missing.InBytes());
+  if (wide.IsInDoubt()) commit.AskOs();
+  return {Outcome::Done(), result.address};
 }
 
 // In a view of a section: the pages may be committed already through another view, and stay so when this one is gone.
@@ -110,9 +149,12 @@ AddressOutcome Engine::CommitInSection(const os::AllocateRequest& request, PageR
   Sections::Use section(ledger_.sections(), shown.section);
   if (!section.ok()) return Forward(request);  // unmapped at this moment: the OS says so
   const PageRange pages{range.first - view.Range().first + shown.FirstPage(), range.count};
-  if (!section.Prepare(pages)) return {Outcome::NoTracking()};
   const Pages missing = section.Missing(pages);
   if (!payer.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
+  if (!section.Prepare(pages)) {
+    payer.Withdraw(missing.InBytes());
+    return {Outcome::NoTracking()};
+  }
 
   const os::AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
@@ -126,7 +168,7 @@ AddressOutcome Engine::CommitInSection(const os::AllocateRequest& request, PageR
     payer.Withdraw(missing.InBytes());
     if (now && now->shows != 0) {
       ledger_.AskOsAboutView(range);
-    } else if (CommitInFlight late(ledger_, range); late.ok()) {
+    } else if (CommitInFlight late(ledger_, range); late.Enter()) {
       late.Settle({});
       late.AskOs();
     }
@@ -134,7 +176,7 @@ AddressOutcome Engine::CommitInSection(const os::AllocateRequest& request, PageR
   }
   const Pages marked = section.Mark(pages);
   if (missing != marked) ledger_.budget().Return((missing - marked).InBytes());  // others have committed some of them
-  ledger_.budget().NotePeak();
+  payer.Confirm(missing.InBytes());
   return {Outcome::Done(), result.address};
 }
 
@@ -147,21 +189,48 @@ AddressOutcome Engine::Forward(const os::AllocateRequest& request) {
 AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Payer& payer) {
   const bool commits = HasAny(request.type, win32::kMemCommit);
   const auto expected = PagesOfNewRegion(request);
-  if (!expected) return Forward(request);  // no such size: the OS says so
-  const Bytes charge = commits ? expected->count.InBytes() : Bytes{};
-  if (!payer.TryCharge(charge)) return {Outcome::OverLimit()};
+  // No such size, or nothing that can be: the OS says so.
+  if (!expected || expected->count > PageMap::kEverything.count) return Forward(request);
+  const std::uint16_t reserved_as = ReservedAs(request);
+  // Large pages are committed as they are reserved, and what other types mean together is for the OS to say.
+  constexpr std::uint32_t kInTwoSteps =
+      win32::kMemReserve | win32::kMemCommit | win32::kMemTopDown | win32::kMemWriteWatch;
+  if (!commits || HasAny(request.type, ~kInTwoSteps)) return ReserveRegion(request, *expected, reserved_as, payer);
+
+  // In two steps, so that an address that is taken, or address space that is not to be had, is never charged for. What the
+  // limit refuses now is not even reserved.
+  if (!payer.WouldAdmit(expected->count.InBytes())) return {Outcome::OverLimit()};
+  os::AllocateRequest step = request;
+  step.type = (request.type & ~win32::kMemCommit) | win32::kMemReserve;
+  const AddressOutcome reserved = ReserveRegion(step, *expected, reserved_as, payer);
+  if (!reserved.outcome.ok()) return reserved;
+  step = {reserved.address, expected->count.InBytes().value, win32::kMemCommit, request.protect, request.node};
+  const PageRange range{reserved.address >> kPageShift, expected->count};
+  const AddressOutcome committed = CommitInKnownRegion(step, range, Region::Kind::kReserved, payer);
+  if (committed.outcome.ok()) return committed;
+  // Should the OS not take it back, it stays reserved, and the ledger has it.
+  (void)ReleaseRegion(reserved.address, 0);
+  return {committed.outcome};
+}
+
+// One question to the OS, which commits the region, too, if the request says so.
+AddressOutcome Engine::ReserveRegion(const os::AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
+                                     Payer& payer) {
+  const bool commits = HasAny(request.type, win32::kMemCommit);
+  const Bytes charge = commits ? expected.count.InBytes() : Bytes{};
+  if (commits && !payer.TryCharge(charge)) return {Outcome::OverLimit()};
 
   const std::uint64_t doubts = ledger_.Doubts();
   const os::AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
-    payer.Withdraw(charge);
+    if (commits) payer.Withdraw(charge);
     return {Outcome::OsRefused(result.error)};
   }
 
-  const Region region{result.address, expected->count, Region::Kind::kReserved, ReservedAs(request)};
+  const Region region{result.address, expected.count, Region::Kind::kReserved, reserved_as};
   const auto give_back = [&](Outcome outcome) -> AddressOutcome {
     const win32::Error error = os_.Free(result.address, 0, win32::kMemRelease);
-    ledger_.budget().Return(charge);
+    if (commits) payer.Withdraw(charge);
     return {error == win32::kSuccess ? outcome : Outcome::InvariantBroken()};
   };
   const bool elsewhere = request.address != 0 && region.base != RoundDownToGranule(request.address);
@@ -170,9 +239,12 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Payer&
   }
   // At work on the pages before anyone can find the region and free some of them.
   std::optional<CommitInFlight> commit;
-  if (commits && !commit.emplace(ledger_, region.Range()).ok()) return give_back(Outcome::NoTracking());
+  if (commits && !commit.emplace(ledger_, region.Range()).Enter()) return give_back(Outcome::NoTracking());
   if (!ledger_.AddRegion(region)) return give_back(Outcome::NoTracking());
-  if (commit) commit->Settle(expected->count);
+  if (commit) {
+    commit->Settle(expected.count);
+    payer.Confirm(charge);
+  }
   if (ledger_.Doubts() != doubts) ledger_.AskOsAbout(region.Range());
   return {Outcome::Done(), region.base};
 }
@@ -186,22 +258,30 @@ AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request,
     if (!forwarded.outcome.ok()) return forwarded;
     // It was reserved meanwhile, by someone who may not have told the ledger yet.
     CommitInFlight late(ledger_, range);
-    if (!late.ok()) return {Outcome::InvariantBroken()};
+    if (!late.Enter()) return {Outcome::InvariantBroken()};
+    late.NoteForeign();
     late.Settle({});
     late.AskOs();
     return forwarded;
   }
-  CommitInFlight commit(ledger_, range);
-  if (!commit.ok()) return {Outcome::NoTracking()};
-  const Pages missing = commit.Missing() - std::min(commit.Missing(), ledger_.CommittedByOthers(range));
-  if (!payer.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
-  commit.ClaimUncommitted(missing);
+  const Pages missing = ledger_.CountUncommitted(range);
+  const Bytes charge = missing.InBytes();
+  if (!payer.TryCharge(charge)) return {Outcome::OverLimit()};
+  std::optional<CommitInFlight> commit(std::in_place, ledger_, range);
+  if (!commit->Enter()) {
+    payer.Withdraw(charge);
+    return {Outcome::NoTracking()};
+  }
+  commit->ClaimUncommitted(missing);
 
   const os::AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
-    commit.AskOs();
+    commit->AskOs();
+    commit.reset();  // the charge is returned, unless another commit is at work there
+    payer.Forget(charge);
     return {Outcome::OsRefused(result.error)};
   }
+  payer.Confirm(charge);
   return {Outcome::Done(), result.address};
 }
 
@@ -218,6 +298,7 @@ Outcome Engine::FreeFurther(Address address, std::uint64_t size, std::uint32_t t
   // No such type, or one for placeholders, which VirtualAlloc does not make: for the OS to say, and to be believed.
   const win32::Error error = os_.Free(address, size, type);
   if (error != win32::kSuccess) return Outcome::OsRefused(error);
+  ledger_.NoteDoubt();
   if (const auto region = ledger_.FindRegion(address); region) ledger_.AskOsAbout(region->Range());
   return Outcome::Done();
 }
@@ -234,10 +315,12 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
         ledger_.TakeRegion(region->base, Region::Kind::kReserved)) {
       ledger_.budget().Return(ledger_.ClearCharged(region->Range()).InBytes());
     }
+    ledger_.NoteDoubt();
     ledger_.AskOsAbout(region->Range());
     return Outcome::Done();
   }
   if (!ledger_.TakeRegion(region->base, Region::Kind::kReserved)) return Outcome::NotOurs();  // someone else did
+  const std::uint64_t takes = ledger_.Takes();
   const Pages cleared = ledger_.ClearCharged(region->Range());
 
   const win32::Error error = os_.Free(address, size, win32::kMemRelease);
@@ -248,6 +331,7 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
     return Outcome::OsRefused(error);
   }
   ledger_.budget().Return(cleared.InBytes());
+  ledger_.NoteDoubtUnless(takes);
   ledger_.SweepAfterFree(region->Range());
   return Outcome::Done();
 }
@@ -289,10 +373,13 @@ Outcome Engine::Decommit(Address address, std::uint64_t size, bool by_owner) {
 
   const Pages cleared = ledger_.ClearCharged(span);
   const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
-  if (error != win32::kSuccess) ledger_.AskOsAbout(span.range);
+  if (error != win32::kSuccess) [[unlikely]] {
+    ledger_.AskOsAbout(span.range);
+    ledger_.budget().Return(cleared.InBytes());
+    return Outcome::OsRefused(error);
+  }
   ledger_.budget().Return(cleared.InBytes());
-  if (error != win32::kSuccess) return Outcome::OsRefused(error);
-  if (ledger_.Takes() != takes) ledger_.NoteDoubt();
+  ledger_.NoteDoubtUnless(takes);
   ledger_.SweepAfterFree(span);
   return Outcome::Done();
 }

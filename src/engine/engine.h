@@ -88,14 +88,19 @@ class Engine final : private WaitList::Reserve {
   // A view was mapped at base, of section from offset on (a granule's begin), or of anything else. kOsRefused: not where a
   // view can be; the OS is asked when a reservation of the manager's is known there.
   Outcome AcquireView(Address base, std::uint64_t size, SectionName section = 0, std::uint64_t offset = 0);
-  // A view is gone, and with it what was committed in it, unless that is a section's.
+  // A view is gone, and with it what was committed in it, unless that is a section's. Where the OS has a view at base, the
+  // word came late, or early: that view stays known, and ReturnWhatIsGone sees its end.
   Outcome ReleaseView(Address base);
+  // Returns the charge for what others have freed or unmapped without a word; see Ledger. True: there was some.
+  bool ReturnWhatIsGone() { return ledger_.ReturnWhatIsGone(); }
+  // The same, but only when it was not done for that long.
+  bool ReturnWhatIsGone(Milliseconds at_most_every);
   // Has unmap() → bool unmap the view that holds address, and believes it. Its answer.
   template <typename Unmap>
   bool UnmapView(Address address, Unmap unmap) {
     std::optional<Region> view = FindMappedView(address);
     // Unknown from now on: as soon as it is unmapped another thread may be given its address.
-    if (view) view = ledger_.TakeRegion(view->base, Region::Kind::kView);
+    if (view) view = ledger_.TakeRegion(*view);
     const bool unmapped = unmap();
     if (view && unmapped) ledger_.ClearViewThatIsGone(*view);
     if (view && !unmapped) ledger_.RestoreRegion(*view);
@@ -194,6 +199,7 @@ class Engine final : private WaitList::Reserve {
     std::uint64_t room = 0;    // address space it wants reserved; 0: none, or at a certain place
     bool possible = true;      // by memory of the usual kind
     bool helped_a_little = false;
+    bool looked_for_gone = false;
     bool waited = false;
     std::uint64_t ticket = 0;  // meaningful when it has waited
     Milliseconds deadline{};
@@ -205,6 +211,10 @@ class Engine final : private WaitList::Reserve {
                                  Pages asked);
   AddressOutcome AllocateSlowly(const os::AllocateRequest& request, Payer& payer);
   AddressOutcome AllocateRegion(const os::AllocateRequest& request, Payer& payer);
+  AddressOutcome ReserveRegion(const os::AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
+                               Payer& payer);
+  AddressOutcome CommitInKnownRegion(const os::AllocateRequest& request, PageRange range, Region::Kind kind, Payer& payer);
+  AddressOutcome CommitWidely(const os::AllocateRequest& request, PageRange range, Payer& payer);
   AddressOutcome CommitInSection(const os::AllocateRequest& request, PageRange range, const Region& view, Payer& payer);
   [[nodiscard]] std::optional<Region> FindMappedView(Address address);
   AddressOutcome CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Payer& payer);
@@ -212,6 +222,7 @@ class Engine final : private WaitList::Reserve {
   // After a refusal. True: the request is to be tried again. False: *refused is the answer.
   bool Relieve(Outcome* refused, Payer& payer, Relief* relief);
   bool RelieveFromReserve(bool by_os, Payer& payer, Relief* relief);
+  bool RelieveFromGone(Criticality level, Relief* relief);
   // Whether requests of this level may use, above the limit, what is given up of the emergency reserve.
   [[nodiscard]] bool MayGoBeyond(Criticality level) const {
     return level == Criticality::kProcess || ledger_.budget().ReserveIsShared();
@@ -254,6 +265,7 @@ class Engine final : private WaitList::Reserve {
   std::array<std::atomic<Milliseconds::rep>, kCriticalityCount> bounds_{};
   std::atomic<std::uint64_t> questions_ = 0;
   std::atomic<std::uint64_t> visits_ = 0;
+  std::atomic<Milliseconds::rep> looked_for_gone_at_ = 0;
   std::atomic<std::uint64_t> owner_ = 0;  // thread of the exclusive section; 0: none
   std::uint32_t depth_ = 0;               // of its nesting; the owner's
   std::atomic<Stage> stage_ = Stage::kRunning;

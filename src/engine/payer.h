@@ -19,8 +19,9 @@ struct Purse {
   [[nodiscard]] bool TryCharge(Bytes amount) {
     return budget.TryCharge(amount, level) == policy::Admission::kAdmitted;
   }
-  // Of memory that the OS refused.
+  // The OS has refused the memory, or granted it.
   void Withdraw(Bytes amount) { budget.Withdraw(amount); }
+  void Confirm(Bytes /*amount*/) {}
 };
 
 class Payer {
@@ -28,7 +29,7 @@ class Payer {
   // asked: what was tried already, and refused; more than that does no harm.
   Payer(Budget& budget, Criticality level, Bytes asked = {}) : budget_(budget), level_(level), asked_(asked) {}
   ~Payer() {
-    if (credit_ != Bytes{}) budget_.Withdraw(credit_);
+    if (credit_ != Bytes{}) budget_.WithdrawPending(credit_);
   }
   Payer(const Payer&) = delete;
   Payer& operator=(const Payer&) = delete;
@@ -47,7 +48,16 @@ class Payer {
                                           : budget_.TryChargeWithReserve(amount, level_);
     return verdict == policy::Admission::kAdmitted;
   }
-  void Withdraw(Bytes amount) { budget_.Withdraw(amount); }
+  // Whether TryCharge would admit it now. Charges nothing.
+  [[nodiscard]] bool WouldAdmit(Bytes amount) {
+    asked_ = amount;
+    return passes_line_ || budget_.WouldAdmit(amount - std::min(credit_, amount), level_);
+  }
+  // The OS has refused the memory that was charged for, or granted it.
+  void Withdraw(Bytes amount) { budget_.WithdrawPending(amount); }
+  void Confirm(Bytes amount) { budget_.Confirm(amount); }
+  // The OS has refused it, and the charge was returned already.
+  void Forget(Bytes amount) { budget_.ForgetPending(amount); }
 
   [[nodiscard]] Criticality level() const { return level_; }
   // What the last TryCharge asked for.

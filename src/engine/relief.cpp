@@ -15,10 +15,25 @@ bool Engine::Relieve(Outcome* refused, Payer& payer, Relief* relief) {
   // More than any address space has: nothing helps, and sums would wrap.
   constexpr Bytes kAnySpace{std::uint64_t{1} << PageMap::kAddressBits};
   const bool possible = relief->possible && payer.asked() < kAnySpace;
+  if (refused->verdict == Verdict::kOverLimit && possible && RelieveFromGone(payer.level(), relief)) return true;
   if (possible && !held && RelieveFromReserve(by_os, payer, relief)) return true;
   const bool again = possible && RelieveByWaiting(refused, by_os, payer, relief);
   if (!again) Alarm();
   return again;
+}
+
+// The limit may be in the way for memory that is gone. A refusal is dear for a process-critical request: it looks always.
+bool Engine::RelieveFromGone(Criticality level, Relief* relief) {
+  constexpr Milliseconds kBetweenLooks{100};
+  if (std::exchange(relief->looked_for_gone, true)) return false;
+  return level == Criticality::kProcess ? ReturnWhatIsGone() : ReturnWhatIsGone(kBetweenLooks);
+}
+
+bool Engine::ReturnWhatIsGone(Milliseconds at_most_every) {
+  const Milliseconds::rep now = threads_.Now().count();
+  Milliseconds::rep before = looked_for_gone_at_.load(std::memory_order_relaxed);
+  if (now - before < at_most_every.count()) return false;
+  return looked_for_gone_at_.compare_exchange_strong(before, now) && ReturnWhatIsGone();
 }
 
 bool Engine::RelieveFromReserve(bool by_os, Payer& payer, Relief* relief) {

@@ -16,7 +16,7 @@ SectionOutcome Engine::AddSection(std::uint64_t size, bool committed, Criticalit
       payer.Withdraw(charged.InBytes());
       return {Outcome::NoTracking()};
     }
-    ledger_.budget().NotePeak();
+    payer.Confirm(charged.InBytes());
     return {Outcome::Done(), section};
   });
 }
@@ -68,9 +68,15 @@ std::optional<Region> Engine::FindMappedView(Address address) {
 }
 
 Outcome Engine::ReleaseView(Address base) {
-  const auto region = ledger_.TakeRegion(base, Region::Kind::kView);
-  if (!region) return Outcome::Done();  // mapped before the manager was there, or known as something else by now
-  ledger_.ClearViewThatIsGone(*region);
+  // The desktop CLR unmaps first and tells afterwards: by then another view may be mapped and known there.
+  const auto view = ledger_.RegionAt(base);
+  if (view && view->kind == Region::Kind::kView && FindMappedView(base)) return Outcome::Done();
+  if (view && view->kind == Region::Kind::kView) {
+    if (const auto gone = ledger_.TakeRegion(*view)) ledger_.ClearViewThatIsGone(*gone);
+    return Outcome::Done();
+  }
+  // Mapped before the manager was there, or known as something else by now; others may have reserved it.
+  (void)ReturnWhatIsGone();
   return Outcome::Done();
 }
 

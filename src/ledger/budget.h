@@ -43,17 +43,42 @@ class Budget {
     return TryChargeForWaiter(amount, level);
   }
   // The same for a request whose turn it is.
+  //
+  // What these two charge is pending until Confirm or WithdrawPending: the OS may refuse it yet, so it is no peak.
   [[nodiscard]] policy::Admission TryChargeForWaiter(Bytes amount, Criticality level) {
     // In the one order with Return and SetLimits: what a waiter's try does not see, wakes the server again.
     constexpr auto kOrder = std::memory_order_seq_cst;
     const bool may_go_beyond = level == Criticality::kProcess || ReserveIsShared();
-    if (!may_go_beyond || amount == Bytes{}) return ChargeIfAdmitted(amount, level, {}, kOrder);
+    AddPending(amount);
     while (true) {
-      const Bytes beyond = Beyond();
+      const Bytes beyond = may_go_beyond && amount != Bytes{} ? Beyond() : Bytes{};
       const policy::Admission verdict = ChargeIfAdmitted(amount, level, beyond, kOrder);
+      if (verdict != policy::Admission::kAdmitted) SubtractPending(amount);
       if (verdict != policy::Admission::kAdmitted || beyond == Bytes{} || FitsWithBeyond()) return verdict;
       Withdraw(amount);  // some of it has been taken back meanwhile
     }
+  }
+  // Whether TryChargeWithReserve would admit it now; charges nothing.
+  [[nodiscard]] bool WouldAdmit(Bytes amount, Criticality level) const {
+    if (amount == Bytes{}) return true;
+    const bool may_go_beyond = level == Criticality::kProcess || ReserveIsShared();
+    const Bytes ceiling = Ceiling(level, may_go_beyond ? Beyond() : Bytes{});
+    return !WaitingFrom(level) && policy::Admit({amount, level}, {Charged()}, ceiling) == policy::Admission::kAdmitted;
+  }
+  // The OS has granted what a pending charge was for.
+  void Confirm(Bytes amount) {
+    SubtractPending(amount);
+    NotePeak();
+  }
+  // The OS has refused it.
+  void WithdrawPending(Bytes amount) {
+    Withdraw(amount);
+    ForgetPending(amount);
+  }
+  // The same where the charge was returned already.
+  void ForgetPending(Bytes amount) {
+    SubtractPending(amount);
+    NotePeak();
   }
   // Charges what is committed already, whatever the limit says: the ledger follows the facts.
   void Charge(Bytes amount) { charged_.fetch_add(amount.value); }
@@ -73,11 +98,10 @@ class Budget {
     WakeForWaiters();
   }
 
+  // After every change that may be a new peak. Of requests that the OS is asked for at this moment, those of at most 64 pages
+  // in one region count already.
   void NotePeak() {
-    const std::uint64_t now = charged_.load(std::memory_order_relaxed);
-    std::uint64_t peak = peak_.load(std::memory_order_relaxed);
-    while (now > peak && !peak_.compare_exchange_weak(peak, now)) {
-    }
+    if (charged_.load(std::memory_order_relaxed) > peak_.load(std::memory_order_relaxed)) [[unlikely]] NoteNewPeak();
   }
 
   // ---- requests that wait, announced to the server; at most 2^16 - 1
@@ -189,9 +213,24 @@ class Budget {
     return {ceiling + std::min(beyond.value, kUnlimited.value - ceiling)};
   }
   [[nodiscard]] Bytes Charged() const { return {charged_.load()}; }
+  [[nodiscard]] Bytes Pending() const { return {PendingIn(pending_.load())}; }
   [[nodiscard]] Bytes Peak() const { return {peak_.load()}; }
 
  private:
+  // Of pending_: pages, and above them how often it was changed.
+  static constexpr unsigned kPendingShift = 48;
+  static constexpr std::uint64_t kPendingChange = std::uint64_t{1} << kPendingShift;
+  [[nodiscard]] static constexpr std::uint64_t PendingIn(std::uint64_t pending) {
+    return (pending & (kPendingChange - 1)) << kPageShift;
+  }
+  void AddPending(Bytes amount) {
+    if (amount != Bytes{}) pending_.fetch_add(kPendingChange + (amount.value >> kPageShift));
+  }
+  void SubtractPending(Bytes amount) {
+    if (amount != Bytes{}) pending_.fetch_add(kPendingChange - (amount.value >> kPageShift));
+  }
+  void NoteNewPeak();
+
   // Of waiting_: the name last announced, and above it how many wait, a level in 16 bits.
   static constexpr std::uint64_t kAnnounced = 0xFFFF;
   [[nodiscard]] static constexpr unsigned ShiftOf(Criticality level) { return 16 + 16 * static_cast<unsigned>(level); }
@@ -247,6 +286,7 @@ class Budget {
   std::atomic<std::uint64_t> waiting_ = 0;
   std::atomic<std::uint64_t> returns_ = 0;
   std::atomic<std::uint64_t> beyond_ = 0;
+  std::atomic<std::uint64_t> pending_ = 0;
   std::atomic<bool> shared_ = false;
 };
 

@@ -1,30 +1,15 @@
 #include "ledger/ledger.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
-#include <chrono>
-#include <thread>
+
+#include "ledger/runs.h"
 
 namespace clr_host_memory {
-namespace {
 
-[[nodiscard]] Pages CountPages(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
-
-constexpr PageRange kEverything{0, {std::uint64_t{1} << (PageMap::kAddressBits - kPageShift)}};
-
-// The bits of `range` in word `index`.
-[[nodiscard]] std::uint64_t MaskOf(PageRange range, std::uint64_t index) {
-  const std::uint64_t word_first = index * 64;
-  const std::uint64_t low = std::max(range.first, word_first) - word_first;
-  const std::uint64_t high = std::min(range.end(), word_first + 64) - word_first;
-  const std::uint64_t up_to_high = high == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << high) - 1;
-  return up_to_high & (~std::uint64_t{0} << low);
-}
-
-}  // namespace
-
-bool Ledger::AddRegion(const Region& region) {
+bool Ledger::AddRegion(const Region& added) {
+  Region region = added;
+  if (region.kind == Region::Kind::kView) region.serial = last_view_.fetch_add(1, std::memory_order_relaxed);
   // Nothing of ours can be here any more: what is known of it was freed behind our back, or its end is yet to be told.
   // Its record would hide this one, its bits new commits.
   Pages stale = ClearCharged(region.Range());
@@ -60,11 +45,20 @@ bool Ledger::AddRegion(const Region& region) {
 }
 
 std::optional<Region> Ledger::TakeRegion(Address base, Region::Kind kind) {
-  auto region = map_.TakeRegion(base, kind);
-  if (!region) return region;
-  takes_.fetch_add(1);
-  CountRegion(*region, false);
+  const auto region = map_.TakeRegion(base, kind);
+  if (region) NoteTaken(*region);
   return region;
+}
+
+std::optional<Region> Ledger::TakeRegion(const Region& known) {
+  const auto region = map_.TakeRegion(known);
+  if (region) NoteTaken(*region);
+  return region;
+}
+
+void Ledger::NoteTaken(const Region& region) {
+  takes_.fetch_add(kTake);
+  CountRegion(region, false);
 }
 
 void Ledger::RestoreRegion(const Region& region) {
@@ -119,16 +113,14 @@ void Ledger::AskOsAboutView(PageRange range) {
   Sections::Use section(sections_, shown.section);
   const std::uint64_t offset = shown.FirstPage();
   if (!section.ok() || !section.Prepare({range.first - view->Range().first + offset, range.count})) return;
-  for (std::uint64_t page = range.first; page < range.end();) {
-    const os::PageRun run = os_.Describe(page << kPageShift);
-    const std::uint64_t run_end = std::min((run.base + run.size) >> kPageShift, range.end());
-    if (run.size == 0 || run_end <= page || run.allocation_base != view->base) return;
+  ForEachRun(range, [&](PageRange pages, const os::PageRun& run) {
+    if (run.allocation_base != view->base) return false;
     if (run.committed) {
-      const Pages marked = section.Mark({page - view->Range().first + offset, {run_end - page}});
+      const Pages marked = section.Mark({pages.first - view->Range().first + offset, pages.count});
       budget_.Charge(marked.InBytes());
     }
-    page = run_end;
-  }
+    return true;
+  });
   budget_.NotePeak();
 }
 
@@ -150,7 +142,7 @@ Pages Ledger::ChargedIn(PageRange range) const {
 
 bool Ledger::AnyCommitAtWork() const {
   bool any = false;
-  map_.ForEachTouchedWord(kEverything, [&](const PageWord& word, std::uint64_t, std::uint64_t) {
+  map_.ForEachTouchedWord(PageMap::kEverything, [&](const PageWord& word, std::uint64_t, std::uint64_t) {
     any = any || (word.gate.load() & kCountMask) != 0;
   });
   return any;
@@ -168,15 +160,67 @@ void Ledger::AskOsAbout(PageRange range) {
   });
 }
 
-Pages Ledger::CommittedByOthers(PageRange range) const {
-  Pages committed;
-  for (std::uint64_t index = range.first / 64; index * 64 < range.end(); ++index) {
-    const Truth truth = AskOs(index);
-    const PageWord* word = map_.FindWord(index);
-    const std::uint64_t charged = word == nullptr ? 0 : word->charged.load();
-    committed += CountPages(truth.other & ~charged & MaskOf(range, index));
+bool Ledger::IsWide(PageRange range) const {
+  constexpr std::uint64_t kMostLeavesAhead = 16;  // 1 GiB
+  std::uint64_t missing = 0;
+  map_.ForEachMissingLeaf(range, [&](PageRange) { return ++missing != 0; });
+  return missing > kMostLeavesAhead;
+}
+
+Pages Ledger::CountUncommitted(PageRange range) const {
+  Pages uncommitted;
+  ForEachRun(range, [&](PageRange pages, const os::PageRun& run) {
+    if (!run.committed) uncommitted += pages.count - ChargedIn(pages);
+    return true;
+  });
+  return uncommitted;
+}
+
+void Ledger::NoteForeign(PageRange range) {
+  any_foreign_.store(true);
+  for (std::uint64_t index = range.first / 64; index * 64 < range.end(); ++index) map_.MarkForeign(index);
+}
+
+std::uint64_t Ledger::ForeignPages(const PageWord& word, std::uint64_t index) const {
+  constexpr std::uint64_t kPagesPerGranule = kGranuleSize / kPageSize;
+  constexpr std::uint64_t kGranuleMask = (std::uint64_t{1} << kPagesPerGranule) - 1;
+  std::uint64_t foreign = word.charged.load();
+  for (std::uint64_t first = 0; first < 64 && foreign != 0; first += kPagesPerGranule) {
+    if ((foreign >> first & kGranuleMask) == 0) continue;
+    const auto region = map_.FindRegion((index * 64 + first) << kPageShift);
+    if (region && region->kind == Region::Kind::kReserved) foreign &= ~(kGranuleMask << first);
   }
-  return committed;
+  return foreign;
+}
+
+bool Ledger::ReturnWhatIsGone() {
+  bool any = false;
+  if (any_foreign_.load()) {
+    map_.ForEachForeignWord([&](PageWord& word, std::uint64_t index) {
+      // A commit enters the word, marks it, and then sets its bits: whatever is unmarked here is seen below.
+      map_.UnmarkForeign(index);
+      const std::uint64_t before = ForeignPages(word, index);
+      if (before != 0) {
+        EnterOverlapped(word);
+        LeaveOverlapped(word, index);
+      }
+      const std::uint64_t after = ForeignPages(word, index);
+      if (after != 0 || (word.gate.load() & kCountMask) != 0) map_.MarkForeign(index);
+      any = any || (before & ~after) != 0;
+    });
+  }
+  if (mapped_.load() == 0) return any;
+  map_.ForEachRegion([&](const Region& region) {
+    if (region.kind != Region::Kind::kView) return;
+    const os::PageRun run = os_.Describe(region.base);
+    if (!run.is_private && run.allocation_base == region.base) return;
+    // This very view: another may have been mapped and announced there meanwhile.
+    if (const auto gone = TakeRegion(region)) {
+      ClearViewThatIsGone(*gone);
+      any = true;
+    }
+  });
+  return any;
 }
 
 void Ledger::EnterOverlapped(PageWord& word) {
@@ -242,153 +286,14 @@ bool Ledger::Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate) 
 
 Ledger::Truth Ledger::AskOs(std::uint64_t index) const {
   Truth truth;
-  const PageRange all{index * 64, {64}};
-  for (std::uint64_t page = all.first; page < all.end();) {
-    const os::PageRun run = os_.Describe(page << kPageShift);
-    const std::uint64_t run_end = (run.base + run.size) >> kPageShift;
-    if (run.size == 0 || run_end <= page) break;
-    if (run.committed) {
-      const std::uint64_t mask = MaskOf({page, {std::min(run_end, all.end()) - page}}, index);
-      const auto region = map_.RegionAt(run.allocation_base);
-      const bool ours = region && region->kind == Region::Kind::kReserved && run.is_private;
-      (ours ? truth.ours : truth.other) |= mask;
-    }
-    page = run_end;
-  }
+  ForEachRun({index * 64, {64}}, [&](PageRange pages, const os::PageRun& run) {
+    if (!run.committed) return true;
+    const auto region = map_.RegionAt(run.allocation_base);
+    const bool ours = region && region->kind == Region::Kind::kReserved && run.is_private;
+    (ours ? truth.ours : truth.other) |= MaskOf(pages, index);
+    return true;
+  });
   return truth;
-}
-
-void Ledger::JudgeWord(std::uint64_t index, std::uint64_t mask, std::uint64_t committed, LedgerAudit* audit) const {
-  // A free clears its bits before the OS acts, and a commit sets them after: while calls run, differences come and go.
-  constexpr int kAttempts = 50;
-  std::uint64_t charged = 0;
-  bool at_work = false;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (attempt > 10) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    const PageWord* word = map_.FindWord(index);
-    at_work = word != nullptr && (word->gate.load() & kCountMask) != 0;
-    charged = word == nullptr ? 0 : word->charged.load() & mask;
-    if (attempt > 0) {
-      const Truth truth = AskOs(index);
-      committed = (truth.ours | (charged & truth.other)) & mask;
-    }
-    if (charged == committed) break;
-  }
-  audit->charged += CountPages(charged);
-  audit->committed += CountPages(committed);
-  (at_work ? audit->in_flight : audit->mismatch) += CountPages(charged ^ committed);
-}
-
-// One question per run of pages: where address space is huge and empty, Wine takes milliseconds to answer.
-void Ledger::AuditRegion(const Region& region, LedgerAudit* audit) const {
-  const PageRange range = region.Range();
-  for (std::uint64_t page = range.first; page < range.end();) {
-    const os::PageRun run = os_.Describe(page << kPageShift);
-    const std::uint64_t run_end = std::min((run.base + run.size) >> kPageShift, range.end());
-    if (run.size == 0 || run_end <= page || run.allocation_base != region.base) return;
-    const PageRange pages{page, {run_end - page}};
-    if (run.committed) {
-      for (std::uint64_t index = page / 64; index * 64 < run_end; ++index) {
-        JudgeWord(index, MaskOf(pages, index), MaskOf(pages, index), audit);
-      }
-    } else {
-      map_.ForEachTouchedWord(pages, [&](const PageWord& word, std::uint64_t index, std::uint64_t mask) {
-        if ((word.charged.load() & mask) != 0) JudgeWord(index, mask, 0, audit);
-      });
-    }
-    page = run_end;
-  }
-}
-
-// Pages charged outside of the regions that were reserved through the manager: in views, and in memory of others.
-void Ledger::AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAudit* audit) const {
-  constexpr std::uint64_t kPagesPerGranule = kGranuleSize / kPageSize;
-  constexpr std::uint64_t kGranuleMask = (std::uint64_t{1} << kPagesPerGranule) - 1;
-  std::uint64_t elsewhere = word.charged.load();
-  for (std::uint64_t first = 0; first < 64 && elsewhere != 0; first += kPagesPerGranule) {
-    if ((elsewhere >> first & kGranuleMask) == 0) continue;
-    const auto region = map_.FindRegion((index * 64 + first) << kPageShift);
-    if (region && region->kind == Region::Kind::kReserved) elsewhere &= ~(kGranuleMask << first);
-  }
-  if (elsewhere != 0) JudgeWord(index, elsewhere, AskOs(index).other & elsewhere, audit);
-}
-
-// Pages that only one of OS and ledger holds as committed, as far as a view shows what the section has.
-Pages Ledger::CompareView(const Region& view, const Sections::Use& section) const {
-  const PageRange range = view.Range();
-  const SectionView window = SectionView::Unpack(view.shows);
-  Pages different;
-  for (std::uint64_t page = range.first; page < range.end();) {
-    const os::PageRun run = os_.Describe(page << kPageShift);
-    const std::uint64_t run_end = std::min((run.base + run.size) >> kPageShift, range.end());
-    if (run.size == 0 || run_end <= page || run.allocation_base != view.base) return {};  // unmapped meanwhile
-    const PageRange pages{page - range.first + window.FirstPage(), {run_end - page}};
-    for (std::uint64_t index = pages.first / 64; index * 64 < pages.end(); ++index) {
-      const std::uint64_t charged = section.Charged(index);
-      const std::uint64_t mask = MaskOf(pages, index);
-      if (run.committed) {
-        different += CountPages(~charged & mask);
-      } else if (os_.ViewsShareCommits()) {
-        different += CountPages(charged & mask);
-      }
-    }
-    page = run_end;
-  }
-  return different;
-}
-
-void Ledger::AuditView(const Region& view, LedgerAudit* audit) const {
-  const Sections::Use section(sections_, SectionView::Unpack(view.shows).section);
-  if (!section.ok() || section.ChargedAsAWhole()) return;
-  constexpr int kAttempts = 50;  // as in JudgeWord: while calls run, differences come and go
-  Pages different;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (attempt > 10) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    different = CompareView(view, section);
-    const auto now = map_.RegionAt(view.base);
-    if (!now || now->shows != view.shows || now->kind != Region::Kind::kView) return;
-    if (different == Pages{}) return;
-  }
-  (section.OthersAtWork() ? audit->in_flight : audit->mismatch) += different;
-}
-
-LedgerAudit Ledger::AuditOnce() const {
-  LedgerAudit audit;
-  const Bytes charge_before = budget_.Charged();
-  map_.ForEachRegion([&](const Region& region) {
-    ++audit.regions;
-    if (region.kind == Region::Kind::kReserved) AuditRegion(region, &audit);
-    if (region.shows != 0) AuditView(region, &audit);
-  });
-  // Pages of a section that no view shows are there, too; only differences that a view shows can be told.
-  const Pages in_sections = sections_.Charged();
-  audit.charged += in_sections;
-  audit.committed += in_sections;
-  map_.ForEachTouchedWord(kEverything, [&](const PageWord& word, std::uint64_t index, std::uint64_t) {
-    AuditElsewhere(word, index, &audit);
-  });
-  // While calls run, the pages were counted at other moments than their charge: that is no mismatch yet.
-  const Bytes charge = budget_.Charged();
-  const Bytes explained = audit.charged.InBytes();
-  const Bytes unexplained = charge > explained ? charge - explained : explained - charge;
-  const bool quiet = charge == charge_before && audit.in_flight.value == 0;
-  (quiet ? audit.mismatch : audit.in_flight) += Pages{(unexplained.value + kPageSize - 1) >> kPageShift};
-  return audit;
-}
-
-LedgerAudit Ledger::Audit() const {
-  // Charge and pages are read at different moments; only a difference that stays is one. A free that has cleared its bits and
-  // is still with the OS leaves no trace but its charge, and may be held up there by the audit's own questions: it gets time.
-  constexpr int kQuickAttempts = 5;
-  constexpr int kAttempts = 25;
-  LedgerAudit audit;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(attempt < kQuickAttempts ? 2 : 20));
-    audit = AuditOnce();
-    const bool judged = audit.in_flight.value == 0 || attempt + 1 >= kQuickAttempts;
-    if (audit.mismatch.value == 0 && judged) break;
-  }
-  return audit;
 }
 
 LedgerFigures Ledger::Figures() const {
@@ -410,19 +315,23 @@ void CommitInFlight::ForEachWord(Visitor visit) const {
   }
 }
 
-CommitInFlight::CommitInFlight(Ledger& ledger, PageRange range) : ledger_(ledger), range_(range) {
+CommitInFlight::CommitInFlight(Ledger& ledger, PageRange range)
+    : ledger_(ledger), range_(range), missing_(range.count - ledger.ChargedIn(range)) {
   assert(range.count.value != 0 && PageMap::Tracks(range));
-  const std::uint64_t first = range.first / 64;
-  for (std::uint64_t index = first; index * 64 < range.end(); ++index) {
-    PageWord* word = ledger.map_.EnsureWord(index);
+}
+
+bool CommitInFlight::Enter() {
+  const std::uint64_t first = range_.first / 64;
+  for (std::uint64_t index = first; index * 64 < range_.end(); ++index) {
+    PageWord* word = ledger_.map_.EnsureWord(index);
     if (word == nullptr) {
-      for (std::uint64_t undo = first; undo < index; ++undo) ledger.Leave(*ledger.map_.FindWord(undo), undo);
-      return;
+      for (std::uint64_t undo = first; undo < index; ++undo) ledger_.Leave(*ledger_.map_.FindWord(undo), undo);
+      return false;
     }
     Ledger::Enter(*word);
-    missing_ += CountPages(MaskOf(range, index) & ~word->charged.load());
   }
   entered_ = true;
+  return true;
 }
 
 CommitInFlight::~CommitInFlight() {
@@ -438,10 +347,13 @@ void CommitInFlight::Settle(Pages paid) {
 }
 
 void CommitInFlight::ClaimUncommitted(Pages paid) {
-  ForEachWord([&](PageWord& word, std::uint64_t index, std::uint64_t mask) {
-    const Ledger::Truth truth = ledger_.AskOs(index);
-    mask &= ~(truth.ours | truth.other);
-    ledger_.Mark(word, mask, &paid);
+  NoteForeign();
+  ledger_.ForEachRun(range_, [&](PageRange pages, const os::PageRun& run) {
+    if (run.committed) return true;
+    for (std::uint64_t index = pages.first / 64; index * 64 < pages.end(); ++index) {
+      ledger_.Mark(*ledger_.map_.FindWord(index), MaskOf(pages, index), &paid);
+    }
+    return true;
   });
   ledger_.FinishMarking(paid);
 }

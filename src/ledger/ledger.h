@@ -12,6 +12,12 @@
 // A free clears the pages' bits before the OS frees them (another thread may be given the address at once), returns the
 // charge after it, and then looks at the words once more (SweepAfterFree). Who sets a bit has charged for it before: the
 // one who clears it may return the charge at once, and the sum must never fall below what is committed, or below 0.
+//
+// A commit that is refused leaves no tables behind. It is charged for by the words that are there already, and makes the
+// others once it is charged; a wide one, which would make many, once the OS has granted it (WideCommit).
+//
+// Memory that others reserve they may also free without a word. The words of pages that are committed in it are marked
+// (NoteForeign), and ReturnWhatIsGone asks the OS about them, and about the views that were announced.
 #ifndef CLRHM_LEDGER_LEDGER_H
 #define CLRHM_LEDGER_LEDGER_H
 
@@ -20,6 +26,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "base/time.h"
 #include "base/units.h"
 #include "ledger/budget.h"
 #include "ledger/page_map.h"
@@ -68,9 +75,11 @@ class Ledger {
 
   // After the OS gave the region: makes it known. Whatever the ledger still held for these pages is out of date (the OS
   // would not have given them out) and is returned. False: no memory for the record; nothing is changed.
-  [[nodiscard]] bool AddRegion(const Region& region);
+  [[nodiscard]] bool AddRegion(const Region& added);
   // Before the OS frees it: one caller gets the region, which is unknown from then on.
   [[nodiscard]] std::optional<Region> TakeRegion(Address base, Region::Kind kind);
+  // The same for this very region alone, not for another that has taken its place.
+  [[nodiscard]] std::optional<Region> TakeRegion(const Region& known);
   // When the OS would not free it after all.
   void RestoreRegion(const Region& region);
 
@@ -93,23 +102,40 @@ class Ledger {
   // When what the OS did with range is not known any more: has it asked for every touched word of it.
   void AskOsAbout(PageRange range);
 
-  // A decommit that found a region may reach the OS when that region is gone and its address is someone else's. It
-  // compares Takes from before with after, and notes a doubt; one who is given a region compares Doubts from before with
-  // after, and asks the OS about its pages. So whoever comes second finds out.
-  [[nodiscard]] std::uint64_t Takes() const { return takes_.load(std::memory_order_acquire); }
+  // A decommit that found a region may reach the OS when that region is gone and its address is someone else's, and any
+  // free may meet a wide commit, which leaves no trace in the words while the OS is asked. Such a free notes a doubt if
+  // Takes from before differs afterwards. A thread that is given a region, or commits widely, compares Doubts from before
+  // with after, and asks the OS about its pages. So the thread that comes second finds out.
+  [[nodiscard]] std::uint64_t Takes() const { return takes_.load(std::memory_order_acquire) & ~kWideCommits; }
+  void NoteDoubtUnless(std::uint64_t takes_before) {
+    if (takes_.load(std::memory_order_acquire) != takes_before) NoteDoubt();
+  }
   [[nodiscard]] std::uint64_t Doubts() const { return doubts_.load(); }
   void NoteDoubt() { doubts_.fetch_add(1); }
 
   [[nodiscard]] bool AnyCharged(PageRange range) const;
   [[nodiscard]] Pages ChargedIn(PageRange range) const;
+  // Whether tables for all of range would be a waste if the OS refused it.
+  [[nodiscard]] bool IsWide(PageRange range) const;
+  // Calls visit(pages) → bool for the parts of range that have no tables; whether all of them were true.
+  template <typename Visitor>
+  bool ForEachUntracked(PageRange range, Visitor visit) const {
+    return map_.ForEachMissingLeaf(range, visit);
+  }
   // Whether a commit is at work on any page. Looks at every touched word.
   [[nodiscard]] bool AnyCommitAtWork() const;
 
-  // Of range, the pages that are committed according to the OS although not charged: foreign commits. Asks the OS.
-  [[nodiscard]] Pages CommittedByOthers(PageRange range) const;
+  // Pages of range, in memory of others, that a commit would have to pay for: not committed, and not charged. Asks the OS.
+  [[nodiscard]] Pages CountUncommitted(PageRange range) const;
 
-  // Compares all of it with the OS. Slow (a VirtualQuery per run of pages); may run while requests run.
+  // Returns the charge for what others have freed or unmapped without a word. True: there was some. Asks the OS about
+  // every view that was announced and every word with pages committed in memory of others: one question each.
+  bool ReturnWhatIsGone();
+
+  // Compares all of it with the OS: one VirtualQuery per run of pages, and at most kAuditPatience more for differences that
+  // may come and go while calls run, which they may.
   [[nodiscard]] LedgerAudit Audit() const;
+  static constexpr Milliseconds kAuditPatience{100};
   [[nodiscard]] LedgerFigures Figures() const;
 
   // ---- regions that a layer above gives out in parts (see PageMap)
@@ -139,6 +165,12 @@ class Ledger {
  private:
   friend class CommitInFlight;
   friend class CommitInWord;
+  friend class WideCommit;
+  class Auditor;
+
+  // Of takes_: how many wide commits are at work.
+  static constexpr std::uint64_t kWideCommits = 0xFFFF;
+  static constexpr std::uint64_t kTake = kWideCommits + 1;
 
   struct Truth {
     std::uint64_t ours = 0;   // committed, private, in a region reserved through the manager
@@ -188,13 +220,16 @@ class Ledger {
   // changed the bits, while the OS was asked.
   [[nodiscard]] bool Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate);
   [[nodiscard]] Truth AskOs(std::uint64_t index) const;
-  // Compares the pages of mask with `committed`, which the OS has just said of them, and asks again where they differ.
-  void JudgeWord(std::uint64_t index, std::uint64_t mask, std::uint64_t committed, LedgerAudit* audit) const;
-  void AuditRegion(const Region& region, LedgerAudit* audit) const;
-  void AuditView(const Region& view, LedgerAudit* audit) const;
-  [[nodiscard]] Pages CompareView(const Region& view, const Sections::Use& section) const;
-  void AuditElsewhere(const PageWord& word, std::uint64_t index, LedgerAudit* audit) const;
-  [[nodiscard]] LedgerAudit AuditOnce() const;
+  // Calls visit(pages, os::PageRun) → bool for each run of equal pages in range, as the OS has it, until it returns false.
+  template <typename Visitor>
+  void ForEachRun(PageRange range, Visitor visit) const;
+  // Marks the words of range, which are touched: its pages are in memory of others.
+  void NoteForeign(PageRange range);
+  // Pages on which OS and ledger differ, as far as a view of a section shows; none if it is unmapped. *at_work: commits are.
+  [[nodiscard]] Pages CompareView(const Region& view, bool* at_work) const;
+  // The charged pages of a word that are in no region reserved through the manager.
+  [[nodiscard]] std::uint64_t ForeignPages(const PageWord& word, std::uint64_t index) const;
+  void NoteTaken(const Region& region);
   void CountRegion(const Region& region, bool added);
   void DropShown(std::uint64_t shows) {
     if (shows != 0) sections_.Drop(SectionView::Unpack(shows).section);
@@ -212,8 +247,10 @@ class Ledger {
   std::atomic<std::uint64_t> mapped_ = 0;
   std::atomic<std::uint64_t> regions_ = 0;
   std::atomic<std::uint64_t> healed_ = 0;
-  std::atomic<std::uint64_t> takes_ = 0;   // regions taken
+  std::atomic<std::uint64_t> takes_ = 0;  // regions taken, in units of kTake, and kWideCommits
   std::atomic<std::uint64_t> doubts_ = 0;
+  std::atomic<std::uint16_t> last_view_ = 0;
+  std::atomic<bool> any_foreign_ = false;  // words were marked as foreign, now or before
 };
 
 // One commit at work on its pages, from before the OS is asked until the ledger has the result. Leaving the scope without
@@ -230,6 +267,7 @@ class CommitInWord {
   CommitInWord& operator=(const CommitInWord&) = delete;
 
   // As in CommitInFlight.
+  [[nodiscard]] static constexpr bool Enter() { return true; }
   [[nodiscard]] Pages Missing() const {
     return Ledger::CountMissing(word_.charged.load(), mask_, range_.count);
   }
@@ -253,21 +291,24 @@ class CommitInWord {
 
 class CommitInFlight {
  public:
+  // range: not empty, and tracked. Looks only at what the ledger has already.
   CommitInFlight(Ledger& ledger, PageRange range);
   ~CommitInFlight();
   CommitInFlight(const CommitInFlight&) = delete;
   CommitInFlight& operator=(const CommitInFlight&) = delete;
 
-  // False: no memory for tracking.
-  [[nodiscard]] bool ok() const { return entered_; }
   // Pages of the range that were not charged yet.
   [[nodiscard]] Pages Missing() const { return missing_; }
+  // Makes what tracking the range needs, and is at work on it from then on; before the OS is asked. False: no memory.
+  [[nodiscard]] bool Enter();
   // The OS has committed the range: marks all of it as charged. paid: pages the caller has charged for it; the charge
   // is made right.
   void Settle(Pages paid);
-  // For memory others reserved: the same before the OS is asked, for the pages that it does not hold as committed. If
-  // the OS then fails, AskOs undoes it.
+  // For memory others reserved: the same before the OS is asked, for the pages that it does not hold as committed, and
+  // marks them as foreign. If the OS then fails, AskOs undoes it.
   void ClaimUncommitted(Pages paid);
+  // Marks them as foreign only.
+  void NoteForeign() { ledger_.NoteForeign(range_); }
   // What the OS did is not known: has it asked about every word by whoever leaves it last.
   void AskOs() { ledger_.AskOsAbout(range_); }
 
@@ -279,6 +320,26 @@ class CommitInFlight {
   const PageRange range_;
   Pages missing_;
   bool entered_ = false;
+};
+
+// A commit in a region of the manager's that is at work without an entry in its words: the OS is asked first, and tables
+// are made when it has granted the pages.
+class WideCommit {
+ public:
+  explicit WideCommit(Ledger& ledger) : ledger_(ledger) {
+    ledger_.takes_.fetch_add(1);
+    doubts_ = ledger_.Doubts();
+  }
+  ~WideCommit() { ledger_.takes_.fetch_sub(1); }
+  WideCommit(const WideCommit&) = delete;
+  WideCommit& operator=(const WideCommit&) = delete;
+
+  // After the pages are marked: whether a free may have met the commit.
+  [[nodiscard]] bool IsInDoubt() const { return ledger_.Doubts() != doubts_; }
+
+ private:
+  Ledger& ledger_;
+  std::uint64_t doubts_;
 };
 
 }  // namespace clr_host_memory

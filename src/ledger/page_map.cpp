@@ -105,20 +105,29 @@ void PageMap::MarkBase(Leaf& leaf, Address base) {
 }
 
 std::optional<Region> PageMap::TakeRegion(Address base, Region::Kind kind) {
-  if (!IsGranuleAligned(base)) return std::nullopt;
-  Leaf* leaf = FindLeaf(base);
+  Leaf* leaf = IsGranuleAligned(base) ? FindLeaf(base) : nullptr;
   if (leaf == nullptr) return std::nullopt;
   RegionSlot& slot = leaf->regions[GranuleInLeaf(base)];
-  std::int64_t packed = slot.packed.load();
+  const std::int64_t packed = slot.packed.load();
+  const auto region = slot.Unpack(packed);
+  return region && region->kind == kind ? Take(slot, *leaf, packed) : std::nullopt;
+}
+
+std::optional<Region> PageMap::TakeRegion(const Region& known) {
+  Leaf* leaf = FindLeaf(known.base);
+  return leaf == nullptr ? std::nullopt : Take(leaf->regions[GranuleInLeaf(known.base)], *leaf, RegionSlot::Pack(known));
+}
+
+std::optional<Region> PageMap::Take(RegionSlot& slot, Leaf& leaf, std::int64_t packed) {
   auto region = slot.Unpack(packed);
-  if (!region || region->kind != kind) return std::nullopt;
   if (!slot.packed.compare_exchange_strong(packed, 0)) return std::nullopt;
   // Whoever replaces the record at this moment may have it already.
   std::uint64_t shows = region->shows;
   if (shows != 0 && !slot.shows.compare_exchange_strong(shows, 0)) region->shows = 0;
-  leaf->bases.Clear(GranuleInLeaf(base));
+  const std::size_t granule = GranuleInLeaf(region->base);
+  leaf.bases.Clear(granule);
   // A view's end may be told after the OS has given its address to someone else, who is known by now.
-  if (slot.packed.load() != 0) leaf->bases.Set(GranuleInLeaf(base));
+  if (slot.packed.load() != 0) leaf.bases.Set(granule);
   return region;
 }
 

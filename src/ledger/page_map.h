@@ -33,7 +33,8 @@ struct Region {
   // How it was reserved: the request's PAGE_* without modifiers, and kCommittedAtOnce. 0 for a view. What the memory is
   // for can be told from it (bridge/purpose.h).
   std::uint16_t reserved_as = 0;
-  std::uint64_t shows = 0;  // of a view: a SectionView in one word
+  std::uint64_t shows = 0;   // of a view: a SectionView in one word
+  std::uint16_t serial = 0;  // of a view: tells it from other views that are mapped at its base, sooner or later
 
   static constexpr std::uint16_t kCommittedAtOnce = 0x100;
 
@@ -41,8 +42,8 @@ struct Region {
 };
 
 // Where the record of a region that begins at page `first` is kept. In one word, so that it changes in one step: the
-// count of its pages, negative for a view, 0 while there is none; below it how it was reserved. Thus one comparison tells
-// of a page behind `first` whether it lies in a region that was reserved through the manager.
+// count of its pages, negative for a view, 0 while there is none; below it how it was reserved, or a view's serial. Thus one
+// comparison tells of a page behind `first` whether it lies in a region that was reserved through the manager.
 struct RegionSlot {
   static constexpr unsigned kCountShift = 16;
   std::uint64_t first = 0;
@@ -52,17 +53,17 @@ struct RegionSlot {
 
   [[nodiscard]] static constexpr std::int64_t Pack(const Region& region) {
     const auto pages = static_cast<std::int64_t>(region.pages.value);
-    return (region.kind == Region::Kind::kView ? -pages : pages) * (std::int64_t{1} << kCountShift) +
-           region.reserved_as;
+    const bool is_view = region.kind == Region::Kind::kView;
+    return (is_view ? -pages : pages) * (std::int64_t{1} << kCountShift) + (is_view ? region.serial : region.reserved_as);
   }
   // Negative for a view.
   [[nodiscard]] static constexpr std::int64_t CountIn(std::int64_t value) { return value >> kCountShift; }
   [[nodiscard]] std::optional<Region> Unpack(std::int64_t value) const {
     const std::int64_t count = CountIn(value);
     if (count == 0) return std::nullopt;
-    const auto reserved = static_cast<std::uint16_t>(value);
-    if (count > 0) return Region{first << kPageShift, {static_cast<std::uint64_t>(count)}, Region::Kind::kReserved, reserved};
-    return Region{first << kPageShift, {static_cast<std::uint64_t>(-count)}, Region::Kind::kView, reserved, shows.load()};
+    const auto low = static_cast<std::uint16_t>(value);
+    if (count > 0) return Region{first << kPageShift, {static_cast<std::uint64_t>(count)}, Region::Kind::kReserved, low};
+    return Region{first << kPageShift, {static_cast<std::uint64_t>(-count)}, Region::Kind::kView, 0, shows.load(), low};
   }
   [[nodiscard]] std::optional<Region> Read() const { return Unpack(packed.load()); }
 };
@@ -100,6 +101,8 @@ class PageMap {
   static constexpr unsigned kAddressBits = sizeof(void*) == 8 ? 47 : 32;
   static constexpr std::size_t kMiddleCount =
       kAddressBits > kMiddleShift ? std::size_t{1} << (kAddressBits - kMiddleShift) : 1;
+
+  static constexpr PageRange kEverything{0, {std::uint64_t{1} << (kAddressBits - kPageShift)}};
 
   explicit PageMap(os::MemorySystem& os) : os_(os) {}
   ~PageMap();
@@ -160,7 +163,35 @@ class PageMap {
 
   // Calls visit(PageWord&, word, mask) for every touched word that shares pages with range; mask selects those pages.
   template <typename Visitor>
-  void ForEachTouchedWord(PageRange range, Visitor visit) const;
+  void ForEachTouchedWord(PageRange range, Visitor visit) const {
+    ForEachMarkedWord(range, &Leaf::touched, visit);
+  }
+
+  // Marks a touched word: it may hold pages that were committed in memory which others reserved.
+  void MarkForeign(std::uint64_t word) { LeafOfWord(word).foreign.Set(word % kWordsPerLeaf); }
+  void UnmarkForeign(std::uint64_t word) { LeafOfWord(word).foreign.Clear(word % kWordsPerLeaf); }
+  // Calls visit(PageWord&, word) for every word so marked.
+  template <typename Visitor>
+  void ForEachForeignWord(Visitor visit) const {
+    ForEachMarkedWord(kEverything, &Leaf::foreign, [&](PageWord& page_word, std::uint64_t word, std::uint64_t) {
+      visit(page_word, word);
+    });
+  }
+
+  // Calls visit(pages) → bool for the parts of range, which is tracked, whose nodes EnsureWord would still have to make;
+  // whether all of them were true.
+  template <typename Visitor>
+  bool ForEachMissingLeaf(PageRange range, Visitor visit) const {
+    constexpr std::uint64_t kPages = std::uint64_t{1} << (kLeafShift - kPageShift);
+    bool all = true;
+    for (std::uint64_t page = range.first; page < range.end();) {
+      const std::uint64_t leaf_end = (page / kPages + 1) * kPages;
+      const std::uint64_t end = leaf_end < range.end() ? leaf_end : range.end();
+      if (FindLeaf(page << kPageShift) == nullptr) all = visit(PageRange{page, {end - page}}) && all;
+      page = end;
+    }
+    return all;
+  }
 
   // The live region that holds address.
   [[nodiscard]] std::optional<Region> FindRegion(Address address) const {
@@ -203,12 +234,14 @@ class PageMap {
   [[nodiscard]] bool AddRegion(const Region& region, std::optional<Region>* replaced, std::uint64_t* shown);
   // Makes the region at base unknown. One caller gets it, and with it what a view shows; any other nothing.
   [[nodiscard]] std::optional<Region> TakeRegion(Address base, Region::Kind kind);
+  // The same for this very region alone, not for another that has taken its place.
+  [[nodiscard]] std::optional<Region> TakeRegion(const Region& known);
   // Undoes TakeRegion.
   void RestoreRegion(const Region& region);
   // Calls visit(Region) for every live region.
   template <typename Visitor>
   void ForEachRegion(Visitor visit) const {
-    ForEachBaseIn({0, {std::uint64_t{1} << (kAddressBits - kPageShift)}}, visit);
+    ForEachBaseIn(kEverything, visit);
   }
   // The same for those that share pages with range, which is tracked.
   template <typename Visitor>
@@ -274,6 +307,7 @@ class PageMap {
     std::array<PageWord, kWordsPerLeaf> pages;
     std::array<RegionSlot, kGranulesPerLeaf> regions;
     Bitmap<kWordsPerLeaf> touched;
+    Bitmap<kWordsPerLeaf> foreign;   // words as of MarkForeign
     Bitmap<kGranulesPerLeaf> bases;  // granules that begin a live region
   };
   struct Middle {
@@ -293,6 +327,11 @@ class PageMap {
     }
     return FindRegionBelow(page << kPageShift, word);
   }
+  template <typename Marks, typename Visitor>
+  void ForEachMarkedWord(PageRange range, Marks Leaf::* marks, Visitor visit) const;
+  [[nodiscard]] std::optional<Region> Take(RegionSlot& slot, Leaf& leaf, std::int64_t packed);
+  // Of a touched word.
+  [[nodiscard]] Leaf& LeafOfWord(std::uint64_t word) const { return *FindLeaf(word << PageWord::kShift); }
   [[nodiscard]] Leaf* FindLeaf(Address address) const {
     const auto m = static_cast<std::size_t>(address >> kMiddleShift);
     if (m >= kMiddleCount) return nullptr;
@@ -320,8 +359,8 @@ class PageMap {
   std::array<std::atomic<Middle*>, kMiddleCount> middles_{};
 };
 
-template <typename Visitor>
-void PageMap::ForEachTouchedWord(PageRange range, Visitor visit) const {
+template <typename Marks, typename Visitor>
+void PageMap::ForEachMarkedWord(PageRange range, Marks Leaf::* marks, Visitor visit) const {
   if (range.count.value == 0 || !Tracks(range)) return;
   constexpr std::uint64_t kWordsPerMiddle = kWordsPerLeaf * kLeavesPerMiddle;
   const std::uint64_t first = range.first / 64;
@@ -332,7 +371,7 @@ void PageMap::ForEachTouchedWord(PageRange range, Visitor visit) const {
     if (word + 1 == end && range.end() % 64 != 0) mask &= (std::uint64_t{1} << (range.end() % 64)) - 1;
     visit(page_word, word, mask);
   };
-  if (first + 1 == end) {  // most requests
+  if (first + 1 == end && marks == &Leaf::touched) {  // most requests
     PageWord* page_word = FindWord(first);
     if (page_word != nullptr && page_word->gate.load() != 0) visit_word(*page_word, first);
     return;
@@ -347,7 +386,7 @@ void PageMap::ForEachTouchedWord(PageRange range, Visitor visit) const {
       const std::uint64_t leaf_word = middle_word + l * kWordsPerLeaf;
       const std::uint64_t from = first > leaf_word ? first - leaf_word : 0;
       const std::uint64_t to = end - leaf_word < kWordsPerLeaf ? end - leaf_word : kWordsPerLeaf;
-      leaf.touched.ForEach(from, to, [&](std::size_t w) { visit_word(leaf.pages[w], leaf_word + w); });
+      (leaf.*marks).ForEach(from, to, [&](std::size_t w) { visit_word(leaf.pages[w], leaf_word + w); });
     });
   });
 }

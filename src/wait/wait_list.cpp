@@ -231,11 +231,11 @@ bool WaitList::TryGrant(Name name, Round* round) {
   // Someone who comes first may be among them, and have waited before this memory came back. All those announced before
   // the charge are in the line if nobody is found after it.
   if (IsForMemory(request) && budget_.HasAnnounced()) {
-    budget_.Withdraw(request.bytes);
+    budget_.WithdrawPending(request.bytes);
     round->again = true;
     return false;
   }
-  if (!End(name, State::kGranted)) budget_.Withdraw(request.bytes);
+  if (!End(name, State::kGranted)) budget_.WithdrawPending(request.bytes);
   return true;
 }
 

@@ -157,7 +157,7 @@ TEST_F(ReliefTest, APreferredNodeReachesTheOsInEveryTry) {
   nodes.clear();
   os.Fail(OsCall::kAllocate, kNotEnoughMemory);
   EXPECT_TRUE(on_node(0, win32::kMemReserve | win32::kMemCommit, 0).ok());
-  EXPECT_EQ(nodes, (std::vector<std::uint32_t>{0, 0}));
+  EXPECT_EQ(nodes, (std::vector<std::uint32_t>{0, 0, 0})) << "a reservation that fails, and both steps of the next try";
   nodes.clear();
   const Bytes charged = Charged();
   EXPECT_EQ(on_node(region + 2 * kMiB, win32::kMemCommit, 3), Outcome::OsRefused(win32::kInvalidParameter));

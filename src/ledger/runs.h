@@ -1,0 +1,37 @@
+// Runs of pages, for the ledger's own files.
+#ifndef CLRHM_LEDGER_RUNS_H
+#define CLRHM_LEDGER_RUNS_H
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+#include "ledger/ledger.h"
+
+namespace clr_host_memory {
+
+[[nodiscard]] inline Pages CountPages(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
+
+// The bits of `range` in word `index`.
+[[nodiscard]] inline std::uint64_t MaskOf(PageRange range, std::uint64_t index) {
+  const std::uint64_t word_first = index * 64;
+  const std::uint64_t low = std::max(range.first, word_first) - word_first;
+  const std::uint64_t high = std::min(range.end(), word_first + 64) - word_first;
+  const std::uint64_t up_to_high = high == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << high) - 1;
+  return up_to_high & (~std::uint64_t{0} << low);
+}
+
+template <typename Visitor>
+void Ledger::ForEachRun(PageRange range, Visitor visit) const {
+  for (std::uint64_t page = range.first; page < range.end();) {
+    const os::PageRun run = os_.Describe(page << kPageShift);
+    const std::uint64_t end = std::min((run.base + run.size) >> kPageShift, range.end());
+    if (run.size == 0 || end <= page) return;
+    if (!visit(PageRange{page, {end - page}}, run)) return;
+    page = end;
+  }
+}
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_LEDGER_RUNS_H
