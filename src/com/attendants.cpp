@@ -122,6 +122,8 @@ policy::ThrashCounts Attendants::CountsNow() {
 }
 
 void Attendants::OnRound(Milliseconds /*now*/) {
+  constexpr Milliseconds kBetweenLooksForGone{1000};
+  engine_.ReturnWhatIsGone(kBetweenLooksForGone);
   TellRefusals();
   TellLatch();
   TellStage();

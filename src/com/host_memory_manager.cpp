@@ -226,6 +226,7 @@ HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) no
   constexpr int kAttempts = 20;
   ClrHostMemoryStatistics ours{};
   ClrHostMemoryStatistics again{};
+  engine_.ReturnWhatIsGone();
   FillStatistics(&ours);
   for (int attempt = 0; attempt < kAttempts && ours.consistent == 0; ++attempt) {
     FillStatistics(&again);
@@ -238,6 +239,7 @@ HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) no
 
 HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
   if (audit == nullptr) return E_POINTER;
+  engine_.ReturnWhatIsGone();
   const LedgerAudit ledger_audit = engine_.ledger().Audit();
   ClrHostMemoryAudit ours{};
   ours.charged_pages = ledger_audit.charged.InBytes().value;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error_family.h"
+#include "ledger/runs.h"
 
 namespace clr_host_memory {
 namespace {
@@ -128,9 +129,10 @@ AddressOutcome Engine::CommitWidely(const os::AllocateRequest& request, PageRang
     return {Outcome::OsRefused(result.error)};
   }
   if (!commit.Enter()) {
-    // Pages that no table has are of this commit alone: what was committed before has tables.
-    const bool undone = ledger_.ForEachUntracked(range, [&](PageRange pages) {
-      return os_.Free(pages.Start(), pages.count.InBytes().value, win32::kMemDecommit) == win32::kSuccess;
+    // What was committed before is charged: the rest is of this commit.
+    bool undone = true;
+    ledger_.ForEachUncharged(range, [&](PageRange pages) {
+      undone &= os_.Free(pages.Start(), pages.count.InBytes().value, win32::kMemDecommit) == win32::kSuccess;
     });
     payer.Withdraw(missing.InBytes());
     ledger_.AskOsAbout(range);

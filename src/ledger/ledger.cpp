@@ -162,9 +162,7 @@ void Ledger::AskOsAbout(PageRange range) {
 
 bool Ledger::IsWide(PageRange range) const {
   constexpr std::uint64_t kMostLeavesAhead = 16;  // 1 GiB
-  std::uint64_t missing = 0;
-  map_.ForEachMissingLeaf(range, [&](PageRange) { return ++missing != 0; });
-  return missing > kMostLeavesAhead;
+  return map_.MissingLeaves(range) > kMostLeavesAhead;
 }
 
 Pages Ledger::CountUncommitted(PageRange range) const {

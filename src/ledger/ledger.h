@@ -117,11 +117,9 @@ class Ledger {
   [[nodiscard]] Pages ChargedIn(PageRange range) const;
   // Whether tables for all of range would be a waste if the OS refused it.
   [[nodiscard]] bool IsWide(PageRange range) const;
-  // Calls visit(pages) → bool for the parts of range that have no tables; whether all of them were true.
+  // Calls visit(pages) for each run of pages of range that are not charged.
   template <typename Visitor>
-  bool ForEachUntracked(PageRange range, Visitor visit) const {
-    return map_.ForEachMissingLeaf(range, visit);
-  }
+  void ForEachUncharged(PageRange range, Visitor visit) const;
   // Whether a commit is at work on any page. Looks at every touched word.
   [[nodiscard]] bool AnyCommitAtWork() const;
 

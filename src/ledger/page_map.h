@@ -178,19 +178,14 @@ class PageMap {
     });
   }
 
-  // Calls visit(pages) → bool for the parts of range, which is tracked, whose nodes EnsureWord would still have to make;
-  // whether all of them were true.
-  template <typename Visitor>
-  bool ForEachMissingLeaf(PageRange range, Visitor visit) const {
-    constexpr std::uint64_t kPages = std::uint64_t{1} << (kLeafShift - kPageShift);
-    bool all = true;
-    for (std::uint64_t page = range.first; page < range.end();) {
-      const std::uint64_t leaf_end = (page / kPages + 1) * kPages;
-      const std::uint64_t end = leaf_end < range.end() ? leaf_end : range.end();
-      if (FindLeaf(page << kPageShift) == nullptr) all = visit(PageRange{page, {end - page}}) && all;
-      page = end;
+  // How many leaves EnsureWord would still have to make for all of range, which is tracked.
+  [[nodiscard]] std::uint64_t MissingLeaves(PageRange range) const {
+    constexpr unsigned kShift = kLeafShift - kPageShift;
+    std::uint64_t missing = 0;
+    for (std::uint64_t leaf = range.first >> kShift; leaf <= (range.end() - 1) >> kShift; ++leaf) {
+      if (FindLeaf(leaf << kLeafShift) == nullptr) ++missing;
     }
-    return all;
+    return missing;
   }
 
   // The live region that holds address.

@@ -32,6 +32,24 @@ void Ledger::ForEachRun(PageRange range, Visitor visit) const {
   }
 }
 
+template <typename Visitor>
+void Ledger::ForEachUncharged(PageRange range, Visitor visit) const {
+  std::uint64_t from = range.first;  // of the run at hand
+  const auto end_at = [&](std::uint64_t page) {
+    if (from < page) visit(PageRange{from, {page - from}});
+  };
+  map_.ForEachTouchedWord(range, [&](const PageWord& word, std::uint64_t index, std::uint64_t mask) {
+    for (std::uint64_t charged = word.charged.load() & mask; charged != 0;) {
+      const auto first = static_cast<unsigned>(std::countr_zero(charged));
+      const auto count = static_cast<unsigned>(std::countr_one(charged >> first));
+      end_at(index * 64 + first);
+      from = index * 64 + first + count;
+      charged &= ~MaskOf({index * 64 + first, {count}}, index);
+    }
+  });
+  end_at(range.end());
+}
+
 }  // namespace clr_host_memory
 
 #endif  // CLRHM_LEDGER_RUNS_H

@@ -200,7 +200,8 @@ void EngineModel::ForeignFree() {
   const auto page = static_cast<std::size_t>(below_(kPages));
   if (pages_[page].owner != Owner::kForeign) return;
   const Range region = RegionOf(page);
-  for (std::size_t i = region.first; i < region.end(); ++i) {
+  const bool tells = below_(2) == 0;
+  for (std::size_t i = region.first; tells && i < region.end(); ++i) {
     if (!pages_[i].charged) continue;
     // What the manager committed in it is given back through the manager; the rest of these pages goes with it.
     Expect(true, manager_.Decommit(AddressOf(region.first), region.count * kPageSize), "foreign decommit", region);
@@ -208,6 +209,7 @@ void EngineModel::ForeignFree() {
   }
   last_ = "a foreign release";
   static_cast<void>(manager_.os.RawFree(AddressOf(region.first), 0, win32::kMemRelease));
+  if (!tells) static_cast<void>(manager_.engine.ReturnWhatIsGone());
   Forget(region);
 }
 
@@ -225,7 +227,12 @@ void EngineModel::ViewUnmap() {
   if (pages_[page].owner != Owner::kView) return;
   const Range region = RegionOf(page);
   static_cast<void>(manager_.os.UnmapView(AddressOf(region.first)));
-  Expect(true, manager_.engine.ReleaseView(AddressOf(region.first)), "release view", region);
+  last_ = "a view that goes without a word";
+  if (below_(2) == 0) {
+    static_cast<void>(manager_.engine.ReturnWhatIsGone());
+  } else {
+    Expect(true, manager_.engine.ReleaseView(AddressOf(region.first)), "release view", region);
+  }
   Forget(region);
 }
 

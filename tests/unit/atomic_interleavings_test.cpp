@@ -45,8 +45,12 @@ TEST(InterleavedAtEveryAtomic, AViewThatGoesWhileAnotherUsesItsAddressLeavesTheL
   std::uint64_t schedules = 0;
   const auto operations = ViewOperations();
   for (const SceneOperation& other : operations) {
-    if (!ExploreScene(ViewScene(), Place::kOneWord, {operations.back(), other}, 2, &schedules)) return;
+    if (!ExploreScene(ViewScene(), Place::kOneWord, {operations[operations.size() - 2], other}, 2, &schedules)) return;
   }
+  const std::vector<SceneOperation> late{operations[operations.size() - 2], MapAnotherView()};
+  if (!ExploreScene(ViewScene(), Place::kOneWord, late, 2, &schedules)) return;
+  const std::vector<SceneOperation> gone{operations.back(), MapAnotherView()};
+  if (!ExploreScene(ViewScene(), Place::kOneWord, gone, 2, &schedules)) return;
   std::cout << schedules << " schedules\n";
 }
 

@@ -1,6 +1,9 @@
 // Refused and failing requests leave everything as it was.
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <utility>
+
 #include "support/engine_fixture.h"
 
 namespace clr_host_memory::test {
@@ -152,6 +155,141 @@ TEST_F(EngineRefusals, AFreeOfAKindNobodyKnowsIsBelievedAndLookedInto) {
   EXPECT_TRUE(engine.Free(base, 0, 0x40).ok());
   EXPECT_EQ(ChargedPages(), 248u);
   EXPECT_TRUE(Exact());
+}
+
+// ---- what a refused commit leaves behind, whatever its size
+
+class EngineRefusalsOfHugeCommits : public EngineTest {
+ protected:
+  static constexpr std::uint64_t kHuge = sizeof(void*) == 8 ? 255 * kGiB : kGiB;
+  // Of the whole process, in the manager's tables.
+  [[nodiscard]] Bytes Tables() const { return engine.ledger().Figures().metadata; }
+};
+
+TEST_F(EngineRefusalsOfHugeCommits, ByTheLimitMakeNoTables) {
+  engine.ledger().budget().SetLimits({.limit = {64 * kMiB}});
+  const Address own = Reserve(kHuge).address;
+  const Address foreign =
+      os.RawAllocate({.size = kHuge, .type = win32::kMemReserve, .protect = kPageReadWrite}).address;
+  const SectionOutcome section = engine.AddSection(kHuge, false, Criticality::kProcess);
+  const Address view = os.MapSection(os.MakeSection(), 0, 0, kHuge).address;
+  ASSERT_TRUE(engine.AcquireView(view, kHuge, section.section).ok());
+  for (const Address base : {own, foreign, view}) {
+    SCOPED_TRACE(base == own ? "own" : base == foreign ? "foreign" : "view of a section");
+    const Bytes before = Tables();
+    EXPECT_EQ(Commit(base, kHuge).outcome, Outcome::OverLimit());
+    EXPECT_EQ(Tables(), before);
+    ASSERT_TRUE(Commit(base, kPageSize).outcome.ok()) << "a small one is granted all the same";
+  }
+  EXPECT_EQ(ReserveAndCommit(kHuge).outcome, Outcome::OverLimit());
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineRefusalsOfHugeCommits, ByTheOsMakeNoTablesEither) {
+  os.SetCommitLimit({64 * kMiB});
+  const Address own = Reserve(kHuge + kGiB).address;
+  ASSERT_TRUE(Commit(own, kPageSize).outcome.ok());
+  const Bytes before = Tables();
+  EXPECT_EQ(Commit(own, kHuge + kGiB).outcome, Outcome::OsRefused(win32::kCommitmentLimit));
+  EXPECT_EQ(Tables(), before);
+  EXPECT_EQ(ChargedPages(), 1u);
+  EXPECT_TRUE(Exact());
+}
+
+// ---- commits of so many pages that their tables are made when the OS has granted them
+
+class EngineWideCommits : public EngineTest {
+ public:
+  static constexpr std::uint64_t kWide = 2 * kGiB;
+  void SetUp() override {
+    if (sizeof(void*) != 8) GTEST_SKIP() << "no 32-bit process has room for a commit so wide";
+    base = Reserve(kWide).address;
+    ASSERT_TRUE(Commit(base + kGiB, 8 * kPageSize).outcome.ok());
+  }
+  Address base = 0;
+};
+
+TEST_F(EngineWideCommits, AreChargedToThePage) {
+  ASSERT_TRUE(Commit(base, kWide).outcome.ok());
+  EXPECT_EQ(Charged(), Bytes{kWide});
+  EXPECT_EQ(engine.ledger().budget().Peak(), Bytes{kWide});
+  EXPECT_EQ(engine.ledger().budget().Pending(), Bytes{});
+  EXPECT_TRUE(Exact());
+  ASSERT_TRUE(Decommit(base, 0).ok());
+  EXPECT_EQ(Charged(), Bytes{});
+}
+
+TEST_F(EngineWideCommits, ThatMeetAFreeEndAsTheOsHasIt) {
+  using Step = std::function<Outcome(EngineWideCommits&)>;
+  const Step frees[] = {
+      [](EngineWideCommits& t) { return t.Decommit(t.base + 64 * kMiB, 8 * kPageSize); },
+      [](EngineWideCommits& t) { return t.Decommit(t.base + kGiB - kMiB, 2 * kMiB); },
+      [](EngineWideCommits& t) { return t.Decommit(t.base, 0); },
+      [](EngineWideCommits& t) { return t.Release(t.base); },
+  };
+  for (const Step& free : frees) {
+    for (const Moment moment : {Moment::kBefore, Moment::kAfter}) {
+      os.OnNext(OsCall::kAllocate, moment, [&](const OsCallInfo&) { EXPECT_TRUE(free(*this).ok()); });
+      (void)Commit(base, kWide);
+      EXPECT_TRUE(Exact());
+      if (!engine.ledger().RegionAt(base)) {
+        ASSERT_TRUE(Reserve(kWide, base).outcome.ok());
+      }
+      ASSERT_TRUE(Decommit(base, 0).ok());
+      EXPECT_EQ(Charged(), Bytes{});
+    }
+  }
+}
+
+TEST_F(EngineWideCommits, WithoutMemoryForTheirTablesAreUndone) {
+  for (const std::uint64_t nth : {std::uint64_t{0}, std::uint64_t{5}}) {
+    os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, nth);
+    EXPECT_EQ(Commit(base, kWide).outcome, Outcome::NoTracking());
+    EXPECT_TRUE(Exact());
+    EXPECT_EQ(os.CommittedIn({(base + kGiB) >> kPageShift, {8}}), Pages{8}) << "what was committed before stays";
+  }
+  os.ClearFaults();
+  EXPECT_TRUE(Commit(base, kWide).outcome.ok());
+  EXPECT_TRUE(Exact());
+}
+
+// ---- the peak is of what was granted
+
+class EnginePeak : public EngineTest {
+ protected:
+  // While the OS is asked on behalf of another request, which it refuses, commits one page.
+  Bytes PeakWhileTheOsRefuses(const std::function<AddressOutcome()>& refused) {
+    const Address region = Reserve(kMiB).address;
+    bool asked = false;
+    os.SetObserver([&](const OsCallInfo& info) {
+      if (info.call != OsCall::kAllocate || info.moment != Moment::kBefore || std::exchange(asked, true)) return;
+      EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());
+    });
+    EXPECT_FALSE(refused().outcome.ok());
+    os.SetObserver({});
+    EXPECT_TRUE(asked);
+    return engine.ledger().budget().Peak();
+  }
+};
+
+TEST_F(EnginePeak, IsNotOfRequestsThatTheOsRefuses) {
+  os.SetCommitLimit({16 * kMiB});
+  const Address own = Reserve(kGiB).address;
+  EXPECT_EQ(PeakWhileTheOsRefuses([&] { return Commit(own, kGiB); }), Bytes{kPageSize});
+  EXPECT_EQ(PeakWhileTheOsRefuses([&] { return ReserveAndCommit(kGiB); }), Bytes{2 * kPageSize});
+  const Address foreign = os.RawAllocate({.size = kGiB, .type = win32::kMemReserve, .protect = kPageReadWrite}).address;
+  EXPECT_EQ(PeakWhileTheOsRefuses([&] { return Commit(foreign, kGiB); }), Bytes{3 * kPageSize});
+  EXPECT_EQ(engine.ledger().budget().Pending(), Bytes{});
+  EXPECT_TRUE(Exact());
+}
+
+TEST_F(EnginePeak, AnAddressThatIsTakenIsNeverChargedFor) {
+  engine.ledger().budget().SetLimits({.limit = {64 * kMiB}});
+  const Address taken = os.RawAllocate({.size = kGranuleSize, .type = win32::kMemReserve, .protect = 1}).address;
+  os.SetObserver([&](const OsCallInfo&) { EXPECT_EQ(Charged(), Bytes{}); });
+  EXPECT_EQ(ReserveAndCommit(60 * kMiB, taken).outcome, Outcome::OsRefused(win32::kInvalidAddress));
+  os.SetObserver({});
+  EXPECT_EQ(engine.ledger().budget().Peak(), Bytes{});
 }
 
 }  // namespace

@@ -105,7 +105,18 @@ inline std::vector<SceneOperation> ViewOperations() {
                           InterleavingPoint();
                           EXPECT_TRUE(m.engine.ReleaseView(b).ok());
                         }});
+  operations.push_back({"look for what is gone", [](ManagedEngine& m, Address) { m.engine.ReturnWhatIsGone(); }});
   return operations;
+}
+
+// Of a thread that is given the address of the view by the OS, and maps another there.
+inline SceneOperation MapAnotherView() {
+  return {"map a view there, announce it and commit", [](ManagedEngine& m, Address b) {
+            if (m.os.MapView(b, kSceneSize, ViewPages::kReserved).error != win32::kSuccess) return;
+            InterleavingPoint();
+            EXPECT_TRUE(m.engine.AcquireView(b, kSceneSize).ok());
+            EXPECT_TRUE(m.Commit(b, 8 * kPageSize).outcome.ok());
+          }};
 }
 
 // Plays operations in one scene; afterwards everything must be exact, and nothing charged once all is released.

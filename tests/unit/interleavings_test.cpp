@@ -45,13 +45,22 @@ TEST(InterleavedAtTheOs, AViewThatGoesWhileTwoOthersUseItsAddressLeavesTheLedger
   std::uint64_t schedules = 0;
   const int preemptions = SwitchingIsCheap() ? 3 : 1;
   const auto operations = ViewOperations();
-  const SceneOperation& unmap = operations.back();
+  const SceneOperation& unmap = operations[operations.size() - 2];
+  ASSERT_EQ(unmap.name, "unmap the view and tell");
   for (std::size_t a = 0; a < operations.size(); ++a) {
     for (std::size_t b = a; b < operations.size(); ++b) {
       const std::vector<SceneOperation> three{unmap, operations[a], operations[b]};
       if (!ExploreScene(ViewScene(), Place::kOneWord, three, preemptions, &schedules)) return;
     }
   }
+  std::cout << schedules << " schedules\n";
+}
+
+TEST(InterleavedAtTheOs, AViewsEndToldLateAndALookForWhatIsGoneLeaveANewerViewAsItIs) {
+  std::uint64_t schedules = 0;
+  const auto operations = ViewOperations();
+  const std::vector<SceneOperation> three{operations[operations.size() - 2], MapAnotherView(), operations.back()};
+  EXPECT_TRUE(ExploreScene(ViewScene(), Place::kOneWord, three, SwitchingIsCheap() ? 5 : 3, &schedules));
   std::cout << schedules << " schedules\n";
 }
 
