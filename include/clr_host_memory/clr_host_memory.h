@@ -148,7 +148,7 @@ typedef enum ClrHostMemoryLatchCause {
 // the while and they may be of slightly different ones, which an exclusive section keeps from happening (docs/stats.md).
 typedef struct ClrHostMemoryStatistics {
   uint32_t size;      // sizeof(ClrHostMemoryStatistics) of the caller
-  uint32_t version;   // 3
+  uint32_t version;   // 4
   uint64_t limit;     // bytes, or CLR_HOST_MEMORY_NO_LIMIT
   uint64_t app_domain_headroom;
   uint64_t process_headroom;
@@ -193,6 +193,10 @@ typedef struct ClrHostMemoryStatistics {
 
   // Version 3
   uint64_t thrashes;  // windows the CLR has spent in refusals and collections without progress
+
+  // Version 4
+  uint64_t placement_refusals;  // VirtualAlloc at an address that is taken: E_OUTOFMEMORY, but no lack of memory, and
+                                // therefore not in `refusals`. A CLR that looks for room near its code tries the next
 } ClrHostMemoryStatistics;
 
 // The ledger compared with what VirtualQuery says of the same memory.
@@ -238,7 +242,7 @@ typedef struct ClrHostMemoryPurposes {
   uint32_t size;     // sizeof(ClrHostMemoryPurposes) of the caller
   uint32_t version;  // 1
   uint64_t requests[kClrHostMemoryPurposeCount];
-  uint64_t refusals[kClrHostMemoryPurposeCount];  // of them: not granted, for whatever reason
+  uint64_t refusals[kClrHostMemoryPurposeCount];  // of them: not granted, but for those at an address that was taken
 } ClrHostMemoryPurposes;
 
 // What a host is told about (docs/policy.md).
@@ -252,7 +256,9 @@ typedef enum ClrHostMemoryEventKind {
   kClrHostMemoryEventState,              // `state` has changed
   // The CLR spins at its limit: in `window_ms`, `count` requests were refused, it has collected `collections` times or so,
   // and obtained `bytes`. Said again for every such window
-  kClrHostMemoryEventThrash
+  kClrHostMemoryEventThrash,
+  // `count` requests named an address that is taken, since the last such event. No memory is lacking
+  kClrHostMemoryEventPlacement
 } ClrHostMemoryEventKind;
 
 typedef struct ClrHostMemoryEvent {

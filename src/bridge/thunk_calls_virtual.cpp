@@ -39,7 +39,9 @@ class PurposedRequest {
   LPVOID Settle(LPVOID memory) noexcept {
     if (commits_) {
       module_.requests[purpose_].fetch_add(1, std::memory_order_relaxed);
-      if (memory == nullptr) module_.refusals[purpose_].fetch_add(1, std::memory_order_relaxed);
+      // An address that is taken is no lack of memory.
+      const bool refused = memory == nullptr && ::GetLastError() != ERROR_INVALID_ADDRESS;
+      if (refused) module_.refusals[purpose_].fetch_add(1, std::memory_order_relaxed);
     } else if (gc_reserves_ && memory != nullptr) {
       std::uint64_t largest = module_.largest_gc_reservation.load(std::memory_order_relaxed);
       while (size_ > largest && !module_.largest_gc_reservation.compare_exchange_weak(largest, size_)) {

@@ -125,6 +125,7 @@ void Attendants::OnRound(Milliseconds /*now*/) {
   constexpr Milliseconds kBetweenLooksForGone{1000};
   engine_.ReturnWhatIsGone(kBetweenLooksForGone);
   TellRefusals();
+  TellPlacements();
   TellLatch();
   TellStage();
 }
@@ -161,6 +162,15 @@ void Attendants::TellRefusals() {
       Tell(event);
     }
   }
+}
+
+void Attendants::TellPlacements() {
+  const std::uint64_t more = counters_.PlacementRefusals() - told_placements_;
+  if (more == 0) return;
+  told_placements_ += more;
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventPlacement);
+  event.count = more;
+  Tell(event);
 }
 
 void Attendants::TellLatch() {

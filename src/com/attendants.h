@@ -77,6 +77,7 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   [[nodiscard]] ClrHostMemoryEvent EventOf(ClrHostMemoryEventKind kind);
   void Tell(const ClrHostMemoryEvent& event);
   void TellRefusals();
+  void TellPlacements();
   void TellLatch();
   void TellStage();
 
@@ -97,6 +98,7 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
 
   // What was last told; the watching thread's, and Stop's after it.
   RefusalCounts told_refusals_{};
+  std::uint64_t told_placements_ = 0;
   bool told_latch_ = false;
   Stage told_stage_ = Stage::kRunning;
   std::uint32_t available_percent_ = 100;

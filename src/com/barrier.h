@@ -26,7 +26,12 @@ class Barrier {
     const auto criticality = static_cast<Criticality>(level);
     const Result result = Run([&] { return body(criticality); });
     const HRESULT hr = Answer(method, result);
-    if (hr != S_OK) counters_.CountRefusal(criticality, hr, result.outcome.verdict == Verdict::kOverLimit);
+    if (hr == S_OK) return hr;
+    if (IsPlacement(result.outcome)) {
+      counters_.CountPlacementRefusal();
+    } else {
+      counters_.CountRefusal(criticality, hr, result.outcome.verdict == Verdict::kOverLimit);
+    }
     return hr;
   }
 
@@ -43,6 +48,11 @@ class Barrier {
     DWORD caller_error;
     LatchCause latches = LatchCause::kOs;  // when the outcome is a broken invariant
   };
+
+  // Whether the request named an address that is not to be had, which is no lack of memory.
+  [[nodiscard]] static bool IsPlacement(const Outcome& outcome) noexcept {
+    return outcome.verdict == Verdict::kOsRefused && FamilyOf(outcome.error) == ErrorFamily::kPlacement;
+  }
 
   template <typename Body>
   Result Run(Body body) noexcept {

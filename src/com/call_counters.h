@@ -30,6 +30,8 @@ class CallCounters {
     refusals_[index][CodeIndexOf(hr)].fetch_add(1, std::memory_order_relaxed);
     if (over_limit) limit_refusals_[index].fetch_add(1, std::memory_order_relaxed);
   }
+  void CountPlacementRefusal() { placement_refusals_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t PlacementRefusals() const { return placement_refusals_.load(std::memory_order_relaxed); }
   [[nodiscard]] RefusalCounts Refusals() const {
     RefusalCounts counts{};
     for (std::size_t level = 0; level < counts.size(); ++level) {
@@ -56,6 +58,7 @@ class CallCounters {
         statistics->calls[kFirstOfHeap + i][kClrHostMemoryOk] += shard.served[i].load(std::memory_order_relaxed);
       }
     }
+    statistics->placement_refusals = PlacementRefusals();
     for (std::size_t level = 0; level < refusals_.size(); ++level) {
       for (std::size_t code = 0; code < refusals_[level].size(); ++code) {
         statistics->refusals[level][code] = refusals_[level][code].load(std::memory_order_relaxed);
@@ -74,6 +77,7 @@ class CallCounters {
   std::array<HeapShard, kStackShards> of_heap_{};
   std::array<ByCode, kCriticalityCount> refusals_{};
   std::array<std::atomic<std::uint64_t>, kCriticalityCount> limit_refusals_{};
+  std::atomic<std::uint64_t> placement_refusals_ = 0;
 };
 
 }  // namespace clr_host_memory

@@ -234,7 +234,7 @@ HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) no
     ours = again;
     ours.consistent = agree ? 1 : 0;
   }
-  return CopySized(ours, statistics, 3);
+  return CopySized(ours, statistics, 4);
 }
 
 HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {

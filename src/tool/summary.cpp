@@ -99,6 +99,9 @@ void AddManager(Table& table, const ManagerFigures& figures, const PolicyFigures
                     (by_limit_or_os ? "; " + FormatCount(statistics.limit_refusals[level]) + " by the limit" : ""));
   }
   if (!refused) table.Row("refused allocations", "none");
+  if (statistics.placement_refusals != 0) {
+    table.Count("addresses that were taken", statistics.placement_refusals, "no memory was lacking");
+  }
   AddPolicy(table, statistics, policy);
 }
 
@@ -151,6 +154,7 @@ void AddManager(Json& json, const ManagerFigures& figures, const PolicyFigures& 
   json["calls"] = std::move(calls);
   json["refusals"] = std::move(refusals);
   json["limit_refusals"] = std::move(limit_refusals);
+  json["placement_refusals"] = statistics.placement_refusals;
   json["audit"] = {
       {"ledger_bytes", figures.audit.charged_pages},   {"virtual_query_bytes", figures.audit.committed_pages},
       {"mismatch_bytes", figures.audit.mismatch},      {"in_flight_bytes", figures.audit.in_flight},

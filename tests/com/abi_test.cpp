@@ -49,7 +49,7 @@ TEST(Abi, EnumsAndErrorsHaveTheDocumentedValues) {
 
 TEST(Abi, StructsHaveTheSizesCallersHaveCompiledIn) {
   EXPECT_EQ(64u + 24 + 8, sizeof(ClrHostMemoryOptions));
-  EXPECT_EQ(8u + 13 * 8 + (13 * 10 + 3 * 10 + 3) * 8 + 24 + (2 + 3 + 1 + 4 * 3 + 5 + 4) * 8 + 8,
+  EXPECT_EQ(8u + 13 * 8 + (13 * 10 + 3 * 10 + 3) * 8 + 24 + (2 + 3 + 1 + 4 * 3 + 5 + 4) * 8 + 8 + 8,
             sizeof(ClrHostMemoryStatistics));
   EXPECT_EQ(8u + 5 * 8, sizeof(ClrHostMemoryAudit));
 }

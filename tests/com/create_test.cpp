@@ -284,7 +284,7 @@ TEST(Control, FillsNoMoreThanTheCallersStruct) {
     statistics.size = size;
     ASSERT_HR(S_OK, manager.control()->GetStatistics(&statistics));
     EXPECT_EQ(size, statistics.size);
-    EXPECT_EQ(3u, statistics.version);
+    EXPECT_EQ(4u, statistics.version);
     const auto* bytes = reinterpret_cast<const unsigned char*>(&statistics);
     for (std::size_t i = size; i < sizeof(statistics); ++i) ASSERT_EQ(0xCC, bytes[i]) << i;
     if (size >= 16) {

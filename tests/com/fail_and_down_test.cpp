@@ -29,6 +29,8 @@ void ExpectHeldMemoryCanBeFreed(HostOverFake& host) {
   EXPECT_HR(S_OK, host.malloc()->Free(host.block()));
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.page(), kPage, MEM_DECOMMIT));
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, MEM_RELEASE));
+  // As the desktop CLR does it: unmapped first, and told afterwards.
+  EXPECT_EQ(win32::kSuccess, host.os.UnmapView(reinterpret_cast<std::uintptr_t>(host.view())));
   EXPECT_HR(S_OK, host.manager()->ReleasedVirtualAddressSpace(host.view()));
 }
 

@@ -256,6 +256,16 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
     return refused == 3;
   })) << refused;
 
+  // An address that is taken is told as such, and as no refusal.
+  void* const taken = Allocate(manager(), nullptr, kPage, MEM_RESERVE, PAGE_READWRITE, eTaskCritical);
+  EXPECT_HR(E_OUTOFMEMORY,
+            manager()->VirtualAlloc(taken, kPage, MEM_RESERVE, PAGE_READWRITE, eProcessCritical, &memory));
+  EXPECT_TRUE(Eventually([&] {
+    return seen(kClrHostMemoryEventPlacement, [](const ClrHostMemoryEvent& event) { return event.count == 1; });
+  }));
+  EXPECT_FALSE(seen(kClrHostMemoryEventRefusal,
+                    [](const ClrHostMemoryEvent& event) { return event.level == eProcessCritical; }));
+
   Use(100);
   void* const behind_limit =
       Allocate(manager(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical);

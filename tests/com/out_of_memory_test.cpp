@@ -101,9 +101,9 @@ TEST_F(OutOfMemoryByLimit, NeitherReservingNorCommittingAgainNorResettingNeedsAn
   EXPECT_EQ(host_.page(), Allocate(host_.manager(), host_.page(), kPage, MEM_RESET, PAGE_READWRITE));
 }
 
-TEST_F(OutOfMemoryByLimit, ARefusalAsksTheOsForNothing) {
+TEST_F(OutOfMemoryByLimit, ARefusalAsksTheOsForNoMemory) {
   FillTo(kCeilings[eProcessCritical]);
-  const std::uint64_t calls = host_.os.AllCalls();
+  const std::uint64_t calls = host_.os.Calls(OsCall::kAllocate);
   for (const auto method : kAllocators) {
     if (method == kClrHostMemoryVirtualAlloc) {
       ExpectOutOfMemory(host_.Call(method, eTaskCritical), ERROR_COMMITMENT_LIMIT);
@@ -112,7 +112,7 @@ TEST_F(OutOfMemoryByLimit, ARefusalAsksTheOsForNothing) {
       EXPECT_HR(E_OUTOFMEMORY, host_.malloc()->Alloc(2 * kPage, eTaskCritical, &memory));
     }
   }
-  EXPECT_EQ(calls, host_.os.AllCalls());
+  EXPECT_EQ(calls, host_.os.Calls(OsCall::kAllocate));
 }
 
 TEST_F(OutOfMemoryByLimit, IsCountedByLevelAsARefusalByTheLimit) {
@@ -229,6 +229,21 @@ TEST(OutOfMemoryByPlacement, IsNotFatal) {
   EXPECT_EQ(before.reserved, after.reserved);
   EXPECT_EQ(std::uint64_t{0}, after.limit_refusals[eTaskCritical] + after.limit_refusals[eProcessCritical]);
   EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);
+}
+
+TEST(OutOfMemoryByPlacement, IsCountedByItselfAndNotAsARefusal) {
+  HostOverFake host;
+  void* memory = nullptr;
+  for (const DWORD type : {DWORD{MEM_RESERVE}, DWORD{MEM_RESERVE | MEM_COMMIT}}) {
+    EXPECT_HR(E_OUTOFMEMORY, host.manager()->VirtualAlloc(host.region(), kGranule, type, PAGE_READWRITE, eProcessCritical,
+                                                          &memory));
+  }
+  const auto statistics = StatisticsOf(host.manager());
+  EXPECT_EQ(2u, statistics.placement_refusals);
+  for (const auto& level : statistics.refusals) {
+    for (const std::uint64_t refusals : level) EXPECT_EQ(0u, refusals);
+  }
+  EXPECT_EQ(2u, statistics.calls[kClrHostMemoryVirtualAlloc][kClrHostMemoryOutOfMemory]) << "it was the answer";
 }
 
 // ---- the manager's own tables

@@ -39,6 +39,7 @@ Summary ExampleSummary() {
   figures.statistics.calls[kClrHostMemoryVirtualAlloc][kClrHostMemoryOutOfMemory] = 5;
   figures.statistics.refusals[eTaskCritical][kClrHostMemoryOutOfMemory] = 5;
   figures.statistics.limit_refusals[eTaskCritical] = 4;
+  figures.statistics.placement_refusals = 6;
   figures.audit.charged_pages = 104857600;
   figures.audit.committed_pages = 104857600;
   summary.manager = figures;
@@ -53,7 +54,7 @@ TEST(SummaryTable, SaysWhatHappened) {
   const std::string table = FormatTable(ExampleSummary());
   for (const char* part : {"clrmem: .NET 8.0.33\n", "returned from Main, exit code 42", "128.0 MiB",
                            "100.0 MiB now, 120.0 MiB at the peak", "1,239  5 E_OUTOFMEMORY",
-                           "5 E_OUTOFMEMORY; 4 by the limit", "9,999 calls through 1 module", "coreclr.dll",
+                           "5 E_OUTOFMEMORY; 4 by the limit", "addresses that were taken", "no memory was lacking", "9,999 calls through 1 module", "coreclr.dll",
                            "GC heap", "77  5 refused\n", "code heap", " 8\n",
                            "audit: ledger 104,857,600 bytes, VirtualQuery 104,857,600 bytes, mismatch 0 bytes\n"}) {
     EXPECT_THAT(table, HasSubstr(part));
@@ -95,6 +96,7 @@ TEST(SummaryJson, HasExactBytesUnderDocumentedKeys) {
   EXPECT_EQ(json["calls"].size(), static_cast<std::size_t>(kClrHostMemoryMethodCount));
   EXPECT_EQ(json["refusals"]["task_critical"]["out_of_memory"], 5);
   EXPECT_EQ(json["limit_refusals"]["task_critical"], 4);
+  EXPECT_EQ(json["placement_refusals"], 6);
   EXPECT_EQ(json["audit"]["ledger_bytes"], 104857600);
   EXPECT_EQ(json["audit"]["mismatch_bytes"], 0);
   EXPECT_EQ(json["bridge"]["calls"], 9999);
