@@ -252,7 +252,8 @@ void RetireHeaps() noexcept {
     }
   }
   // No new call sees them. A call that is inside may have, so that they go when each of those has left, or another time.
-  const bool quiet = WaitUntilNoCallIsInside(kQuietMilliseconds);
+  const bool any_leaves = std::any_of(leaving.begin(), leaving.end(), [](auto* heap) { return heap != nullptr; });
+  const bool quiet = any_leaves && WaitUntilNoCallIsInside(kQuietMilliseconds);
   {
     const Locked lock(owners_lock);
     for (std::size_t i = 0; i < owners.size(); ++i) {
