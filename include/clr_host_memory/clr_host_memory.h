@@ -477,7 +477,8 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
 #endif
   // Points one more module at the same manager, all or nothing: a plug-in DLL, a native AOT library. The JIT
   // compiler and standalone GCs (clrgc*.dll) that a bridged module loads are attached by themselves. Of other modules than
-  // the CLR's, malloc and HeapAlloc stay as they are.
+  // the CLR's, malloc and HeapAlloc stay as they are. So they do of a module of the CLR's where not every way back of a block
+  // can be guarded, as with a debug C run-time; its imports (GetModule) are without malloc then.
   STDMETHOD(AttachModule)(THIS_ HMODULE module, char* reason, SIZE_T reason_size) PURE;
   // Until this is called every request counts as eProcessCritical; from then on growth of the GC's heap counts as
   // eTaskCritical. Call it when coreclr_initialize has succeeded.

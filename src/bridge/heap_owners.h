@@ -1,46 +1,55 @@
 // The heaps of the bridge, and the borders that their blocks cross.
 //
-// A bridged module's malloc, calloc and HeapAlloc are served from heaps of the manager (thunk_calls.h). Where a block
-// ends is not known: the module that has it freed may be another one, and may free it with the C run-time's free, which
-// anybody can have looked up by name. All of that arrives at the imports of HeapFree, HeapReAlloc and HeapSize of two
-// kinds of modules: those that are bridged, and the C run-times whose malloc they import. There each pointer is looked
-// at: blocks of these heaps are served by them, in constant time, and all others by the function the import pointed at
-// before.
+// A bridged module's malloc, calloc and HeapAlloc are served from a heap of the manager (thunk_calls.h). Where a block ends is
+// not known: another module may free it, with the C run-time's free, which any code can have looked up by name. All of that
+// arrives at the imports of HeapFree, HeapReAlloc and HeapSize of two kinds of modules: those that get blocks, and the C
+// run-times that they import malloc and its kin from. There each pointer is looked at. Blocks of these heaps are served by
+// them, in constant time, and all others by the function that this very import pointed at before.
 //
-// These imports stay pointed at the borders while any block is out, also when no bridge is attached any more; they are
-// taken back when a bridge is detached and no block is out then.
+// A module gets blocks only if all of these imports are guarded. A run-time is found by the name of the library that is
+// imported from, not by where the import points, which may be another tool's hook. It must import all three functions by name,
+// and a block of its own is followed once to see that its free, realloc and _msize come by; debug run-times are left alone.
+//
+// These imports stay pointed at the borders while any block is out, also when no bridge is attached any more. They are taken
+// back when a bridge is detached and no block is out then.
 #ifndef CLRHM_BRIDGE_HEAP_OWNERS_H
 #define CLRHM_BRIDGE_HEAP_OWNERS_H
 
 #include <clr_host_memory/clr_host_memory.h>
 
-#include <string>
-
 namespace clr_host_memory::bridge {
 
 // ---- for thunks: inside a CallScope, no lock
 
-// The heap that serves handle, which is the process heap's or one that AddHeap was told of; null: none does.
-[[nodiscard]] IClrHostMemoryHeap* HeapOf(HANDLE handle) noexcept;
-// Whether memory was a block of one of the heaps, and has been freed.
+// The heap that new blocks come from; null: there is none.
+[[nodiscard]] IClrHostMemoryHeap* ServingHeap() noexcept;
+// Frees memory if it is a block of one of the heaps. False: it is none.
 [[nodiscard]] bool FreeIfOwned(void* memory) noexcept;
+// Bytes of the block that may be used; 0: memory is no block of one of the heaps.
+[[nodiscard]] SIZE_T SizeIfOwned(const void* memory) noexcept;
 
-// ---- for the registry and HeapCreate; not inside a CallScope
+enum class Resized {
+  kNotOwned,  // no block of one of the heaps
+  kDone,      // *resized is the block
+  kRefused,   // by the manager; the block is unchanged
+  kNotServed  // a block whose heap gives out no more, as after shutdown and after Detach; it is unchanged
+};
+// flags: as of IClrHostMemoryHeap::Reallocate. *resized is null unless it is done.
+[[nodiscard]] Resized ResizeIfOwned(void* memory, SIZE_T size, uint32_t flags, void** resized) noexcept;
 
-// From now on heap serves handle; takes a reference. False: there are too many.
-[[nodiscard]] bool AddHeap(HANDLE handle, IClrHostMemoryHeap* heap) noexcept;
-// Has destroy end the heap of handle, and with it all blocks that the manager served for it. Nobody is served from it
-// meanwhile, so that the handle may be another heap's as soon as destroy returns. TRUE: destroyed.
-BOOL DestroyHeap(HANDLE handle, decltype(&::HeapDestroy) destroy) noexcept;
-// The bridge is gone: no heap gives out blocks any more. Each still takes back what is its own.
+// ---- for the registry; not inside a CallScope
+
+// From now on new blocks come from heap; takes a reference. False: too many heaps still have blocks out.
+[[nodiscard]] bool ServeFrom(IClrHostMemoryHeap* heap) noexcept;
+// Stops that. Each heap still takes back what is its own.
 void StopServing() noexcept;
-// After StopServing, when no call is inside the bridge: heaps that have no blocks out end; when none is left, the borders
-// are taken back, but for those that somebody has hooked over.
+// After StopServing, when no call is inside the bridge: heaps that have no blocks out end. When none is left, the borders are
+// taken back.
 void RetireHeaps() noexcept;
 
-// Points the imports of HeapFree, HeapReAlloc and HeapSize of module, and of the C run-time whose function crt_function
-// is (null: none), at the borders. Idempotent. S_OK, or as of ImportPatch::Apply; nothing is changed then.
-[[nodiscard]] HRESULT GuardBorders(HMODULE module, const void* crt_function, std::string* reason) noexcept;
+// Guards every way back of blocks that module may be given. Idempotent.
+// S_OK; S_FALSE: one of them cannot be guarded, so the module must get none; E_OUTOFMEMORY.
+[[nodiscard]] HRESULT GuardBlocksOf(HMODULE module) noexcept;
 
 }  // namespace clr_host_memory::bridge
 

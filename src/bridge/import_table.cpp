@@ -156,6 +156,12 @@ bool IsCRuntimeLibrary(std::string_view library) noexcept {
   return std::any_of(kNames.begin(), kNames.end(), [&](std::string_view name) { return StartsWith(library, name); });
 }
 
+bool IsDebugCRuntimeLibrary(std::string_view library) noexcept {
+  constexpr std::string_view kEnd = "d.dll";
+  return IsCRuntimeLibrary(library) && library.size() > kEnd.size() &&
+         StartsWith(library.substr(library.size() - kEnd.size()), kEnd);
+}
+
 HRESULT ReadNamedImports(const void* image, std::vector<NamedImport>* imports, std::string* reason) {
   imports->clear();
   ImageMemory memory(image);

@@ -22,6 +22,8 @@ struct NamedImport {
 
 // Whether library has the C run-time's malloc: the universal one, its api-ms-win-crt-heap-* set, or an older msvc*.dll.
 [[nodiscard]] bool IsCRuntimeLibrary(std::string_view library) noexcept;
+// Whether it is a debug one: ucrtbased.dll, msvcr120d.dll. Their blocks have a header, which their free looks at.
+[[nodiscard]] bool IsDebugCRuntimeLibrary(std::string_view library) noexcept;
 
 // Lists all imports by name of the PE image that is mapped at image; imports by ordinal and delay-loaded ones are left
 // out: no CLR has memory functions among them (coreclr.dll delays VERSION.dll and WinRT alone). Any address may be given: nothing is read that VirtualQuery does not show as readable and as part of one image.

@@ -12,7 +12,6 @@
 #include "bridge/handle_identity.h"
 #include "bridge/heap_owners.h"
 #include "bridge/import_patch.h"
-#include "bridge/import_table.h"
 #include "bridge/load_watch.h"
 #include "bridge/module_files.h"
 #include "bridge/reason.h"
@@ -129,6 +128,7 @@ void FreeEntry(std::size_t index, bool thunks_may_be_called) noexcept {
   delete entries[index].patch;  // undone already
   delete entries[index].info;
   entries[index] = {};
+  ThunksOf(index).gets_blocks.store(false);
   if (thunks_may_be_called) entries[index].state = EntryState::kRetired;
   WakeAllConditionVariable(&entry_settled);
 }
@@ -161,36 +161,24 @@ ClrModule KindOf(HMODULE module) {
   return ClrModule::kNone;
 }
 
-// A function of the C run-time that module imports malloc or free from; null: it has none, or one of its own.
-const void* CRuntimeFunctionOf(HMODULE module) {
-  std::vector<NamedImport> imports;
-  std::string ignored;
-  if (FAILED(ReadNamedImports(module, &imports, &ignored))) return nullptr;
-  for (const NamedImport& import : imports) {
-    if (IsCRuntimeLibrary(import.library) && (import.name == "malloc" || import.name == "free")) {
-      return *static_cast<void* volatile*>(import.slot);
-    }
-  }
-  return nullptr;
-}
-
-// The hooks for a module, and which imports it must have. Blocks are for the CLR's modules, whose blocks' ways are
-// known; their borders are guarded first, since a block that is given out can be freed at once.
+// The hooks for a module, and which imports it must have. Blocks are for the CLR's modules, where every way back can be
+// guarded; that is done first, since a block that is given out can be freed at once.
 struct Plan {
   std::vector<ImportHook> hooks;
   gsl::span<const char* const> required = kRequiredImports;
+  bool blocks = false;
 };
 
-HRESULT MakePlan(std::size_t index, HMODULE module, Plan* plan, std::string* reason) {
+HRESULT MakePlan(std::size_t index, HMODULE module, Plan* plan) {
   const ClrModule kind = KindOf(module);
-  const bool blocks = kind != ClrModule::kNone && HeapOf(GetProcessHeap()) != nullptr;
-  if (blocks) {
-    const HRESULT hr = GuardBorders(module, CRuntimeFunctionOf(module), reason);
+  if (kind != ClrModule::kNone && ServingHeap() != nullptr) {
+    const HRESULT hr = GuardBlocksOf(module);
     if (FAILED(hr)) return hr;
+    plan->blocks = hr == S_OK;
   }
   const auto all = HooksOf(index);
   for (std::size_t i = 0; i < all.size(); ++i) {
-    if (blocks || !IsOfBlocks(static_cast<BridgedFunction>(i))) plan->hooks.push_back(all[i]);
+    if (plan->blocks || !IsOfBlocks(static_cast<BridgedFunction>(i))) plan->hooks.push_back(all[i]);
   }
   if (kind == ClrModule::kJit) plan->required = {};
   return S_OK;
@@ -202,7 +190,7 @@ HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::
   Plan plan;
   HRESULT hr = E_OUTOFMEMORY;
   try {
-    hr = MakePlan(index, module, &plan, reason);
+    hr = MakePlan(index, module, &plan);
   } catch (const std::bad_alloc&) {
     reason->clear();  // says that there is not enough memory
   }
@@ -215,6 +203,7 @@ HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::
       entry.patch = patch.release();
       entry.info = info.release();
       entry.state = EntryState::kAttached;
+      ThunksOf(index).gets_blocks.store(plan.blocks);
       WakeAllConditionVariable(&entry_settled);
       return S_OK;
     }
@@ -373,7 +362,7 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
 
   const Locked lock;
   if (client == nullptr) {
-    if (heap.get() != nullptr && !AddHeap(GetProcessHeap(), heap.get())) {
+    if (heap.get() != nullptr && !ServeFrom(heap.get())) {
       *reason = "Blocks of too many earlier bridges are still in use; keep one bridge instead of attaching anew.";
       return E_OUTOFMEMORY;
     }

@@ -36,18 +36,21 @@ enum class BridgedFunction : std::size_t {
   kQueryInformationJobObject,
   kCreateMemoryResourceNotification,
   kQueryMemoryResourceNotification,
-  kHeapCreate,
-  kHeapDestroy,
   kHeapAlloc,
   kMalloc,
   kCalloc,
   kRealloc,
   kFree,
+  kHeapReAlloc,  // from here on: the borders (heap_owners.h), which belong to guarded modules
+  kHeapFree,
+  kHeapSize,
   kCount
 };
 inline constexpr std::size_t kBridgedFunctionCount = static_cast<std::size_t>(BridgedFunction::kCount);
+inline constexpr std::size_t kBorderFunctionCount = 3;
 
-// One bridged module, as its thunks see it. Never destroyed: a thunk can be called for as long as the process lives.
+// One bridged or guarded module, as its thunks see it. Never destroyed: a thunk can be called for as long as the process
+// lives.
 struct ThunkModule {
   std::size_t index;  // which set of thunks is its own
   // What its imports pointed at before; set before the import is patched, and never null again.
@@ -60,6 +63,10 @@ struct ThunkModule {
   // Bytes: of all that the module has made as a GC does, also of those that are gone; relaxed. What lies in its others is
   // judged by it (purpose.h).
   std::atomic<std::uint64_t> largest_gc_reservation{0};
+  // Whether the module gets blocks of the manager: it is attached, and every way back of its blocks is guarded.
+  std::atomic<bool> gets_blocks{false};
+  // Of a guarded module: a block of the OS's whose way to the borders is being proven. The borders clear it.
+  std::atomic<const void*> awaited{nullptr};
 };
 
 namespace calls {
@@ -110,18 +117,23 @@ HANDLE CreateMemoryResourceNotification(ThunkModule& module, MEMORY_RESOURCE_NOT
 // 10) all do: it answers for the events, too, being made for events itself.
 BOOL QueryMemoryResourceNotification(ThunkModule& module, HANDLE notification, PBOOL state) noexcept;
 
-// Blocks, eProcessCritical. Their heaps are the manager's: one for malloc and HeapAlloc of the process heap, which are the
-// same to Windows, and one for each heap of HeapCreate that may grow. What frees, reallocates and measures them is in
-// heap_owners.h, but for free, which is the nearest way. A refusal is the original function's, of a size that nobody has,
-// so that errno, the last error and HEAP_GENERATE_EXCEPTIONS are as ever; after shutdown all is the original functions'.
+// Blocks, eProcessCritical, from a heap of the manager's that stands for the C run-time's and the process heap. Other heaps
+// are the OS's. A refusal comes from the original function, which is asked for a size that does not exist: errno, the last
+// error and HEAP_GENERATE_EXCEPTIONS are as ever. Bytes beyond the size that was asked for are zero as far as HeapSize goes,
+// since _recalloc and HEAP_ZERO_MEMORY fill from there on.
+// After shutdown new blocks come from the original functions. A block of the manager's that is reallocated then moves to one
+// of theirs.
 void* Malloc(ThunkModule& module, std::size_t size) noexcept;
 void* Calloc(ThunkModule& module, std::size_t count, std::size_t size) noexcept;
 void* Realloc(ThunkModule& module, void* memory, std::size_t size) noexcept;
 void Free(ThunkModule& module, void* memory) noexcept;
 LPVOID HeapAlloc(ThunkModule& module, HANDLE heap, DWORD flags, SIZE_T size);
-// The OS' heap is made, too: its handle is the heap's name, good for whatever else is done with it.
-HANDLE HeapCreate(ThunkModule& module, DWORD options, SIZE_T initial, SIZE_T maximum) noexcept;
-BOOL HeapDestroy(ThunkModule& module, HANDLE heap) noexcept;
+
+// The borders: blocks of the manager's are served by it, whatever the heap, and all others by the original functions of the
+// guarded module. They serve also when no bridge is attached any more.
+LPVOID HeapReAlloc(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory, SIZE_T size);
+BOOL HeapFree(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory);
+SIZE_T HeapSize(ThunkModule& module, HANDLE heap, DWORD flags, LPCVOID memory);
 }  // namespace calls
 
 }  // namespace clr_host_memory::bridge

@@ -11,8 +11,9 @@ constexpr std::array<ThunkModule, sizeof...(kIndex)> MakeModules(std::index_sequ
   return {ThunkModule{kIndex}...};
 }
 
-constinit std::array<ThunkModule, kMaxBridgedModules> thunk_modules =
-    MakeModules(std::make_index_sequence<kMaxBridgedModules>());
+// The bridged modules' first, then the guarded ones'.
+constinit std::array<ThunkModule, kMaxBridgedModules + kMaxGuardedModules> thunk_modules =
+    MakeModules(std::make_index_sequence<kMaxBridgedModules + kMaxGuardedModules>());
 
 template <std::size_t kIndex>
 ThunkModule& Module() noexcept {
@@ -79,10 +80,6 @@ struct Thunks {
   static BOOL WINAPI QueryMemoryResourceNotification(HANDLE notification, PBOOL state) {
     return calls::QueryMemoryResourceNotification(Module<kIndex>(), notification, state);
   }
-  static HANDLE WINAPI HeapCreate(DWORD options, SIZE_T initial, SIZE_T maximum) {
-    return calls::HeapCreate(Module<kIndex>(), options, initial, maximum);
-  }
-  static BOOL WINAPI HeapDestroy(HANDLE heap) { return calls::HeapDestroy(Module<kIndex>(), heap); }
   static LPVOID WINAPI HeapAlloc(HANDLE heap, DWORD flags, SIZE_T size) {
     return calls::HeapAlloc(Module<kIndex>(), heap, flags, size);
   }
@@ -92,6 +89,15 @@ struct Thunks {
   }
   static void* __cdecl Realloc(void* memory, std::size_t size) { return calls::Realloc(Module<kIndex>(), memory, size); }
   static void __cdecl Free(void* memory) { calls::Free(Module<kIndex>(), memory); }
+  static LPVOID WINAPI HeapReAlloc(HANDLE heap, DWORD flags, LPVOID memory, SIZE_T size) {
+    return calls::HeapReAlloc(Module<kIndex>(), heap, flags, memory, size);
+  }
+  static BOOL WINAPI HeapFree(HANDLE heap, DWORD flags, LPVOID memory) {
+    return calls::HeapFree(Module<kIndex>(), heap, flags, memory);
+  }
+  static SIZE_T WINAPI HeapSize(HANDLE heap, DWORD flags, LPCVOID memory) {
+    return calls::HeapSize(Module<kIndex>(), heap, flags, memory);
+  }
 };
 
 // Function is what the replacement must be like in every respect: a thunk of another signature does not compile.
@@ -107,8 +113,11 @@ ImportHook CHook(std::size_t index, BridgedFunction function, const char* name, 
   return hook;
 }
 
+using Hooks = std::array<ImportHook, kBridgedFunctionCount - kBorderFunctionCount>;
+using BorderHooks = std::array<ImportHook, kBorderFunctionCount>;
+
 template <std::size_t kIndex>
-std::array<ImportHook, kBridgedFunctionCount> MakeHooks() noexcept {
+Hooks MakeHooks() noexcept {
   using F = BridgedFunction;
   using T = Thunks<kIndex>;
   return {
@@ -141,8 +150,6 @@ std::array<ImportHook, kBridgedFunctionCount> MakeHooks() noexcept {
       Hook<decltype(::QueryMemoryResourceNotification)>(kIndex, F::kQueryMemoryResourceNotification,
                                                         "QueryMemoryResourceNotification",
                                                         &T::QueryMemoryResourceNotification),
-      Hook<decltype(::HeapCreate)>(kIndex, F::kHeapCreate, "HeapCreate", &T::HeapCreate),
-      Hook<decltype(::HeapDestroy)>(kIndex, F::kHeapDestroy, "HeapDestroy", &T::HeapDestroy),
       Hook<decltype(::HeapAlloc)>(kIndex, F::kHeapAlloc, "HeapAlloc", &T::HeapAlloc),
       CHook<void* __cdecl(std::size_t)>(kIndex, F::kMalloc, "malloc", &T::Malloc),
       CHook<void* __cdecl(std::size_t, std::size_t)>(kIndex, F::kCalloc, "calloc", &T::Calloc),
@@ -151,19 +158,41 @@ std::array<ImportHook, kBridgedFunctionCount> MakeHooks() noexcept {
   };
 }
 
-using MakeHooksFunction = std::array<ImportHook, kBridgedFunctionCount> (*)() noexcept;
+template <std::size_t kIndex>
+BorderHooks MakeBorderHooks() noexcept {
+  using F = BridgedFunction;
+  using T = Thunks<kIndex>;
+  return {
+      Hook<decltype(::HeapReAlloc)>(kIndex, F::kHeapReAlloc, "HeapReAlloc", &T::HeapReAlloc),
+      Hook<decltype(::HeapFree)>(kIndex, F::kHeapFree, "HeapFree", &T::HeapFree),
+      Hook<decltype(::HeapSize)>(kIndex, F::kHeapSize, "HeapSize", &T::HeapSize),
+  };
+}
 
 template <std::size_t... kIndex>
-constexpr std::array<MakeHooksFunction, sizeof...(kIndex)> MakeHookMakers(std::index_sequence<kIndex...>) {
+constexpr std::array<Hooks (*)() noexcept, sizeof...(kIndex)> MakeHookMakers(std::index_sequence<kIndex...>) {
   return {&MakeHooks<kIndex>...};
+}
+
+template <std::size_t... kIndex>
+constexpr std::array<BorderHooks (*)() noexcept, sizeof...(kIndex)> MakeBorderHookMakers(
+    std::index_sequence<kIndex...>) {
+  return {&MakeBorderHooks<kMaxBridgedModules + kIndex>...};
 }
 
 }  // namespace
 
 ThunkModule& ThunksOf(std::size_t index) noexcept { return thunk_modules[index]; }
 
-std::array<ImportHook, kBridgedFunctionCount> HooksOf(std::size_t index) noexcept {
+Hooks HooksOf(std::size_t index) noexcept {
   static constexpr auto kMakers = MakeHookMakers(std::make_index_sequence<kMaxBridgedModules>());
+  return kMakers[index]();
+}
+
+ThunkModule& GuardThunksOf(std::size_t index) noexcept { return thunk_modules[kMaxBridgedModules + index]; }
+
+BorderHooks GuardHooksOf(std::size_t index) noexcept {
+  static constexpr auto kMakers = MakeBorderHookMakers(std::make_index_sequence<kMaxGuardedModules>());
   return kMakers[index]();
 }
 

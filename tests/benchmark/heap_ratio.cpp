@@ -1,5 +1,6 @@
 // What a block of IHostMalloc costs over one of HeapAlloc, through the vtable and with the pages there already: one block
-// taken and freed again, and a mix of 16 to 1024 bytes with a thousand blocks alive; by one thread and by two.
+// taken and freed again, and a mix of 16 to 1024 bytes with a thousand blocks alive; by one thread and by two. Then the mix
+// as the bridge has it, without and with zeroes beyond the size that is asked for.
 // Argument: how many rounds (default 101). Each round measures both sides once, in turns; medians are printed. Never fails
 // on time: what must hold (a few ns at most above HeapAlloc) is for the reader, on a machine that is otherwise idle.
 #include <clr_host_memory/memory_manager.h>
@@ -38,6 +39,17 @@ struct Managed {
     return memory;
   }
   bool Free(void* memory) const { return heap->Free(memory) == S_OK; }
+};
+
+struct Bridged {
+  IClrHostMemoryHeap* heap;
+  uint32_t flags;
+  void* Alloc(SIZE_T size) const {
+    void* memory = nullptr;
+    heap->Allocate(size, flags, eProcessCritical, &memory);
+    return memory;
+  }
+  bool Free(void* memory) const { return heap->FreeIfOwned(memory) == S_OK; }
 };
 
 [[noreturn]] void Fail(const char* what) {
@@ -124,12 +136,22 @@ int main(int argc, char** argv) {
   if (!made) Fail("CreateMemoryManager");
   ComPtr<IHostMalloc> heap;
   if (made->get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()) != S_OK) Fail("CreateMalloc");
+  ComPtr<IClrHostMemoryHeap> bridged;
+  if (heap.get()->QueryInterface(kIidClrHostMemoryHeap, reinterpret_cast<void**>(bridged.Receive())) != S_OK) Fail("heap");
   const Win32 win32{::HeapCreate(0, 0, 0)};
   const Managed managed{heap.get()};
   std::printf("%d rounds of %d pairs\n", rounds, kPairs);
   Compare("one block of 64 bytes", rounds, [&] { return OneBlock(win32); }, [&] { return OneBlock(managed); });
   Compare("16 to 1024 bytes, 1000 alive", rounds, [&] { return Mixed(win32); }, [&] { return Mixed(managed); });
   Compare("the same by two threads", rounds, [&] { return MixedByTwo(win32); }, [&] { return MixedByTwo(managed); });
+  // The bridge's blocks of malloc, without and with what _recalloc counts on.
+  for (const auto flags : {std::uint32_t{0}, std::uint32_t{kClrHostMemoryHeapZeroBeyond}}) {
+    const Bridged api{bridged.get(), flags};
+    Compare(flags == 0 ? "the mix, as the bridge has it" : "the same, zero beyond its size", rounds,
+            [&] { return Mixed(win32); }, [&] { return Mixed(api); });
+    Compare("the same by two threads", rounds, [&] { return MixedByTwo(win32); }, [&] { return MixedByTwo(api); });
+  }
+  bridged.Reset();
   heap.Reset();
   ::HeapDestroy(win32.heap);
   if (made->Audit().mismatch != 0 || made->Statistics().charged != 0) Fail("the ledger is not exact");

@@ -68,9 +68,19 @@ class CopiedFakeCoreClr {
   std::wstring path_;
 };
 
+// What the import address table of a module holds, by name.
+inline std::vector<void*> ImportsOf(HMODULE module) {
+  std::vector<clr_host_memory::bridge::NamedImport> imports;
+  std::string reason;
+  EXPECT_EQ(clr_host_memory::bridge::ReadNamedImports(module, &imports, &reason), S_OK) << reason;
+  std::vector<void*> values;
+  for (const auto& import : imports) values.push_back(*import.slot);
+  return values;
+}
+
 class FakeCoreClr : public LoadedModule {
  public:
-  FakeCoreClr() : LoadedModule(Beside(L"fake_coreclr.dll")) {}
+  explicit FakeCoreClr(const std::wstring& path = Beside(L"fake_coreclr.dll")) : LoadedModule(path) {}
 
   decltype(::VirtualAlloc)* virtual_alloc = Export<decltype(::VirtualAlloc)>("FakeVirtualAlloc");
   decltype(::VirtualAllocExNuma)* virtual_alloc_ex_numa =
@@ -120,15 +130,7 @@ class FakeCoreClr : public LoadedModule {
     return nullptr;
   }
 
-  // What the import address table holds, by name.
-  [[nodiscard]] std::vector<void*> AllSlots() const {
-    std::vector<clr_host_memory::bridge::NamedImport> imports;
-    std::string reason;
-    EXPECT_EQ(clr_host_memory::bridge::ReadNamedImports(get(), &imports, &reason), S_OK) << reason;
-    std::vector<void*> values;
-    for (const auto& import : imports) values.push_back(*import.slot);
-    return values;
-  }
+  [[nodiscard]] std::vector<void*> AllSlots() const { return ImportsOf(get()); }
 };
 
 // ClrHostMemoryAttachToCoreClr with its reason kept.

@@ -129,6 +129,16 @@ TEST_F(BridgedBlocks, AreZeroWhereItWasAskedFor) {
     auto* block = static_cast<char*>(clr_.calloc(1, size));
     EXPECT_TRUE(all_zero(block, size)) << size;
     clr_.free(block);
+    // What _msize and HeapSize take for the block's end begins with zeroes, since _recalloc does not zero it.
+    for (const bool anew : {false, true}) {
+      dirty = static_cast<char*>(clr_.malloc(size + 16));
+      std::memset(dirty, 0x5A, size + 16);
+      if (anew) clr_.free(dirty);
+      block = static_cast<char*>(anew ? clr_.malloc(size) : clr_.realloc(dirty, size));
+      const std::size_t whole = clr_.heap_size(process_, 0, block);
+      EXPECT_TRUE(all_zero(block + size, whole - size)) << size;
+      clr_.free(block);
+    }
     // Allocated without, grown with it: what was beyond is zero, however much more the block had.
     auto* grown = static_cast<char*>(clr_.heap_alloc(process_, 0, size));
     std::memset(grown, 0x77, size);
@@ -159,6 +169,9 @@ TEST_F(BridgedBlocks, RefusalsAreTheOriginalsOwn) {
   EXPECT_EQ(clr_.heap_re_alloc(process_, 0, block, 10 << 20), nullptr);
   EXPECT_EQ(clr_.heap_re_alloc(process_, HEAP_REALLOC_IN_PLACE_ONLY, block, 10 << 20), nullptr);
   EXPECT_EQ(clr_.heap_re_alloc(process_, HEAP_REALLOC_IN_PLACE_ONLY, block, 50), block);
+  errno = 0;
+  EXPECT_EQ(clr_.realloc(block, 10 << 20), nullptr);
+  EXPECT_EQ(errno, ENOMEM);
   clr_.free(block);
 }
 
@@ -187,30 +200,34 @@ TEST_F(BridgedBlocks, AreCountedAsTheNativeHeaps) {
   clr_.free(block);
 }
 
-TEST_F(BridgedBlocks, AHeapOfTheModulesOwnEndsWithItsBlocks) {
+TEST_F(BridgedBlocks, AHeapOfTheModulesOwnIsTheOs) {
+  const std::uint64_t served = Served();
   for (const DWORD options : {DWORD{0}, DWORD{HEAP_NO_SERIALIZE}, DWORD{HEAP_CREATE_ENABLE_EXECUTE}}) {
-    const std::uint64_t charged = manager_.Statistics().charged;
     const HANDLE heap = clr_.heap_create(options, 0, 0);
     ASSERT_NE(heap, nullptr);
-    void* block = Ours([&] { return clr_.heap_alloc(heap, 0, 100); });
-    MEMORY_BASIC_INFORMATION info{};
-    VirtualQuery(block, &info, sizeof(info));
-    EXPECT_EQ(info.Protect, (options & HEAP_CREATE_ENABLE_EXECUTE) != 0 ? DWORD{PAGE_EXECUTE_READWRITE}
-                                                                       : DWORD{PAGE_READWRITE});
-    ExpectFreed([&] { EXPECT_TRUE(clr_.heap_free(heap, 0, block)); });
-    static_cast<void>(Ours([&] { return clr_.heap_alloc(heap, 0, 1 << 20); }));
-    // Whoever else has the handle has a heap, too.
-    void* theirs = HeapAlloc(heap, 0, 100);
-    EXPECT_NE(theirs, nullptr);
-    EXPECT_TRUE(clr_.heap_free(heap, 0, theirs));
+    void* block = clr_.heap_alloc(heap, 0, 100);
+    ASSERT_NE(block, nullptr);
+    EXPECT_EQ(clr_.heap_size(heap, 0, block), 100U);
+    EXPECT_TRUE(HeapValidate(heap, 0, block));
+    EXPECT_TRUE(clr_.heap_free(heap, 0, block));
     EXPECT_TRUE(clr_.heap_destroy(heap));
-    EXPECT_EQ(manager_.Statistics().charged, charged);
   }
-  const HANDLE fixed = clr_.heap_create(0, 0, 1 << 20);
-  const std::uint64_t served = Served();
-  EXPECT_NE(clr_.heap_alloc(fixed, 0, 100), nullptr);
-  EXPECT_EQ(Served(), served) << "one of a fixed size is the OS'";
-  EXPECT_TRUE(clr_.heap_destroy(fixed));
+  EXPECT_EQ(Served(), served);
+}
+
+TEST_F(BridgedBlocks, AHeapThatIsDestroyedAfterTheBridgeLeavesNoCharge) {
+  attachment_.reset();
+  const std::uint64_t charged = manager_.Statistics().charged;
+  for (int cycle = 0; cycle < 10; ++cycle) {
+    attachment_.emplace(clr_.get(), manager_.get());
+    ASSERT_EQ(attachment_->hr, S_OK) << attachment_->reason.data();
+    const HANDLE heap = clr_.heap_create(0, 0, 0);
+    for (int i = 0; i < 100; ++i) EXPECT_NE(clr_.heap_alloc(heap, 0, 4096), nullptr);
+    clr_.free(Ours([&] { return clr_.malloc(4096); }));
+    attachment_.reset();
+    EXPECT_TRUE(clr_.heap_destroy(heap));
+    ASSERT_EQ(manager_.Statistics().charged, charged) << cycle;
+  }
 }
 
 TEST_F(BridgedBlocks, OutliveTheBridgeAndAreFreedByEveryWayAfterIt) {
@@ -270,6 +287,88 @@ TEST_F(BridgedBlocks, AfterShutdownTheModuleIsServedAsWithoutABridge) {
   clr_.free(other);
   ExpectFreed([&] { clr_.free(block); });
 }
+
+// A block whose heap gives out no more: how the last one ends.
+class BlocksOfAStoppedHeap : public BridgedBlocks, public testing::WithParamInterface<bool> {
+ protected:
+  static constexpr std::size_t kSize = 3000;
+  char* Block() {
+    auto* block = static_cast<char*>(Ours([&] { return clr_.malloc(kSize); }));
+    std::memset(block, 0x42, kSize);
+    return block;
+  }
+  void Stop() {
+    if (GetParam()) {
+      ASSERT_EQ(manager_.control()->Shutdown(), S_OK);
+    } else {
+      attachment_->bridge->Detach();
+    }
+    served_ = Served();
+  }
+  static bool Is(char value, const char* from, std::size_t size) {
+    return std::all_of(from, from + size, [value](char c) { return c == value; });
+  }
+  std::uint64_t served_ = 0;
+};
+
+TEST_P(BlocksOfAStoppedHeap, MoveToTheOriginalsWhenTheyAreReallocated) {
+  enum Way { kByModule, kByOthers, kByHeap };
+  for (const Way way : {kByModule, kByOthers, kByHeap}) {
+    SCOPED_TRACE(way);
+    SetUp();
+    char* block = Block();
+    Stop();
+    char* moved = nullptr;
+    ExpectFreed([&] {
+      moved = static_cast<char*>(way == kByModule   ? clr_.realloc(block, 100000)
+                                 : way == kByOthers ? std::realloc(block, 100000)
+                                                    : clr_.heap_re_alloc(process_, HEAP_ZERO_MEMORY, block, 100000));
+    });
+    ASSERT_NE(moved, nullptr);
+    EXPECT_EQ(Served(), served_);
+    EXPECT_TRUE(Is(0x42, moved, kSize));
+    const std::uint64_t freed = Freed();
+    if (way == kByHeap) {
+      EXPECT_TRUE(Is(0, moved + kSize, 100000 - kSize));
+      EXPECT_TRUE(HeapFree(process_, 0, moved)) << "it is the process heap's";
+    } else {
+      std::free(moved);
+    }
+    EXPECT_EQ(Freed(), freed);
+    EXPECT_EQ(manager_.Audit().mismatch, 0U);
+  }
+}
+
+TEST_P(BlocksOfAStoppedHeap, StayWhereTheyAreWhenThatWasAskedForOrWillDo) {
+  char* block = Block();
+  Stop();
+  SetLastError(0);
+  EXPECT_EQ(clr_.heap_re_alloc(process_, HEAP_REALLOC_IN_PLACE_ONLY, block, 100000), nullptr);
+  EXPECT_EQ(GetLastError(), DWORD{ERROR_NOT_ENOUGH_MEMORY});
+  EXPECT_TRUE(Is(0x42, block, kSize)) << "refused, it is as it was";
+  EXPECT_EQ(clr_.realloc(block, kSize - 100), block);
+  EXPECT_TRUE(Is(0, block + kSize - 100, 100)) << "as _recalloc counts on";
+  EXPECT_EQ(clr_.heap_re_alloc(process_, HEAP_REALLOC_IN_PLACE_ONLY, block, 10), block);
+  EXPECT_TRUE(Is(0x42, block, 10));
+  ExpectFreed([&] { clr_.free(block); });
+}
+
+TEST_P(BlocksOfAStoppedHeap, AreUnchangedWhenTheOriginalHasNoMemory) {
+  char* block = Block();
+  Stop();
+  errno = 0;
+  EXPECT_EQ(clr_.realloc(block, SIZE_MAX / 4), nullptr);
+  // The realloc of a module that is detached is the C run-time's, and Wine's sets no errno.
+  if (GetParam()) {
+    EXPECT_EQ(errno, ENOMEM);
+  }
+  EXPECT_EQ(clr_.heap_re_alloc(process_, 0, block, SIZE_MAX / 4), nullptr);
+  EXPECT_TRUE(Is(0x42, block, kSize));
+  ExpectFreed([&] { EXPECT_EQ(clr_.realloc(block, 0), nullptr); });
+}
+
+INSTANTIATE_TEST_SUITE_P(Heaps, BlocksOfAStoppedHeap, testing::Bool(),
+                         [](const auto& end) { return end.param ? "AfterShutdown" : "AfterDetach"; });
 
 TEST_F(BridgedBlocks, CrossTheBorderBothWaysUnderLoad) {
   constexpr int kRounds = 20000;

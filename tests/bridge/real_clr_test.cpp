@@ -51,7 +51,8 @@ TEST_P(RealClr, CoreClrImportsAllThatIsBridgedByName) {
   const std::string imports = Imports(bridge->get(), 0);
   for (const char* name : {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree", "VirtualQuery", "VirtualProtect",
                            "MapViewOfFile", "MapViewOfFileEx", "UnmapViewOfFile", "LoadLibraryExW", "LoadLibraryExA",
-                           "GlobalMemoryStatusEx", "CreateMemoryResourceNotification"}) {
+                           "GlobalMemoryStatusEx", "CreateMemoryResourceNotification", "HeapAlloc", "malloc", "calloc",
+                           "free"}) {
     EXPECT_NE(imports.find(std::string(" ") + name + " "), std::string::npos) << name << " is not in" << imports;
   }
 }

@@ -56,5 +56,20 @@ TEST(Win32BaseLibrary, IsKernelOrCoreApiSet) {
   EXPECT_FALSE(IsWin32BaseLibrary(""));
 }
 
+TEST(CRuntimeLibrary, IsADebugOneByTheEndOfItsName) {
+  for (const char* name : {"ucrtbase.dll", "msvcrt.dll", "MSVCR120.dll", "msvcr120_clr0400.dll",
+                           "api-ms-win-crt-heap-l1-1-0.dll"}) {
+    EXPECT_TRUE(IsCRuntimeLibrary(name)) << name;
+    EXPECT_FALSE(IsDebugCRuntimeLibrary(name)) << name;
+  }
+  for (const char* name : {"ucrtbased.dll", "msvcrtd.dll", "MSVCR120D.DLL"}) {
+    EXPECT_TRUE(IsCRuntimeLibrary(name)) << name;
+    EXPECT_TRUE(IsDebugCRuntimeLibrary(name)) << name;
+  }
+  EXPECT_FALSE(IsCRuntimeLibrary("kernel32.dll"));
+  EXPECT_FALSE(IsDebugCRuntimeLibrary("mod.dll"));
+  EXPECT_FALSE(IsDebugCRuntimeLibrary(""));
+}
+
 }  // namespace
 }  // namespace clr_host_memory::bridge
