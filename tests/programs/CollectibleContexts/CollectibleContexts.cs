@@ -2,7 +2,6 @@ using System;
 using System.Collections.Generic;
 using System.Reflection;
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Runtime.Loader;
 
 // CollectibleContexts [ROUNDS [CONTEXTS]]: ROUNDS (12) times loads CONTEXTS (10) copies of this assembly, each into a
@@ -11,9 +10,6 @@ using System.Runtime.Loader;
 // .NET 10 under Wine 8 needs DOTNET_EnableWriteXorExecute=0, as LoadAssemblies does.
 internal static class CollectibleContexts
 {
-    // ClrHostMemoryStatistics up to and with version 1's figures, and where the charge is in it.
-    private const int SizeOffset = 0, ChargedOffset = 32, StatisticsBytes = 4096;
-
     // What is loaded in each context: types of its own, with statics, generics and virtual methods.
     internal abstract class Shape
     {
@@ -72,7 +68,7 @@ internal static class CollectibleContexts
             }
             // What the heap keeps for later is the GC's choice and no leak.
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
-            Console.WriteLine("round " + round + " charged " + Charged(control));
+            Console.WriteLine("round " + round + " charged " + (control == null ? 0 : HostManager.Figures(control).Charged));
         }
         return 0;
     }
@@ -91,24 +87,5 @@ internal static class CollectibleContexts
         }
         context.Unload();
         return new WeakReference(context);
-    }
-
-    private static long Charged(IClrHostMemoryControl? control)
-    {
-        if (control == null)
-        {
-            return 0;
-        }
-        IntPtr statistics = Marshal.AllocHGlobal(StatisticsBytes);
-        try
-        {
-            Marshal.WriteInt32(statistics, SizeOffset, StatisticsBytes);
-            Marshal.ThrowExceptionForHR(control.GetStatistics(statistics));
-            return Marshal.ReadInt64(statistics, ChargedOffset);
-        }
-        finally
-        {
-            Marshal.FreeHGlobal(statistics);
-        }
     }
 }

@@ -49,6 +49,24 @@ internal static class HostManager
         return TryParseAddress(text, out IntPtr address) ? Marshal.GetObjectForIUnknown(address) : null;
     }
 
+    // The manager's limit and what it has on account now, in bytes. ClrHostMemoryStatistics begins with its size, and has
+    // these two at the same place in every version.
+    public static (ulong Limit, ulong Charged) Figures(IClrHostMemoryControl control)
+    {
+        const int SizeOffset = 0, LimitOffset = 8, ChargedOffset = 32, StatisticsBytes = 4096;
+        IntPtr statistics = Marshal.AllocHGlobal(StatisticsBytes);
+        try
+        {
+            Marshal.WriteInt32(statistics, SizeOffset, StatisticsBytes);
+            Marshal.ThrowExceptionForHR(control.GetStatistics(statistics));
+            return ((ulong)Marshal.ReadInt64(statistics, LimitOffset), (ulong)Marshal.ReadInt64(statistics, ChargedOffset));
+        }
+        finally
+        {
+            Marshal.FreeHGlobal(statistics);
+        }
+    }
+
     // Decimal or 0x...
     public static bool TryParseAddress(string? text, out IntPtr address)
     {
