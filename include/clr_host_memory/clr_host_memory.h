@@ -258,7 +258,10 @@ typedef enum ClrHostMemoryEventKind {
   // and obtained `bytes`. Said again for every such window
   kClrHostMemoryEventThrash,
   // `count` requests named an address that is taken, since the last such event. No memory is lacking
-  kClrHostMemoryEventPlacement
+  kClrHostMemoryEventPlacement,
+  // A bridge was detached from a runtime that had started, `count` times since the last such event: no limit holds for that
+  // runtime from now on. An event that no sink heard is told to the next one.
+  kClrHostMemoryEventDetached
 } ClrHostMemoryEventKind;
 
 typedef struct ClrHostMemoryEvent {
@@ -397,6 +400,9 @@ DECLARE_INTERFACE_(IClrHostMemoryClient, IUnknown) {
   // Calls unmap(address), and takes the view that holds address for gone if its answer, which *unmapped is then, is not
   // FALSE; the last error is unmap's. S_OK also when it failed, or when no view is known there. E_POINTER.
   STDMETHOD(UnmapView)(THIS_ const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void* address), BOOL* unmapped) PURE;
+  // The client's requests no longer come here, though its runtime goes on: the host is told with
+  // kClrHostMemoryEventDetached. Always S_OK.
+  STDMETHOD(NoteDetached)(THIS) PURE;
 };
 #undef INTERFACE
 
@@ -464,9 +470,28 @@ typedef struct ClrHostMemoryBridgedModule {
   char imports[2048];     // their names, separated by single spaces, cut at the end when longer
 } ClrHostMemoryBridgedModule;
 
+// Properties that a runtime is to be started with.
+enum { kClrHostMemoryStartPropertyCapacity = 8 };
+typedef struct ClrHostMemoryStartProperty {
+  char key[64];    // UTF-8, null-terminated
+  char value[64];  // the same; numbers are decimal
+} ClrHostMemoryStartProperty;
+typedef struct ClrHostMemoryStartProperties {
+  uint32_t size;     // sizeof(ClrHostMemoryStartProperties) of the caller
+  uint32_t version;  // 1
+  uint32_t count;    // how many of `properties` are used, from the first on
+  uint32_t unused;   // 0
+  ClrHostMemoryStartProperty properties[kClrHostMemoryStartPropertyCapacity];
+} ClrHostMemoryStartProperties;
+
 #undef INTERFACE
 #define INTERFACE IClrHostMemoryBridge
-// An attached CoreCLR bridge (core_clr_bridge.h has its C++ face and how to use it). The last Release detaches.
+// An attached CoreCLR bridge (core_clr_bridge.h has its C++ face and how to use it).
+//
+// A CoreCLR is never unloaded. Once the runtime of a bridge has started, the bridge is attached for the rest of the process:
+// the last Release leaves every import, name and limit as it is, and keeps a reference to the manager. The same
+// coreclr.dll attached again to the same manager returns that bridge. Only Detach ends it. Before the start the last
+// Release detaches.
 // reason parameters may be null; otherwise, on failure, they receive a null-terminated English sentence in UTF-8, cut to
 // reason_size bytes, that says what is wrong and what to do.
 DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
@@ -480,8 +505,9 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // the CLR's, malloc and HeapAlloc stay as they are. So they do of a module of the CLR's where not every way back of a block
   // can be guarded, as with a debug C run-time; its imports (GetModule) are without malloc then.
   STDMETHOD(AttachModule)(THIS_ HMODULE module, char* reason, SIZE_T reason_size) PURE;
-  // Until this is called every request counts as eProcessCritical; from then on growth of the GC's heap counts as
-  // eTaskCritical. Call it when coreclr_initialize has succeeded.
+  // Until the runtime has started every request counts as eProcessCritical; from then on growth of the GC's heap counts as
+  // eTaskCritical. The bridge notices the start by itself: the runtime loads the first assembly besides its core library,
+  // which is after coreclr_initialize. A call of this method, at any time, is the same said by the host; it is not needed.
   STDMETHOD(NoteRuntimeStarted)(THIS) PURE;
   // Calls that have come in through bridged imports.
   STDMETHOD(GetCallCount)(THIS_ uint64_t * calls) PURE;
@@ -490,7 +516,8 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // S_OK: calls arrive. HOST_E_CLRNOTAVAILABLE: none does; reason names another loaded copy of coreclr.dll if there is one.
   STDMETHOD(VerifyCallsArrive)(THIS_ char* reason, SIZE_T reason_size) PURE;
   // Restores every import; idempotent. Calls inside the bridge at that moment are waited for, at most a second; the
-  // manager is kept alive for those that stay.
+  // manager is kept alive for those that stay. If the runtime has started, no limit holds for it any more: the host is told
+  // with kClrHostMemoryEventDetached, and the same runtime cannot be attached again.
   STDMETHOD(Detach)(THIS) PURE;
   // What the requests that came in were for. Each counter is exact. E_POINTER; E_INVALIDARG: a size of no known version.
   STDMETHOD(GetPurposes)(THIS_ ClrHostMemoryPurposes * purposes) PURE;
@@ -504,6 +531,15 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // machine has: its GC then sets itself a hard limit, 75 percent of it unless System.GC.HeapHardLimitPercent or
   // System.GC.HeapHardLimit says otherwise. Before the runtime starts. HOST_E_CLRNOTAVAILABLE: detached.
   STDMETHOD(PresentAsContainer)(THIS_ BOOL as_container) PURE;
+  // What coreclr_initialize (or hostfxr_set_runtime_property_value) is to be given besides the `count` properties that the
+  // host passes; both arrays may be null for 0. Call it once the limit is set, before the runtime starts. It adds
+  // - System.GC.RegionRange, when the manager leaves less memory than the machine has: without it the workstation GC of
+  //   .NET 10 does not start below 10 MiB, and cannot use a limit that is raised later;
+  // - System.GC.HeapHardLimit, when gc_hard_limit (bytes) is not 0: a GC plans for a limit that it knows.
+  // Neither is added where the properties or the environment (DOTNET_..., COMPlus_...) have chosen otherwise.
+  // E_POINTER; E_INVALIDARG: a size of no known version; HOST_E_CLRNOTAVAILABLE: detached.
+  STDMETHOD(GetStartProperties)(THIS_ uint32_t count, const char* const* keys, const char* const* values,
+                                uint64_t gc_hard_limit, ClrHostMemoryStartProperties* additions) PURE;
 };
 #undef INTERFACE
 
@@ -528,10 +564,11 @@ CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryCreateHostControl(IHo
                                                                              IHostControl** object);
 
 // Points the memory imports of coreclr (the module handle of a loaded coreclr.dll whose runtime has not started) at
-// manager, all or nothing, and returns the bridge with one reference. manager must be one of this library's.
+// manager, all or nothing, and returns the bridge with one reference. manager must be one of this library's. A bridge of the
+// two that was released after the start is returned as it is.
 // S_OK; E_POINTER: bridge or manager is null; E_INVALIDARG: coreclr is null, no module, or does not import VirtualAlloc
-// and VirtualFree by name; HOST_E_INVALIDOPERATION: attached already, or another manager is bridged in this process;
-// E_NOINTERFACE: a foreign manager; E_OUTOFMEMORY; HRESULT_FROM_WIN32: the import table could not be made writable.
+// and VirtualFree by name; HOST_E_INVALIDOPERATION: attached already, another manager is bridged in this process, or the
+// runtime has started (what its GC has reserved by then would be on no account); E_NOINTERFACE: a foreign manager; E_OUTOFMEMORY; HRESULT_FROM_WIN32: the import table could not be made writable.
 CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager,
                                                                            IClrHostMemoryBridge** bridge, char* reason,
                                                                            SIZE_T reason_size);

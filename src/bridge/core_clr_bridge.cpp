@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <string>
 #include <string_view>
@@ -14,6 +15,8 @@
 #include "bridge/module_files.h"
 #include "bridge/module_registry.h"
 #include "bridge/reason.h"
+#include "bridge/start_properties.h"
+#include "com/sized_struct.h"
 
 namespace clr_host_memory::bridge {
 namespace {
@@ -55,7 +58,8 @@ HMODULE UnbridgedCoreClr(const std::vector<BridgedModuleInfo>& modules) {
 
 class Bridge final : public IClrHostMemoryBridge {
  public:
-  Bridge() = default;
+  // Takes record, which is from new, and gives it back to the registry at its end.
+  explicit Bridge(BridgeRecord* record) noexcept : record_(record) {}
   Bridge(const Bridge&) = delete;
   Bridge& operator=(const Bridge&) = delete;
 
@@ -78,23 +82,23 @@ class Bridge final : public IClrHostMemoryBridge {
 
   // The first module comes with the manager; see ClrHostMemoryAttachToCoreClr.
   HRESULT Attach(HMODULE coreclr, IHostMemoryManager* manager, std::string* reason) {
-    const HRESULT hr = OpenBridge(manager, &record_, reason);
-    return FAILED(hr) ? hr : bridge::AttachModule(&record_, coreclr, reason);
+    const HRESULT hr = OpenBridge(manager, record_, reason);
+    return FAILED(hr) ? hr : bridge::AttachModule(record_, coreclr, reason);
   }
 
   STDMETHODIMP AttachModule(HMODULE module, char* reason, SIZE_T reason_size) noexcept override {
     return WithReason(reason, reason_size,
-                      [&](std::string* text) { return bridge::AttachModule(&record_, module, text); });
+                      [&](std::string* text) { return bridge::AttachModule(record_, module, text); });
   }
 
   STDMETHODIMP NoteRuntimeStarted() noexcept override {
-    bridge::NoteRuntimeStarted(&record_);
+    bridge::NoteRuntimeStarted(record_);
     return S_OK;
   }
 
   STDMETHODIMP GetCallCount(uint64_t* calls) noexcept override {
     if (calls == nullptr) return E_POINTER;
-    *calls = CallCount(&record_);
+    *calls = CallCount(record_);
     return S_OK;
   }
 
@@ -102,7 +106,7 @@ class Bridge final : public IClrHostMemoryBridge {
     if (module == nullptr) return E_POINTER;
     if (module->size < sizeof(*module)) return E_INVALIDARG;
     return WithReason(nullptr, 0, [&](std::string*) {
-      const std::vector<BridgedModuleInfo> modules = ModulesOf(&record_);
+      const std::vector<BridgedModuleInfo> modules = ModulesOf(record_);
       if (index >= modules.size()) return S_FALSE;
       const BridgedModuleInfo& info = modules[index];
       module->import_count = static_cast<uint32_t>(info.imports.size());
@@ -122,39 +126,48 @@ class Bridge final : public IClrHostMemoryBridge {
   }
 
   STDMETHODIMP Detach() noexcept override {
-    CloseBridge(&record_);
+    CloseBridge(record_);
     return S_OK;
   }
 
   STDMETHODIMP AttachModulesNamed(const wchar_t* file_name, char* reason, SIZE_T reason_size) noexcept override {
     return WithReason(reason, reason_size, [&](std::string* text) {
-      return bridge::AttachModulesNamed(&record_, file_name == nullptr ? std::wstring_view() : file_name, text);
+      return bridge::AttachModulesNamed(record_, file_name == nullptr ? std::wstring_view() : file_name, text);
     });
   }
 
   STDMETHODIMP PresentAsContainer(BOOL as_container) noexcept override {
-    return bridge::PresentAsContainer(&record_, as_container != FALSE) ? S_OK : HOST_E_CLRNOTAVAILABLE;
+    return bridge::PresentAsContainer(record_, as_container != FALSE) ? S_OK : HOST_E_CLRNOTAVAILABLE;
   }
 
   STDMETHODIMP GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
     if (purposes == nullptr) return E_POINTER;
     if (purposes->size < sizeof(*purposes)) return E_INVALIDARG;
-    *purposes = PurposesOf(&record_);
+    *purposes = PurposesOf(record_);
     purposes->size = sizeof(*purposes);
     purposes->version = 1;
     return S_OK;
   }
 
+  STDMETHODIMP GetStartProperties(uint32_t count, const char* const* keys, const char* const* values,
+                                  uint64_t gc_hard_limit, ClrHostMemoryStartProperties* additions) noexcept override {
+    if (additions == nullptr || (count != 0 && (keys == nullptr || values == nullptr))) return E_POINTER;
+    if (additions->size < sizeof(*additions)) return E_INVALIDARG;
+    if (!IsOpen(record_)) return HOST_E_CLRNOTAVAILABLE;
+    ClrHostMemoryStartProperties ours = AddedStartProperties(count, keys, values, gc_hard_limit);
+    return CopySized(ours, additions, 1);
+  }
+
  private:
-  ~Bridge() { CloseBridge(&record_); }
+  ~Bridge() { ReleaseBridge(record_); }
 
   HRESULT Verify(std::string* reason) const {
-    const std::vector<BridgedModuleInfo> modules = ModulesOf(&record_);
-    if (!IsOpen(&record_) || modules.empty()) {
+    const std::vector<BridgedModuleInfo> modules = ModulesOf(record_);
+    if (!IsOpen(record_) || modules.empty()) {
       *reason = "The bridge is detached, so no call can come in; keep it until the runtime has ended.";
       return HOST_E_CLRNOTAVAILABLE;
     }
-    *reason = LateFailure(&record_);
+    *reason = LateFailure(record_);
     if (!reason->empty()) return HOST_E_CLRNOTAVAILABLE;
 
     const std::string bridged = Utf8(modules.front().path);
@@ -163,7 +176,7 @@ class Bridge final : public IClrHostMemoryBridge {
                 " is. Load and bridge the very file that the host starts.";
       return HOST_E_CLRNOTAVAILABLE;
     }
-    if (CallCount(&record_) == 0) {
+    if (CallCount(record_) == 0) {
       *reason = "No call has come in through the imports of " + bridged +
                 ": its runtime has not started, or another one has. Bridge the very file that the host starts, before "
                 "it starts, and ask again after it has.";
@@ -173,8 +186,29 @@ class Bridge final : public IClrHostMemoryBridge {
   }
 
   std::atomic<ULONG> references_{1};
-  BridgeRecord record_;
+  BridgeRecord* const record_;
 };
+
+// A bridge without modules, with one reference. Throws std::bad_alloc.
+Bridge* NewBridge() {
+  auto record = std::make_unique<BridgeRecord>();
+  auto* const bridge = new Bridge(record.get());
+  record.release();
+  return bridge;
+}
+
+// The bridge of coreclr and manager that was kept when the host released it, with one reference; null: there is none.
+// Throws std::bad_alloc.
+Bridge* AdoptedBridge(HMODULE coreclr, IHostMemoryManager* manager) {
+  BridgeRecord* const record = AdoptBridge(coreclr, manager);
+  if (record == nullptr) return nullptr;
+  auto* const bridge = new (std::nothrow) Bridge(record);
+  if (bridge == nullptr) {
+    ReleaseBridge(record);  // which keeps it again
+    throw std::bad_alloc();
+  }
+  return bridge;
+}
 
 }  // namespace
 }  // namespace clr_host_memory::bridge
@@ -190,9 +224,13 @@ ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager, IClrH
                                 : "manager is null; make one with ClrHostMemoryCreate.";
       return E_POINTER;
     }
-    auto* const made = new bridge::Bridge();
-    ComPtr<IClrHostMemoryBridge> owned(made);
-    const HRESULT hr = made->Attach(coreclr, manager, text);
+    ComPtr<IClrHostMemoryBridge> owned(bridge::AdoptedBridge(coreclr, manager));
+    HRESULT hr = S_OK;
+    if (!owned) {
+      auto* const made = bridge::NewBridge();
+      owned = ComPtr<IClrHostMemoryBridge>(made);
+      hr = made->Attach(coreclr, manager, text);
+    }
     if (SUCCEEDED(hr)) *bridge = owned.Detach();
     return hr;
   });

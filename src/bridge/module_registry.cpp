@@ -14,7 +14,9 @@
 #include "bridge/import_patch.h"
 #include "bridge/load_watch.h"
 #include "bridge/module_files.h"
+#include "bridge/process_end.h"
 #include "bridge/reason.h"
+#include "bridge/started_runtime.h"
 #include "bridge/thunks.h"
 
 namespace clr_host_memory::bridge {
@@ -105,11 +107,15 @@ bool IsInUse(const Entry& entry) noexcept {
   return entry.state != EntryState::kFree && entry.state != EntryState::kRetired;
 }
 
+// Under the lock.
+bool IsBridged(HMODULE module) noexcept {
+  return std::any_of(entries.begin(), entries.end(),
+                     [module](const Entry& entry) { return IsInUse(entry) && entry.module == module; });
+}
+
 // Under the lock. HOST_E_INVALIDOPERATION: module is bridged already; E_OUTOFMEMORY: no set of thunks is left.
 HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) noexcept {
-  for (const Entry& entry : entries) {
-    if (IsInUse(entry) && entry.module == module) return HOST_E_INVALIDOPERATION;
-  }
+  if (IsBridged(module)) return HOST_E_INVALIDOPERATION;
   const auto free = std::find_if(entries.begin(), entries.end(),
                                  [](const Entry& entry) { return entry.state == EntryState::kFree; });
   if (free == entries.end()) return E_OUTOFMEMORY;
@@ -160,6 +166,9 @@ ClrModule KindOf(HMODULE module) {
   if (GetProcAddress(module, "GC_Initialize") != nullptr || IsGcFileName(ModulePath(module))) return ClrModule::kGc;
   return ClrModule::kNone;
 }
+
+// Whether the runtime of module, any value, has begun to start. Throws std::bad_alloc.
+bool IsStartedRuntime(HMODULE module) { return KindOf(module) == ClrModule::kRuntime && HasBegunToStart(module); }
 
 // The hooks for a module, and which imports it must have. Blocks are for the CLR's modules, where every way back can be
 // guarded; that is done first, since a block that is given out can be freed at once.
@@ -228,6 +237,12 @@ std::string NoSetLeft() {
          " modules can be bridged in a process; detach bridges that are not needed.";
 }
 
+std::string StartedAlready(HMODULE module) {
+  return "The runtime of " + Utf8(ModulePath(module)) +
+         " has started already, and what its GC has by then is on no account, so no limit would hold; attach before "
+         "coreclr_initialize.";
+}
+
 std::string BelowManager(HMODULE module) {
   return Utf8(ModulePath(module)) +
          " is what the memory manager itself runs on and cannot be its client; pass the CLR's module.";
@@ -250,12 +265,17 @@ HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason) {
   auto patch = std::make_unique<ImportPatch>();
   std::size_t index = 0;
   HRESULT hr = S_OK;
+  const bool started = IsStartedRuntime(module);
   {
     const Locked lock;
     WaitUntilSettled(module);
     if (!IsOpenLocked(bridge)) return S_OK;
-    hr = ReserveEntry(bridge, module, &index);
+    hr = started && !IsBridged(module) ? HOST_E_CLRNOTAVAILABLE : ReserveEntry(bridge, module, &index);
     if (hr == HOST_E_INVALIDOPERATION) return S_OK;
+  }
+  if (hr == HOST_E_CLRNOTAVAILABLE) {
+    *reason = StartedAlready(module);
+    return HOST_E_INVALIDOPERATION;
   }
   if (FAILED(hr)) {
     *reason = NoSetLeft();
@@ -336,6 +356,42 @@ void AttachWanted() noexcept try {
   }
 }
 
+// Whether the runtime of one of the bridge's modules has begun to start.
+bool ServesStartedRuntime(const BridgeRecord* bridge) noexcept try {
+  std::array<HMODULE, kMaxBridgedModules> modules{};
+  {
+    const Locked lock;
+    if (!bridge->attached || bridge->runtime_started) return bridge->attached;
+    for (std::size_t index = 0; index < entries.size(); ++index) {
+      if (entries[index].bridge == bridge) modules[index] = entries[index].module;
+    }
+  }
+  return std::any_of(modules.begin(), modules.end(), IsStartedRuntime);
+} catch (const std::bad_alloc&) {
+  return true;  // a bridge that is kept in vain can be adopted and detached; a limit that is gone cannot be put back
+}
+
+// Under the lock.
+void NoteStartLocked(BridgeRecord* bridge) noexcept {
+  if (!bridge->attached) return;
+  bridge->runtime_started = true;
+  client->runtime_started.store(true, std::memory_order_relaxed);
+}
+
+// Takes the first assembly of a program that a runtime loads for the sign that it has started. Throws std::bad_alloc.
+void NoteStartBy(std::size_t loader_index, HMODULE loaded) {
+  const Entry& entry = entries[loader_index];
+  HMODULE loader = nullptr;
+  {
+    const Locked lock;
+    if (entry.bridge == nullptr || entry.bridge->runtime_started) return;
+    loader = entry.module;
+  }
+  if (KindOf(loader) != ClrModule::kRuntime || !IsAssemblyOfProgram(loaded)) return;
+  const Locked lock;
+  if (entry.bridge != nullptr && entry.module == loader) NoteStartLocked(entry.bridge);
+}
+
 }  // namespace
 
 HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::string* reason) {
@@ -373,7 +429,8 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
     client_identity = identity;
     PublishClient(client);
   } else if (client_identity != identity) {
-    *reason = "Another memory manager is bridged in this process already; use that one, or detach its bridge first.";
+    *reason = "Another memory manager is bridged in this process already; use that one, or detach its bridge first (one that "
+              "was released after its runtime had started is attached until Detach).";
     return HOST_E_INVALIDOPERATION;
   }
   ++open_bridges;
@@ -381,7 +438,35 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   return S_OK;
 }
 
+BridgeRecord* AdoptBridge(HMODULE coreclr, IHostMemoryManager* manager) noexcept {
+  IUnknown* const identity = IdentityOf(manager);
+  const Locked lock;
+  if (client == nullptr || client_identity != identity) return nullptr;
+  for (const Entry& entry : entries) {
+    if (entry.state != EntryState::kAttached || entry.module != coreclr) continue;
+    if (entry.bridge != nullptr && entry.bridge->kept) {
+      entry.bridge->kept = false;
+      return entry.bridge;
+    }
+  }
+  return nullptr;
+}
+
+void ReleaseBridge(BridgeRecord* bridge) noexcept {
+  if (IsProcessEnding()) return;
+  const bool started = ServesStartedRuntime(bridge);
+  {
+    const Locked lock;
+    bridge->kept = bridge->attached && started;
+    if (bridge->kept) return;
+  }
+  CloseBridge(bridge);
+  delete bridge;
+}
+
 void CloseBridge(BridgeRecord* bridge) noexcept {
+  if (IsProcessEnding()) return;
+  const bool started = ServesStartedRuntime(bridge);
   std::array<bool, kMaxBridgedModules> closing{};
   {
     const Locked lock;
@@ -407,9 +492,15 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
     FreeEntry(index, hooked_over);
   }
 
+  // A reference of its own: another bridge may be the last one, and close on another thread.
+  ComPtr<IClrHostMemoryClient> told;
   BridgeClient* withdrawn = nullptr;
   {
     const Locked lock;
+    if (started) {
+      client->ledger->AddRef();
+      told = ComPtr<IClrHostMemoryClient>(client->ledger);
+    }
     if (--open_bridges == 0) {
       PublishClient(nullptr);
       StopServing();
@@ -418,6 +509,7 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
     }
   }
   StopLoadWatchUnless(&AnybodyWatches);
+  if (told) told->NoteDetached();
   if (withdrawn == nullptr) return;
   withdrawn->notifications->Withdraw(withdrawn->manager);
   if (!WaitUntilNoCallIsInside(kDetachMilliseconds)) return;
@@ -438,14 +530,18 @@ HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) 
   std::size_t index = 0;
   HRESULT hr = HOST_E_INVALIDOPERATION;
   bool open = false;
+  bool too_late = IsStartedRuntime(module);
   {
     const Locked lock;
     open = bridge->attached;
-    if (open) hr = ReserveEntry(bridge, module, &index);
+    too_late = too_late && !IsBridged(module);
+    if (open && !too_late) hr = ReserveEntry(bridge, module, &index);
   }
   if (SUCCEEDED(hr)) return FillEntry(index, bridge, module, std::move(info), std::move(patch), reason);
   if (!open) {
     *reason = "This bridge is detached; attach a new one.";
+  } else if (too_late) {
+    *reason = StartedAlready(module);
   } else if (hr == HOST_E_INVALIDOPERATION) {
     *reason = Utf8(info->path) + " is bridged already; keep the bridge it has, or detach that first.";
   } else {
@@ -482,6 +578,7 @@ HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::st
 }
 
 void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept try {
+  NoteStartBy(loader_index, loaded);
   if (const ClrModule kind = KindOf(loaded); kind == ClrModule::kGc || kind == ClrModule::kJit) {
     BridgeRecord* bridge = nullptr;
     {
@@ -500,9 +597,9 @@ void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept try {
   if (bridge != nullptr) bridge->late_failure.assign("Out of memory.");  // short enough to need none itself
 }
 
-void NoteRuntimeStarted(const BridgeRecord* bridge) noexcept {
+void NoteRuntimeStarted(BridgeRecord* bridge) noexcept {
   const Locked lock;
-  if (bridge->attached) client->runtime_started.store(true, std::memory_order_relaxed);
+  NoteStartLocked(bridge);
 }
 
 bool PresentAsContainer(const BridgeRecord* bridge, bool as_container) noexcept {

@@ -19,6 +19,8 @@ namespace clr_host_memory::bridge {
 // What a bridge keeps here; guarded by the registry.
 struct BridgeRecord {
   bool attached = false;
+  bool runtime_started = false;     // of one of its modules
+  bool kept = false;                // released after that: the process has it until it is adopted
   std::uint64_t earlier_calls = 0;  // of modules that are bridged no more
   ClrHostMemoryPurposes earlier_purposes{};
   std::string late_failure;         // why a module that was loaded later could not be attached
@@ -35,12 +37,17 @@ struct BridgedModuleInfo {
 // Registers a bridge to manager. HOST_E_INVALIDOPERATION: another manager is bridged in this process already.
 // E_NOINTERFACE: manager is not one of this library's.
 [[nodiscard]] HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::string* reason);
-// Restores the imports of its modules, and, with the last bridge, takes its callback away from the manager, waits for
+// The bridge that was kept for coreclr, which it has attached to manager; null: there is none. The caller has it from now on.
+[[nodiscard]] BridgeRecord* AdoptBridge(HMODULE coreclr, IHostMemoryManager* manager) noexcept;
+// For a bridge that the host has released: keeps it as it is when the runtime of one of its modules has begun to start, since
+// a CoreCLR is never unloaded; otherwise closes it and deletes it. bridge is from new. Does nothing when the process ends.
+void ReleaseBridge(BridgeRecord* bridge) noexcept;
+// Restores the imports of its modules, tells the manager when the runtime of one of them has begun to start, and, with the last bridge, takes its callback away from the manager, waits for
 // calls inside the thunks, at most a second, and releases the manager; calls that stay longer keep the reference.
-// Idempotent.
+// Idempotent. Does nothing when the process ends: its other threads are gone, wherever they were.
 void CloseBridge(BridgeRecord* bridge) noexcept;
 
-// Results as of IClrHostMemoryBridge::AttachModule.
+// Results as of IClrHostMemoryBridge::AttachModule; HOST_E_INVALIDOPERATION also for a runtime that has begun to start.
 [[nodiscard]] HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason);
 // Attaches the modules of that file name that are loaded, and from now on those that are loaded later, whoever loads
 // them: before LoadLibrary returns where a bridged module loads one (within a DllMain perhaps later), soon after
@@ -49,10 +56,11 @@ void CloseBridge(BridgeRecord* bridge) noexcept;
 [[nodiscard]] HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason);
 // Called with what a bridged module, by the index of its thunks, has loaded: a module that exports GC_Initialize or is
 // called clrgc*.dll, or a JIT compiler, joins the same bridge, and so do modules, loaded with it, that bridges have the
-// names of. Failure is kept in the bridge's record.
+// names of. Failure is kept in the bridge's record. The first assembly that a runtime loads besides its core library is the
+// sign that it has started.
 void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept;
 
-void NoteRuntimeStarted(const BridgeRecord* bridge) noexcept;
+void NoteRuntimeStarted(BridgeRecord* bridge) noexcept;
 // As IClrHostMemoryBridge has it, for the process. False: the bridge is closed.
 [[nodiscard]] bool PresentAsContainer(const BridgeRecord* bridge, bool as_container) noexcept;
 [[nodiscard]] std::uint64_t CallCount(const BridgeRecord* bridge) noexcept;

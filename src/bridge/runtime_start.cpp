@@ -1,14 +1,16 @@
 #include "bridge/runtime_start.h"
 
+#include <clr_host_memory/core_clr_bridge.h>
+
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "bridge/import_patch.h"
-#include "bridge/start_properties.h"
 
 namespace clr_host_memory::bridge {
 namespace {
@@ -24,7 +26,6 @@ constexpr std::int64_t kNoResult = INT64_MIN;  // no HRESULT
 constinit SRWLOCK watch_lock = SRWLOCK_INIT;  // guards patch
 constinit ImportPatch* patch = nullptr;
 constinit std::atomic<IClrHostMemoryBridge*> watching_bridge{nullptr};
-constinit std::atomic<IClrHostMemoryClient*> watching_client{nullptr};
 constinit std::atomic<std::uint64_t> gc_hard_limit_to_pass{0};
 constinit std::atomic<void*> original_get_proc_address{nullptr};
 constinit std::atomic<void*> original_initialize{nullptr};
@@ -56,11 +57,18 @@ int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int pro
     start_result.store(HOST_E_CLRNOTAVAILABLE, std::memory_order_release);
     return HOST_E_CLRNOTAVAILABLE;
   }
-  const StartProperties properties(property_count, property_keys, property_values,
-                                   watching_client.load(std::memory_order_acquire),
-                                   gc_hard_limit_to_pass.load(std::memory_order_acquire));
-  int result = initialize(exe_path, app_domain_name, properties.count(), properties.keys(), properties.values(),
-                          host_handle, domain_id);
+  std::optional<StartProperties> properties;
+  try {
+    properties.emplace(bridge, property_count, property_keys, property_values,
+                       gc_hard_limit_to_pass.load(std::memory_order_acquire));
+    property_count = properties->count();
+    property_keys = properties->keys();
+    property_values = properties->values();
+  } catch (const std::bad_alloc&) {
+    // The runtime gets those of its host alone, and tells by itself what it lacks.
+  }
+  int result =
+      initialize(exe_path, app_domain_name, property_count, property_keys, property_values, host_handle, domain_id);
   // The GC is loaded by now. If it could not be bridged, no limit would hold: managed code is not to begin.
   if (result >= 0 && bridge != nullptr && FAILED(bridge->VerifyCallsArrive(nullptr, 0))) {
     result = HOST_E_CLRNOTAVAILABLE;
@@ -87,7 +95,7 @@ FARPROC WINAPI GetProcAddressOrWatch(HMODULE module, LPCSTR name) {
 }  // namespace
 
 HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason,
-                          IClrHostMemoryClient* client, std::uint64_t gc_hard_limit) noexcept try {
+                          std::uint64_t gc_hard_limit) noexcept try {
   if (bridge == nullptr) {
     *reason = "There is no bridge to tell of the runtime's start; attach one first.";
     return E_POINTER;
@@ -103,7 +111,6 @@ HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std:
   auto* const owner = new ImportPatch();
   bridge->AddRef();
   watching_bridge.store(bridge, std::memory_order_release);
-  watching_client.store(client, std::memory_order_release);
   gc_hard_limit_to_pass.store(gc_hard_limit, std::memory_order_release);
   start_result.store(kNoResult, std::memory_order_release);
   const HRESULT hr = ImportPatch::Apply(hostpolicy, hooks, required, owner, reason);

@@ -14,16 +14,15 @@ namespace clr_host_memory::bridge {
 // Points hostpolicy's import of GetProcAddress at the watch, and holds a reference to hostpolicy and bridge until
 // StopWatchingRuntimeStart. One at a time in a process, since the functions in between are plain ones.
 //
-// The runtime gets StartProperties besides its own.
+// The runtime gets what the bridge's GetStartProperties adds to its own properties.
 //
 // When the runtime that is about to start is not one of bridge's modules it is not started: coreclr_initialize answers
 // HOST_E_CLRNOTAVAILABLE, for no limit would hold; IClrHostMemoryBridge::VerifyCallsArrive has the sentence for it.
 // Likewise when bridge's NoteRuntimeStarted fails: coreclr_initialize answers what it does.
 // S_OK; E_POINTER: bridge is null; E_INVALIDARG: hostpolicy is no module or does not import GetProcAddress by name;
 // HOST_E_INVALIDOPERATION: there is a watch already; otherwise as ImportPatch::Apply.
-// client: of the bridged manager, and gc_hard_limit: both for StartProperties; alive until the runtime has started.
+// gc_hard_limit: for IClrHostMemoryBridge::GetStartProperties.
 [[nodiscard]] HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason,
-                                        IClrHostMemoryClient* client = nullptr,
                                         std::uint64_t gc_hard_limit = 0) noexcept;
 
 // Restores the import; idempotent. Not while hostpolicy is starting the runtime on another thread.

@@ -5,24 +5,20 @@
 #include <charconv>
 #include <cstddef>
 #include <cstring>
-#include <new>
-#include <system_error>
 
 #include "bridge/bridge_client.h"
 
 namespace clr_host_memory::bridge {
 namespace {
 
-// The machine's physical memory in bytes, when it is more than a bridged runtime is told; otherwise
-// 0.
-std::uint64_t PhysicalMemoryIfHidden(IClrHostMemoryClient* client) noexcept {
+// The machine's physical memory in bytes, when it is more than a bridged runtime is told; otherwise 0.
+std::uint64_t PhysicalMemoryIfHidden() noexcept {
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
   ClrHostMemoryStatus told{};
   told.size = sizeof(told);
   const CallScope scope;
-  if (client == nullptr && scope.client() != nullptr) client = scope.client()->ledger;
-  if (client == nullptr || client->GetMemoryStatus(&told) != S_OK) return 0;
+  if (scope.client() == nullptr || scope.client()->ledger->GetMemoryStatus(&told) != S_OK) return 0;
   return GlobalMemoryStatusEx(&machine) && told.total_physical < machine.ullTotalPhys ? machine.ullTotalPhys : 0;
 }
 
@@ -45,19 +41,25 @@ bool EnvironmentLimitsGc() noexcept {
   return std::any_of(kLimits.begin(), kLimits.end(), Exists);
 }
 
+template <std::size_t kSize>
+void Add(const char (&key)[kSize], std::uint64_t value, ClrHostMemoryStartProperties* additions) noexcept {
+  ClrHostMemoryStartProperty& property = additions->properties[additions->count++];
+  static_assert(kSize <= sizeof(property.key));
+  std::copy_n(key, kSize, property.key);
+  // The runtime reads numbers as strtoull does: decimal ones stay so. 20 digits at most, and the rest is zero.
+  std::to_chars(property.value, property.value + sizeof(property.value) - 1, value);
+}
+
 }  // namespace
 
-StartProperties::StartProperties(int count, const char** keys, const char** values, IClrHostMemoryClient* client,
-                                 std::uint64_t gc_hard_limit) noexcept
-    : count_(count), keys_(keys), values_(values) {
-  if (count < 0) return;
-  const auto given = static_cast<std::size_t>(count);
+ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,
+                                                  const char* const* values, std::uint64_t gc_hard_limit) noexcept {
   bool is_server = IsSet(L"DOTNET_gcServer") || IsSet(L"COMPlus_gcServer");
   // In large pages the range is committed with its reservation: the GC makes it as large as its hard limit needs.
   bool large_pages = IsSet(L"DOTNET_GCLargePages") || IsSet(L"COMPlus_GCLargePages");
   bool has_range = false;
   bool has_limit = EnvironmentLimitsGc();
-  for (std::size_t index = 0; index < given; ++index) {
+  for (std::size_t index = 0; index < count; ++index) {
     has_range = has_range || std::strcmp(keys[index], kRegionRangeProperty) == 0;
     // HeapHardLimitPercent, HeapHardLimitSOH and the like, too.
     has_limit = has_limit || std::strncmp(keys[index], kHardLimitProperty, sizeof(kHardLimitProperty) - 1) == 0;
@@ -68,26 +70,12 @@ StartProperties::StartProperties(int count, const char** keys, const char** valu
   }
   const bool adds_limit = gc_hard_limit != 0 && !has_limit;
   const bool sizes_range_itself = has_range || is_server || large_pages || has_limit || adds_limit;
-  const std::uint64_t physical_memory = sizes_range_itself ? 0 : PhysicalMemoryIfHidden(client);
-  if (physical_memory == 0 && !adds_limit) return;
+  const std::uint64_t physical_memory = sizes_range_itself ? 0 : PhysicalMemoryIfHidden();
 
-  const std::size_t room = given + 2;
-  own_.reset(new (std::nothrow) const char*[2 * room]);
-  if (own_ == nullptr) return;
-  keys_ = own_.get();
-  values_ = keys_ + room;
-  std::copy_n(keys, given, keys_);
-  std::copy_n(values, given, values_);
-  if (physical_memory != 0) Add(kRegionRangeProperty, RegionRange(physical_memory), &range_);
-  if (adds_limit) Add(kHardLimitProperty, gc_hard_limit, &hard_limit_);
-}
-
-void StartProperties::Add(const char* key, std::uint64_t value, Digits* digits) noexcept {
-  // The runtime reads numbers as strtoull does: decimal ones stay so.
-  if (std::to_chars(digits->data(), digits->data() + digits->size() - 1, value).ec != std::errc{}) return;
-  keys_[count_] = key;
-  values_[count_] = digits->data();
-  ++count_;
+  ClrHostMemoryStartProperties additions{};
+  if (physical_memory != 0) Add(kRegionRangeProperty, RegionRange(physical_memory), &additions);
+  if (adds_limit) Add(kHardLimitProperty, gc_hard_limit, &additions);
+  return additions;
 }
 
 }  // namespace clr_host_memory::bridge

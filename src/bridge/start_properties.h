@@ -5,9 +5,7 @@
 #include <clr_host_memory/clr_host_memory.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <memory>
 
 namespace clr_host_memory::bridge {
 
@@ -25,36 +23,11 @@ inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
 // where a GC that is only refused asks for new regions and throws (docs/decisions/0011). It cannot be changed later.
 inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
 
-// Those given, and besides
-// - kRegionRangeProperty, when the runtime is told of less memory than the machine has, unless it is among them, or
-//   a server GC or large pages are chosen, or the GC has a limit of its own;
-// - kHardLimitProperty, when there is one, unless the program or its environment has a limit for the GC of its own.
-// Without memory for them, just those given. To be made once the bridge is attached, on the thread that starts the
-// runtime; what was given outlives it.
-class StartProperties {
- public:
-  // client: of the manager, used here only; null: the one that this copy of the library has bridged. gc_hard_limit: bytes;
-  // 0: none.
-  StartProperties(int count, const char** keys, const char** values, IClrHostMemoryClient* client,
-                  std::uint64_t gc_hard_limit = 0) noexcept;
-  StartProperties(const StartProperties&) = delete;
-  StartProperties& operator=(const StartProperties&) = delete;
-
-  [[nodiscard]] int count() const noexcept { return count_; }
-  [[nodiscard]] const char** keys() const noexcept { return keys_; }
-  [[nodiscard]] const char** values() const noexcept { return values_; }
-
- private:
-  using Digits = std::array<char, 24>;
-  void Add(const char* key, std::uint64_t value, Digits* digits) noexcept;
-
-  int count_;
-  const char** keys_;
-  const char** values_;
-  std::unique_ptr<const char*[]> own_;
-  Digits range_{};
-  Digits hard_limit_{};
-};
+// What is to be passed besides the given properties, as IClrHostMemoryBridge::GetStartProperties has it; size and version
+// are left 0. The manager that is bridged now is asked what it tells of the machine.
+[[nodiscard]] ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,
+                                                                const char* const* values,
+                                                                std::uint64_t gc_hard_limit) noexcept;
 
 }  // namespace clr_host_memory::bridge
 

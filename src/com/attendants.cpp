@@ -38,7 +38,9 @@ bool Attendants::SetCallback(ICLRMemoryNotificationCallback* callback) {
 
 bool Attendants::SetSink(IClrHostMemoryEventSink* sink) {
   if (sink != nullptr && !Watch()) return false;
-  return sink_.Set(sink);
+  if (!sink_.Set(sink)) return false;
+  if (sink != nullptr) Wake();  // for what no sink has heard yet
+  return true;
 }
 
 HRESULT Attendants::Notify(EMemoryAvailable available) {
@@ -127,6 +129,7 @@ void Attendants::OnRound(Milliseconds /*now*/) {
   TellRefusals();
   TellPlacements();
   TellLatch();
+  TellDetached();
   TellStage();
 }
 
@@ -177,6 +180,20 @@ void Attendants::TellLatch() {
   if (told_latch_ || engine_.latched().cause == LatchCause::kNone || !sink_.IsSet()) return;
   told_latch_ = true;
   Tell(EventOf(kClrHostMemoryEventLatch));
+}
+
+void Attendants::NoteDetached() {
+  detached_.fetch_add(1, std::memory_order_relaxed);
+  Wake();
+}
+
+void Attendants::TellDetached() {
+  const std::uint64_t detached = detached_.load(std::memory_order_relaxed);
+  if (told_detached_ == detached || !sink_.IsSet()) return;
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventDetached);
+  event.count = detached - told_detached_;
+  told_detached_ = detached;
+  Tell(event);
 }
 
 void Attendants::TellStage() {

@@ -37,6 +37,8 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   // On the caller's thread. S_FALSE: there is nobody to tell.
   HRESULT Notify(EMemoryAvailable available);
 
+  // A bridge was detached from a runtime that goes on. The host is told on the watching thread.
+  void NoteDetached();
   // Something that is watched has changed.
   void Wake() { watcher_.Wake(); }
   [[nodiscard]] Monitor& monitor() { return monitor_; }
@@ -79,6 +81,7 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   void TellRefusals();
   void TellPlacements();
   void TellLatch();
+  void TellDetached();
   void TellStage();
 
   Engine& engine_;
@@ -100,12 +103,14 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   RefusalCounts told_refusals_{};
   std::uint64_t told_placements_ = 0;
   bool told_latch_ = false;
+  std::uint64_t told_detached_ = 0;
   Stage told_stage_ = Stage::kRunning;
   std::uint32_t available_percent_ = 100;
 
   std::atomic<EMemoryAvailable> last_said_ = eMemoryAvailableNeutral;
   std::array<std::atomic<std::uint64_t>, 3> notifications_{};
   std::atomic<std::uint64_t> thrashes_ = 0;
+  std::atomic<std::uint64_t> detached_ = 0;  // how often a bridge was
 };
 
 }  // namespace clr_host_memory

@@ -419,4 +419,9 @@ HRESULT HostMemoryManager::UnmapView(const void* address, BOOL(STDMETHODCALLTYPE
   return hr;
 }
 
+HRESULT HostMemoryManager::NoteDetached() noexcept {
+  attendants_.NoteDetached();
+  return S_OK;
+}
+
 }  // namespace clr_host_memory

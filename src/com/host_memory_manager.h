@@ -86,6 +86,7 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
                                                  uint64_t offset) noexcept override;
   HRESULT STDMETHODCALLTYPE UnmapView(const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void*),
                                       BOOL* unmapped) noexcept override;
+  HRESULT STDMETHODCALLTYPE NoteDetached() noexcept override;
 
  private:
   ~HostMemoryManager();

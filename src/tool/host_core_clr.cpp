@@ -1,6 +1,5 @@
 #include "tool/hosts.h"
 
-#include "bridge/start_properties.h"
 #include "tool/hostfxr_abi.h"
 #include "tool/size_text.h"
 
@@ -109,16 +108,16 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
   void* host = nullptr;
   unsigned int domain = 0;
   const std::string app = ToUtf8(program.file);
-  const bridge::StartProperties start(static_cast<int>(keys.size()), keys.data(), values.data(),
-                                      session.client().get(), session.gc_limit());
+  const CoreClrBridge* const bridge = session.bridge();
+  StartProperties start(bridge == nullptr ? nullptr : bridge->get(), static_cast<int>(keys.size()), keys.data(),
+                        values.data(), session.gc_limit());
   const int initialized =
       initialize(app.c_str(), "clrmem", start.count(), start.keys(), start.values(), &host, &domain);
   if (initialized < 0) {
     throw RuntimeDidNotStart(session, options,
                              "coreclr_initialize failed with " + HexCode(static_cast<std::uint32_t>(initialized)));
   }
-  if (const CoreClrBridge* bridge = session.bridge(); bridge != nullptr) {
-    bridge->NoteRuntimeStarted();
+  if (bridge != nullptr) {
     std::string reason;
     if (FAILED(bridge->VerifyCallsArrive(&reason))) throw ToolError(reason, "or run it with --no-bridge");
   }

@@ -122,6 +122,11 @@ class StartTellingBridge final : public IClrHostMemoryBridge {
   HRESULT STDMETHODCALLTYPE PresentAsContainer(BOOL as_container) noexcept override {
     return bridge_.PresentAsContainer(as_container);
   }
+  HRESULT STDMETHODCALLTYPE GetStartProperties(uint32_t count, const char* const* keys, const char* const* values,
+                                               uint64_t gc_hard_limit,
+                                               ClrHostMemoryStartProperties* additions) noexcept override {
+    return bridge_.GetStartProperties(count, keys, values, gc_hard_limit, additions);
+  }
 
  private:
   ~StartTellingBridge() = default;
@@ -159,9 +164,7 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
     std::string reason;
     HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
     auto* const watched = new StartTellingBridge(session, *bridge->get());
-    // The session lives as long as the process, and the manager with it.
-    if (FAILED(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy, watched, &reason, session.client().get(),
-                                                           session.gc_limit()))) {
+    if (FAILED(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy, watched, &reason, session.gc_limit()))) {
       throw ToolError("the runtime's start cannot be watched: " + reason, "run it with --no-bridge");
     }
   }

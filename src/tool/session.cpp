@@ -154,14 +154,6 @@ std::optional<ToolError> Session::WhyNoRoom() const {
                    least == 0 ? "give a smaller --headroom" : "give --limit " + std::to_string(least >> 20) + "M or more");
 }
 
-ComPtr<IClrHostMemoryClient> Session::client() const noexcept {
-  ComPtr<IClrHostMemoryClient> client;
-  if (manager_) {
-    manager_->get()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(client.Receive()));
-  }
-  return client;
-}
-
 void Session::SetProgram(const std::filesystem::path& app) { summary_.app = ToUtf8(app); }
 
 void Session::SetRuntime(const std::string& name, const std::string& version, const std::filesystem::path& path) {

@@ -40,8 +40,6 @@ class Session {
 
   // What the GC is told to keep to, bytes; 0: nothing.
   [[nodiscard]] std::uint64_t gc_limit() const noexcept { return policy_.gc_limit; }
-  // The manager's side for bridges; null without a manager.
-  [[nodiscard]] ComPtr<IClrHostMemoryClient> client() const noexcept;
 
   void SetProgram(const std::filesystem::path& app);
   void SetRuntime(const std::string& name, const std::string& version, const std::filesystem::path& path);

@@ -27,6 +27,21 @@ TEST(BridgeLifetime, DetachRestoresEveryByteAndReleasesTheManager) {
   EXPECT_EQ(manager.references(), 1U);
 }
 
+TEST(BridgeLifetime, TheLastReleaseDetachesWhileNoRuntimeHasStarted) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  const auto before = clr.AllSlots();
+  Attachment attachment(clr.get(), &manager);
+  ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
+  attachment.bridge->AddRef();
+  EXPECT_EQ(attachment.bridge->Release(), 1U);
+  EXPECT_NE(clr.AllSlots(), before);
+  EXPECT_EQ(attachment.bridge.Detach()->Release(), 0U);
+  EXPECT_EQ(clr.AllSlots(), before);
+  EXPECT_EQ(manager.references(), 1U);
+  EXPECT_EQ(manager.detached, 0) << "no runtime has lost its limit";
+}
+
 TEST(BridgeLifetime, CallsAreRememberedAfterDetach) {
   FakeCoreClr clr;
   RecordingManager manager;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "bridge/fake_clr.h"
 #include "bridge/thunk_calls.h"
@@ -136,6 +137,45 @@ TEST_F(BridgedFakeClr, ModulesAreListedInTheirOrderWithTheirImports) {
   module.size = 8;
   EXPECT_EQ(bridge()->GetModule(0, &module), E_INVALIDARG);
   EXPECT_EQ(bridge()->GetCallCount(nullptr), E_POINTER);
+}
+
+TEST_F(BridgedFakeClr, StartPropertiesAreHandedOutByTheLibrary) {
+  manager_.memory_status.total_physical = 1;  // less than any machine has
+  ClrHostMemoryStartProperties additions{};
+  additions.size = sizeof(additions);
+  ASSERT_EQ(bridge()->GetStartProperties(0, nullptr, nullptr, 0, &additions), S_OK);
+  EXPECT_EQ(additions.version, 1U);
+  ASSERT_EQ(additions.count, 1U);
+  EXPECT_STREQ(additions.properties[0].key, "System.GC.RegionRange");
+  EXPECT_GT(std::stoull(additions.properties[0].value), std::uint64_t{1} << 30);
+  const char* const keys[] = {"A", "System.GC.Server"};
+  const char* const values[] = {"B", "true"};
+  ASSERT_EQ(bridge()->GetStartProperties(2, keys, values, 17, &additions), S_OK);
+  ASSERT_EQ(additions.count, 1U);
+  EXPECT_STREQ(additions.properties[0].key, "System.GC.HeapHardLimit");
+  EXPECT_STREQ(additions.properties[0].value, "17");
+  EXPECT_EQ(bridge()->GetStartProperties(0, nullptr, nullptr, 0, nullptr), E_POINTER);
+  EXPECT_EQ(bridge()->GetStartProperties(1, nullptr, values, 0, &additions), E_POINTER);
+  EXPECT_EQ(bridge()->GetStartProperties(1, keys, nullptr, 0, &additions), E_POINTER);
+  additions.size = 7;
+  EXPECT_EQ(bridge()->GetStartProperties(0, nullptr, nullptr, 0, &additions), E_INVALIDARG);
+}
+
+TEST_F(BridgedFakeClr, StartPropertiesOfTheCppFaceAreThoseGivenAndThoseAdded) {
+  manager_.memory_status.total_physical = 1;
+  const char* keys[] = {"A", "B"};
+  const char* values[] = {"1", "2"};
+  clr_host_memory::StartProperties made(bridge(), 2, keys, values, 17);
+  clr_host_memory::StartProperties properties = std::move(made);
+  ASSERT_EQ(properties.count(), 3);
+  EXPECT_EQ(properties.keys()[0], keys[0]);
+  EXPECT_EQ(properties.values()[1], values[1]);
+  EXPECT_STREQ(properties.keys()[2], "System.GC.HeapHardLimit");
+  EXPECT_STREQ(properties.values()[2], "17");
+  EXPECT_EQ(clr_host_memory::StartProperties(nullptr, 2, keys, values, 17).count(), 2);
+  EXPECT_EQ(clr_host_memory::StartProperties(bridge(), 0, nullptr, nullptr).count(), 1);
+  bridge()->Detach();
+  EXPECT_EQ(clr_host_memory::StartProperties(bridge(), 2, keys, values, 17).count(), 2);
 }
 
 TEST_F(BridgedFakeClr, VerifySaysWhenNoCallHasComeIn) {

@@ -55,9 +55,16 @@ class CopiedFakeCoreClr {
     CreateDirectoryW(folder_.c_str(), nullptr);
     EXPECT_TRUE(CopyFileW(Beside(L"fake_coreclr.dll").c_str(), path_.c_str(), FALSE)) << GetLastError();
   }
+  // Puts a module beside it that stands for the core library; the path.
+  [[nodiscard]] std::wstring AddCoreLibrary() {
+    core_library_ = folder_ + L"\\System.Private.CoreLib.dll";
+    EXPECT_TRUE(CopyFileW(Beside(L"fake_without_free.dll").c_str(), core_library_.c_str(), FALSE)) << GetLastError();
+    return core_library_;
+  }
   CopiedFakeCoreClr(const CopiedFakeCoreClr&) = delete;
   CopiedFakeCoreClr& operator=(const CopiedFakeCoreClr&) = delete;
   ~CopiedFakeCoreClr() {
+    DeleteFileW(core_library_.c_str());
     DeleteFileW(path_.c_str());
     RemoveDirectoryW(folder_.c_str());
   }
@@ -66,6 +73,7 @@ class CopiedFakeCoreClr {
  private:
   std::wstring folder_;
   std::wstring path_;
+  std::wstring core_library_;
 };
 
 // What the import address table of a module holds, by name.
@@ -151,8 +159,19 @@ class BridgedFakeClr : public testing::Test {
     manager_.Forget();
   }
   void TearDown() override {
+    if (attachment_.bridge) attachment_.bridge->Detach();  // Release alone leaves it to a runtime that has started
     attachment_.bridge.Reset();
     EXPECT_EQ(manager_.references(), 1U);
+  }
+  // Whether the bridge knows that the runtime has started.
+  bool HasStarted() {
+    constexpr SIZE_T kGcSize = 16 * 1024 * 1024;
+    void* region = clr_.virtual_alloc(nullptr, kGcSize, MEM_RESERVE, PAGE_READWRITE);
+    manager_.regions = {{region, kGcSize, 0, PAGE_READWRITE}};
+    clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE);
+    const bool started = manager_.Last().level == eTaskCritical;
+    VirtualFree(region, 0, MEM_RELEASE);
+    return started;
   }
   [[nodiscard]] IClrHostMemoryBridge* bridge() const { return attachment_.bridge.get(); }
 

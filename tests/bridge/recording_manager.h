@@ -43,6 +43,7 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   uint64_t last_section = 0;
   HRESULT status_answer = S_OK;
   HRESULT register_answer = S_OK;
+  std::atomic<int> detached{0};  // how often a bridge was, from a runtime that had started
   std::function<void()> inside_alloc = [] {};
   std::function<void()> inside_register = [] {};
 
@@ -186,6 +187,10 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     if (unmap_answer != S_OK) return Refuse(unmap_answer);
     Record({Asked::kReleased, address});
     *unmapped = unmap(address);
+    return S_OK;
+  }
+  STDMETHODIMP NoteDetached() noexcept override {
+    ++detached;
     return S_OK;
   }
   STDMETHODIMP FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept override {

@@ -24,17 +24,6 @@ class RuntimeStart : public BridgedFakeClr {
     StopWatchingRuntimeStart();
     BridgedFakeClr::TearDown();
   }
-  // Whether the bridge knows that the runtime has started.
-  bool HasStarted() {
-    constexpr SIZE_T kGcSize = 16 * 1024 * 1024;
-    void* region = clr_.virtual_alloc(nullptr, kGcSize, MEM_RESERVE, PAGE_READWRITE);
-    manager_.regions = {{region, kGcSize, 0, PAGE_READWRITE}};
-    clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE);
-    const bool started = manager_.Last().level == eTaskCritical;
-    VirtualFree(region, 0, MEM_RELEASE);
-    return started;
-  }
-
   const LoadedModule hostpolicy_{Beside(L"fake_hostpolicy.dll")};
   int (*start_)(HMODULE, const char*) = hostpolicy_.Export<int(HMODULE, const char*)>("FakeStartRuntime");
   FARPROC (*look_up_)(HMODULE, LPCSTR) = hostpolicy_.Export<FARPROC(HMODULE, LPCSTR)>("FakeGetProcAddress");
@@ -127,7 +116,7 @@ class RuntimeStartGcLimit : public RuntimeStartProperties {
     RuntimeStartProperties::SetUp();
     manager_.memory_status.total_physical = machine_.ullTotalPhys;  // so that no range is added
     clr_host_memory::bridge::StopWatchingRuntimeStart();
-    ASSERT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_, nullptr, 12345678), S_OK) << reason_;
+    ASSERT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_, 12345678), S_OK) << reason_;
   }
 };
 

@@ -322,6 +322,24 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
   for (std::size_t i = 1; i < events.size(); ++i) EXPECT_LE(events[i - 1].milliseconds, events[i].milliseconds);
 }
 
+TEST_F(NotificationsTest, ABridgeThatWasDetachedFromARuntimeIsToldToTheHostOnceEach) {
+  std::atomic<std::uint64_t> detached = 0;
+  const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
+    if (event.kind == kClrHostMemoryEventDetached) detached += event.count;
+  });
+  ComPtr<IClrHostMemoryClient> bridged;
+  ASSERT_HR(S_OK, manager()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(bridged.Receive())));
+  // Without a sink it waits for the first one.
+  EXPECT_HR(S_OK, bridged->NoteDetached());
+  EXPECT_HR(S_OK, bridged->NoteDetached());
+  ASSERT_HR(S_OK, manager()->SetEventSink(sink.get()));
+  EXPECT_TRUE(Eventually([&] { return detached == 2; }));
+  EXPECT_HR(S_OK, bridged->NoteDetached());
+  EXPECT_TRUE(Eventually([&] { return detached == 3; }));
+  ASSERT_HR(S_OK, manager()->Shutdown());
+  EXPECT_EQ(3u, detached);
+}
+
 TEST_F(NotificationsTest, AClrThatSpinsAtItsLimitIsToldToTheHostWithFigures) {
   std::mutex lock;
   std::vector<ClrHostMemoryEvent> events;

@@ -124,7 +124,7 @@ TEST(EventLog, OtherEventsAreNotKept) {
   EventLog log;
   for (const ClrHostMemoryEventKind kind : {kClrHostMemoryEventRefusal, kClrHostMemoryEventReserveUsed,
                                             kClrHostMemoryEventReserveRestored, kClrHostMemoryEventLatch,
-                                            kClrHostMemoryEventState}) {
+                                            kClrHostMemoryEventState, kClrHostMemoryEventDetached}) {
     ClrHostMemoryEvent event = Pressure(1, eMemoryAvailableLow);
     event.kind = kind;
     event.bytes = 1;

@@ -11,3 +11,6 @@ FAKE_EXPORT LPVOID FakeGcVirtualAlloc(LPVOID address, SIZE_T size, DWORD type, D
   return VirtualAlloc(address, size, type, protect);
 }
 FAKE_EXPORT BOOL FakeGcVirtualFree(LPVOID address, SIZE_T size, DWORD type) { return VirtualFree(address, size, type); }
+FAKE_EXPORT HMODULE FakeGcLoadLibraryExW(LPCWSTR name, HANDLE file, DWORD flags) {
+  return LoadLibraryExW(name, file, flags);
+}

@@ -1,0 +1,227 @@
+// A host of a modern .NET that uses the library as README.md says, for bridge_host_test.cpp:
+//   clrhm_bridge_host_child WAY FOLDER PROGRAM [ARGUMENT...]
+// FOLDER has coreclr.dll. The exit code is the program's, 101 when the library refused, 102 when the runtime did not start.
+// What is seen of the manager goes to standard error, a line each.
+#include <clr_host_memory/core_clr_bridge.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace clr_host_memory;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+using Initialize = int(__stdcall*)(const char* exe_path, const char* app_domain_name, int property_count,
+                                   const char** property_keys, const char** property_values, void** host_handle,
+                                   unsigned int* domain_id);
+using Execute = int(__stdcall*)(void* host_handle, unsigned int domain_id, int argc, const char** argv,
+                                const char* assembly_path, unsigned int* exit_code);
+
+constexpr int kRefused = 101;
+constexpr int kNotStarted = 102;
+
+int Fail(const std::string& reason) {
+  std::fprintf(stderr, "%s\n", reason.c_str());
+  return kRefused;
+}
+
+std::string Utf8(const fs::path& path) {
+  const auto text = path.u8string();
+  return {text.begin(), text.end()};
+}
+
+struct Program {
+  fs::path folder;
+  fs::path file;
+  std::vector<std::string> arguments;
+};
+
+// A runtime that is loaded, and what it is to be started with.
+class Runtime {
+ public:
+  explicit Runtime(const Program& program)
+      : module(LoadLibraryExW((program.folder / "coreclr.dll").c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH)),
+        exe_path(Utf8(program.file)) {
+    std::string assemblies;
+    for (const auto& entry : fs::directory_iterator(program.folder)) {
+      if (entry.path().extension() == ".dll") assemblies += Utf8(entry.path()) + ";";
+    }
+    const std::string app = Utf8(program.file.parent_path()) + "\\";
+    texts_ = {"TRUSTED_PLATFORM_ASSEMBLIES", assemblies, "APP_PATHS", app, "APP_CONTEXT_BASE_DIRECTORY", app};
+    for (std::size_t index = 0; index < texts_.size(); index += 2) {
+      keys.push_back(texts_[index].c_str());
+      values.push_back(texts_[index + 1].c_str());
+    }
+  }
+  template <typename Function>
+  [[nodiscard]] Function Export(const char* name) const {
+    return reinterpret_cast<Function>(reinterpret_cast<void*>(GetProcAddress(module, name)));
+  }
+  int Run(const Program& program) {
+    std::vector<const char*> arguments;
+    for (const std::string& argument : program.arguments) arguments.push_back(argument.c_str());
+    unsigned int exit_code = 0;
+    const int executed = Export<Execute>("coreclr_execute_assembly")(
+        host_handle, domain_id, static_cast<int>(arguments.size()), arguments.data(), exe_path.c_str(), &exit_code);
+    if (executed < 0) return kNotStarted;
+    return static_cast<int>(exit_code);
+  }
+
+  HMODULE module;
+  std::string exe_path;
+  std::vector<const char*> keys;
+  std::vector<const char*> values;
+  void* host_handle = nullptr;
+  unsigned int domain_id = 0;
+
+ private:
+  std::vector<std::string> texts_;
+};
+
+// What the README's lines leave behind.
+struct Hosted {
+  MemoryManager manager;
+  CoreClrBridge bridge;
+  int result = 0;
+};
+
+// The README's lines. 0: *hosted has what they made.
+int HostAsReadmeSays(std::uint64_t limit, Runtime* runtime, Hosted* hosted) {
+  const HMODULE coreclr_module = runtime->module;
+  const auto coreclr_initialize = runtime->Export<Initialize>("coreclr_initialize");
+  const char* const exe_path = runtime->exe_path.c_str();
+  const char* const domain_name = "host";
+  const int count = static_cast<int>(runtime->keys.size());
+  const char** const keys = runtime->keys.data();
+  const char** const values = runtime->values.data();
+  void*& host_handle = runtime->host_handle;
+  unsigned int& domain_id = runtime->domain_id;
+
+#include "readme_lines.inc"
+
+  *hosted = {*std::move(manager), *std::move(bridge), result};
+  if (result < 0) {
+    std::fprintf(stderr, "coreclr_initialize 0x%08x\n", static_cast<unsigned>(result));
+    return kNotStarted;
+  }
+  return 0;
+}
+
+void PrintRefusals(IClrHostMemoryControl* control) {
+  ClrHostMemoryStatistics statistics{};
+  statistics.size = sizeof(statistics);
+  control->GetStatistics(&statistics);
+  std::fprintf(stderr, "refused task %llu process %llu\ncharged %llu peak %llu\n",
+               static_cast<unsigned long long>(statistics.limit_refusals[eTaskCritical]),
+               static_cast<unsigned long long>(statistics.limit_refusals[eProcessCritical]),
+               static_cast<unsigned long long>(statistics.charged),
+               static_cast<unsigned long long>(statistics.peak_charged));
+}
+
+// Starts under limit, and runs under later_limit.
+int RunUnder(std::uint64_t limit, std::uint64_t later_limit, const Program& program) {
+  Runtime runtime(program);
+  Hosted hosted;
+  if (const int failed = HostAsReadmeSays(limit, &runtime, &hosted); failed != 0) {
+    if (hosted.manager.control() != nullptr) PrintRefusals(hosted.manager.control());
+    return failed;
+  }
+  if (later_limit != limit) hosted.manager.SetLimit(later_limit);
+  const int exit_code = runtime.Run(program);
+  PrintRefusals(hosted.manager.control());
+  return exit_code;
+}
+
+// Lets go of the bridge and the manager once the runtime has started, the bridge on another thread.
+int RunReleased(const Program& program) {
+  Runtime runtime(program);
+  ComPtr<IClrHostMemoryControl> control;
+  {
+    Hosted hosted;
+    if (const int failed = HostAsReadmeSays(64_MiB, &runtime, &hosted); failed != 0) return failed;
+    hosted.manager.control()->AddRef();
+    control = ComPtr<IClrHostMemoryControl>(hosted.manager.control());
+    std::thread([bridge = std::move(hosted.bridge)]() mutable { bridge = CoreClrBridge(); }).join();
+  }
+  const int exit_code = runtime.Run(program);
+  PrintRefusals(control.get());
+  return exit_code;
+}
+
+// Starts the runtime without the library, and attaches then; the program runs all the same.
+int RunLate(const Program& program) {
+  Runtime runtime(program);
+  const int result = runtime.Export<Initialize>("coreclr_initialize")(
+      runtime.exe_path.c_str(), "host", static_cast<int>(runtime.keys.size()), runtime.keys.data(),
+      runtime.values.data(), &runtime.host_handle, &runtime.domain_id);
+  if (result < 0) return kNotStarted;
+  auto manager = CreateMemoryManager({.limit = 64_MiB});
+  if (!manager) return Fail(manager.reason());
+  auto bridge = AttachToCoreClr(runtime.module, *manager);
+  std::fprintf(stderr, "attached 0x%08x %s\n", static_cast<unsigned>(bridge.code()), bridge.reason().c_str());
+  return runtime.Run(program);
+}
+
+// Detaches from the started runtime, and attaches again.
+int RunDetached(const Program& program) {
+  Runtime runtime(program);
+  Hosted hosted;
+  if (const int failed = HostAsReadmeSays(64_MiB, &runtime, &hosted); failed != 0) return failed;
+  const HANDLE told = CreateEventW(nullptr, TRUE, FALSE, nullptr);
+  hosted.manager.OnEvent([told](const ClrHostMemoryEvent& event) {
+    if (event.kind == kClrHostMemoryEventDetached) SetEvent(told);
+  });
+  hosted.bridge.Detach();
+  const bool heard = WaitForSingleObject(told, 10000) == WAIT_OBJECT_0;
+  auto again = AttachToCoreClr(runtime.module, hosted.manager);
+  std::fprintf(stderr, "told %d\nattached 0x%08x %s\n", heard ? 1 : 0, static_cast<unsigned>(again.code()),
+               again.reason().c_str());
+  return runtime.Run(program);
+}
+
+// Owned by objects that are destroyed when the process ends, in whichever order.
+std::optional<CoreClrBridge> static_bridge;
+std::optional<MemoryManager> static_manager;
+
+int RunStatic(const Program& program) {
+  static Runtime runtime(program);
+  Hosted hosted;
+  if (const int failed = HostAsReadmeSays(64_MiB, &runtime, &hosted); failed != 0) return failed;
+  static_bridge.emplace(std::move(hosted.bridge));
+  static_manager.emplace(std::move(hosted.manager));
+  return runtime.Run(program);
+}
+
+// The same in a DLL, where the destructors run once the other threads are gone; the runtime is not started.
+int OwnInDll(const Program& program) {
+  const Runtime runtime(program);
+  HMODULE owner = LoadLibraryW(L"static_owner.dll");
+  if (owner == nullptr) return Fail("no static_owner.dll");
+  const auto own = reinterpret_cast<HRESULT (*)(HMODULE)>(reinterpret_cast<void*>(GetProcAddress(owner, "OwnBridge")));
+  return own(runtime.module) == S_OK ? 7 : kRefused;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 4) return 1;
+  const std::string way = argv[1];
+  const Program program{argv[2], argv[3], {argv + 4, argv + argc}};
+  if (way == "limit-8") return RunUnder(8_MiB, 8_MiB, program);
+  if (way == "limit-64") return RunUnder(64_MiB, 64_MiB, program);
+  if (way == "raised") return RunUnder(64_MiB, 256_MiB, program);
+  if (way == "released") return RunReleased(program);
+  if (way == "late") return RunLate(program);
+  if (way == "detached") return RunDetached(program);
+  if (way == "static") return RunStatic(program);
+  if (way == "static-in-dll") return OwnInDll(program);
+  return 1;
+}

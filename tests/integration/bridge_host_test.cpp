@@ -1,0 +1,101 @@
+// A host that uses the library by itself, as README.md says, on real runtimes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "clrhm_test_paths.h"
+#include "integration/clrmem_process.h"
+
+namespace clrhm_test {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::uint32_t kCaughtOutOfMemory = 42;  // AllocateUntilOom's
+
+class BridgeHost : public testing::TestWithParam<Runtime> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
+  }
+  static ProcessResult Host(const char* way, const char* program, const std::vector<std::string>& arguments = {}) {
+    std::vector<std::string> all{way, RuntimeFolder(GetParam()), ProgramPath(GetParam(), program)};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    ProcessSettings settings;
+    settings.timeout = std::chrono::seconds(60);
+    return RunProcessWith(settings, std::string(kBinDirectory) + "\\clrhm_bridge_host_child.exe", all);
+  }
+  // The number that follows words in text; fails without.
+  static std::uint64_t NumberAfter(const std::string& words, const std::string& text) {
+    const std::size_t at = text.find(words);
+    EXPECT_NE(at, std::string::npos) << words << " is not in " << text;
+    return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + words.size(), nullptr, 10);
+  }
+};
+
+// The heap of a GC that was told of a small machine when it started cannot grow into a limit that is raised.
+TEST_P(BridgeHost, UsesALimitThatIsRaisedAfterTheStart) {
+  const ProcessResult result = Host("raised", "AllocateUntilOom", {"205"});
+  EXPECT_EQ(result.exit_code, 0U) << result.out << result.error;
+  EXPECT_THAT(result.out, HasSubstr("allocated 205 MiB"));
+}
+
+TEST_P(BridgeHost, StartsUnderALimitOf8MiB) {
+  const ProcessResult result = Host("limit-8", "Hello", {"7"});
+  EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
+  EXPECT_EQ(NumberAfter("refused task ", result.error) + NumberAfter(" process ", result.error), 0U) << result.error;
+}
+
+// No one tells the bridge of the start. Were it not noticed, the heap would count as process-critical and take the headroom,
+// and no request of its level would ever be refused.
+TEST_P(BridgeHost, KeepsTheHeadroomWithoutBeingToldOfTheStart) {
+  const ProcessResult result = Host("limit-64", "AllocateUntilOom");
+  EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;
+  EXPECT_GT(NumberAfter("refused task ", result.error), 0U) << result.error;
+  EXPECT_EQ(NumberAfter(" process ", result.error), 0U) << result.error;
+}
+
+TEST_P(BridgeHost, KeepsItsLimitWhenItLetsGoOfBridgeAndManager) {
+  const ProcessResult result = Host("released", "AllocateUntilOom", {"100"});
+  EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;
+  EXPECT_GT(NumberAfter("refused task ", result.error), 0U) << result.error;
+  EXPECT_GT(NumberAfter("charged ", result.error), 0U) << result.error;
+}
+
+TEST_P(BridgeHost, ThatAttachesAfterTheStartIsRefusedAndTheRuntimeGoesOn) {
+  const ProcessResult result = Host("late", "Hello", {"7"});
+  EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
+  EXPECT_THAT(result.error, HasSubstr("attached 0x80131022"));
+  EXPECT_THAT(result.error, HasSubstr("has started already"));
+  EXPECT_THAT(result.error, HasSubstr("attach before coreclr_initialize"));
+}
+
+TEST_P(BridgeHost, ThatDetachesHearsOfItAndTheRuntimeGoesOn) {
+  const ProcessResult result = Host("detached", "Hello", {"7"});
+  EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
+  EXPECT_THAT(result.error, HasSubstr("told 1"));
+  EXPECT_THAT(result.error, HasSubstr("attached 0x80131022"));
+}
+
+TEST_P(BridgeHost, EndsWithStaticOwnersAsWithout) {
+  const ProcessResult result = Host("static", "Hello", {"7"});
+  EXPECT_FALSE(result.timed_out);
+  EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
+}
+
+TEST_P(BridgeHost, EndsWithOwnersInADllWhoseThreadsAreGone) {
+  const ProcessResult result = Host("static-in-dll", "Hello");
+  EXPECT_FALSE(result.timed_out);
+  EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, BridgeHost, testing::Values(kNet8, kNet10),
+                         [](const auto& tested) { return ShortName(tested.param); });
+
+}  // namespace
+}  // namespace clrhm_test

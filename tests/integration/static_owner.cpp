@@ -1,0 +1,33 @@
+// A DLL of a host that owns a manager and a bridge in static objects: they are destroyed when the process ends, after its
+// other threads were ended wherever they were.
+#include <clr_host_memory/core_clr_bridge.h>
+
+#include <cstdint>
+#include <optional>
+#include <thread>
+
+namespace {
+
+std::optional<clr_host_memory::MemoryManager> manager;
+std::optional<clr_host_memory::CoreClrBridge> bridge;
+
+}  // namespace
+
+// Attaches coreclr, and has threads that ask the bridge for as long as they live, so that one of them has its lock at
+// nearly every moment.
+extern "C" __declspec(dllexport) HRESULT OwnBridge(HMODULE coreclr) {
+  using namespace clr_host_memory;
+  auto made = CreateMemoryManager();
+  if (!made) return made.code();
+  manager.emplace(*std::move(made));
+  auto attached = AttachToCoreClr(coreclr, *manager);
+  if (!attached) return attached.code();
+  bridge.emplace(*std::move(attached));
+  for (int index = 0; index < 4; ++index) {
+    std::thread([asked = bridge->get()] {
+      for (std::uint64_t calls = 0;;) asked->GetCallCount(&calls);
+    }).detach();
+  }
+  Sleep(50);
+  return S_OK;
+}
