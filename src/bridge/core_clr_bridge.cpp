@@ -14,6 +14,7 @@
 #include "bridge/module_files.h"
 #include "bridge/module_registry.h"
 #include "bridge/reason.h"
+#include "os/windows/process_ending.h"
 
 namespace clr_host_memory::bridge {
 namespace {
@@ -72,7 +73,8 @@ class Bridge final : public IClrHostMemoryBridge {
 
   STDMETHODIMP_(ULONG) Release() noexcept override {
     const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-    if (left == 0) delete this;
+    // At the end of the process calls of threads that were killed stay inside for good, with the locks they hold.
+    if (left == 0 && !os::ProcessIsEnding()) delete this;
     return left;
   }
 
@@ -122,7 +124,7 @@ class Bridge final : public IClrHostMemoryBridge {
   }
 
   STDMETHODIMP Detach() noexcept override {
-    CloseBridge(&record_);
+    if (!os::ProcessIsEnding()) CloseBridge(&record_);
     return S_OK;
   }
 

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "com/sized_struct.h"
+#include "os/windows/process_ending.h"
 
 namespace clr_host_memory {
 namespace {
@@ -58,7 +59,7 @@ ULONG HostMalloc::AddRef() noexcept { return references_.fetch_add(1, std::memor
 
 ULONG HostMalloc::Release() noexcept {
   const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-  if (left == 0) {
+  if (left == 0 && !os::ProcessIsEnding()) {  // then the OS takes all of it back
     // The heap returns its charge to the manager's ledger, so the manager goes last.
     HostMemoryManager& manager = manager_;
     delete this;

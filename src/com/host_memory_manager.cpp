@@ -6,6 +6,7 @@
 
 #include "com/host_malloc.h"
 #include "com/sized_struct.h"
+#include "os/windows/process_ending.h"
 
 namespace clr_host_memory {
 namespace {
@@ -63,12 +64,10 @@ ULONG HostMemoryManager::Release() noexcept {
                                             std::memory_order_acq_rel)) {
   }
   if (references != 1) return references - 1;
+  // Then the OS takes all of it back, and threads that were killed may be inside.
+  if (os::ProcessIsEnding()) return 0;
   Shutdown();
-  if (attendants_.IsCallingThread()) {
-    attendants_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
-  } else {
-    delete this;
-  }
+  attendants_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
   return 0;
 }
 
@@ -147,9 +146,11 @@ HRESULT HostMemoryManager::GetMemoryLoad(DWORD* memory_load, SIZE_T* available_b
 }
 
 HRESULT HostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback* callback) noexcept {
+  const Reference keep(*this);
   return barrier_.Serve(kClrHostMemoryRegisterMemoryNotificationCallback, [&] {
-    if (!engine_.Serving()) return Outcome::Unavailable();
-    return attendants_.SetCallback(callback) ? Outcome::Done() : Outcome::NoTracking();
+    if (!engine_.Serving() || (callback != nullptr && os::ProcessIsEnding())) return Outcome::Unavailable();
+    if (attendants_.SetCallback(callback)) return Outcome::Done();
+    return engine_.Serving() ? Outcome::NoTracking() : Outcome::Unavailable();  // it may have been shut down meanwhile
   });
 }
 
@@ -249,6 +250,7 @@ HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
 }
 
 HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const char* reason = nullptr;
   const policy::Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
   if (reason != nullptr) return E_INVALIDARG;
@@ -264,6 +266,7 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
 }
 
 HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds* thresholds) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   if (thresholds == nullptr) return E_POINTER;
   const char* reason = nullptr;
   const policy::PressureThresholds ours = ThresholdsOf(*thresholds, &reason);
@@ -273,6 +276,7 @@ HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds* threshol
 }
 
 HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t milliseconds) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   if (level < eTaskCritical || level > eProcessCritical || milliseconds > kLongestWait) return E_INVALIDARG;
   if (engine_.stage() != Stage::kRunning) return HOST_E_CLRNOTAVAILABLE;
   if (milliseconds != 0 && !attendants_.ServeWaits()) return E_OUTOFMEMORY;
@@ -281,6 +285,7 @@ HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t millisec
 }
 
 HRESULT HostMemoryManager::SetThrashGuard(uint32_t window_ms, uint32_t refusals) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const char* reason = nullptr;
   const policy::ThrashSettings settings = ThrashSettingsOf(window_ms, refusals, &reason);
   if (reason != nullptr) return E_INVALIDARG;
@@ -302,6 +307,7 @@ HRESULT HostMemoryManager::LeaveExclusive() noexcept {
 }
 
 HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const auto range = PageRange::Covering(ToAddress(address), size);
   if (!range) return E_INVALIDARG;
   switch (engine_.Pin(*range)) {
@@ -317,20 +323,26 @@ HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
 }
 
 HRESULT HostMemoryManager::UnpinRegion(void* address) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   return engine_.Unpin(ToAddress(address)) ? S_OK : S_FALSE;
 }
 
 HRESULT HostMemoryManager::SetEventSink(IClrHostMemoryEventSink* sink) noexcept {
-  if (sink != nullptr && engine_.stage() != Stage::kRunning) return HOST_E_CLRNOTAVAILABLE;
-  return attendants_.SetSink(sink) ? S_OK : E_OUTOFMEMORY;
+  const Reference keep(*this);
+  if (sink != nullptr && (engine_.stage() != Stage::kRunning || os::ProcessIsEnding())) return HOST_E_CLRNOTAVAILABLE;
+  if (attendants_.SetSink(sink)) return S_OK;
+  return engine_.stage() == Stage::kRunning ? E_OUTOFMEMORY : HOST_E_CLRNOTAVAILABLE;
 }
 
 HRESULT HostMemoryManager::NotifyMemoryAvailable(EMemoryAvailable available) noexcept {
   if (available < eMemoryAvailableLow || available > eMemoryAvailableHigh) return E_INVALIDARG;
+  const Reference keep(*this);
   return attendants_.Notify(available);
 }
 
 HRESULT HostMemoryManager::Shutdown() noexcept {
+  if (os::ProcessIsEnding()) return S_OK;
+  const Reference keep(*this);
   engine_.Shutdown();
   attendants_.Stop();
   return S_OK;
