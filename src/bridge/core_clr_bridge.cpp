@@ -14,6 +14,7 @@
 #include "bridge/module_files.h"
 #include "bridge/module_registry.h"
 #include "bridge/reason.h"
+#include "com/sized_struct.h"
 #include "os/windows/process_ending.h"
 
 namespace clr_host_memory::bridge {
@@ -102,20 +103,18 @@ class Bridge final : public IClrHostMemoryBridge {
 
   STDMETHODIMP GetModule(uint32_t index, ClrHostMemoryBridgedModule* module) noexcept override {
     if (module == nullptr) return E_POINTER;
-    if (module->size < sizeof(*module)) return E_INVALIDARG;
     return WithReason(nullptr, 0, [&](std::string*) {
       const std::vector<BridgedModuleInfo> modules = ModulesOf(&record_);
       if (index >= modules.size()) return S_FALSE;
       const BridgedModuleInfo& info = modules[index];
-      module->import_count = static_cast<uint32_t>(info.imports.size());
-      module->module = info.module;
-      const std::size_t length = std::min(info.path.size(), std::size(module->path) - 1);
-      std::copy_n(info.path.data(), length, module->path);
-      module->path[length] = L'\0';
+      ClrHostMemoryBridgedModule ours{};
+      ours.import_count = static_cast<uint32_t>(info.imports.size());
+      ours.module = info.module;
+      std::copy_n(info.path.data(), std::min(info.path.size(), std::size(ours.path) - 1), ours.path);
       std::string names;
       for (const char* name : info.imports) names += names.empty() ? name : std::string(" ") + name;
-      CopyReason(names, module->imports, sizeof(module->imports));
-      return S_OK;
+      CopyReason(names, ours.imports, sizeof(ours.imports));
+      return CopySized(ours, module, &ClrHostMemoryBridgedModule::path, &ClrHostMemoryBridgedModule::imports);
     });
   }
 
@@ -140,11 +139,9 @@ class Bridge final : public IClrHostMemoryBridge {
 
   STDMETHODIMP GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
     if (purposes == nullptr) return E_POINTER;
-    if (purposes->size < sizeof(*purposes)) return E_INVALIDARG;
-    *purposes = PurposesOf(&record_);
-    purposes->size = sizeof(*purposes);
-    purposes->version = 1;
-    return S_OK;
+    ClrHostMemoryPurposes ours = PurposesOf(&record_);
+    ours.version = 1;
+    return CopySized(ours, purposes);
   }
 
  private:

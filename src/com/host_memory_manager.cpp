@@ -112,7 +112,11 @@ HRESULT HostMemoryManager::VirtualQuery(void* address, void* buffer, SIZE_T leng
   constexpr auto kMethod = kClrHostMemoryVirtualQuery;
   if (result == nullptr) return barrier_.Reject(kMethod, E_POINTER);
   *result = 0;
-  if (buffer == nullptr) return barrier_.Reject(kMethod, E_POINTER);
+  if (buffer == nullptr) {
+    // The error depends on the other arguments, and Win32 writes nothing.
+    (void)::VirtualQuery(address, nullptr, length);
+    return barrier_.Reject(kMethod, E_POINTER, ::GetLastError());
+  }
   return barrier_.Serve(kMethod, [&] {
     std::size_t written = 0;
     const Outcome outcome = engine_.Query(ToAddress(address), buffer, length, &written);
@@ -123,7 +127,7 @@ HRESULT HostMemoryManager::VirtualQuery(void* address, void* buffer, SIZE_T leng
 
 HRESULT HostMemoryManager::VirtualProtect(void* address, SIZE_T size, DWORD new_protect, DWORD* old_protect) noexcept {
   constexpr auto kMethod = kClrHostMemoryVirtualProtect;
-  if (old_protect == nullptr) return barrier_.Reject(kMethod, E_POINTER);
+  if (old_protect == nullptr) return barrier_.Reject(kMethod, E_POINTER, ERROR_NOACCESS);  // whatever the others are
   return barrier_.Serve(kMethod, [&] {
     std::uint32_t old = *old_protect;
     const Outcome outcome = engine_.Protect(ToAddress(address), size, new_protect, &old);
@@ -234,7 +238,8 @@ HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) no
     ours = again;
     ours.consistent = agree ? 1 : 0;
   }
-  return CopySized(ours, statistics, 3);
+  ours.version = 3;
+  return CopySized(ours, statistics);
 }
 
 HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
@@ -246,7 +251,8 @@ HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
   ours.mismatch = ledger_audit.mismatch.InBytes().value;
   ours.regions = ledger_audit.regions;
   ours.in_flight = ledger_audit.in_flight.InBytes().value;
-  return CopySized(ours, audit, 1);
+  ours.version = 1;
+  return CopySized(ours, audit);
 }
 
 HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) noexcept {
@@ -324,7 +330,9 @@ HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
 
 HRESULT HostMemoryManager::UnpinRegion(void* address) noexcept {
   if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
-  return engine_.Unpin(ToAddress(address)) ? S_OK : S_FALSE;
+  if (!engine_.Unpin(ToAddress(address))) return S_FALSE;
+  PrivateHeap::FreeOrphans(engine_);
+  return S_OK;
 }
 
 HRESULT HostMemoryManager::SetEventSink(IClrHostMemoryEventSink* sink) noexcept {
@@ -370,15 +378,15 @@ HRESULT HostMemoryManager::FindRegion(const void* address, ClrHostMemoryRegion* 
 
 HRESULT HostMemoryManager::GetMemoryStatus(ClrHostMemoryStatus* status) noexcept {
   if (status == nullptr) return E_POINTER;
-  if (status->size < sizeof(ClrHostMemoryStatus)) return E_INVALIDARG;
   const StatusOutcome result = engine_.Status();
   if (!result.outcome.ok()) return ToHresult(result.outcome, kClrHostMemoryGetMemoryLoad);
-  status->percent_in_use = result.status.percent_in_use;
-  status->total_physical = result.status.total_physical.value;
-  status->available_physical = result.status.available_physical.value;
-  status->total_commit = result.status.total_commit.value;
-  status->available_commit = result.status.available_commit.value;
-  return S_OK;
+  ClrHostMemoryStatus ours{};
+  ours.percent_in_use = result.status.percent_in_use;
+  ours.total_physical = result.status.total_physical.value;
+  ours.available_physical = result.status.available_physical.value;
+  ours.total_commit = result.status.total_commit.value;
+  ours.available_commit = result.status.available_commit.value;
+  return CopySized(ours, status);
 }
 
 HRESULT HostMemoryManager::AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,
