@@ -2,7 +2,8 @@
 // Everything here may cross a DLL border and a compiler border; memory_manager.h is the C++ face of it.
 //
 // Sizes are in bytes. Structs that may grow begin with their own size: figures are filled in as far as the caller's struct
-// goes, so that a newer library serves an older caller.
+// goes, so that a newer library serves an older caller. `size` says how far that was, then. A text that is cut there is
+// null-terminated all the same.
 // Threads: every function and method may be called from any thread at any time.
 #ifndef CLR_HOST_MEMORY_CLR_HOST_MEMORY_H
 #define CLR_HOST_MEMORY_CLR_HOST_MEMORY_H
@@ -74,7 +75,7 @@ enum {
 typedef struct ClrHostMemoryOptions {
   uint32_t size;                   // sizeof(ClrHostMemoryOptions) of the caller
   uint32_t flags;                  // bits kClrHostMemory..., or 0
-  uint64_t limit;                  // bytes the CLR may have committed, or CLR_HOST_MEMORY_NO_LIMIT
+  uint64_t limit;                  // bytes the CLR may have committed, at least 65536, or CLR_HOST_MEMORY_NO_LIMIT
   uint64_t app_domain_headroom;    // what eTaskCritical requests must leave to the higher levels: bytes, PERCENT or DEFAULT
   uint64_t process_headroom;       // what only eProcessCritical requests may use: bytes, PERCENT or DEFAULT
   uint64_t emergency_reserve;      // bytes committed at once and given up when the OS, or for eProcessCritical the limit,
@@ -306,14 +307,14 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   STDMETHOD_(ULONG, AddRef)(THIS) PURE;
   STDMETHOD_(ULONG, Release)(THIS) PURE;
 #endif
-  // Fills *statistics, at most statistics->size bytes. E_POINTER; E_INVALIDARG: a size of no known version.
+  // Fills *statistics, at most statistics->size bytes. E_POINTER; E_INVALIDARG: a size below 8.
   STDMETHOD(GetStatistics)(THIS_ ClrHostMemoryStatistics * statistics) PURE;
   // Walks all memory the manager knows with VirtualQuery: milliseconds, not for a hot path. May run while calls run.
   STDMETHOD(Audit)(THIS_ ClrHostMemoryAudit * audit) PURE;
   // Takes effect for the next request; what is in use stays, and while it is more than the limit nothing new is admitted for
   // the lower levels and the CLR is told Low; eProcessCritical goes on with what it has and the emergency reserve. All
-  // three are set: DEFAULT headrooms replace what was chosen before. E_INVALIDARG: the limit is 0, a percentage above 100,
-  // or the headrooms add up to more than it.
+  // three are set: DEFAULT headrooms replace what was chosen before. E_INVALIDARG: the limit is below 65536 bytes, a
+  // percentage above 100, or the headrooms add up to more than the limit; ClrHostMemoryCheckOptions says which.
   STDMETHOD(SetLimit)(THIS_ uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) PURE;
   // E_POINTER; E_INVALIDARG: they are not in order, or repeat_low_ms is 0. Nothing is changed then.
   STDMETHOD(SetThresholds)(THIS_ const ClrHostMemoryThresholds* thresholds) PURE;
@@ -381,7 +382,7 @@ DECLARE_INTERFACE_(IClrHostMemoryClient, IUnknown) {
    void** memory) PURE;
   // The region that holds address, from the ledger: no system call, never waits. S_FALSE: none the manager knows.
   STDMETHOD(FindRegion)(THIS_ const void* address, ClrHostMemoryRegion* region) PURE;
-  // As cheap as GetMemoryLoad, and of the same figures. E_POINTER; E_INVALIDARG: a size of no known version;
+  // As cheap as GetMemoryLoad, and of the same figures. E_POINTER; E_INVALIDARG: a size below 8;
   // HOST_E_CLRNOTAVAILABLE: shut down.
   STDMETHOD(GetMemoryStatus)(THIS_ ClrHostMemoryStatus * status) PURE;
 
@@ -456,7 +457,7 @@ DECLARE_INTERFACE_(IClrHostMemoryHeap, IUnknown) {
   STDMETHOD(GetSize)(THIS_ const void* memory, SIZE_T* size) PURE;
   STDMETHOD(GetFigures)(THIS_ ClrHostMemoryHeapFigures * figures) PURE;
   // The index-th place that has called DebugAlloc, from 0; its figures are 0 once nothing is held. 511 are told apart, the
-  // rest is one. S_FALSE: there are no more. E_INVALIDARG: site->size is too small.
+  // rest is one. S_FALSE: there are no more. E_INVALIDARG: a size below 8.
   STDMETHOD(GetSite)(THIS_ uint32_t index, ClrHostMemoryHeapSite* site) PURE;
 };
 #undef INTERFACE
@@ -511,7 +512,8 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   STDMETHOD(NoteRuntimeStarted)(THIS) PURE;
   // Calls that have come in through bridged imports.
   STDMETHOD(GetCallCount)(THIS_ uint64_t * calls) PURE;
-  // The index-th bridged module, in the order they were attached; S_FALSE: there is none.
+  // The index-th bridged module, in the order they were attached; S_FALSE: there is none. E_POINTER; E_INVALIDARG: a size
+  // below 8.
   STDMETHOD(GetModule)(THIS_ uint32_t index, ClrHostMemoryBridgedModule * module) PURE;
   // S_OK: calls arrive. HOST_E_CLRNOTAVAILABLE: none does; reason names another loaded copy of coreclr.dll if there is one.
   STDMETHOD(VerifyCallsArrive)(THIS_ char* reason, SIZE_T reason_size) PURE;
@@ -519,7 +521,7 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // manager is kept alive for those that stay. If the runtime has started, no limit holds for it any more: the host is told
   // with kClrHostMemoryEventDetached, and the same runtime cannot be attached again.
   STDMETHOD(Detach)(THIS) PURE;
-  // What the requests that came in were for. Each counter is exact. E_POINTER; E_INVALIDARG: a size of no known version.
+  // What the requests that came in were for. Each counter is exact. E_POINTER; E_INVALIDARG: a size below 8.
   STDMETHOD(GetPurposes)(THIS_ ClrHostMemoryPurposes * purposes) PURE;
   // Attaches every module of that file name (L"plugin.dll") that is loaded, and from now on each that is loaded later:
   // before LoadLibrary returns where a bridged module loads it, or what brings it along; soon after it is loaded otherwise,
@@ -555,6 +557,12 @@ extern "C" {
 // S_OK; E_POINTER: object is null; E_INVALIDARG: an option is out of range; E_NOINTERFACE; E_OUTOFMEMORY.
 CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* options, REFIID riid,
                                                                   void** object, const char** reason);
+
+// Checks options as ClrHostMemoryCreate does, and makes nothing: what a host sets later, with SetLimit, SetThresholds,
+// SetThrashGuard or SetWait, can be checked as the same fields, too, with the others as CLR_HOST_MEMORY_OPTIONS_INIT has them.
+// options and reason as of ClrHostMemoryCreate. S_OK; E_INVALIDARG: an option is out of range.
+CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryCheckOptions(const ClrHostMemoryOptions* options,
+                                                                        const char** reason);
 
 // Wraps manager in an IHostControl for ICLRRuntimeHost::SetHostControl: GetHostManager(IID_IHostMemoryManager) is the
 // manager, every other IID and SetAppDomainManager go to inner, the embedder's own IHostControl, which may be null

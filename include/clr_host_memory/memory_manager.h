@@ -87,7 +87,7 @@ class [[nodiscard]] ValueOrReason {
 // What a host chooses; each field as in ClrHostMemoryOptions. The defaults are no limit, headroom derived from the limit,
 // no reserves, and no waiting. Bytes and milliseconds.
 struct MemoryManagerOptions {
-  std::uint64_t limit = CLR_HOST_MEMORY_NO_LIMIT;
+  std::uint64_t limit = CLR_HOST_MEMORY_NO_LIMIT;                        // at least 64_KiB
   std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;  // bytes, or Percent(n)
   std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;     // bytes, or Percent(n)
   std::uint64_t emergency_reserve = 0;
@@ -171,20 +171,32 @@ class MemoryManager {
     control_->Audit(&audit);
     return audit;
   }
-  // E_INVALIDARG: the headrooms add up to more than the limit; nothing is changed then.
+  // The following change nothing when they are refused. For E_INVALIDARG *reason, unless null, is a sentence that names what is
+  // out of range; otherwise it is empty. Throw std::bad_alloc, when a reason is asked for.
   HRESULT SetLimit(std::uint64_t limit, std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM,
-                   std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM) const noexcept {
-    return control_->SetLimit(limit, app_domain_headroom, process_headroom);
+                   std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM,
+                   std::string* reason = nullptr) const {
+    return WithReason(control_->SetLimit(limit, app_domain_headroom, process_headroom), reason,
+                      [&](ClrHostMemoryOptions& options) {
+                        options.limit = limit;
+                        options.app_domain_headroom = app_domain_headroom;
+                        options.process_headroom = process_headroom;
+                      });
   }
-  // E_INVALIDARG: they are not in order; nothing is changed then.
-  HRESULT SetThresholds(const ClrHostMemoryThresholds& thresholds) const noexcept {
-    return control_->SetThresholds(&thresholds);
+  HRESULT SetThresholds(const ClrHostMemoryThresholds& thresholds, std::string* reason = nullptr) const {
+    return WithReason(control_->SetThresholds(&thresholds), reason,
+                      [&](ClrHostMemoryOptions& options) { options.thresholds = thresholds; });
   }
-  HRESULT SetWait(EMemoryCriticalLevel level, std::uint32_t milliseconds) const noexcept {
-    return control_->SetWait(level, milliseconds);
+  HRESULT SetWait(EMemoryCriticalLevel level, std::uint32_t milliseconds, std::string* reason = nullptr) const {
+    return WithReason(control_->SetWait(level, milliseconds), reason, [&](ClrHostMemoryOptions& options) {
+      for (std::uint32_t& wait_ms : options.wait_ms) wait_ms = milliseconds;
+    });
   }
-  HRESULT SetThrashGuard(std::uint32_t window_ms, std::uint32_t refusals) const noexcept {
-    return control_->SetThrashGuard(window_ms, refusals);
+  HRESULT SetThrashGuard(std::uint32_t window_ms, std::uint32_t refusals, std::string* reason = nullptr) const {
+    return WithReason(control_->SetThrashGuard(window_ms, refusals), reason, [&](ClrHostMemoryOptions& options) {
+      options.thrash_window_ms = window_ms;
+      options.thrash_refusals = refusals;
+    });
   }
   HRESULT CancelWaits() const noexcept { return control_->CancelWaits(); }
   // Holds the manager still for as long as the section lives; none when *hr is not S_OK. The manager must outlive it.
@@ -208,6 +220,21 @@ class MemoryManager {
 
  private:
   friend ValueOrReason<MemoryManager> CreateMemoryManager(const MemoryManagerOptions&);
+
+  // set(ClrHostMemoryOptions&) → void writes what was refused into options that are right otherwise.
+  template <typename Set>
+  static HRESULT WithReason(HRESULT hr, std::string* reason, Set set) {
+    if (reason == nullptr) return hr;
+    reason->clear();
+    if (hr != E_INVALIDARG) return hr;
+    ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+    set(options);
+    const char* sentence = nullptr;
+    ClrHostMemoryCheckOptions(&options, &sentence);
+    *reason = sentence != nullptr ? sentence : "level is none of EMemoryCriticalLevel: give one of the three";
+    return hr;
+  }
+
   ComPtr<IHostMemoryManager> manager_;
   ComPtr<IClrHostMemoryControl> control_;
 };

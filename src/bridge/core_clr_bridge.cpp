@@ -17,6 +17,7 @@
 #include "bridge/reason.h"
 #include "bridge/start_properties.h"
 #include "com/sized_struct.h"
+#include "os/windows/process_ending.h"
 
 namespace clr_host_memory::bridge {
 namespace {
@@ -76,7 +77,8 @@ class Bridge final : public IClrHostMemoryBridge {
 
   STDMETHODIMP_(ULONG) Release() noexcept override {
     const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-    if (left == 0) delete this;
+    // At the end of the process calls of threads that were killed stay inside for good, with the locks they hold.
+    if (left == 0 && !os::ProcessIsEnding()) delete this;
     return left;
   }
 
@@ -104,20 +106,18 @@ class Bridge final : public IClrHostMemoryBridge {
 
   STDMETHODIMP GetModule(uint32_t index, ClrHostMemoryBridgedModule* module) noexcept override {
     if (module == nullptr) return E_POINTER;
-    if (module->size < sizeof(*module)) return E_INVALIDARG;
     return WithReason(nullptr, 0, [&](std::string*) {
       const std::vector<BridgedModuleInfo> modules = ModulesOf(record_);
       if (index >= modules.size()) return S_FALSE;
       const BridgedModuleInfo& info = modules[index];
-      module->import_count = static_cast<uint32_t>(info.imports.size());
-      module->module = info.module;
-      const std::size_t length = std::min(info.path.size(), std::size(module->path) - 1);
-      std::copy_n(info.path.data(), length, module->path);
-      module->path[length] = L'\0';
+      ClrHostMemoryBridgedModule ours{};
+      ours.import_count = static_cast<uint32_t>(info.imports.size());
+      ours.module = info.module;
+      std::copy_n(info.path.data(), std::min(info.path.size(), std::size(ours.path) - 1), ours.path);
       std::string names;
       for (const char* name : info.imports) names += names.empty() ? name : std::string(" ") + name;
-      CopyReason(names, module->imports, sizeof(module->imports));
-      return S_OK;
+      CopyReason(names, ours.imports, sizeof(ours.imports));
+      return CopySized(ours, module, &ClrHostMemoryBridgedModule::path, &ClrHostMemoryBridgedModule::imports);
     });
   }
 
@@ -142,20 +142,18 @@ class Bridge final : public IClrHostMemoryBridge {
 
   STDMETHODIMP GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
     if (purposes == nullptr) return E_POINTER;
-    if (purposes->size < sizeof(*purposes)) return E_INVALIDARG;
-    *purposes = PurposesOf(record_);
-    purposes->size = sizeof(*purposes);
-    purposes->version = 1;
-    return S_OK;
+    ClrHostMemoryPurposes ours = PurposesOf(record_);
+    ours.version = 1;
+    return CopySized(ours, purposes);
   }
 
   STDMETHODIMP GetStartProperties(uint32_t count, const char* const* keys, const char* const* values,
                                   uint64_t gc_hard_limit, ClrHostMemoryStartProperties* additions) noexcept override {
     if (additions == nullptr || (count != 0 && (keys == nullptr || values == nullptr))) return E_POINTER;
-    if (additions->size < sizeof(*additions)) return E_INVALIDARG;
     if (!IsOpen(record_)) return HOST_E_CLRNOTAVAILABLE;
     ClrHostMemoryStartProperties ours = AddedStartProperties(count, keys, values, gc_hard_limit);
-    return CopySized(ours, additions, 1);
+    ours.version = 1;
+    return CopySized(ours, additions);
   }
 
  private:

@@ -14,10 +14,10 @@
 #include "bridge/import_patch.h"
 #include "bridge/load_watch.h"
 #include "bridge/module_files.h"
-#include "bridge/process_end.h"
 #include "bridge/reason.h"
 #include "bridge/started_runtime.h"
 #include "bridge/thunks.h"
+#include "os/windows/process_ending.h"
 
 namespace clr_host_memory::bridge {
 namespace {
@@ -453,7 +453,7 @@ BridgeRecord* AdoptBridge(HMODULE coreclr, IHostMemoryManager* manager) noexcept
 }
 
 void ReleaseBridge(BridgeRecord* bridge) noexcept {
-  if (IsProcessEnding()) return;
+  if (os::ProcessIsEnding()) return;
   const bool started = ServesStartedRuntime(bridge);
   {
     const Locked lock;
@@ -465,7 +465,7 @@ void ReleaseBridge(BridgeRecord* bridge) noexcept {
 }
 
 void CloseBridge(BridgeRecord* bridge) noexcept {
-  if (IsProcessEnding()) return;
+  if (os::ProcessIsEnding()) return;
   const bool started = ServesStartedRuntime(bridge);
   std::array<bool, kMaxBridgedModules> closing{};
   {

@@ -11,7 +11,7 @@ static_assert(static_cast<int>(Stage::kRunning) == kClrHostMemoryRunning &&
 
 Attendants::Attendants(Engine& engine, os::ThreadSystem& threads, const CallCounters& counters,
                        const Monitor::Settings& settings)
-    : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()),
+    : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), callback_(&EndLow, this),
       monitor_(engine.ledger().budget(), engine.sampler(), *this, *this, settings, began_),
       watcher_(threads, monitor_), wait_server_(*this), waiter_(threads, wait_server_) {
   monitor_.SetWaker(&watcher_);
@@ -28,9 +28,6 @@ bool Attendants::ServeWaits() {
 
 bool Attendants::SetCallback(ICLRMemoryNotificationCallback* callback) {
   if (callback != nullptr && !Watch()) return false;
-  // Another CLR takes its place: the one before must not believe in Low for ever. Who takes its own callback away is not
-  // called inside that very call.
-  if (callback != nullptr && last_said_.load() == eMemoryAvailableLow) (void)Notify(eMemoryAvailableNeutral);
   if (!callback_.Set(callback)) return false;
   if (callback != nullptr) monitor_.Repeat();
   return true;
@@ -44,33 +41,49 @@ bool Attendants::SetSink(IClrHostMemoryEventSink* sink) {
 }
 
 HRESULT Attendants::Notify(EMemoryAvailable available) {
-  const HRESULT hr = callback_.Call([available](ICLRMemoryNotificationCallback& callback) {
-    return callback.OnMemoryNotification(available);
-  });
-  if (hr == S_FALSE) return hr;
-  last_said_.store(available);
-  notifications_[static_cast<std::size_t>(available - eMemoryAvailableLow)].fetch_add(1, std::memory_order_relaxed);
+  const auto effect = available == eMemoryAvailableLow ? Standing::Effect::kLeaves : Standing::Effect::kEnds;
+  const auto call = [available](ICLRMemoryNotificationCallback& callback) { return callback.OnMemoryNotification(available); };
+  const HRESULT hr = callback_.Call(call, effect);
+  if (hr != S_FALSE) CountNotification(available);
   return hr;
 }
 
+// Before another CLR takes its place, and at the end, a CLR must not believe in Low for ever.
+void Attendants::EndLow(void* attendants, ICLRMemoryNotificationCallback& callback) {
+  auto& it = *static_cast<Attendants*>(attendants);
+  (void)callback.OnMemoryNotification(eMemoryAvailableNeutral);
+  it.CountNotification(eMemoryAvailableNeutral);
+  // The same callback may have been registered anew, and told Low before this.
+  it.monitor_.Repeat();
+}
+
+void Attendants::CountNotification(EMemoryAvailable available) {
+  notifications_[static_cast<std::size_t>(available - eMemoryAvailableLow)].fetch_add(1, std::memory_order_relaxed);
+}
+
 void Attendants::Stop() {
-  waiter_.Stop();
+  waiter_.Stop();  // its thread calls nobody
   // Nobody else serves now, and who waited was abandoned: lets go of them.
   if (!stopping_.exchange(true)) (void)engine_.ServeWaiters(threads_.Now());
-  watcher_.Stop();
+  bool ended = false;
+  if (CallsUnderWay::IsThisThreadInside()) {
+    ended = watcher_.StopWithoutWaiting();
+  } else {
+    watcher_.Stop();
+    ended = !watcher_.IsCurrentThread();
+  }
   // It may never have been started.
-  if (!watcher_.IsCurrentThread()) OnEnd();
+  if (ended) OnEnd();
 }
 
 void Attendants::OnEnd() {
   if (ended_.exchange(true)) return;
   OnRound(threads_.Now());
   monitor_.Finish(threads_.Now());
-  if (last_said_.load() == eMemoryAvailableLow) (void)Notify(eMemoryAvailableNeutral);
-  (void)callback_.Set(nullptr);
+  callback_.Close();
   engine_.NoteStopped();
   TellStage();
-  (void)sink_.Set(nullptr);
+  sink_.Close();
 }
 
 Milliseconds Attendants::WaitServer::Run(Milliseconds now) {

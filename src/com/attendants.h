@@ -45,13 +45,13 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   [[nodiscard]] const Monitor& monitor() const { return monitor_; }
   void CopyTo(ClrHostMemoryStatistics* statistics) const;
 
-  // After Engine::Shutdown: ends both threads. The last thing the one that watches does is to tell a CLR that believes in
-  // Low otherwise, and the host the end; then nobody is called any more. On that thread itself this returns before, and it
-  // happens when the call it is in has returned. Idempotent; several may call it at once.
+  // After Engine::Shutdown: ends both threads. The thread that watches tells a CLR that may believe in Low Neutral, and the
+  // host the end, last of all; then neither is called any more. This waits for that, unless this thread is inside a call of
+  // any callback, or is the thread that watches. Then it returns at once, and the end follows when calls have returned.
+  // Idempotent; several threads may call it at once.
   void Stop();
-  // Whether this is the thread that calls the host, which it may make destroy the manager.
-  [[nodiscard]] bool IsCallingThread() const { return watcher_.IsCurrentThread(); }
-  // The last thing that happens on that thread is last(context). For that thread only.
+  // After Stop, as the last call of any thread: has last(context) called, which destroys the attendants. When the thread that
+  // watches still runs, it makes that call as its last; else this does.
   void StopAndThen(void (*last)(void* context), void* context) { watcher_.StopAndThen(last, context); }
 
  private:
@@ -77,6 +77,8 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   policy::ThrashCounts CountsNow() override;
 
   [[nodiscard]] ClrHostMemoryEvent EventOf(ClrHostMemoryEventKind kind);
+  static void EndLow(void* attendants, ICLRMemoryNotificationCallback& callback);
+  void CountNotification(EMemoryAvailable available);
   void Tell(const ClrHostMemoryEvent& event);
   void TellRefusals();
   void TellPlacements();
@@ -107,7 +109,6 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   Stage told_stage_ = Stage::kRunning;
   std::uint32_t available_percent_ = 100;
 
-  std::atomic<EMemoryAvailable> last_said_ = eMemoryAvailableNeutral;
   std::array<std::atomic<std::uint64_t>, 3> notifications_{};
   std::atomic<std::uint64_t> thrashes_ = 0;
   std::atomic<std::uint64_t> detached_ = 0;  // how often a bridge was

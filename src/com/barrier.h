@@ -35,9 +35,10 @@ class Barrier {
     return hr;
   }
 
-  // An argument that no Win32 function has a say about.
-  HRESULT Reject(ClrHostMemoryMethod method, HRESULT hr) noexcept {
-    ::SetLastError(ERROR_INVALID_PARAMETER);
+  // An argument that is refused before the engine is asked. error: what Win32 says of it; by default of an argument that no
+  // Win32 function has.
+  HRESULT Reject(ClrHostMemoryMethod method, HRESULT hr, DWORD error = ERROR_INVALID_PARAMETER) noexcept {
+    ::SetLastError(error);
     counters_.Count(method, hr);
     return hr;
   }

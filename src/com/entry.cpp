@@ -9,6 +9,25 @@
 #include "os/windows/windows_memory_system.h"
 #include "os/windows/windows_thread_system.h"
 
+namespace clr_host_memory {
+namespace {
+
+// Null stands for the defaults.
+[[nodiscard]] const ClrHostMemoryOptions& GivenOrDefault(const ClrHostMemoryOptions* options) noexcept {
+  static constexpr ClrHostMemoryOptions kDefaults = CLR_HOST_MEMORY_OPTIONS_INIT;
+  return options == nullptr ? kDefaults : *options;
+}
+
+}  // namespace
+}  // namespace clr_host_memory
+
+HRESULT STDMETHODCALLTYPE ClrHostMemoryCheckOptions(const ClrHostMemoryOptions* options, const char** reason) {
+  const char* ignored = nullptr;
+  if (reason == nullptr) reason = &ignored;
+  static_cast<void>(clr_host_memory::SettingsOf(clr_host_memory::GivenOrDefault(options), reason));
+  return *reason == nullptr ? S_OK : E_INVALIDARG;
+}
+
 HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* options, REFIID riid, void** object,
                                               const char** reason) {
   using namespace clr_host_memory;
@@ -21,9 +40,7 @@ HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* option
   }
   *object = nullptr;
 
-  static constexpr ClrHostMemoryOptions kDefaults = CLR_HOST_MEMORY_OPTIONS_INIT;
-  if (options == nullptr) options = &kDefaults;
-  const ManagerSettings settings = SettingsOf(*options, reason);
+  const ManagerSettings settings = SettingsOf(GivenOrDefault(options), reason);
   if (*reason != nullptr) return E_INVALIDARG;
 
   auto* manager = new (std::nothrow) HostMemoryManager(os::WindowsMemorySystem(), os::WindowsThreadSystem(),

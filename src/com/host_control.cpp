@@ -4,6 +4,8 @@
 #include <atomic>
 #include <new>
 
+#include "os/windows/process_ending.h"
+
 namespace clr_host_memory {
 namespace {
 
@@ -27,7 +29,7 @@ class HostControl final : public IHostControl {
   ULONG STDMETHODCALLTYPE AddRef() noexcept override { return references_.fetch_add(1) + 1; }
   ULONG STDMETHODCALLTYPE Release() noexcept override {
     const ULONG left = references_.fetch_sub(1) - 1;
-    if (left == 0) delete this;
+    if (left == 0 && !os::ProcessIsEnding()) delete this;
     return left;
   }
 

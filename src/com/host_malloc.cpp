@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "com/sized_struct.h"
+#include "os/windows/process_ending.h"
 
 namespace clr_host_memory {
 namespace {
@@ -58,7 +59,7 @@ ULONG HostMalloc::AddRef() noexcept { return references_.fetch_add(1, std::memor
 
 ULONG HostMalloc::Release() noexcept {
   const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-  if (left == 0) {
+  if (left == 0 && !os::ProcessIsEnding()) {  // then the OS takes all of it back
     // The heap returns its charge to the manager's ledger, so the manager goes last.
     HostMemoryManager& manager = manager_;
     delete this;
@@ -127,7 +128,7 @@ HRESULT HostMalloc::Reallocate(void* memory, SIZE_T size, uint32_t flags, EMemor
 
 HRESULT HostMalloc::FreeIfOwned(void* memory) noexcept {
   const DWORD caller_error = ::GetLastError();
-  const Outcome outcome = heap_.Free(memory);
+  const Outcome outcome = heap_.Discard(memory);
   if (outcome.verdict == Verdict::kNotOurs) {
     ::SetLastError(caller_error);
     return S_FALSE;
@@ -149,21 +150,24 @@ HRESULT HostMalloc::GetFigures(ClrHostMemoryHeapFigures* figures) noexcept {
   ours.committed = found.committed.value;
   ours.live = found.live.value;
   ours.blocks = found.blocks;
-  return CopySized(ours, figures, 1);
+  ours.version = 1;
+  return CopySized(ours, figures);
 }
 
 HRESULT HostMalloc::GetSite(uint32_t index, ClrHostMemoryHeapSite* site) noexcept {
   if (site == nullptr) return E_POINTER;
-  if (site->size < sizeof(*site)) return E_INVALIDARG;
-  *site = {sizeof(*site), 0, 0, 0, {}};
+  ClrHostMemoryHeapSite ours{};
   heap::SiteFigures figures;
-  if (!heap_.sites().Read(index, &figures)) return S_FALSE;
-  site->line = figures.line;
-  site->blocks = figures.blocks;
-  site->bytes = figures.bytes;
-  const std::string_view file(figures.file);
-  std::copy_n(file.data(), std::min(file.size(), sizeof(site->file) - 1), site->file);
-  return S_OK;
+  const bool found = heap_.sites().Read(index, &figures);
+  if (found) {
+    ours.line = figures.line;
+    ours.blocks = figures.blocks;
+    ours.bytes = figures.bytes;
+    const std::string_view file(figures.file);
+    std::copy_n(file.data(), std::min(file.size(), sizeof(ours.file) - 1), ours.file);
+  }
+  const HRESULT hr = CopySized(ours, site, &ClrHostMemoryHeapSite::file);
+  return hr == S_OK && !found ? S_FALSE : hr;
 }
 
 }  // namespace clr_host_memory

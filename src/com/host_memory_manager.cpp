@@ -6,6 +6,7 @@
 
 #include "com/host_malloc.h"
 #include "com/sized_struct.h"
+#include "os/windows/process_ending.h"
 
 namespace clr_host_memory {
 namespace {
@@ -63,12 +64,10 @@ ULONG HostMemoryManager::Release() noexcept {
                                             std::memory_order_acq_rel)) {
   }
   if (references != 1) return references - 1;
+  // Then the OS takes all of it back, and threads that were killed may be inside.
+  if (os::ProcessIsEnding()) return 0;
   Shutdown();
-  if (attendants_.IsCallingThread()) {
-    attendants_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
-  } else {
-    delete this;
-  }
+  attendants_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
   return 0;
 }
 
@@ -113,7 +112,11 @@ HRESULT HostMemoryManager::VirtualQuery(void* address, void* buffer, SIZE_T leng
   constexpr auto kMethod = kClrHostMemoryVirtualQuery;
   if (result == nullptr) return barrier_.Reject(kMethod, E_POINTER);
   *result = 0;
-  if (buffer == nullptr) return barrier_.Reject(kMethod, E_POINTER);
+  if (buffer == nullptr) {
+    // The error depends on the other arguments, and Win32 writes nothing.
+    (void)::VirtualQuery(address, nullptr, length);
+    return barrier_.Reject(kMethod, E_POINTER, ::GetLastError());
+  }
   return barrier_.Serve(kMethod, [&] {
     std::size_t written = 0;
     const Outcome outcome = engine_.Query(ToAddress(address), buffer, length, &written);
@@ -124,7 +127,7 @@ HRESULT HostMemoryManager::VirtualQuery(void* address, void* buffer, SIZE_T leng
 
 HRESULT HostMemoryManager::VirtualProtect(void* address, SIZE_T size, DWORD new_protect, DWORD* old_protect) noexcept {
   constexpr auto kMethod = kClrHostMemoryVirtualProtect;
-  if (old_protect == nullptr) return barrier_.Reject(kMethod, E_POINTER);
+  if (old_protect == nullptr) return barrier_.Reject(kMethod, E_POINTER, ERROR_NOACCESS);  // whatever the others are
   return barrier_.Serve(kMethod, [&] {
     std::uint32_t old = *old_protect;
     const Outcome outcome = engine_.Protect(ToAddress(address), size, new_protect, &old);
@@ -147,9 +150,11 @@ HRESULT HostMemoryManager::GetMemoryLoad(DWORD* memory_load, SIZE_T* available_b
 }
 
 HRESULT HostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback* callback) noexcept {
+  const Reference keep(*this);
   return barrier_.Serve(kClrHostMemoryRegisterMemoryNotificationCallback, [&] {
-    if (!engine_.Serving()) return Outcome::Unavailable();
-    return attendants_.SetCallback(callback) ? Outcome::Done() : Outcome::NoTracking();
+    if (!engine_.Serving() || (callback != nullptr && os::ProcessIsEnding())) return Outcome::Unavailable();
+    if (attendants_.SetCallback(callback)) return Outcome::Done();
+    return engine_.Serving() ? Outcome::NoTracking() : Outcome::Unavailable();  // it may have been shut down meanwhile
   });
 }
 
@@ -234,7 +239,8 @@ HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) no
     ours = again;
     ours.consistent = agree ? 1 : 0;
   }
-  return CopySized(ours, statistics, 4);
+  ours.version = 4;
+  return CopySized(ours, statistics);
 }
 
 HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
@@ -247,10 +253,12 @@ HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
   ours.mismatch = ledger_audit.mismatch.InBytes().value;
   ours.regions = ledger_audit.regions;
   ours.in_flight = ledger_audit.in_flight.InBytes().value;
-  return CopySized(ours, audit, 1);
+  ours.version = 1;
+  return CopySized(ours, audit);
 }
 
 HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const char* reason = nullptr;
   const policy::Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
   if (reason != nullptr) return E_INVALIDARG;
@@ -266,6 +274,7 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
 }
 
 HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds* thresholds) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   if (thresholds == nullptr) return E_POINTER;
   const char* reason = nullptr;
   const policy::PressureThresholds ours = ThresholdsOf(*thresholds, &reason);
@@ -275,6 +284,7 @@ HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds* threshol
 }
 
 HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t milliseconds) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   if (level < eTaskCritical || level > eProcessCritical || milliseconds > kLongestWait) return E_INVALIDARG;
   if (engine_.stage() != Stage::kRunning) return HOST_E_CLRNOTAVAILABLE;
   if (milliseconds != 0 && !attendants_.ServeWaits()) return E_OUTOFMEMORY;
@@ -283,6 +293,7 @@ HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t millisec
 }
 
 HRESULT HostMemoryManager::SetThrashGuard(uint32_t window_ms, uint32_t refusals) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const char* reason = nullptr;
   const policy::ThrashSettings settings = ThrashSettingsOf(window_ms, refusals, &reason);
   if (reason != nullptr) return E_INVALIDARG;
@@ -304,6 +315,7 @@ HRESULT HostMemoryManager::LeaveExclusive() noexcept {
 }
 
 HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const auto range = PageRange::Covering(ToAddress(address), size);
   if (!range) return E_INVALIDARG;
   switch (engine_.Pin(*range)) {
@@ -319,20 +331,28 @@ HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
 }
 
 HRESULT HostMemoryManager::UnpinRegion(void* address) noexcept {
-  return engine_.Unpin(ToAddress(address)) ? S_OK : S_FALSE;
+  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
+  if (!engine_.Unpin(ToAddress(address))) return S_FALSE;
+  PrivateHeap::FreeOrphans(engine_);
+  return S_OK;
 }
 
 HRESULT HostMemoryManager::SetEventSink(IClrHostMemoryEventSink* sink) noexcept {
-  if (sink != nullptr && engine_.stage() != Stage::kRunning) return HOST_E_CLRNOTAVAILABLE;
-  return attendants_.SetSink(sink) ? S_OK : E_OUTOFMEMORY;
+  const Reference keep(*this);
+  if (sink != nullptr && (engine_.stage() != Stage::kRunning || os::ProcessIsEnding())) return HOST_E_CLRNOTAVAILABLE;
+  if (attendants_.SetSink(sink)) return S_OK;
+  return engine_.stage() == Stage::kRunning ? E_OUTOFMEMORY : HOST_E_CLRNOTAVAILABLE;
 }
 
 HRESULT HostMemoryManager::NotifyMemoryAvailable(EMemoryAvailable available) noexcept {
   if (available < eMemoryAvailableLow || available > eMemoryAvailableHigh) return E_INVALIDARG;
+  const Reference keep(*this);
   return attendants_.Notify(available);
 }
 
 HRESULT HostMemoryManager::Shutdown() noexcept {
+  if (os::ProcessIsEnding()) return S_OK;
+  const Reference keep(*this);
   engine_.Shutdown();
   attendants_.Stop();
   return S_OK;
@@ -360,15 +380,15 @@ HRESULT HostMemoryManager::FindRegion(const void* address, ClrHostMemoryRegion* 
 
 HRESULT HostMemoryManager::GetMemoryStatus(ClrHostMemoryStatus* status) noexcept {
   if (status == nullptr) return E_POINTER;
-  if (status->size < sizeof(ClrHostMemoryStatus)) return E_INVALIDARG;
   const StatusOutcome result = engine_.Status();
   if (!result.outcome.ok()) return ToHresult(result.outcome, kClrHostMemoryGetMemoryLoad);
-  status->percent_in_use = result.status.percent_in_use;
-  status->total_physical = result.status.total_physical.value;
-  status->available_physical = result.status.available_physical.value;
-  status->total_commit = result.status.total_commit.value;
-  status->available_commit = result.status.available_commit.value;
-  return S_OK;
+  ClrHostMemoryStatus ours{};
+  ours.percent_in_use = result.status.percent_in_use;
+  ours.total_physical = result.status.total_physical.value;
+  ours.available_physical = result.status.available_physical.value;
+  ours.total_commit = result.status.total_commit.value;
+  ours.available_commit = result.status.available_commit.value;
+  return CopySized(ours, status);
 }
 
 HRESULT HostMemoryManager::AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,

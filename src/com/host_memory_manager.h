@@ -12,6 +12,7 @@
 #include "com/call_counters.h"
 #include "com/options.h"
 #include "engine/engine.h"
+#include "os/windows/process_ending.h"
 
 namespace clr_host_memory {
 
@@ -21,7 +22,9 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HostMemoryManager(os::MemorySystem& os, os::ThreadSystem& threads, const policy::Limits& limits,
                     const Monitor::Settings& settings = {}, Milliseconds sampling = Engine::kDefaultSampling)
       : engine_(os, threads, limits, sampling), barrier_(engine_, counters_),
-        attendants_(engine_, threads, counters_, settings) {}
+        attendants_(engine_, threads, counters_, settings) {
+    os::PrepareProcessIsEnding();
+  }
 
   HostMemoryManager(const HostMemoryManager&) = delete;
   HostMemoryManager& operator=(const HostMemoryManager&) = delete;
@@ -89,6 +92,18 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HRESULT STDMETHODCALLTYPE NoteDetached() noexcept override;
 
  private:
+  // For calls that run code of others', which may release the last reference of the caller's.
+  class Reference {
+   public:
+    explicit Reference(HostMemoryManager& manager) : manager_(manager) { manager_.AddRef(); }
+    ~Reference() { manager_.Release(); }
+    Reference(const Reference&) = delete;
+    Reference& operator=(const Reference&) = delete;
+
+   private:
+    HostMemoryManager& manager_;
+  };
+
   ~HostMemoryManager();
   void FillStatistics(ClrHostMemoryStatistics* statistics) const noexcept;
 

@@ -37,6 +37,9 @@ policy::Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t p
   if (IsPercent(process_headroom) && PercentIn(process_headroom) > 100) {
     *reason = "process_headroom is above 100 percent: give CLR_HOST_MEMORY_PERCENT(0) to (100)";
   }
+  if (limit != 0 && limit < kLeastLimit) {
+    *reason = "limit is below 65536 bytes (64 KiB), which hold nothing: give what the CLR may commit, such as 67108864";
+  }
   const policy::Headroom defaults = policy::DefaultHeadroom({limit});
   const policy::Limits limits{.limit = {limit},
                               .app_domain_headroom = HeadroomOf(app_domain_headroom, {limit}, defaults.app_domain),

@@ -13,6 +13,7 @@
 
 namespace clr_host_memory {
 
+inline constexpr std::uint64_t kLeastLimit = 64 * 1024;          // bytes: the least that Windows reserves
 inline constexpr std::uint32_t kLongestWait = 60 * 60 * 1000;    // milliseconds
 inline constexpr std::uint32_t kLongestSampling = 60 * 1000;     // milliseconds
 inline constexpr std::uint32_t kShortestThrashWindow = 1000;     // milliseconds: in a quarter of it there are two rounds

@@ -132,6 +132,16 @@ class Engine final : private WaitList::Reserve {
   // Zeroed memory for the caller's tables, not charged but counted as the manager's own. *memory: null on failure.
   Outcome AllocateMetadata(std::size_t size, Criticality level, void** memory);
   void FreeMetadata(void* memory, std::size_t size);
+  // Nothing stands in the way of any request: neither is it closed, nor is anything pinned.
+  [[nodiscard]] bool IsClear() const { return gate_.load() == 0; }
+  // Whether anything is pinned; cheap.
+  [[nodiscard]] bool AnyPinned() const { return (gate_.load(std::memory_order_relaxed) & kPinned) != 0; }
+  [[nodiscard]] bool TouchesPinned(Address address, std::uint64_t size) const {
+    const auto range = AnyPinned() ? PageRange::Covering(address, size) : std::nullopt;
+    return range && pins_.Touches(*range);
+  }
+  // How often something was unpinned: what was found pinned may not be so any more when it has grown.
+  [[nodiscard]] std::uint64_t Unpins() const { return unpins_.load(); }
   // Memory of a region that has an owner is not the CLR's to free: for its owner, who disowns it (Ledger::ChangeOwner)
   // before he releases it with Free.
   Outcome DecommitOwned(Address address, std::uint64_t size);
@@ -261,6 +271,7 @@ class Engine final : private WaitList::Reserve {
   AddressSpaceReserve address_space_;
   PinnedRegions pins_;
   Waker* alarm_ = nullptr;
+  std::atomic<std::uint64_t> unpins_ = 0;
   std::mutex pins_lock_;  // for the host's threads
   std::array<std::atomic<Milliseconds::rep>, kCriticalityCount> bounds_{};
   std::atomic<std::uint64_t> questions_ = 0;

@@ -71,6 +71,7 @@ bool Engine::Unpin(Address address) {
   const std::lock_guard lock(pins_lock_);
   const bool unpinned = pins_.Unpin(address >> kPageShift);
   NotePins();
+  if (unpinned) unpins_.fetch_add(1);
   return unpinned;
 }
 

@@ -30,16 +30,21 @@ class SlabState {
   // One that came back and is still committed.
   [[nodiscard]] static constexpr SlabState OfKeptRun(Pages pages) { return SlabState(kKeptRun | pages.value << 8); }
 
+  // One that came back while the host had pinned pages of it: no block of anyone's, and still committed.
+  [[nodiscard]] static constexpr SlabState OfParkedRun(Pages pages) { return SlabState(kParkedRun | pages.value << 8); }
+
   [[nodiscard]] constexpr std::uint64_t word() const { return word_; }
   [[nodiscard]] constexpr bool IsRun() const { return (word_ & 0xFF) == kRun; }
   [[nodiscard]] constexpr bool IsKeptRun() const { return (word_ & 0xFF) == kKeptRun; }
-  [[nodiscard]] constexpr bool HasClass() const { return word_ != 0 && !IsRun() && !IsKeptRun(); }
+  [[nodiscard]] constexpr bool IsParkedRun() const { return (word_ & 0xFF) == kParkedRun; }
+  [[nodiscard]] constexpr bool HasClass() const { return word_ != 0 && (word_ & 0xFF) < kParkedRun; }
   [[nodiscard]] constexpr std::size_t Class() const { return static_cast<std::size_t>(word_ - 1); }
   [[nodiscard]] constexpr Pages RunPages() const { return {word_ >> 8}; }
 
  private:
   static constexpr std::uint64_t kRun = 0xFF;
   static constexpr std::uint64_t kKeptRun = 0xFE;
+  static constexpr std::uint64_t kParkedRun = 0xFD;
   std::uint64_t word_ = 0;  // 0: nothing, or on its way in or out
 };
 

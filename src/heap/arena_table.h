@@ -93,12 +93,20 @@ class ArenaTable {
     }
     return false;
   }
+  // The same for visit(Arena&).
+  template <typename Visitor>
+  bool FindArena(Visitor visit) const {
+    return FindChunk([&](ArenaChunk& chunk) {
+      for (auto& place : chunk.arenas) {
+        if (Arena* arena = place.load(); arena != nullptr && visit(*arena)) return true;
+      }
+      return false;
+    });
+  }
   template <typename Visitor>
   void ForEach(Visitor visit) const {
-    FindChunk([&](ArenaChunk& chunk) {
-      for (auto& place : chunk.arenas) {
-        if (Arena* arena = place.load(); arena != nullptr) visit(*arena);
-      }
+    FindArena([&](Arena& arena) {
+      visit(arena);
       return false;
     });
   }

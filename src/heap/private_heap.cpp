@@ -26,7 +26,10 @@ constexpr std::uint32_t kPageExecuteReadWrite = 0x40;
 // The word of an owner: the heap in the upper half; below it a region of its own and its site, or the number of an
 // arena.
 constexpr std::uint64_t kLarge = std::uint64_t{1} << 31;
+constexpr std::uint64_t kParkedLarge = std::uint64_t{1} << 30;  // and no block of anyone's any more
 constexpr std::uint64_t kHeapMask = ~std::uint64_t{0} << 32;
+// Of a region whose heap ended while it was pinned. No heap's number is 0.
+constexpr std::uint64_t kOrphan = 1;
 
 [[nodiscard]] Address ToAddress(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 [[nodiscard]] void* ToPointer(Address address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
@@ -45,11 +48,21 @@ PrivateHeap::PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards)
 PrivateHeap::~PrivateHeap() {
   Ledger& ledger = engine_.ledger();
   ledger.ForEachOwned([&](const OwnedRegion& region) {
-    if ((region.owner & kHeapMask) != tag_) return;
-    // What the OS will not take back stays charged; nobody can do more about it.
-    if (ledger.ChangeOwner(region.base, region.owner, 0)) (void)engine_.Free(region.base, 0, win32::kMemRelease);
+    if ((region.owner & kHeapMask) != tag_ || !ledger.ChangeOwner(region.base, region.owner, 0)) return;
+    // What the OS will not take back stays charged; nothing can be done about it. What is pinned is freed later.
+    if (engine_.Free(region.base, 0, win32::kMemRelease).verdict != Verdict::kNotOwner) return;
+    ledger.ChangeOwner(region.base, 0, kOrphan);
+    if (!engine_.TouchesPinned(region.base, region.pages.InBytes().value)) FreeOrphans(engine_);  // no more
   });
   ledger.SubtractHeapBytes({committed_.load()});
+}
+
+void PrivateHeap::FreeOrphans(Engine& engine) {
+  Ledger& ledger = engine.ledger();
+  ledger.ForEachOwned([&](const OwnedRegion& region) {
+    if (region.owner != kOrphan || !ledger.ChangeOwner(region.base, kOrphan, 0)) return;
+    if (!engine.Free(region.base, 0, win32::kMemRelease).ok()) ledger.ChangeOwner(region.base, 0, kOrphan);
+  });
 }
 
 Outcome PrivateHeap::Open(Criticality level) {
@@ -92,12 +105,13 @@ BlockOutcome PrivateHeap::Reallocate(void* block, std::size_t size, Criticality 
   };
   if (size <= old_size && (in_place || size >= old_size / 2)) return keep();
   if (in_place) return {Outcome::OsRefused(win32::kNotEnoughMemory)};
+  if (engine_.TouchesPinned(ToAddress(block), old_size)) return size <= old_size ? keep() : BlockOutcome{Outcome::NotOwner()};
   const BlockOutcome moved = Allocate(size, level, fill == Fill::kZero ? Fill::kZeroBeyond : fill);
   if (!moved.outcome.ok()) return size <= old_size ? keep() : moved;
   std::memcpy(moved.block, block, std::min(size, old_size));
   if (fill == Fill::kZero && size > old_size) std::memset(static_cast<char*>(moved.block) + old_size, 0, size - old_size);
   // Should the OS not take it back now, the new one is the caller's all the same.
-  (void)Free(block);
+  (void)Discard(block);
   return moved;
 }
 
@@ -108,29 +122,65 @@ BlockOutcome PrivateHeap::AllocateSmall(std::size_t index, Criticality level) {
     result.block = TakeFrom(*slab, index);
   }
   if (result.block == nullptr) [[unlikely]] result = Refill(index, shard, level);
-  return result.outcome.ok() ? GiveOut(result.block, level) : result;
-}
-
-BlockOutcome PrivateHeap::GiveOut(void* block, Criticality level) {
-  if (engine_.IsOpen()) [[likely]] return {Outcome::Done(), block};
   // Taken first, and then the look: what an exclusive section does not see here was given out before it.
-  if (const Outcome closed = engine_.AwaitOpen(level); !closed.ok()) {
-    (void)Free(block);
-    return {closed};
-  }
-  return {Outcome::Done(), block};
+  if (!result.outcome.ok() || engine_.IsClear()) [[likely]] return result;
+  return GiveOutSlowly(result.block, index, shard, level);
 }
 
+Outcome PrivateHeap::AwaitOpen(void* block, Criticality level) {
+  if (engine_.IsOpen()) return Outcome::Done();
+  const Outcome closed = engine_.AwaitOpen(level);
+  if (!closed.ok()) (void)Discard(block);
+  return closed;
+}
+
+BlockOutcome PrivateHeap::GiveOutSlowly(void* block, std::size_t index, std::size_t shard, Criticality level) {
+  if (const Outcome closed = AwaitOpen(block, level); !closed.ok()) return {closed};
+  if (!engine_.TouchesPinned(ToAddress(block), kClasses[index].size)) return {Outcome::Done(), block};
+  (void)Discard(block);
+  return TakeUnpinned(index, shard, level);
+}
+
+// Rare, so it looks at every slab of the class, and leaves alone what is noted of those with free blocks.
+BlockOutcome PrivateHeap::TakeUnpinned(std::size_t index, std::size_t shard, Criticality level) {
+  BlockOutcome taken;
+  const bool found = arenas_.FindArena([&](Arena& arena) {
+    for (Slab& slab : arena.slabs) {
+      if (slab.State().word() != SlabState::OfClass(index).word()) continue;
+      taken.block = TakeFrom<Pinned::kPassedOver>(slab, index);
+      if (taken.block == nullptr) continue;
+      MakeCurrent(slab, index, shard);
+      return true;
+    }
+    return false;
+  });
+  return found ? taken : FormSlab(index, shard, level);
+}
+
+std::uint64_t PrivateHeap::PinnedBlocks(const Slab& slab, std::size_t index, std::uint32_t word) const {
+  const SizeClass& sizes = kClasses[index];
+  const Address base = slab.base.load(std::memory_order_relaxed);
+  std::uint64_t pinned = 0;
+  if (!engine_.TouchesPinned(base, sizes.committed)) return pinned;
+  for (std::uint64_t bit = 0; bit < 64; ++bit) {
+    if (engine_.TouchesPinned(base + (word * 64 + bit) * sizes.size, sizes.size)) pinned |= std::uint64_t{1} << bit;
+  }
+  return pinned;
+}
+
+template <PrivateHeap::Pinned kPinned>
 void* PrivateHeap::TakeFrom(Slab& slab, std::size_t index) {
   const SizeClass& sizes = kClasses[index];
   std::uint32_t word = slab.search_from.load(std::memory_order_relaxed);
   if (word >= sizes.words) word = 0;
   for (std::uint32_t looked_at = 0; looked_at < sizes.words; ++looked_at) {
     std::atomic<std::uint64_t>& free = slab.free[word];
-    for (std::uint64_t bits = free.load(); bits != 0; bits = free.load()) {
+    std::uint64_t passed_over = 0;
+    if constexpr (kPinned == Pinned::kPassedOver) passed_over = PinnedBlocks(slab, index, word);
+    for (std::uint64_t bits = free.load(); (bits & ~passed_over) != 0; bits = free.load()) {
       // The highest first. The lowest block begins a page, where much of what is read all the time begins (a TEB does), and
       // the same places in pages compete for the same lines of a cache: a CLR's first thread was seen to allocate slower.
-      const auto bit = static_cast<unsigned>(std::bit_width(bits)) - 1;
+      const auto bit = static_cast<unsigned>(std::bit_width(bits & ~passed_over)) - 1;
       const std::uint64_t mask = std::uint64_t{1} << bit;
       if ((free.fetch_and(~mask) & mask) == 0) continue;  // somebody was faster
       const std::uint32_t slot = word * 64 + bit;
@@ -206,46 +256,40 @@ void* PrivateHeap::TakeFromOtherShards(std::size_t index) {
 BlockOutcome PrivateHeap::FormSlab(std::size_t index, std::size_t shard, Criticality level) {
   const SizeClass& sizes = kClasses[index];
   Units units;
-  if (const Outcome outcome = ClaimUnits(sizes.units, level, &units); !outcome.ok()) return {outcome};
+  if (const Outcome outcome = ClaimCommitted(sizes.units, sizes.committed, level, &units); !outcome.ok()) return {outcome};
   const Address base = units.Base();
-  if (const Outcome outcome = Commit(base, sizes.committed, level); !outcome.ok()) {
-    ReleaseUnits(units);
-    return {outcome};
-  }
   Slab& slab = units.Head();
   slab.base.store(base, std::memory_order_relaxed);
   slab.search_from.store(0, std::memory_order_relaxed);
-  for (std::uint32_t unit = 0; unit < units.count; ++unit) {
-    units.arena->head[units.first + unit].store(static_cast<std::uint8_t>(units.first), std::memory_order_relaxed);
-  }
-  // The state before the bits: who takes a bit looks at the state.
-  slab.state.store(SlabState::OfClass(index).word());
   // One block is this request's: the one that TakeFrom would take.
   const auto own = static_cast<std::uint32_t>(std::bit_width(sizes.AllFree(0))) - 1;
-  slab.free[0].store(sizes.AllFree(0) & ~(std::uint64_t{1} << own));
-  for (std::uint32_t word = 1; word < sizes.words; ++word) slab.free[word].store(sizes.AllFree(word));
+  OpenSlab(slab, index, std::uint64_t{1} << own);
   MakeCurrent(slab, index, shard);
   return {Outcome::Done(), ToPointer(base + std::uint64_t{own} * sizes.size)};
+}
+
+// All its blocks become free, except those of the first word in `but`.
+void PrivateHeap::OpenSlab(Slab& slab, std::size_t index, std::uint64_t but) {
+  const SizeClass& sizes = kClasses[index];
+  // The state before the bits: who takes a bit looks at the state.
+  slab.state.store(SlabState::OfClass(index).word());
+  slab.free[0].store(sizes.AllFree(0) & ~but);
+  for (std::uint32_t word = 1; word < sizes.words; ++word) slab.free[word].store(sizes.AllFree(word));
 }
 
 BlockOutcome PrivateHeap::AllocateRun(std::size_t size, Criticality level, bool may_reuse) {
   const std::uint64_t bytes = RoundUpToPage(size);
   if (may_reuse) {
     if (const Slab* kept = TakeKeptRun({bytes >> kPageShift}); kept != nullptr) {
-      return GiveOut(ToPointer(kept->base.load(std::memory_order_relaxed)), level);
+      void* const block = ToPointer(kept->base.load(std::memory_order_relaxed));
+      const Outcome closed = AwaitOpen(block, level);
+      return closed.ok() ? BlockOutcome{closed, block} : BlockOutcome{closed};
     }
   }
   Units units;
   const auto count = static_cast<std::uint32_t>((bytes + kUnitSize - 1) >> kUnitShift);
-  if (const Outcome outcome = ClaimUnits(count, level, &units); !outcome.ok()) return {outcome};
+  if (const Outcome outcome = ClaimCommitted(count, bytes, level, &units); !outcome.ok()) return {outcome};
   const Address base = units.Base();
-  if (const Outcome outcome = Commit(base, bytes, level); !outcome.ok()) {
-    ReleaseUnits(units);
-    return {outcome};
-  }
-  for (std::uint32_t unit = 0; unit < count; ++unit) {
-    units.arena->head[units.first + unit].store(static_cast<std::uint8_t>(units.first), std::memory_order_relaxed);
-  }
   Slab& run = units.Head();
   run.base.store(base, std::memory_order_relaxed);
   run.state.store(SlabState::OfRun({bytes >> kPageShift}).word());
@@ -253,6 +297,7 @@ BlockOutcome PrivateHeap::AllocateRun(std::size_t size, Criticality level, bool 
 }
 
 BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
+  Reap();
   const auto allocate = [&] {
     return engine_.Allocate({.address = 0,
                              .size = size,
@@ -266,7 +311,12 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
   if (Bytes{size} > ceiling - std::min(ceiling, budget.Charged())) [[unlikely]] Trim();
   AddressOutcome region = allocate();
   if (!region.outcome.ok() && WantsMemory(region.outcome) && Trim()) region = allocate();
-  if (!region.outcome.ok()) return {region.outcome};
+  if (!region.outcome.ok()) {
+    // Nothing but the size can be wrong here: no address space has so much.
+    const bool too_much =
+        region.outcome.verdict == Verdict::kOsRefused && region.outcome.error == win32::kInvalidParameter;
+    return {too_much ? Outcome::OsRefused(win32::kNotEnoughMemory) : region.outcome};
+  }
   const std::uint64_t bytes = RoundUpToPage(size);
   engine_.ledger().ChangeOwner(region.address, 0, tag_ | kLarge);
   CountCommitted(bytes);
@@ -283,7 +333,7 @@ PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
   if ((region.owner & kHeapMask) != tag_) return place;
   place.owner = region.owner;
   if ((region.owner & kLarge) != 0) {
-    if (address == region.base) place.size = static_cast<std::size_t>(region.pages.InBytes().value);
+    if (address == region.base && (region.owner & kParkedLarge) == 0) place.size = static_cast<std::size_t>(region.pages.InBytes().value);
     return place;
   }
   Arena* arena = arenas_.At(static_cast<std::size_t>(region.owner & (kLarge - 1)));
@@ -303,25 +353,15 @@ PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
   return place;
 }
 
-Outcome PrivateHeap::Free(void* block) {
+Outcome PrivateHeap::Free(void* block, IfPinned if_pinned) {
   if (block == nullptr) return Outcome::Done();
   const Place place = Locate(block);
   if (place.size == 0) return Outcome::NotOurs();
   const Address address = ToAddress(block);
-  if (place.slab == nullptr) {
-    // One caller disowns the region: the block is his to free.
-    Ledger& ledger = engine_.ledger();
-    if (!ledger.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
-    if (const Outcome outcome = engine_.Free(address, 0, win32::kMemRelease); !outcome.ok()) {
-      ledger.ChangeOwner(address, 0, place.owner);
-      return outcome;
-    }
-    ForgetSite(place);
-    CountDecommitted(place.size);
-    large_bytes_.fetch_sub(place.size);
-    large_blocks_.fetch_sub(1);
-    return Outcome::Done();
+  if (if_pinned == IfPinned::kRefuse && engine_.TouchesPinned(address, place.size)) [[unlikely]] {
+    return SizeOf(block) == 0 ? Outcome::NotOurs() : Outcome::NotOwner();
   }
+  if (place.slab == nullptr) return FreeLarge(place, address, if_pinned);
   if (place.state.HasClass()) [[likely]] {
     if (place.slab->arena->sites.load(std::memory_order_relaxed) != nullptr) [[unlikely]] ForgetSite(place);
     return ReturnSlot(*place.slab, place.state.Class(), place.slot) ? Outcome::Done() : Outcome::NotOurs();
@@ -329,8 +369,38 @@ Outcome PrivateHeap::Free(void* block) {
   std::uint64_t state = place.state.word();
   if (!place.slab->state.compare_exchange_strong(state, 0)) return Outcome::NotOurs();
   const Outcome outcome = KeepOrRetireRun(*place.slab, place.state.RunPages());
+  if (outcome.verdict == Verdict::kNotOwner && if_pinned == IfPinned::kPark) {
+    ForgetSite(place);
+    ParkRun(*place.slab, place.state.RunPages());
+    return Outcome::Done();
+  }
   if (!outcome.ok()) place.slab->state.store(state);
+  Reap();
   return outcome;
+}
+
+Outcome PrivateHeap::FreeLarge(const Place& place, Address address, IfPinned if_pinned) {
+  // One caller disowns the region: the block is that one's to free.
+  Ledger& ledger = engine_.ledger();
+  if (!ledger.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
+  const Outcome outcome = engine_.Free(address, 0, win32::kMemRelease);
+  const bool parks = outcome.verdict == Verdict::kNotOwner && if_pinned == IfPinned::kPark;
+  if (!outcome.ok() && !parks) {
+    ledger.ChangeOwner(address, 0, place.owner);
+    return outcome;
+  }
+  ForgetSite(place);
+  large_bytes_.fetch_sub(place.size);
+  large_blocks_.fetch_sub(1);
+  if (parks) {
+    parked_large_.fetch_add(place.size);
+    ledger.ChangeOwner(address, 0, tag_ | kLarge | kParkedLarge);
+    NoteParked(0);
+  } else {
+    CountDecommitted(place.size);
+    Reap();
+  }
+  return Outcome::Done();
 }
 
 bool PrivateHeap::ReturnSlot(Slab& slab, std::size_t index, std::uint32_t slot) {
@@ -365,6 +435,7 @@ bool PrivateHeap::IsCurrent(const Slab& slab, std::size_t index) const {
 }
 
 void PrivateHeap::NoteEmpty(Slab& slab, std::size_t index) {
+  Reap();
   std::atomic<Slab*>& spare = classes_[index].spare;
   if (IsCurrent(slab, index) || spare.load() == &slab) return;
   // The one that emptied last is kept: it is likely to be wanted again, and committing pages is dear.
@@ -397,6 +468,13 @@ bool PrivateHeap::Retire(Slab& slab) {
   const SlabState state = slab.State();
   if (!state.HasClass()) return false;
   const std::size_t index = state.Class();
+  const SizeClass& sizes = kClasses[index];
+  const std::uint64_t unpins = engine_.Unpins();
+  if (engine_.TouchesPinned(slab.base.load(std::memory_order_relaxed), sizes.committed)) [[unlikely]] {
+    MarkPartial(slab, index);
+    NoteParked(unpins);
+    return false;
+  }
   if (!ClaimAll(slab, index)) return false;
   // Nobody but this thread can change it now; those who still come by find no free bit.
   slab.state.store(0);
@@ -408,14 +486,21 @@ bool PrivateHeap::Retire(Slab& slab) {
   };
   for (auto& current : classes_[index].current) forget(current);
   forget(classes_[index].spare);
+  const Outcome outcome = Decommit(slab.base.load(std::memory_order_relaxed), sizes.committed);
+  if (outcome.verdict == Verdict::kNotOwner) [[unlikely]] {  // pinned meanwhile
+    OpenSlab(slab, index, 0);
+    MarkPartial(slab, index);
+    NoteParked(unpins);
+    return false;
+  }
   // What the OS will not take back stays charged, and its units stay in use.
-  if (!Decommit(slab.base.load(std::memory_order_relaxed), kClasses[index].committed).ok()) return true;
-  ReleaseUnits({&arena, slab.unit, kClasses[index].units});
+  if (outcome.ok()) ReleaseUnits({&arena, slab.unit, sizes.units});
   return true;
 }
 
 bool PrivateHeap::Trim() {
   const std::uint64_t before = committed_.load();
+  Reap();
   for (ClassState& state : classes_) {
     for (auto& current : state.current) {
       if (Slab* slab = current.load(); slab != nullptr) Retire(*slab);
@@ -427,12 +512,66 @@ bool PrivateHeap::Trim() {
     if (run == nullptr) continue;
     const Pages pages = run->State().RunPages();
     if (RetireRun(*run, pages).ok()) continue;
-    // What the OS will not take back now is kept on. If others have brought one meanwhile it stays charged, its units in use.
+    // What the OS will not take back now is kept on, or parked if others have brought one meanwhile.
     run->state.store(SlabState::OfKeptRun(pages).word());
-    Slab* none = nullptr;
-    kept.compare_exchange_strong(none, run);
+    if (Slab* none = nullptr; !kept.compare_exchange_strong(none, run)) ParkRun(*run, pages);
   }
   return committed_.load() < before;
+}
+
+// ---- what is parked
+
+void PrivateHeap::NoteParked(std::uint64_t unpins) {
+  std::uint64_t nothing = 0;
+  parked_.compare_exchange_strong(nothing, unpins + 1);
+}
+
+// When it was found pinned is not known: the next look is sure to come.
+void PrivateHeap::ParkRun(Slab& run, Pages pages) {
+  run.state.store(SlabState::OfParkedRun(pages).word());
+  NoteParked(0);
+}
+
+void PrivateHeap::ReapParked() {
+  const std::uint64_t unpins = engine_.Unpins();
+  std::uint64_t parked = parked_.load();
+  if (parked == 0 || parked == unpins + 1 || !parked_.compare_exchange_strong(parked, 0)) return;
+  bool any_left = false;
+  arenas_.ForEach([&](Arena& arena) { any_left = ReapArena(arena) || any_left; });
+  Ledger& ledger = engine_.ledger();
+  const std::uint64_t owner = tag_ | kLarge | kParkedLarge;
+  ledger.ForEachOwned([&](const OwnedRegion& region) {
+    if (region.owner != owner || !ledger.ChangeOwner(region.base, owner, 0)) return;
+    const std::uint64_t bytes = region.pages.InBytes().value;
+    if (engine_.Free(region.base, 0, win32::kMemRelease).ok()) {
+      parked_large_.fetch_sub(bytes);
+      CountDecommitted(bytes);
+    } else {
+      ledger.ChangeOwner(region.base, 0, owner);
+      any_left = true;
+    }
+  });
+  if (any_left) NoteParked(unpins);
+}
+
+// True: something is left.
+bool PrivateHeap::ReapArena(Arena& arena) {
+  if (arena.base.load() == 0) return false;
+  bool any_left = false;
+  for (Slab& slab : arena.slabs) {
+    const SlabState state = slab.State();
+    if (state.IsParkedRun()) {
+      std::uint64_t parked = state.word();
+      if (!slab.state.compare_exchange_strong(parked, 0) || RetireRun(slab, state.RunPages()).ok()) continue;
+      slab.state.store(state.word());
+      any_left = true;
+    } else if (state.HasClass() && slab.IsEmpty(kClasses[state.Class()]) && !IsCurrent(slab, state.Class()) &&
+               classes_[state.Class()].spare.load() != &slab) {
+      any_left = !Retire(slab) || any_left;
+    }
+  }
+  if (arena.used.load() == 0 && spare_arena_.load() != &arena) any_left = !RetireArena(arena) || any_left;
+  return any_left;
 }
 
 // ---- where blocks were asked for
@@ -484,7 +623,7 @@ void PrivateHeap::ForgetSite(const Place& place) {
 HeapFigures PrivateHeap::Figures() const {
   const Bytes large{large_bytes_.load()};
   HeapFigures figures{
-      .reserved = large, .committed = {committed_.load()}, .live = large, .blocks = large_blocks_.load()};
+      .reserved = large + Bytes{parked_large_.load()}, .committed = {committed_.load()}, .live = large, .blocks = large_blocks_.load()};
   arenas_.ForEach([&](const Arena& arena) {
     if (arena.base.load() == 0) return;
     figures.reserved = figures.reserved + Bytes{kArenaSize};

@@ -10,6 +10,10 @@
 // for another. A block costs one atomic operation when it is given out, and one when it comes back. When the host holds
 // the manager still, or it is down, nothing is given out; blocks come back in every state.
 //
+// Pages that the host has pinned: no block that touches one is given out, and Free refuses one. Discard takes it back all the
+// same. What is empty but pinned stays committed, and is given back once it is not pinned any more: by the next slab or run
+// that is formed or emptied, or by Trim.
+//
 // A pointer that is no block of this heap is told for sure, whatever its value, and a block that was freed already as
 // long as its slab is not retired at the same moment (and nobody was given it since).
 #ifndef CLRHM_HEAP_PRIVATE_HEAP_H
@@ -74,24 +78,31 @@ class PrivateHeap {
   BlockOutcome Allocate(std::size_t size, Criticality level);
   BlockOutcome Allocate(std::size_t size, Criticality level, Fill fill);
   // As realloc, with what `fill` says of the bytes beyond the old block. in_place: it is not moved, or refused.
-  // kNotOurs: no block of this heap. block is unchanged unless it is done.
+  // kNotOurs: no block of this heap. kNotOwner: it would have to be moved from a pinned page. block is unchanged unless it
+  // is done.
   BlockOutcome Reallocate(void* block, std::size_t size, Criticality level, Fill fill, bool in_place);
   // As Allocate, and keeps where it was asked for. file may be null.
   BlockOutcome AllocateAt(std::size_t size, Criticality level, const char* file, int line);
-  // Null is done. kNotOurs: no block of this heap.
-  Outcome Free(void* block);
+  // Null is done. kNotOurs: no block of this heap. kNotOwner: it touches a pinned page, and is unchanged.
+  Outcome Free(void* block) { return Free(block, IfPinned::kRefuse); }
+  // The same for callers that take no refusal: a block that touches a pinned page is gone, too.
+  Outcome Discard(void* block) { return Free(block, IfPinned::kPark); }
+  // Gives back regions of heaps that ended while they were pinned; after something was unpinned.
+  static void FreeOrphans(Engine& engine);
   // How much of it may be used, at least what was asked for; 0: no block of this heap.
   [[nodiscard]] std::size_t SizeOf(const void* block) const;
 
   [[nodiscard]] HeapFigures Figures() const;
   [[nodiscard]] const heap::AllocationSites& sites() const { return sites_; }
-  // Decommits what is empty and what is kept. True: there was something.
+  // Decommits what is empty, what is kept, and what is not pinned any more. True: there was something.
   bool Trim();
 
  private:
   using Slab = heap::Slab;
   using Arena = heap::Arena;
   using SizeClass = heap::SizeClass;
+
+  enum class IfPinned : std::uint8_t { kRefuse, kPark };
 
   struct alignas(64) ClassState {
     std::array<std::atomic<Slab*>, kStackShards> current{};  // where blocks are taken first
@@ -124,12 +135,20 @@ class PrivateHeap {
   // may_reuse: it need not be zero.
   BlockOutcome AllocateRun(std::size_t size, Criticality level, bool may_reuse);
   BlockOutcome AllocateLarge(std::size_t size, Criticality level);
-  // What was taken without asking the engine: the caller's, unless the host holds the manager still or it is down.
-  BlockOutcome GiveOut(void* block, Criticality level);
+  Outcome Free(void* block, IfPinned if_pinned);
+  Outcome FreeLarge(const Place& place, Address address, IfPinned if_pinned);
+  // For a block that was taken without asking the engine, when that is not clear: waits as long as the level may, or gives it
+  // back, and takes another when it is pinned.
+  Outcome AwaitOpen(void* block, Criticality level);
+  BlockOutcome GiveOutSlowly(void* block, std::size_t index, std::size_t shard, Criticality level);
+  BlockOutcome TakeUnpinned(std::size_t index, std::size_t shard, Criticality level);
   // When the fast path has nothing.
   BlockOutcome Refill(std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome FormSlab(std::size_t index, std::size_t shard, Criticality level);
+  enum class Pinned : std::uint8_t { kTaken, kPassedOver };  // blocks that touch a pinned page
+  template <Pinned kPinned = Pinned::kTaken>
   [[nodiscard]] void* TakeFrom(Slab& slab, std::size_t index);
+  [[nodiscard]] std::uint64_t PinnedBlocks(const Slab& slab, std::size_t index, std::uint32_t word) const;
   [[nodiscard]] void* TakeFromOtherShards(std::size_t index);
   [[nodiscard]] Slab* AdoptPartial(std::size_t index);
   void MakeCurrent(Slab& slab, std::size_t index, std::size_t shard);
@@ -138,8 +157,9 @@ class PrivateHeap {
   [[nodiscard]] bool ReturnSlot(Slab& slab, std::size_t index, std::uint32_t slot);
   void NoteEmpty(Slab& slab, std::size_t index);
   [[nodiscard]] bool IsCurrent(const Slab& slab, std::size_t index) const;
-  // Decommits it if nobody has a block of it. False: somebody has.
+  // Decommits it if no block of it is out and nothing of it pinned. False: it stays as it is.
   bool Retire(Slab& slab);
+  void OpenSlab(Slab& slab, std::size_t index, std::uint64_t but);
   bool ClaimAll(Slab& slab, std::size_t index);
 
   // A run of that many pages, or a few more, that was kept. Null: there is none.
@@ -150,7 +170,22 @@ class PrivateHeap {
   Outcome KeepOrRetireRun(Slab& run, Pages pages);
   Outcome RetireRun(Slab& run, Pages pages);
 
+  // ---- what is empty, but was pinned when it was to be given back
+  // unpins: Engine::Unpins from before it was found pinned.
+  void NoteParked(std::uint64_t unpins);
+  void ParkRun(Slab& run, Pages pages);
+  // Gives back what is not pinned any more. One look when nothing is parked, or nothing was unpinned since.
+  void Reap() {
+    if (parked_.load(std::memory_order_relaxed) != 0) [[unlikely]] ReapParked();
+  }
+  void ReapParked();
+  bool ReapArena(Arena& arena);
+
+  // Units whose first `bytes` are committed.
+  Outcome ClaimCommitted(std::uint32_t count, std::uint64_t bytes, Criticality level, Units* units);
   Outcome ClaimUnits(std::uint32_t count, Criticality level, Units* units);
+  // Units that touch a pinned page.
+  [[nodiscard]] std::uint64_t PinnedUnits(const Arena& arena) const;
   [[nodiscard]] bool ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units);
   void ReleaseUnits(const Units& units);
   Outcome MakeArena(Criticality level, Arena** made);
@@ -178,7 +213,9 @@ class PrivateHeap {
   std::array<std::atomic<Slab*>, kMostKeptRuns> kept_runs_{};
   std::atomic<std::size_t> oldest_kept_run_ = 0;  // counts on; about the oldest
   std::atomic<Arena*> spare_arena_ = nullptr;
+  std::atomic<std::uint64_t> parked_ = 0;  // one more than Unpins when something was parked first; 0: nothing is
   std::atomic<std::uint64_t> committed_ = 0;
+  std::atomic<std::uint64_t> parked_large_ = 0;  // bytes of regions that are parked
   std::atomic<std::uint64_t> large_bytes_ = 0;
   std::atomic<std::uint64_t> large_blocks_ = 0;
   heap::ArenaTable arenas_;

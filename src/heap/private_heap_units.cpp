@@ -16,10 +16,11 @@ using heap::Slab;
 using heap::SlabState;
 
 bool PrivateHeap::ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units) {
+  const std::uint64_t pinned = PinnedUnits(arena);
   std::uint64_t used = arena.used.load();
   while (true) {
     // Bit i of starts: i and the count - 1 units above it are free.
-    std::uint64_t starts = ~used;
+    std::uint64_t starts = ~(used | pinned);
     for (std::uint32_t have = 1; have < count && starts != 0;) {
       const std::uint32_t more = std::min(have, count - have);
       starts &= starts >> more;
@@ -55,6 +56,32 @@ Outcome PrivateHeap::ClaimUnits(std::uint32_t count, Criticality level, Units* u
   }
 }
 
+std::uint64_t PrivateHeap::PinnedUnits(const Arena& arena) const {
+  const Address base = arena.base.load(std::memory_order_relaxed);
+  std::uint64_t pinned = 0;
+  if (!engine_.TouchesPinned(base, kArenaSize)) [[likely]] return pinned;
+  for (std::uint64_t unit = 0; unit < heap::kArenaUnits; ++unit) {
+    if (engine_.TouchesPinned(base + unit * kUnitSize, kUnitSize)) pinned |= std::uint64_t{1} << unit;
+  }
+  return pinned;
+}
+
+Outcome PrivateHeap::ClaimCommitted(std::uint32_t count, std::uint64_t bytes, Criticality level, Units* units) {
+  Reap();
+  constexpr int kAttempts = 8;  // units may be pinned between the claim and the commit, but not for ever anew
+  Outcome outcome = Outcome::NotOwner();
+  for (int attempt = 0; attempt < kAttempts && outcome.verdict == Verdict::kNotOwner; ++attempt) {
+    outcome = ClaimUnits(count, level, units);
+    if (!outcome.ok()) return outcome;
+    outcome = Commit(units->Base(), bytes, level);
+    if (!outcome.ok()) ReleaseUnits(*units);
+  }
+  for (std::uint32_t unit = 0; outcome.ok() && unit < count; ++unit) {
+    units->arena->head[units->first + unit].store(static_cast<std::uint8_t>(units->first), std::memory_order_relaxed);
+  }
+  return outcome;
+}
+
 void PrivateHeap::ReleaseUnits(const Units& units) {
   Arena& arena = *units.arena;
   const std::uint64_t before = arena.used.fetch_and(~units.Mask());
@@ -88,19 +115,28 @@ void PrivateHeap::NoteEmptyArena(Arena& arena) {
 }
 
 bool PrivateHeap::RetireArena(Arena& arena) {
+  const std::uint64_t unpins = engine_.Unpins();
+  if (engine_.TouchesPinned(arena.base.load(), kArenaSize)) [[unlikely]] {
+    NoteParked(unpins);
+    return false;
+  }
   std::uint64_t none = 0;
   if (!arena.used.compare_exchange_strong(none, ~std::uint64_t{0})) return false;
   const Address base = arena.base.load();
   Ledger& ledger = engine_.ledger();
   ledger.ChangeOwner(base, OwnerOf(arena), 0);
   arena.base.store(0);
-  if (engine_.Free(base, 0, win32::kMemRelease).ok()) {
+  const Outcome outcome = engine_.Free(base, 0, win32::kMemRelease);
+  if (outcome.ok()) {
     arenas_.MakeVacant(arena);
     return true;
   }
   arena.base.store(base);
   ledger.ChangeOwner(base, 0, OwnerOf(arena));
   arena.used.store(0);
+  // Those who looked for units meanwhile may have found it full.
+  arenas_.ChunkOf(arena).roomy.Add(arena.index % heap::ArenaSet::kSize);
+  if (outcome.verdict == Verdict::kNotOwner) NoteParked(unpins);
   return false;
 }
 
@@ -149,11 +185,14 @@ Slab* PrivateHeap::TakeKeptRun(Pages pages) {
     Slab* run = kept.load();
     if (run == nullptr || !fits(run->State().RunPages()) || !kept.compare_exchange_strong(run, nullptr)) continue;
     const Pages has = run->State().RunPages();
-    if (fits(has)) {
+    if (engine_.TouchesPinned(run->base.load(std::memory_order_relaxed), has.InBytes().value)) {
+      ParkRun(*run, has);
+    } else if (fits(has)) {
       run->state.store(SlabState::OfRun(has).word());
       return run;
+    } else if (!KeepOrRetireRun(*run, has).ok()) {  // it was somebody's meanwhile, and came back as another
+      ParkRun(*run, has);
     }
-    (void)KeepOrRetireRun(*run, has);  // it was somebody's meanwhile, and came back as another
   }
   return nullptr;
 }
@@ -176,7 +215,9 @@ Outcome PrivateHeap::KeepOrRetireRun(Slab& run, Pages pages) {
     if (kept.load() == nullptr && kept.compare_exchange_strong(none, &run)) return Outcome::Done();
   }
   Slab* before = kept_runs_[oldest_kept_run_.fetch_add(1) % kMostKeptRuns].exchange(&run);
-  if (before != nullptr) (void)RetireRun(*before, before->State().RunPages());
+  if (before == nullptr) return Outcome::Done();
+  const Pages before_pages = before->State().RunPages();
+  if (!RetireRun(*before, before_pages).ok()) ParkRun(*before, before_pages);
   return Outcome::Done();
 }
 

@@ -15,14 +15,17 @@ Worker::~Worker() {
 
 bool Worker::Start() {
   if (IsCurrentThread()) return !stopping_.load();
-  const std::lock_guard lock(start_stop_);
+  const std::lock_guard lock(start_);
   if (stopping_.load()) return false;
   if (thread_.load() != nullptr) return true;
   // Whoever finds no event to signal has come before the first step.
   if (event_.load() == nullptr) event_.store(threads_.MakeEvent());
   if (event_.load() == nullptr) return false;
+  phase_.store(Phase::kLooping);
   thread_.store(threads_.Start(&Main, this));
-  return thread_.load() != nullptr;
+  if (thread_.load() != nullptr) return true;
+  phase_.store(Phase::kIdle);
+  return false;
 }
 
 void Worker::Wake() noexcept {
@@ -30,18 +33,34 @@ void Worker::Wake() noexcept {
 }
 
 void Worker::Stop() {
-  stopping_.store(true);
+  if (StopWithoutWaiting() || !IsCurrentThread()) Join();
+}
+
+bool Worker::StopWithoutWaiting() {
+  {
+    // A thread is being made, or will not be.
+    const std::lock_guard lock(start_);
+    stopping_.store(true);
+  }
   Wake();
-  if (IsCurrentThread()) return;
-  const std::lock_guard lock(start_stop_);
+  const Phase phase = phase_.load();
+  return phase == Phase::kIdle || phase == Phase::kEnded;
+}
+
+void Worker::Join() {
+  const std::lock_guard lock(join_);
   if (const os::ThreadHandle thread = thread_.exchange(nullptr); thread != nullptr) threads_.Join(thread);
 }
 
 void Worker::StopAndThen(void (*run)(void* context), void* context) {
-  Stop();
-  if (!IsCurrentThread()) return run(context);
-  frame_->last = run;
-  frame_->context = context;
+  if (!StopWithoutWaiting()) {
+    last_ = run;
+    last_context_ = context;
+    if (Phase looping = Phase::kLooping; phase_.compare_exchange_strong(looping, Phase::kHandedOver)) return;
+  }
+  // It has ended but for its last instructions, in which it calls no one.
+  Join();
+  run(context);
 }
 
 bool Worker::IsCurrentThread() const { return own_thread_.load() == threads_.CurrentThread(); }
@@ -63,8 +82,11 @@ void Worker::Loop(Frame& frame) {
   step_.End(threads_.Now());
   if (frame.destroyed) return;
   own_thread_.store(0);
-  // With the handle gone nobody waits for this thread any more: taking it is the last touch of the worker.
-  if (frame.last != nullptr) DetachOwnThread();
+  // The last touch of the worker, unless its end was handed over to this thread.
+  if (phase_.exchange(Phase::kEnded) != Phase::kHandedOver) return;
+  frame.last = last_;
+  frame.context = last_context_;
+  DetachOwnThread();
 }
 
 // Not when another thread is joining it: then there is nothing to give up.

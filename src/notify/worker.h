@@ -2,7 +2,7 @@
 //
 // No CLR suspends it, so what it holds holds nobody up. A step may end the worker, and even destroy it along with all
 // it belongs to: StopAndThen.
-// Threads: any. Start, Stop and the destructor may wait for each other; Wake never waits.
+// Threads: any. Stop and the destructor wait for the thread; Wake, Start, StopWithoutWaiting and StopAndThen do not.
 #ifndef CLRHM_NOTIFY_WORKER_H
 #define CLRHM_NOTIFY_WORKER_H
 
@@ -46,13 +46,19 @@ class Worker final : public Waker {
   // For good. When it returns, the last step has ended and the thread with it (but for what StopAndThen lets it call);
   // on the worker's own thread, no step begins after the one that is running.
   void Stop();
-  // Stops, and then calls run(context), which may destroy the worker and its owner: on the worker's own thread last of
-  // all on it, when the worker is not touched any more; on another, before this returns. At most once.
+  // The same without waiting: the step that is running goes on. True: no step runs any more, and End has been called if any
+  // ever ran. False: the worker's thread ends by itself, and calls End.
+  bool StopWithoutWaiting();
+  // Stops without waiting, and has run(context) called, which may destroy the worker and its owner: last of all on the
+  // worker's thread, which does not touch the worker any more then; if that thread has ended or never ran, before this
+  // returns. At most once, and the last call of the worker's by any other thread.
   void StopAndThen(void (*run)(void* context), void* context);
 
   [[nodiscard]] bool IsCurrentThread() const;
 
  private:
+  // Where the thread is in its life. StopAndThen and the end of the loop agree by it on the thread that calls run.
+  enum class Phase : std::uint8_t { kIdle, kLooping, kHandedOver, kEnded };
   // What the thread must know when the worker may be gone: on its own stack.
   struct Frame {
     bool destroyed = false;
@@ -61,6 +67,7 @@ class Worker final : public Waker {
   };
   static void Main(void* worker);
   void Loop(Frame& frame);
+  void Join();
   void DetachOwnThread();
 
   os::ThreadSystem& threads_;
@@ -69,9 +76,13 @@ class Worker final : public Waker {
   std::atomic<bool> stopping_ = false;
   std::atomic<std::uint64_t> own_thread_ = 0;  // while the loop runs
   Frame* frame_ = nullptr;                     // used by the own thread only
-  // Whoever takes it out joins the thread, or gives the handle up.
+  std::atomic<Phase> phase_ = Phase::kIdle;
+  void (*last_)(void* context) = nullptr;  // written before the phase says that they are handed over
+  void* last_context_ = nullptr;
+  // The one that takes it out joins the thread, or gives the handle up.
   std::atomic<os::ThreadHandle> thread_ = nullptr;
-  std::mutex start_stop_;  // never taken by the own thread
+  std::mutex start_;  // held for as long as a thread takes to be made
+  std::mutex join_;   // held for as long as the thread takes to end; never taken by it
 };
 
 }  // namespace clr_host_memory

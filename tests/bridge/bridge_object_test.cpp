@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bridge/fake_clr.h"
+#include "com/every_size.h"
 #include "bridge/thunk_calls.h"
 
 namespace clrhm_test {
@@ -134,8 +135,6 @@ TEST_F(BridgedFakeClr, ModulesAreListedInTheirOrderWithTheirImports) {
   EXPECT_EQ(module.module, gc.get());
   EXPECT_EQ(bridge()->GetModule(2, &module), S_FALSE);
   EXPECT_EQ(bridge()->GetModule(0, nullptr), E_POINTER);
-  module.size = 8;
-  EXPECT_EQ(bridge()->GetModule(0, &module), E_INVALIDARG);
   EXPECT_EQ(bridge()->GetCallCount(nullptr), E_POINTER);
 }
 
@@ -176,6 +175,16 @@ TEST_F(BridgedFakeClr, StartPropertiesOfTheCppFaceAreThoseGivenAndThoseAdded) {
   EXPECT_EQ(clr_host_memory::StartProperties(bridge(), 0, nullptr, nullptr).count(), 1);
   bridge()->Detach();
   EXPECT_EQ(clr_host_memory::StartProperties(bridge(), 2, keys, values, 17).count(), 2);
+}
+
+TEST_F(BridgedFakeClr, ModulesAndPurposesAreFilledAsFarAsTheCallersStructGoes) {
+  using clr_host_memory::test::ExpectFilledForEverySize;
+  using Module = ClrHostMemoryBridgedModule;
+  clr_.virtual_alloc(nullptr, 1, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  ExpectFilledForEverySize<Module>([&](auto* module) { return bridge()->GetModule(0, module); },
+                                   {{offsetof(Module, path), sizeof(Module::path), sizeof(wchar_t)},
+                                    {offsetof(Module, imports), sizeof(Module::imports), sizeof(char)}});
+  ExpectFilledForEverySize<ClrHostMemoryPurposes>([&](auto* purposes) { return bridge()->GetPurposes(purposes); });
 }
 
 TEST_F(BridgedFakeClr, VerifySaysWhenNoCallHasComeIn) {

@@ -149,7 +149,7 @@ TEST_F(BridgedBlocks, AreZeroWhereItWasAskedFor) {
 }
 
 TEST_F(BridgedBlocks, RefusalsAreTheOriginalsOwn) {
-  ASSERT_EQ(manager_.SetLimit(1, 0, 0), S_OK);
+  ASSERT_EQ(manager_.SetLimit(64 * 1024, 0, 0), S_OK);
   errno = 0;
   EXPECT_EQ(clr_.malloc(100000), nullptr);
   EXPECT_EQ(errno, ENOMEM);
@@ -164,7 +164,7 @@ TEST_F(BridgedBlocks, RefusalsAreTheOriginalsOwn) {
   EXPECT_EQ(clr_.calloc(SIZE_MAX / 2, 4), nullptr) << "as it overflows";
   ASSERT_EQ(manager_.SetLimit(CLR_HOST_MEMORY_NO_LIMIT, 0, 0), S_OK);
   void* block = clr_.malloc(100);
-  ASSERT_EQ(manager_.SetLimit(1, 0, 0), S_OK);
+  ASSERT_EQ(manager_.SetLimit(64 * 1024, 0, 0), S_OK);
   EXPECT_EQ(clr_.realloc(block, 10 << 20), nullptr);
   EXPECT_EQ(clr_.heap_re_alloc(process_, 0, block, 10 << 20), nullptr);
   EXPECT_EQ(clr_.heap_re_alloc(process_, HEAP_REALLOC_IN_PLACE_ONLY, block, 10 << 20), nullptr);
@@ -188,7 +188,7 @@ TEST_F(BridgedBlocks, AreCountedAsTheNativeHeaps) {
   clr_.free(clr_.realloc(nullptr, 100));
   clr_.free(clr_.heap_alloc(process_, 0, 100));
   EXPECT_EQ(counted(), std::pair(std::uint64_t{4}, std::uint64_t{0}));
-  ASSERT_EQ(manager_.SetLimit(1, 0, 0), S_OK);
+  ASSERT_EQ(manager_.SetLimit(64 * 1024, 0, 0), S_OK);
   EXPECT_EQ(clr_.malloc(10 << 20), nullptr);
   EXPECT_EQ(counted(), std::pair(std::uint64_t{5}, std::uint64_t{1}));
 

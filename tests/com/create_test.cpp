@@ -2,6 +2,7 @@
 #include <cstring>
 #include <string>
 
+#include "every_size.h"
 #include "manager_client.h"
 
 namespace clr_host_memory::test {
@@ -35,30 +36,32 @@ constexpr BadOption kBadOptions[] = {
     {"size of a newer struct", [](ClrHostMemoryOptions& o) { o.size += 8; }, "size"},
     {"a flag that is not defined", [](ClrHostMemoryOptions& o) { o.flags = 8; }, "flags"},
     {"the highest flag", [](ClrHostMemoryOptions& o) { o.flags = 0x80000000; }, "flags"},
-    {"limit 0", [](ClrHostMemoryOptions& o) { o.limit = 0; }, "limit"},
+    {"limit 0", [](ClrHostMemoryOptions& o) { o.limit = 0; }, "limit is 0"},
+    {"limit 1", [](ClrHostMemoryOptions& o) { o.limit = 1; }, "limit is below 65536"},
+    {"a limit that holds nothing", [](ClrHostMemoryOptions& o) { o.limit = 64_KiB - 1; }, "limit is below 65536"},
     {"app_domain_headroom over limit",
      [](ClrHostMemoryOptions& o) {
-       o.limit = 100;
+       o.limit = 64_KiB;
        o.process_headroom = 0;
-       o.app_domain_headroom = 101;
+       o.app_domain_headroom = 64_KiB + 1;
      },
      "app_domain_headroom"},
     {"process_headroom over limit",
      [](ClrHostMemoryOptions& o) {
-       o.limit = 100;
+       o.limit = 64_KiB;
        o.app_domain_headroom = 0;
-       o.process_headroom = 101;
+       o.process_headroom = 64_KiB + 1;
      },
      "process_headroom"},
     {"headrooms that together exceed the limit",
      [](ClrHostMemoryOptions& o) {
-       o.limit = 100;
-       o.app_domain_headroom = o.process_headroom = 51;
+       o.limit = 64_KiB;
+       o.app_domain_headroom = o.process_headroom = 32_KiB + 1;
      },
      "add up"},
     {"headrooms whose sum overflows",
      [](ClrHostMemoryOptions& o) {
-       o.limit = 100;
+       o.limit = 64_KiB;
        o.app_domain_headroom = o.process_headroom = CLR_HOST_MEMORY_PERCENT(0) - 1;
      },
      "add up"},
@@ -107,14 +110,30 @@ TEST(Create, RefusesEachOptionOutOfRangeAndNamesIt) {
     EXPECT_HR(E_INVALIDARG, made.hr);
     EXPECT_EQ(nullptr, made.manager.get());
     EXPECT_NE(std::string::npos, made.reason.find(bad.reason_names)) << made.reason;
+    // The check by itself says the same.
+    const char* reason = nullptr;
+    EXPECT_HR(E_INVALIDARG, ClrHostMemoryCheckOptions(&options, &reason));
+    EXPECT_EQ(made.reason, reason);
+    EXPECT_HR(E_INVALIDARG, ClrHostMemoryCheckOptions(&options, nullptr));
   }
+}
+
+TEST(CheckOptions, FindsNothingWrongWithWhatCreateTakes) {
+  const char* reason = "something";
+  EXPECT_HR(S_OK, ClrHostMemoryCheckOptions(nullptr, &reason));
+  EXPECT_EQ(nullptr, reason);
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  options.limit = 64_MiB;
+  EXPECT_HR(S_OK, ClrHostMemoryCheckOptions(&options, &reason));
+  EXPECT_EQ(nullptr, reason);
 }
 
 TEST(Create, TakesOptionsAtTheirBorders) {
   struct Case {
     std::uint64_t limit, app_domain, process;
   };
-  constexpr Case kCases[] = {{1, 0, 0}, {100, 50, 50}, {100, 100, 0}, {100, 0, 100}, {UINT64_MAX - 1, 0, 0}};
+  constexpr Case kCases[] = {
+      {64_KiB, 0, 0}, {64_KiB, 50, 64_KiB - 50}, {64_KiB, 64_KiB, 0}, {64_KiB, 0, 64_KiB}, {UINT64_MAX - 1, 0, 0}};
   for (const Case& c : kCases) {
     ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
     options.limit = c.limit;
@@ -240,7 +259,7 @@ TEST(Create, NeedsNoPlaceForAReason) {
   options.limit = 0;
   EXPECT_HR(E_INVALIDARG, ClrHostMemoryCreate(&options, kIidHostMemoryManager, &object, nullptr));
   EXPECT_EQ(nullptr, object);
-  options.limit = 1;
+  options.limit = 64_KiB;
   ASSERT_HR(S_OK, ClrHostMemoryCreate(&options, IID_IUnknown, &object, nullptr));
   EXPECT_EQ(0u, static_cast<IUnknown*>(object)->Release());
 }
@@ -276,6 +295,40 @@ TEST(MemoryManagerFace, HasTheObjectOrTheReason) {
   EXPECT_NE(std::string::npos, refused.reason().find("limit is 0"));
 }
 
+TEST(MemoryManagerFace, SaysWhyASettingIsRefusedAndChangesNothing) {
+  const MemoryManager manager = MakeManager({.limit = 512_MiB});
+  std::string reason = "of before";
+  EXPECT_HR(S_OK, manager.SetLimit(256_MiB, 0, 0, &reason));
+  EXPECT_EQ("", reason);
+  EXPECT_HR(E_INVALIDARG, manager.SetLimit(0, 0, 0, &reason));
+  EXPECT_NE(std::string::npos, reason.find("limit is 0")) << reason;
+  EXPECT_HR(E_INVALIDARG, manager.SetLimit(64_KiB - 1, 0, 0, &reason));
+  EXPECT_NE(std::string::npos, reason.find("limit is below 65536")) << reason;
+  EXPECT_HR(E_INVALIDARG, manager.SetLimit(1_MiB, 600_KiB, 600_KiB, &reason));
+  EXPECT_NE(std::string::npos, reason.find("add up")) << reason;
+  EXPECT_HR(E_INVALIDARG, manager.SetLimit(1_MiB, Percent(101), 0, &reason));
+  EXPECT_NE(std::string::npos, reason.find("app_domain_headroom")) << reason;
+  EXPECT_EQ(256_MiB, manager.Statistics().limit);
+  ClrHostMemoryThresholds thresholds = CLR_HOST_MEMORY_THRESHOLDS_INIT;
+  EXPECT_HR(S_OK, manager.SetThresholds(thresholds, &reason));
+  EXPECT_EQ("", reason);
+  thresholds.enter_low = thresholds.leave_low;
+  EXPECT_HR(E_INVALIDARG, manager.SetThresholds(thresholds, &reason));
+  EXPECT_NE(std::string::npos, reason.find("enter_low")) << reason;
+  EXPECT_HR(E_INVALIDARG, manager.SetThrashGuard(1, 40, &reason));
+  EXPECT_NE(std::string::npos, reason.find("thrash_window_ms")) << reason;
+  EXPECT_HR(E_INVALIDARG, manager.SetThrashGuard(5000, 0, &reason));
+  EXPECT_NE(std::string::npos, reason.find("thrash_refusals")) << reason;
+  EXPECT_HR(E_INVALIDARG, manager.SetWait(eTaskCritical, 3600001, &reason));
+  EXPECT_NE(std::string::npos, reason.find("wait_ms")) << reason;
+  EXPECT_HR(E_INVALIDARG, manager.SetWait(static_cast<EMemoryCriticalLevel>(3), 0, &reason));
+  EXPECT_NE(std::string::npos, reason.find("level")) << reason;
+  EXPECT_HR(E_INVALIDARG, manager.SetLimit(0));  // nobody asks why
+  EXPECT_HR(S_OK, manager.Shutdown());
+  EXPECT_HR(HOST_E_CLRNOTAVAILABLE, manager.SetWait(eTaskCritical, 1, &reason));
+  EXPECT_EQ("", reason);
+}
+
 TEST(Control, FillsNoMoreThanTheCallersStruct) {
   const MemoryManager manager = MakeManager({.limit = 1_GiB});
   for (const std::uint32_t size : {8u, 16u, 40u, static_cast<unsigned>(sizeof(ClrHostMemoryStatistics))}) {
@@ -305,6 +358,15 @@ TEST(Control, FillsNoMoreThanTheCallersStruct) {
   longer.audit.size = sizeof(longer);
   EXPECT_HR(S_OK, manager.control()->Audit(&longer.audit));
   EXPECT_EQ(sizeof(ClrHostMemoryAudit), longer.audit.size);
+}
+
+TEST(SizedStructs, AreFilledAsFarAsTheCallersStructGoes) {
+  const MemoryManager manager = MakeManager({.limit = 64_MiB});
+  IClrHostMemoryControl* const control = manager.control();
+  const auto client = Query<IClrHostMemoryClient>(manager.get(), kIidClrHostMemoryClient);
+  ExpectFilledForEverySize<ClrHostMemoryStatistics>([&](auto* figures) { return control->GetStatistics(figures); });
+  ExpectFilledForEverySize<ClrHostMemoryAudit>([&](auto* audit) { return control->Audit(audit); });
+  ExpectFilledForEverySize<ClrHostMemoryStatus>([&](auto* status) { return client->GetMemoryStatus(status); });
 }
 
 TEST(Client, FindsTheRegionOfAnyOfItsAddressesWithoutTheOs) {

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 
+#include "every_size.h"
 #include "manager_client.h"
 
 namespace clr_host_memory::test {
@@ -93,11 +94,43 @@ TEST_F(Heap, ReallocatesAsHeapReAllocDoes) {
   EXPECT_EQ(nullptr, moved);
   ASSERT_HR(S_OK, heap_->Reallocate(block, 10, kClrHostMemoryHeapInPlace, eTaskCritical, &moved));
   EXPECT_EQ(block, moved);
-  ASSERT_HR(S_OK, manager_.SetLimit(1, 0, 0));
+  ASSERT_HR(S_OK, manager_.SetLimit(64_KiB, 0, 0));
   EXPECT_HR(E_OUTOFMEMORY, heap_->Reallocate(block, 1 << 20, 0, eTaskCritical, &moved));
   EXPECT_EQ(nullptr, moved);
   EXPECT_NE(SIZE_T{0}, SizeOf(block));
   EXPECT_HR(S_OK, heap_->FreeIfOwned(block));
+}
+
+TEST_F(Heap, SizesThatNoAddressSpaceHasAreOutOfMemoryInEveryCall) {
+  constexpr SIZE_T kHalf = SIZE_MAX / 2 + 1;
+  constexpr SIZE_T kSizes[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 4095, SIZE_MAX - 4096, SIZE_MAX - 65536, kHalf + 1, kHalf,
+                               kHalf - 1, SIZE_MAX / 4};
+  for (const bool limited : {false, true}) {
+    ASSERT_HR(S_OK, manager_.SetLimit(limited ? 64_MiB : CLR_HOST_MEMORY_NO_LIMIT));
+    char* const block = Take(100);
+    for (const SIZE_T size : kSizes) {
+      SCOPED_TRACE(size);
+      const auto refused = [&](auto call) {
+        void* memory = Poison();
+        ::SetLastError(kCallersError);
+        EXPECT_HR(E_OUTOFMEMORY, call(&memory));
+        const DWORD error = ::GetLastError();
+        EXPECT_EQ(nullptr, memory);
+        EXPECT_TRUE(error == ERROR_NOT_ENOUGH_MEMORY || error == ERROR_COMMITMENT_LIMIT) << error;
+      };
+      refused([&](void** memory) { return malloc_->Alloc(size, eTaskCritical, memory); });
+      refused([&](void** memory) { return malloc_->DebugAlloc(size, eTaskCritical, nullptr, 0, memory); });
+      for (const uint32_t fill : {0u, static_cast<unsigned>(kClrHostMemoryHeapZero),
+                                  static_cast<unsigned>(kClrHostMemoryHeapZeroBeyond)}) {
+        refused([&](void** memory) { return heap_->Allocate(size, fill, eTaskCritical, memory); });
+        refused([&](void** memory) { return heap_->Reallocate(block, size, fill, eTaskCritical, memory); });
+        refused([&](void** memory) {
+          return heap_->Reallocate(block, size, fill | kClrHostMemoryHeapInPlace, eTaskCritical, memory);
+        });
+      }
+    }
+    EXPECT_HR(S_OK, malloc_->Free(block));
+  }
 }
 
 TEST_F(Heap, RejectsWhatNoCallerMeans) {
@@ -154,6 +187,17 @@ TEST_F(Heap, DebugAllocKeepsFileAndLineUntilTheBlockIsFreed) {
   EXPECT_STREQ(long_name.substr(long_name.size() - sizeof(ClrHostMemoryHeapSite::file) + 1).c_str(), site_of(8).file);
   for (void* block : blocks) EXPECT_HR(S_OK, malloc_->Free(block));
   EXPECT_EQ(0u, site_of(7).blocks + site_of(8).blocks);
+}
+
+TEST_F(Heap, FiguresAndSitesAreFilledAsFarAsTheCallersStructGoes) {
+  void* block = nullptr;
+  char here[] = "c:\\sources\\here.cpp";
+  ASSERT_HR(S_OK, malloc_->DebugAlloc(100, eTaskCritical, here, 7, &block));
+  ExpectFilledForEverySize<ClrHostMemoryHeapFigures>([&](auto* figures) { return heap_->GetFigures(figures); });
+  ExpectFilledForEverySize<ClrHostMemoryHeapSite>(
+      [&](auto* site) { return heap_->GetSite(0, site); },
+      {{offsetof(ClrHostMemoryHeapSite, file), sizeof(ClrHostMemoryHeapSite::file), sizeof(char)}});
+  EXPECT_HR(S_OK, malloc_->Free(block));
 }
 
 TEST_F(Heap, MemoryOfAnExecutableHeapCanBeRun) {

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "host_callbacks.h"
 #include "host_over_fake.h"
 #include "os/windows/windows_thread_system.h"
 
@@ -13,45 +14,6 @@ namespace clr_host_memory::test {
 namespace {
 
 using namespace std::chrono_literals;
-
-// Waits until `done`, for 20 seconds at most.
-template <typename Done>
-bool Eventually(Done done) {
-  const auto end = std::chrono::steady_clock::now() + 20s;
-  while (!done()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(1ms);
-  }
-  return true;
-}
-
-// A CLR's callback that does what a test wants, and counts.
-class Callback final : public ICLRMemoryNotificationCallback {
- public:
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID, void** object) noexcept override {
-    *object = nullptr;
-    return E_NOINTERFACE;
-  }
-  ULONG STDMETHODCALLTYPE AddRef() noexcept override { return ++references; }
-  ULONG STDMETHODCALLTYPE Release() noexcept override { return --references; }
-  HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable available) noexcept override {
-    if (dead) ++after_death;
-    ++told[available];
-    last = available;
-    if (react) react(available);
-    return S_OK;
-  }
-  std::atomic<ULONG> references = 1;
-  std::atomic<bool> dead = false;
-  std::atomic<int> after_death = 0;
-  std::atomic<int> told[4] = {};
-  std::atomic<int> last = 0;
-  std::function<void(EMemoryAvailable)> react;
-};
-
-ComPtr<EventFunction> SinkOf(std::function<void(const ClrHostMemoryEvent&)> function) {
-  return ComPtr<EventFunction>(new EventFunction(std::move(function)));
-}
 
 constexpr policy::PressureThresholds kEager{.dwell = Milliseconds{0}, .repeat_low = Milliseconds{5}};
 constexpr std::uint64_t kLimit = 100 * kMiB;

@@ -137,7 +137,8 @@ TEST_F(OutOfMemoryByLimit, FreeingMakesRoomAndALowerLimitTakesEffectAtOnce) {
   ExpectOutOfMemory(host_.Call(kClrHostMemoryVirtualAlloc, eProcessCritical), ERROR_COMMITMENT_LIMIT);
   Drain();
   EXPECT_HR(S_OK, host_.Call(kClrHostMemoryVirtualAlloc, eProcessCritical).hr);
-  ASSERT_HR(S_OK, ControlOf(host_.manager())->SetLimit(kPage, 0, 0));
+  FillTo(kGranule);
+  ASSERT_HR(S_OK, ControlOf(host_.manager())->SetLimit(kGranule, 0, 0));
   ExpectOutOfMemory(host_.Call(kClrHostMemoryVirtualAlloc, eProcessCritical), ERROR_COMMITMENT_LIMIT);
   ASSERT_HR(S_OK, ControlOf(host_.manager())->SetLimit(CLR_HOST_MEMORY_NO_LIMIT, 0, 0));
   EXPECT_HR(S_OK, host_.Call(kClrHostMemoryVirtualAlloc, eTaskCritical).hr);

@@ -160,9 +160,7 @@ TEST(Pointer, ANullOutParameterIsRefusedBeforeTheOsIsAsked) {
   const Answer answers[] = {
       Ask([&] { return manager->CreateMalloc(MALLOC_THREADSAFE, nullptr); }),
       Ask([&] { return manager->VirtualAlloc(nullptr, kPage, MEM_COMMIT, PAGE_READWRITE, eTaskCritical, nullptr); }),
-      Ask([&] { return manager->VirtualQuery(host.page(), nullptr, sizeof(info), &size); }),
       Ask([&] { return manager->VirtualQuery(host.page(), &info, sizeof(info), nullptr); }),
-      Ask([&] { return manager->VirtualProtect(host.page(), kPage, PAGE_READONLY, nullptr); }),
       Ask([&] { return manager->GetMemoryLoad(nullptr, &size); }),
       Ask([&] { return manager->GetMemoryLoad(&number, nullptr); }),
       Ask([&] { return host.malloc()->Alloc(8, eTaskCritical, nullptr); }),
@@ -172,7 +170,39 @@ TEST(Pointer, ANullOutParameterIsRefusedBeforeTheOsIsAsked) {
     EXPECT_HR(E_POINTER, answer.hr);
     EXPECT_EQ(DWORD{ERROR_INVALID_PARAMETER}, answer.last_error);
   }
+  // Of these two Win32 has a say.
+  EXPECT_HR(E_POINTER, manager->VirtualQuery(host.page(), nullptr, sizeof(info), &size));
+  EXPECT_HR(E_POINTER, manager->VirtualProtect(host.page(), kPage, PAGE_READONLY, nullptr));
   EXPECT_EQ(calls, host.os.AllCalls());
+}
+
+TEST(Pointer, ANullOneOfWin32sLeavesTheErrorThatWin32Leaves) {
+  const MemoryManager manager = MakeManager();
+  void* const page = Allocate(manager.get(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  void* const nowhere = reinterpret_cast<void*>(~std::uintptr_t{0});
+  for (void* const address : {page, static_cast<void*>(nullptr), nowhere}) {
+    for (const SIZE_T size : {SIZE_T{0}, SIZE_T{1}, kPage, SIZE_MAX}) {
+      for (const DWORD protect : {DWORD{PAGE_READONLY}, DWORD{0}}) {
+        ::SetLastError(kCallersError);
+        EXPECT_FALSE(::VirtualProtect(address, size, protect, nullptr));
+        const DWORD raw = ::GetLastError();
+        const Answer answer = Ask([&] { return manager.get()->VirtualProtect(address, size, protect, nullptr); });
+        EXPECT_HR(E_POINTER, answer.hr);
+        EXPECT_EQ(raw, answer.last_error) << address << ' ' << size << ' ' << protect;
+      }
+      for (const SIZE_T length : {size, sizeof(MEMORY_BASIC_INFORMATION)}) {
+        ::SetLastError(kCallersError);
+        EXPECT_EQ(0u, ::VirtualQuery(address, nullptr, length));
+        const DWORD raw = ::GetLastError();
+        SIZE_T written = 12345;
+        const Answer answer = Ask([&] { return manager.get()->VirtualQuery(address, nullptr, length, &written); });
+        EXPECT_HR(E_POINTER, answer.hr);
+        EXPECT_EQ(0u, written);
+        EXPECT_EQ(raw, answer.last_error) << address << ' ' << length;
+      }
+    }
+  }
+  EXPECT_HR(S_OK, manager.get()->VirtualFree(page, 0, MEM_RELEASE));
 }
 
 // ---- E_INVALIDARG

@@ -303,18 +303,72 @@ TEST(WorkerThread, MayBeDestroyedInsideOfItsStep) {
   }
 }
 
-TEST(WorkerThread, AnotherThreadThatStopsItAndThenCallsDoesSoItself) {
+// As a manager whose last reference another thread releases while the worker's is in the host's code.
+TEST(WorkerThread, AnotherThreadLeavesTheOwnersEndToTheWorkersThreadWithoutWaitingForItsStep) {
   StdThreadSystem threads;
   std::atomic<int> alive = 0;
-  std::atomic<bool> stepped = false;
-  auto owner = std::make_unique<Owner>(threads, [&](Owner*) { stepped.store(true); }, alive);
-  ASSERT_TRUE(owner->worker.Start());
-  WaitUntil([&] { return stepped.load(); });
-  Owner* const it = owner.release();
-  it->worker.StopAndThen(&Owner::Delete, it);
-  EXPECT_EQ(alive.load(), 0);
-  EXPECT_EQ(threads.LiveThreads(), 0);
-  EXPECT_EQ(threads.LiveEvents(), 0);
+  for (int round = 0; round < 200; ++round) {
+    std::atomic<bool> inside = false;
+    std::atomic<bool> go_on = false;
+    const auto on_step = [&](Owner*) {
+      inside.store(true);
+      while (!go_on.load()) std::this_thread::yield();
+    };
+    auto owner = std::make_unique<Owner>(threads, on_step, alive);
+    ASSERT_TRUE(owner->worker.Start());
+    WaitUntil([&] { return inside.load(); });
+    Owner* const it = owner.release();
+    EXPECT_FALSE(it->worker.StopWithoutWaiting());
+    it->worker.StopAndThen(&Owner::Delete, it);  // returns while the step runs
+    EXPECT_EQ(alive.load(), 1);
+    go_on.store(true);
+    WaitUntil([&] { return alive.load() == 0 && threads.LiveThreads() == 0 && threads.LiveEvents() == 0; });
+  }
+}
+
+TEST(WorkerThread, AnotherThreadEndsTheOwnerItselfWhenTheWorkersThreadHasEndedOrIsAboutTo) {
+  StdThreadSystem threads;
+  std::atomic<int> alive = 0;
+  for (int round = 0; round < 500; ++round) {
+    std::atomic<bool> stepped = false;
+    auto owner = std::make_unique<Owner>(threads, [&](Owner*) { stepped.store(true); }, alive);
+    ASSERT_TRUE(owner->worker.Start());
+    WaitUntil([&] { return stepped.load(); });
+    if (round % 2 == 0) {
+      owner->worker.Stop();
+      EXPECT_TRUE(owner->worker.StopWithoutWaiting());
+    } else {
+      (void)owner->worker.StopWithoutWaiting();
+    }
+    Owner* const it = owner.release();
+    it->worker.StopAndThen(&Owner::Delete, it);
+    if (round % 2 == 0) {
+      EXPECT_EQ(alive.load(), 0);
+    }
+    WaitUntil([&] { return alive.load() == 0 && threads.LiveThreads() == 0 && threads.LiveEvents() == 0; });
+  }
+}
+
+// Another thread is joining it, which takes as long as the step does.
+TEST(WorkerThread, StartAndStopWithoutWaitingReturnWhileOthersWaitForTheEnd) {
+  StdThreadSystem threads;
+  std::atomic<bool> inside = false;
+  std::atomic<bool> go_on = false;
+  FunctionStep step([&](Milliseconds) {
+    inside.store(true);
+    while (!go_on.load()) std::this_thread::yield();
+    return kForever;
+  });
+  Worker worker(threads, step);
+  ASSERT_TRUE(worker.Start());
+  WaitUntil([&] { return inside.load(); });
+  std::thread joiner([&] { worker.Stop(); });
+  WaitUntil([&] { return !worker.Start(); });
+  EXPECT_FALSE(worker.StopWithoutWaiting());
+  EXPECT_FALSE(worker.Start());
+  go_on.store(true);
+  joiner.join();
+  EXPECT_TRUE(worker.StopWithoutWaiting());
 }
 
 }  // namespace
