@@ -437,4 +437,10 @@ HRESULT HostMemoryManager::UnmapView(const void* address, BOOL(STDMETHODCALLTYPE
   return hr;
 }
 
+HRESULT HostMemoryManager::GetState(uint32_t* state) noexcept {
+  if (state == nullptr) return E_POINTER;
+  *state = static_cast<uint32_t>(engine_.stage());
+  return S_OK;
+}
+
 }  // namespace clr_host_memory

@@ -89,6 +89,7 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
                                                  uint64_t offset) noexcept override;
   HRESULT STDMETHODCALLTYPE UnmapView(const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void*),
                                       BOOL* unmapped) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetState(uint32_t* state) noexcept override;
 
  private:
   // For calls that run code of others', which may release the last reference of the caller's.
