@@ -332,8 +332,9 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // HOST_E_NOT_OWNER: this thread owns no section; nothing is changed.
   STDMETHOD(LeaveExclusive)(THIS) PURE;
   // From now on the CLR may neither free, reprotect nor commit in the pages of [address, address + size): its calls are
-  // HOST_E_NOT_OWNER. Calls at work already may still end otherwise. E_INVALIDARG: no such range, or it meets a pinned one;
-  // E_OUTOFMEMORY: 64 are pinned.
+  // HOST_E_NOT_OWNER. So is IHostMalloc::Free of a block that touches them, which stays the caller's; and no block that
+  // touches them is given out. Calls at work already may still end otherwise. E_INVALIDARG: no such range, or it meets a
+  // pinned one; E_OUTOFMEMORY: 64 are pinned.
   STDMETHOD(PinRegion)(THIS_ void* address, uint64_t size) PURE;
   // S_FALSE: no pinned region begins there.
   STDMETHOD(UnpinRegion)(THIS_ void* address) PURE;
@@ -346,9 +347,12 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // Shutdown does.
   STDMETHOD(NotifyMemoryAvailable)(THIS_ EMemoryAvailable available) PURE;
   // Draining, then stopped: from now on allocations are HOST_E_CLRNOTAVAILABLE, requests that wait HOST_E_ABANDONED; frees
-  // of what is held go on. A CLR that was told Low is told Neutral. When it returns, the manager's threads have ended and
-  // nobody is called any more (called from inside OnEvent or the CLR's callback: once that call has returned). Idempotent.
-  // Call it before the library is unloaded.
+  // of what is held go on. A CLR that may believe in Low is told Neutral. When it returns, the manager's threads have ended,
+  // and neither the CLR nor the host is called any more. Called from inside a call of any callback (OnEvent or the CLR's, of any
+  // manager), it returns at once, and all that follows when such calls have returned. Idempotent.
+  // A .NET Framework CLR that still runs ends the process when it is refused, so first the CLR ends, then this is called, then
+  // the last reference released. A bridged modern CLR is served by the original functions from here on: it goes on, and no
+  // limit holds any more. No CLR can be unloaded, so most hosts never call this. In the end of a process it does nothing.
   STDMETHOD(Shutdown)(THIS) PURE;
   // As ClrHostMemoryOptions' fields; a window that is under way begins again. E_INVALIDARG: out of range.
   STDMETHOD(SetThrashGuard)(THIS_ uint32_t window_ms, uint32_t refusals) PURE;
@@ -404,6 +408,9 @@ DECLARE_INTERFACE_(IClrHostMemoryClient, IUnknown) {
   // The client's requests no longer come here, though its runtime goes on: the host is told with
   // kClrHostMemoryEventDetached. Always S_OK.
   STDMETHOD(NoteDetached)(THIS) PURE;
+  // *state: the ClrHostMemoryState. Cheap. A bridge tells by it what HOST_E_CLRNOTAVAILABLE comes from: a manager that is
+  // latched is running. E_POINTER.
+  STDMETHOD(GetState)(THIS_ uint32_t* state) PURE;
 };
 #undef INTERFACE
 
@@ -447,11 +454,13 @@ DECLARE_INTERFACE_(IClrHostMemoryHeap, IUnknown) {
   // IHostMalloc::Alloc with flags. E_INVALIDARG: other flags.
   STDMETHOD(Allocate)(THIS_ SIZE_T size, uint32_t flags, EMemoryCriticalLevel level, void** memory) PURE;
   // *moved: the block with the bytes of the old one as far as both go; the old one is gone, unless they are the same. On
-  // failure it is unchanged, *moved null. A block can always be made smaller. S_FALSE: no block of this heap, nothing is done
+  // failure it is unchanged, *moved null. A block can always be made smaller. HOST_E_NOT_OWNER: it touches a pinned page, and
+  // would have to be moved. S_FALSE: no block of this heap, nothing is done
   // and *moved null.
   STDMETHOD(Reallocate)
   (THIS_ void* memory, SIZE_T size, uint32_t flags, EMemoryCriticalLevel level, void** moved) PURE;
-  // As IHostMalloc::Free, but for a pointer that is no block of this heap: S_FALSE, and it is not counted.
+  // As IHostMalloc::Free, but for a pointer that is no block of this heap: S_FALSE, and it is not counted; and for a block that
+  // touches a pinned page: S_OK. Its memory is given back when it is not pinned any more.
   STDMETHOD(FreeIfOwned)(THIS_ void* memory) PURE;
   // How many bytes of the block may be used, at least what was asked for. S_FALSE: no block of this heap, *size is 0.
   STDMETHOD(GetSize)(THIS_ const void* memory, SIZE_T* size) PURE;

@@ -215,7 +215,7 @@ class MemoryManager {
     const ComPtr<EventFunction> sink(new EventFunction(std::move(function)));
     return control_->SetEventSink(sink.get());
   }
-  // Call it before the library is unloaded, and when a function of OnEvent refers to what ends earlier than the CLR.
+  // When the CLR has ended (see IClrHostMemoryControl). To have no more events, OnEvent({}) is enough.
   HRESULT Shutdown() const noexcept { return control_->Shutdown(); }
 
  private:

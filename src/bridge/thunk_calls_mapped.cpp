@@ -47,8 +47,8 @@ HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE fil
   const bool committed = (protect & SEC_RESERVE) == 0;  // SEC_COMMIT is the default
   if (file == INVALID_HANDLE_VALUE) {
     const HRESULT hr = client.ledger->AddSection(size, committed ? TRUE : FALSE, eProcessCritical, &section);
-    // What the manager has nothing to say about, or cannot keep account of, is for the OS to judge.
-    const bool refused = hr != S_OK && hr != HOST_E_CLRNOTAVAILABLE && hr != E_INVALIDARG;
+    // What the manager has nothing to say about, or keeps no account of any more, is for the OS to judge.
+    const bool refused = hr != S_OK && hr != E_INVALIDARG && !IsShutDown(client, hr);
     if (committed) {
       module.requests[kClrHostMemoryMappedView].fetch_add(1, std::memory_order_relaxed);
       if (refused) {

@@ -59,6 +59,14 @@ class PurposedRequest {
   Purpose purpose_ = kClrHostMemoryUnknownPurpose;
 };
 
+// After the manager's answer: null, or what allocate, the original function bound to its arguments, gives.
+template <typename Allocate>
+LPVOID AllocateAfterShutdown(const BridgeClient& client, HRESULT answer, DWORD error_before, Allocate allocate) noexcept {
+  if (!IsShutDown(client, answer)) return nullptr;
+  SetLastError(error_before);
+  return allocate();
+}
+
 // Splits, joins or keeps placeholders, which only VirtualAlloc2 makes: never memory of the manager.
 bool IsOfPlaceholders(DWORD free_type) noexcept {
   constexpr DWORD kCoalescePlaceholders = 0x1;  // MEM_COALESCE_PLACEHOLDERS, which MinGW's headers lack
@@ -71,28 +79,32 @@ bool IsOfPlaceholders(DWORD free_type) noexcept {
 LPVOID VirtualAlloc(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type, DWORD protect) noexcept {
   const CallScope scope;
   const BridgeClient* client = Count(module, BridgedFunction::kVirtualAlloc, scope);
-  if (client == nullptr) {
+  const auto allocate = [&] {
     return Original<decltype(::VirtualAlloc)>(module, BridgedFunction::kVirtualAlloc)(address, size, type, protect);
-  }
+  };
+  if (client == nullptr) return allocate();
+  const DWORD error_before = GetLastError();
   void* memory = nullptr;
   PurposedRequest request(module, *client, address, size, type, protect);
   const HRESULT hr = client->manager->VirtualAlloc(address, size, type, protect, request.level(), &memory);
-  return request.Settle(hr == S_OK ? memory : nullptr);
+  return request.Settle(hr == S_OK ? memory : AllocateAfterShutdown(*client, hr, error_before, allocate));
 }
 
 LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protect,
                           DWORD node) noexcept {
   const CallScope scope;
   const BridgeClient* client = Count(module, BridgedFunction::kVirtualAllocExNuma, scope);
-  if (client == nullptr || !IsThisProcess(process)) {
+  const auto allocate = [&] {
     return Original<decltype(::VirtualAllocExNuma)>(module, BridgedFunction::kVirtualAllocExNuma)(
         process, address, size, type, protect, node);
-  }
+  };
+  if (client == nullptr || !IsThisProcess(process)) return allocate();
+  const DWORD error_before = GetLastError();
   void* memory = nullptr;
   PurposedRequest request(module, *client, address, size, type, protect);
   const HRESULT hr =
       client->ledger->VirtualAllocOnNode(address, size, type, protect, node, request.level(), &memory);
-  return request.Settle(hr == S_OK ? memory : nullptr);
+  return request.Settle(hr == S_OK ? memory : AllocateAfterShutdown(*client, hr, error_before, allocate));
 }
 
 BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) noexcept {

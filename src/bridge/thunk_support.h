@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 #include "bridge/bridge_client.h"
 #include "bridge/thunk_calls.h"
@@ -39,6 +40,13 @@ inline const BridgeClient* Count(ThunkModule& module, BridgedFunction function, 
     module.calls[static_cast<std::size_t>(function)].fetch_add(1, std::memory_order_relaxed);
   }
   return scope.client();
+}
+
+// Whether answer comes from a manager that was shut down. Its CLR goes on as without a bridge, since it lives as long as the
+// process; one that is latched goes on refusing.
+inline bool IsShutDown(const BridgeClient& client, HRESULT answer) noexcept {
+  std::uint32_t state = kClrHostMemoryRunning;
+  return answer == HOST_E_CLRNOTAVAILABLE && client.ledger->GetState(&state) == S_OK && state != kClrHostMemoryRunning;
 }
 
 inline bool IsThisProcess(HANDLE process) noexcept {

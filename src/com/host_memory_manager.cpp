@@ -444,4 +444,10 @@ HRESULT HostMemoryManager::NoteDetached() noexcept {
   return S_OK;
 }
 
+HRESULT HostMemoryManager::GetState(uint32_t* state) noexcept {
+  if (state == nullptr) return E_POINTER;
+  *state = static_cast<uint32_t>(engine_.stage());
+  return S_OK;
+}
+
 }  // namespace clr_host_memory

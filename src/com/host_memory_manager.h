@@ -90,6 +90,7 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HRESULT STDMETHODCALLTYPE UnmapView(const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void*),
                                       BOOL* unmapped) noexcept override;
   HRESULT STDMETHODCALLTYPE NoteDetached() noexcept override;
+  HRESULT STDMETHODCALLTYPE GetState(uint32_t* state) noexcept override;
 
  private:
   // For calls that run code of others', which may release the last reference of the caller's.

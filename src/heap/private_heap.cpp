@@ -117,14 +117,18 @@ BlockOutcome PrivateHeap::Reallocate(void* block, std::size_t size, Criticality 
 
 BlockOutcome PrivateHeap::AllocateSmall(std::size_t index, Criticality level) {
   const std::size_t shard = Shard();
-  BlockOutcome result;
+  void* block = nullptr;
   if (Slab* slab = classes_[index].current[shard].load(std::memory_order_acquire); slab != nullptr) [[likely]] {
-    result.block = TakeFrom(*slab, index);
+    block = TakeFrom(*slab, index);
   }
-  if (result.block == nullptr) [[unlikely]] result = Refill(index, shard, level);
+  if (block == nullptr) [[unlikely]] {
+    const BlockOutcome refilled = Refill(index, shard, level);
+    if (!refilled.outcome.ok()) return refilled;
+    block = refilled.block;
+  }
   // Taken first, and then the look: what an exclusive section does not see here was given out before it.
-  if (!result.outcome.ok() || engine_.IsClear()) [[likely]] return result;
-  return GiveOutSlowly(result.block, index, shard, level);
+  if (!engine_.IsClear()) [[unlikely]] return GiveOutSlowly(block, index, shard, level);
+  return {Outcome::Done(), block};
 }
 
 Outcome PrivateHeap::AwaitOpen(void* block, Criticality level) {
@@ -353,19 +357,29 @@ PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
   return place;
 }
 
-Outcome PrivateHeap::Free(void* block, IfPinned if_pinned) {
+Outcome PrivateHeap::Free(void* block) {
   if (block == nullptr) return Outcome::Done();
   const Place place = Locate(block);
+  if (engine_.AnyPinned() && IsPinned(block, place)) [[unlikely]] return Outcome::NotOwner();
+  return FreeAt(place, block, IfPinned::kRefuse);
+}
+
+Outcome PrivateHeap::Discard(void* block) {
+  return block == nullptr ? Outcome::Done() : FreeAt(Locate(block), block, IfPinned::kPark);
+}
+
+// Whether it is a block that is given out and touches a pinned page.
+bool PrivateHeap::IsPinned(const void* block, const Place& place) const {
+  return place.size != 0 && engine_.TouchesPinned(ToAddress(block), place.size) && SizeOf(block) != 0;
+}
+
+inline Outcome PrivateHeap::FreeAt(const Place& place, void* block, IfPinned if_pinned) {
   if (place.size == 0) return Outcome::NotOurs();
-  const Address address = ToAddress(block);
-  if (if_pinned == IfPinned::kRefuse && engine_.TouchesPinned(address, place.size)) [[unlikely]] {
-    return SizeOf(block) == 0 ? Outcome::NotOurs() : Outcome::NotOwner();
-  }
-  if (place.slab == nullptr) return FreeLarge(place, address, if_pinned);
   if (place.state.HasClass()) [[likely]] {
     if (place.slab->arena->sites.load(std::memory_order_relaxed) != nullptr) [[unlikely]] ForgetSite(place);
     return ReturnSlot(*place.slab, place.state.Class(), place.slot) ? Outcome::Done() : Outcome::NotOurs();
   }
+  if (place.slab == nullptr) return FreeLarge(place, ToAddress(block), if_pinned);
   std::uint64_t state = place.state.word();
   if (!place.slab->state.compare_exchange_strong(state, 0)) return Outcome::NotOurs();
   const Outcome outcome = KeepOrRetireRun(*place.slab, place.state.RunPages());

@@ -84,9 +84,9 @@ class PrivateHeap {
   // As Allocate, and keeps where it was asked for. file may be null.
   BlockOutcome AllocateAt(std::size_t size, Criticality level, const char* file, int line);
   // Null is done. kNotOurs: no block of this heap. kNotOwner: it touches a pinned page, and is unchanged.
-  Outcome Free(void* block) { return Free(block, IfPinned::kRefuse); }
+  Outcome Free(void* block);
   // The same for callers that take no refusal: a block that touches a pinned page is gone, too.
-  Outcome Discard(void* block) { return Free(block, IfPinned::kPark); }
+  Outcome Discard(void* block);
   // Gives back regions of heaps that ended while they were pinned; after something was unpinned.
   static void FreeOrphans(Engine& engine);
   // How much of it may be used, at least what was asked for; 0: no block of this heap.
@@ -135,7 +135,8 @@ class PrivateHeap {
   // may_reuse: it need not be zero.
   BlockOutcome AllocateRun(std::size_t size, Criticality level, bool may_reuse);
   BlockOutcome AllocateLarge(std::size_t size, Criticality level);
-  Outcome Free(void* block, IfPinned if_pinned);
+  [[nodiscard]] bool IsPinned(const void* block, const Place& place) const;
+  Outcome FreeAt(const Place& place, void* block, IfPinned if_pinned);
   Outcome FreeLarge(const Place& place, Address address, IfPinned if_pinned);
   // For a block that was taken without asking the engine, when that is not clear: waits as long as the level may, or gives it
   // back, and takes another when it is pinned.

@@ -123,6 +123,23 @@ TEST_P(RealClr, HostpolicyAsksGetProcAddressByName) {
   clr_host_memory::bridge::StopWatchingRuntimeStart();
 }
 
+TEST_P(RealClr, GoesOnAsWithoutABridgeWhenTheManagerIsShutDownInTheMiddle) {
+  const std::string app = std::string(kProgramsDirectory) + "\\net" + GetParam().name + "\\Churn\\Churn.dll";
+  std::wstring command = L"shut_down_under_clr.exe \"" + folder_.substr(0, folder_.size() - 1) + L"\" \"" +
+                         std::wstring(app.begin(), app.end()) + L"\"";
+  STARTUPINFOW startup{};
+  startup.cb = sizeof(startup);
+  PROCESS_INFORMATION process{};
+  ASSERT_TRUE(CreateProcessW(nullptr, command.data(), nullptr, nullptr, FALSE, 0, nullptr, nullptr, &startup, &process))
+      << GetLastError();
+  EXPECT_EQ(WaitForSingleObject(process.hProcess, 240000), WAIT_OBJECT_0);
+  DWORD code = STILL_ACTIVE;
+  GetExitCodeProcess(process.hProcess, &code);
+  EXPECT_EQ(code, 0U) << "the app's own exit code, or what shut_down_under_clr.cpp says";
+  CloseHandle(process.hThread);
+  CloseHandle(process.hProcess);
+}
+
 INSTANTIATE_TEST_SUITE_P(Runtimes, RealClr,
                          testing::Values(Runtime{"8.0", L"8.0.33", false}, Runtime{"10.0", L"10.0.14", true}),
                          [](const auto& runtime) { return runtime.index == 0 ? "Net8" : "Net10"; });

@@ -37,6 +37,7 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   HRESULT needs_answer = E_OUTOFMEMORY;
   HRESULT unmap_answer = S_OK;
   HRESULT section_answer = S_OK;
+  uint32_t state = kClrHostMemoryRunning;
   bool is_ours = true;  // false: has no IClrHostMemoryClient
   std::vector<ClrHostMemoryRegion> regions;
   ClrHostMemoryStatus memory_status{};
@@ -180,6 +181,10 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     Record({Asked::kAcquiredOfSection, base, size, static_cast<DWORD>(offset), 0, static_cast<DWORD>(section)});
     regions.push_back({base, size, 1, 0});
     SetLastError(ERROR_BAD_LENGTH);
+    return S_OK;
+  }
+  STDMETHODIMP GetState(uint32_t* its_state) noexcept override {
+    *its_state = state;
     return S_OK;
   }
   STDMETHODIMP UnmapView(const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void*),

@@ -81,6 +81,8 @@ TEST_F(SectionsOfAFakeClr, ThatTheManagerRefusesAreNotMade) {
   EXPECT_NE(reserved, nullptr) << "takes no memory, and goes on without an account of its own";
   CloseHandle(reserved);
   manager_.section_answer = HOST_E_CLRNOTAVAILABLE;
+  EXPECT_EQ(Create(PAGE_READWRITE, kGranule), nullptr) << "a manager that is latched goes on refusing";
+  manager_.state = kClrHostMemoryDraining;
   HANDLE later = Create(PAGE_READWRITE, kGranule);
   EXPECT_NE(later, nullptr) << "a manager that is shut down has nothing to say";
   CloseHandle(later);

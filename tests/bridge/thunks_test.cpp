@@ -216,6 +216,27 @@ TEST_F(Thunks, ProtectGivesTheOldProtection) {
   EXPECT_EQ(GetLastError(), DWORD{ERROR_COMMITMENT_LIMIT});
 }
 
+TEST_F(Thunks, AManagerThatIsShutDownIsNoClientAnyMoreAndOneThatIsLatchedGoesOnRefusing) {
+  char* region = ReserveRegion(kMiB);
+  manager_.alloc_answer = HOST_E_CLRNOTAVAILABLE;
+  const HANDLE self = GetCurrentProcess();
+  EXPECT_EQ(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
+  EXPECT_EQ(clr_.virtual_alloc_ex_numa(self, region, 4096, MEM_COMMIT, PAGE_READWRITE, 0), nullptr);
+  for (const std::uint32_t state : {kClrHostMemoryDraining, kClrHostMemoryStopped}) {
+    manager_.state = state;
+    SetLastError(kLastError);
+    EXPECT_EQ(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), region);
+    EXPECT_EQ(clr_.virtual_alloc_ex_numa(self, region, 4096, MEM_COMMIT, PAGE_READWRITE, 0), region);
+    EXPECT_EQ(GetLastError(), kLastError);
+    EXPECT_EQ(clr_.virtual_alloc(region, 4096, 0, PAGE_READWRITE), nullptr);
+    EXPECT_EQ(GetLastError(), DWORD{ERROR_INVALID_PARAMETER}) << "the original's own answer";
+    // Other refusals stay what they are.
+    manager_.alloc_answer = E_OUTOFMEMORY;
+    EXPECT_EQ(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
+    manager_.alloc_answer = HOST_E_CLRNOTAVAILABLE;
+  }
+}
+
 TEST_F(Thunks, QueryAndProtectGoOnWhenTheManagerIsDown) {
   manager_.query_answer = manager_.protect_answer = HOST_E_CLRNOTAVAILABLE;
   char* region = ReserveRegion(kMiB);

@@ -185,6 +185,52 @@ TEST(NotOwner, IsForWhateverWouldTouchAPinnedRegion) {
   EXPECT_TRUE(LedgerIsExact(manager));
 }
 
+TEST(NotOwner, IsForBlocksThatTouchAPinnedPageAndTheyStay) {
+  const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
+  ComPtr<IHostMalloc> malloc;
+  ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
+  const auto heap = Query<IClrHostMemoryHeap>(malloc.get(), kIidClrHostMemoryHeap);
+  for (const SIZE_T size : {SIZE_T{100}, SIZE_T{100000}, SIZE_T{1} << 20}) {
+    SCOPED_TRACE(size);
+    void* block = nullptr;
+    ASSERT_HR(S_OK, malloc->Alloc(size, eTaskCritical, &block));
+    ASSERT_HR(S_OK, manager.PinRegion(block, size));
+    const Answer freed = Ask([&] { return malloc->Free(block); });
+    EXPECT_HR(HOST_E_NOT_OWNER, freed.hr);
+    EXPECT_EQ(DWORD{ERROR_NOT_OWNER}, freed.last_error);
+    void* other = nullptr;
+    EXPECT_HR(S_OK, malloc->Alloc(size, eTaskCritical, &other));
+    EXPECT_NE(block, other);
+    void* moved = Poison();
+    const Answer grown = Ask([&] { return heap->Reallocate(block, 4 * size, 0, eTaskCritical, &moved); });
+    EXPECT_HR(HOST_E_NOT_OWNER, grown.hr);
+    EXPECT_EQ(nullptr, moved);
+    EXPECT_HR(S_OK, heap->FreeIfOwned(block));
+    EXPECT_HR(S_FALSE, heap->FreeIfOwned(block));
+    EXPECT_HR(S_OK, manager.UnpinRegion(block));
+    EXPECT_HR(S_OK, malloc->Free(other));
+  }
+  ClrHostMemoryHeapFigures figures{};
+  figures.size = sizeof(figures);
+  EXPECT_HR(S_OK, heap->GetFigures(&figures));
+  EXPECT_EQ(0u, figures.blocks);
+  EXPECT_TRUE(LedgerIsExact(manager.get()));
+}
+
+// The same with a heap that ends while blocks of it are pinned.
+TEST(NotOwner, WhatAHeapLeavesPinnedIsGivenBackWhenItIsUnpinned) {
+  const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
+  ComPtr<IHostMalloc> malloc;
+  ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
+  void* block = nullptr;
+  ASSERT_HR(S_OK, malloc->Alloc(1 << 20, eTaskCritical, &block));
+  ASSERT_HR(S_OK, manager.PinRegion(block, 1));
+  malloc.Reset();
+  EXPECT_EQ(std::uint64_t{1} << 20, manager.Statistics().charged);
+  EXPECT_HR(S_OK, manager.UnpinRegion(block));
+  EXPECT_EQ(std::uint64_t{0}, manager.Statistics().charged);
+}
+
 TEST(NotOwner, IsForWhateverWouldTouchAReserve) {
   HostOverFake host;
   IHostMemoryManager* const manager = host.manager();

@@ -1,5 +1,6 @@
-// Random requests against a std::map of what is given out, the OS refusing now and then, and the ledger audited all
-// along; then several threads at once, for ThreadSanitizer.
+// Random requests against a std::map of what is given out, the OS refusing now and then, pages being pinned and unpinned, and
+// the ledger audited all along; then several threads at once, for ThreadSanitizer.
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <random>
@@ -34,18 +35,38 @@ std::size_t AnySize(Below below) {
 
 class HeapModel : public PrivateHeapTest {
  protected:
-  void Play(unsigned seed, int steps);
+  void Play(unsigned seed, int steps, bool pins = false);
 
  private:
+  // Some pages of the region of a block that is given out, or all of them.
+  template <typename Below>
+  void PinOrUnpin(Below below, Address about) {
+    if (about == 0 || pinned_.size() > 4 || (!pinned_.empty() && below(2) == 0)) {
+      if (!pinned_.empty()) UnpinOne(below(pinned_.size()));
+      return;
+    }
+    const auto region = engine.ledger().FindRegion(about);
+    ASSERT_TRUE(region);
+    const Address start = below(3) == 0 ? region->base : about / kPageSize * kPageSize;
+    const Address end = region->base + region->pages.InBytes().value;
+    const std::uint64_t size = start == region->base ? end - start : std::min(end - start, kPageSize * (1 + below(8)));
+    const auto range = PageRange::Covering(start, size);
+    if (engine.Pin(*range) == PinnedRegions::Result::kDone) pinned_.push_back(start);
+  }
+  void UnpinOne(std::size_t i) {
+    ASSERT_TRUE(engine.Unpin(pinned_[i]));
+    pinned_.erase(pinned_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
   struct Block {
     std::size_t size = 0;    // as it was asked for
     std::size_t usable = 0;
     unsigned char pattern = 0;
     int line = 0;            // 0: not of DebugAlloc
   };
-  void Add(void* block, std::size_t size, unsigned char pattern, int line) {
+  void Add(void* block, std::size_t size, unsigned char pattern, int line, bool resized = false) {
     const std::size_t usable = heap->SizeOf(block);
     ASSERT_GE(usable, std::max<std::size_t>(size, 1));
+    ASSERT_TRUE(resized || !engine.TouchesPinned(At(block), usable));
     const auto next = live_.lower_bound(At(block));
     if (next != live_.end()) {
       ASSERT_LE(At(block) + usable, next->first);
@@ -81,9 +102,10 @@ class HeapModel : public PrivateHeapTest {
   }
 
   std::map<Address, Block> live_;
+  std::vector<Address> pinned_;
 };
 
-void HeapModel::Play(unsigned seed, int steps) {
+void HeapModel::Play(unsigned seed, int steps, bool pins) {
   std::minstd_rand random(seed);
   const auto below = [&](std::uint64_t n) { return static_cast<std::size_t>(random() % n); };
   Address freed = 0;
@@ -106,19 +128,24 @@ void HeapModel::Play(unsigned seed, int steps) {
       }
     } else if (choice == 3 && below(20) == 0) {
       heap->Trim();
+    } else if (choice == 3 && pins && below(20) == 0) {
+      PinOrUnpin(below, live_.empty() ? 0 : pick()->first);
     } else if (choice == 4 && !live_.empty()) {
       const auto it = pick();
       const Block block = it->second;
       const std::size_t size = AnySize(below);
       const BlockOutcome moved = heap->Reallocate(reinterpret_cast<void*>(static_cast<std::uintptr_t>(it->first)), size,
                                                   Criticality::kTask, PrivateHeap::Fill::kAnything, below(4) == 0);
+      if (moved.outcome.verdict == Verdict::kNotOwner) {
+        ASSERT_TRUE(engine.TouchesPinned(it->first, block.usable));
+      }
       if (moved.outcome.ok()) {
         const bool same = At(moved.block) == it->first;
         if (size != 0) {
           ASSERT_EQ(static_cast<unsigned char>(*static_cast<char*>(moved.block)), block.pattern);
         }
         live_.erase(it);
-        Add(moved.block, size, block.pattern, same ? block.line : 0);
+        Add(moved.block, size, block.pattern, same ? block.line : 0, same);
       }
     } else if (choice < (grow ? 14u : 7u)) {
       const std::size_t size = AnySize(below);
@@ -141,14 +168,23 @@ void HeapModel::Play(unsigned seed, int steps) {
       const auto it = pick();
       CheckPattern(it->first, it->second);
       freed = it->first;
-      ASSERT_TRUE(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(it->first))).ok());
-      live_.erase(it);
+      void* const block = reinterpret_cast<void*>(static_cast<std::uintptr_t>(it->first));
+      const bool pinned = engine.TouchesPinned(it->first, it->second.usable);
+      if (!pinned || below(2) == 0) {
+        const Outcome outcome = heap->Free(block);
+        ASSERT_EQ(outcome, pinned ? Outcome::NotOwner() : Outcome::Done());
+        if (outcome.ok()) live_.erase(it);
+      } else {
+        ASSERT_TRUE(heap->Discard(block).ok());
+        live_.erase(it);
+      }
     }
     if (HasFatalFailure()) return;
     if (step % 500 == 0) CheckAll();
     if (HasFatalFailure()) return;
   }
   os.ClearFaults();
+  while (!pinned_.empty()) UnpinOne(0);
   for (const auto& [address, block] : live_) {
     ASSERT_TRUE(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(address))).ok());
   }
@@ -162,6 +198,14 @@ TEST_F(HeapModel, AgreesWithAMapOfWhatIsGivenOut) {
   for (unsigned seed = 1; seed <= 8; ++seed) {
     Renew();
     Play(seed, 20000);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(HeapModel, AgreesWithItWhilePagesArePinnedAndUnpinned) {
+  for (unsigned seed = 101; seed <= 108; ++seed) {
+    Renew();
+    Play(seed, 20000, true);
     if (HasFatalFailure()) return;
   }
 }
@@ -225,6 +269,45 @@ TEST_F(HeapThreads, OfThoseWhoFreeTheSameBlockOneIsTheOneWhoDid) {
     }
   }
   EXPECT_TRUE(ExactAndTheHeaps());
+}
+
+TEST_F(HeapThreads, LoseNothingWhileTheHostPinsAndUnpins) {
+  constexpr int kRounds = 20000;
+  std::atomic<bool> stop = false;
+  std::thread host([&] {
+    // Blocks of a region are found by one that this thread holds.
+    std::minstd_rand random(77);
+    while (!stop.load()) {
+      void* const block = heap->Allocate(1 + random() % 200000, Criticality::kProcess).block;
+      if (block == nullptr) continue;
+      const auto region = engine.ledger().FindRegion(At(block));
+      if (engine.Pin(region->Range()) == PinnedRegions::Result::kDone) {
+        std::this_thread::yield();
+        EXPECT_TRUE(engine.Unpin(region->base));
+      }
+      EXPECT_TRUE(heap->Discard(block).ok());
+    }
+  });
+  InThreads([&](unsigned, auto below) {
+    std::vector<void*> own;
+    for (int round = 0; round < kRounds; ++round) {
+      if (void* const block = heap->Allocate(AnySize(below), Criticality::kTask).block; block != nullptr) {
+        own.push_back(block);
+      }
+      if (own.size() < 100 && below(2) == 0) continue;
+      const std::size_t i = below(own.size());
+      void* const block = std::exchange(own[i], own.back());
+      own.pop_back();
+      EXPECT_TRUE((below(2) == 0 && heap->Free(block).ok()) || heap->Discard(block).ok());
+    }
+    for (void* const block : own) EXPECT_TRUE(heap->Discard(block).ok());
+  });
+  stop.store(true);
+  host.join();
+  EXPECT_EQ(heap->Figures().blocks, 0u);
+  EXPECT_TRUE(ExactAndTheHeaps());
+  heap->Trim();
+  EXPECT_EQ(Charged(), Bytes{});
 }
 
 TEST_F(HeapThreads, AreHeldToTheLimitTogether) {
