@@ -2,42 +2,65 @@
 
 #include "tool/tool_error.h"
 
+#include <algorithm>
 #include <system_error>
 
 namespace clr_host_memory::tool {
 
 LimitSchedule::LimitSchedule(const MemoryManager& manager, const PolicyOptions& policy)
     : manager_(manager), headroom_(policy.HeadroomToKeep()) {
+  constexpr char kNoThread[] = "the thread that changes the limit cannot be started";
+  constexpr char kAdvice[] = "close other programs and try again";
+  if (changed_ == nullptr) throw ToolError(kNoThread, kAdvice);
   for (const LimitChange& change : policy.limit_changes) entries_.emplace_back().change = change;
   try {
-    thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+    thread_ = std::thread([this] { Run(); });
   } catch (const std::system_error&) {
-    throw ToolError("the thread that changes the limit cannot be started", "close other programs and try again");
+    throw ToolError(kNoThread, kAdvice);
   }
+}
+
+LimitSchedule::~LimitSchedule() {
+  ending_.store(true);
+  ::SetEvent(changed_.get());
+  thread_.join();
 }
 
 void LimitSchedule::Begin() noexcept {
   const std::lock_guard lock(lock_);
   began_ = Clock::now();
-  for (Entry& entry : entries_) {
-    if (entry.change.after_ms == 0) Apply(entry);
-  }
-  changed_.notify_all();
+  ApplyDue();
+  ::SetEvent(changed_.get());
 }
 
-void LimitSchedule::Run(const std::stop_token& stop) {
-  std::unique_lock lock(lock_);
-  if (!changed_.wait(lock, stop, [this] { return began_.has_value(); })) return;
+void LimitSchedule::Run() noexcept {
+  constexpr std::int64_t kLongest = 0x7FFFFFFF;  // it looks again then
+  while (!ending_.load()) {
+    DWORD wait = INFINITE;
+    {
+      const std::lock_guard lock(lock_);
+      if (began_) {
+        const std::optional<Clock::time_point> due = ApplyDue();
+        if (!due) return;
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
+        wait = static_cast<DWORD>(std::clamp<std::int64_t>(left, 0, kLongest));
+      }
+    }
+    ::WaitForSingleObject(changed_.get(), wait);
+  }
+}
+
+std::optional<LimitSchedule::Clock::time_point> LimitSchedule::ApplyDue() noexcept {
   for (Entry& entry : entries_) {
-    if (entry.outcome.load() != ChangeOutcome::kNotReached) continue;  // by Begin
+    if (entry.outcome.load(std::memory_order_relaxed) != ChangeOutcome::kNotReached) continue;
     const Clock::time_point due = *began_ + std::chrono::milliseconds(entry.change.after_ms);
-    changed_.wait_until(lock, stop, due, [&] { return Clock::now() >= due; });
-    if (stop.stop_requested()) return;
+    if (Clock::now() < due) return due;
     Apply(entry);
   }
+  return std::nullopt;
 }
 
-void LimitSchedule::Apply(Entry& entry) {
+void LimitSchedule::Apply(Entry& entry) noexcept {
   const Limit& limit = entry.change.limit;
   entry.answer = limit ? manager_.SetLimit(*limit, headroom_.app_domain, headroom_.process)
                        : manager_.SetLimit(CLR_HOST_MEMORY_NO_LIMIT);

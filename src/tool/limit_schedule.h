@@ -8,11 +8,10 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <optional>
-#include <stop_token>
 #include <thread>
 #include <vector>
 
@@ -33,12 +32,12 @@ struct LimitChangeFigures {
 
 class LimitSchedule {
  public:
-  // manager outlives the schedule; headroom goes with every limit that is one. Throws ToolError: no thread.
+  // manager outlives the schedule; headroom goes with every limit that is one. Throws ToolError: no thread or event.
   LimitSchedule(const MemoryManager& manager, const PolicyOptions& policy);
   LimitSchedule(const LimitSchedule&) = delete;
   LimitSchedule& operator=(const LimitSchedule&) = delete;
   // What is not due yet is not applied.
-  ~LimitSchedule() = default;
+  ~LimitSchedule();
 
   // Times count from now on. What is due at 0 has been applied when it returns. Once.
   void Begin() noexcept;
@@ -55,16 +54,24 @@ class LimitSchedule {
     std::atomic<ChangeOutcome> outcome = ChangeOutcome::kNotReached;  // says that the rest is complete
   };
 
-  void Run(const std::stop_token& stop);
-  void Apply(Entry& entry);
+  struct CloseEvent {
+    void operator()(HANDLE event) const noexcept { ::CloseHandle(event); }
+  };
+
+  void Run() noexcept;
+  // Under the lock. Applies what is due; when the next change is due, none: no more.
+  std::optional<Clock::time_point> ApplyDue() noexcept;
+  void Apply(Entry& entry) noexcept;
 
   const MemoryManager& manager_;
   const Headroom headroom_;
   std::deque<Entry> entries_;  // by time
   std::mutex lock_;
-  std::condition_variable_any changed_;
   std::optional<Clock::time_point> began_;
-  std::jthread thread_;
+  // Wakes the thread. A condition variable of MinGW's lost a wakeup once in some ten test runs on a busy machine.
+  std::unique_ptr<void, CloseEvent> changed_{::CreateEventW(nullptr, FALSE, FALSE, nullptr)};
+  std::atomic<bool> ending_ = false;
+  std::thread thread_;
 };
 
 }  // namespace clr_host_memory::tool
