@@ -242,22 +242,26 @@ LedgerAudit Ledger::Auditor::Run() {
   constexpr Milliseconds kPatienceWithFrees{500};
   constexpr std::array<int, 8> kPauses{1, 1, 2, 2, 4, 8, 16, 20};
   if (void* memory = ledger_.os_.AllocateMetadata(sizeof(Tables)); memory != nullptr) tables_ = new (memory) Tables;
+  // While calls run, pages are counted at other moments than their charge. What both counts leave unexplained is a mismatch
+  // only when neither has changed for a while.
+  const Bytes charge_at_first = ledger_.budget_.Charged();
   Walk();
+  Bytes unexplained = Unexplained();
+  bool steady = charge_at_first == ledger_.budget_.Charged();
   const Clock::time_point walked = Clock::now();
   const Clock::time_point deadline = walked + kAuditPatience - Milliseconds{kPauses.back()};
-  Bytes charge_before = ledger_.budget_.Charged();
-  Bytes unexplained = Unexplained();
   for (std::size_t pass = 0; tables_ != nullptr && (AnySuspect() || unexplained != Bytes{}); ++pass) {
-    const bool frees = MayBeFrees();
-    if (Clock::now() >= (frees ? walked + kPatienceWithFrees : deadline)) break;
+    const Clock::time_point end = MayBeFrees() ? walked + kPatienceWithFrees : deadline;
+    if (Clock::now() >= end) break;
+    const Bytes charge_before = ledger_.budget_.Charged();
+    const Bytes unexplained_before = unexplained;
     std::this_thread::sleep_for(Milliseconds{kPauses[std::min(pass, kPauses.size() - 1)]});
-    AskAgain(frees ? walked + kPatienceWithFrees : deadline);
-    charge_before = ledger_.budget_.Charged();
+    AskAgain(end);
     unexplained = Unexplained();
+    steady = unexplained == unexplained_before && charge_before == ledger_.budget_.Charged();
   }
   SettleSuspects();
-  // While calls run, the pages are counted at other moments than their charge: that is no mismatch yet.
-  const bool quiet = charge_before == ledger_.budget_.Charged() && audit_.in_flight == Pages{};
+  const bool quiet = steady && audit_.in_flight == Pages{};
   (quiet ? audit_.mismatch : audit_.in_flight) += Pages{(unexplained.value + kPageSize - 1) >> kPageShift};
   // Pages of a section that no view shows are there, too; only differences that a view shows can be told.
   const Pages in_sections = ledger_.sections_.Charged();

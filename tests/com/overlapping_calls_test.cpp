@@ -240,11 +240,22 @@ TEST(LowThatMayStand, IsEndedBeforeAnotherCallbackTakesItsPlaceAndIsNotThatOnes)
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
   Callback other;
+  std::atomic<int> refusals = 0;
+  const ComPtr<EventFunction> sink(new EventFunction([&](const ClrHostMemoryEvent& event) {
+    if (event.kind == kClrHostMemoryEventRefusal) ++refusals;
+  }));
+  EXPECT_HR(S_OK, manager->SetEventSink(sink.get()));
   Register(manager.get(), callback);
   EXPECT_HR(S_OK, manager->NotifyMemoryAvailable(eMemoryAvailableLow));
   Register(manager.get(), other);
   EXPECT_EQ(eMemoryAvailableNeutral, callback.last);
   EXPECT_EQ(1u, callback.references);
+  // The state is told again to a new callback, perhaps twice. A round tells refusals at its end, so that the second one is
+  // told by a round that began after all of that was ordered.
+  for (int told = 1; told <= 2; ++told) {
+    MakeEvent(manager.get());
+    ASSERT_TRUE(Eventually([&] { return refusals >= told; }));
+  }
   const int neutrals = other.told[eMemoryAvailableNeutral];
   EXPECT_HR(S_OK, manager->Shutdown());
   EXPECT_EQ(neutrals, other.told[eMemoryAvailableNeutral]);
