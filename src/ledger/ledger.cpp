@@ -90,8 +90,21 @@ Pages Ledger::ClearCharged(PageRange range) {
   return cleared;
 }
 
+// Clears mask. A newer view may be known at its pages by now, and have committed some of them: its own coming has cleared what
+// was there before, so that what the OS holds as committed of the cleared pages is its own, and is marked again.
+Pages Ledger::ClearPagesOfGoneView(PageWord& word, std::uint64_t index, std::uint64_t mask) {
+  const std::uint64_t cleared = word.charged.fetch_and(~mask) & mask;
+  Pages paid = CountPages(cleared);
+  const std::uint64_t newer = PagesInRegions(cleared, index, Region::Kind::kView);
+  if (newer != 0) Mark(word, newer & AskOs(index).other, &paid);
+  return paid;
+}
+
 void Ledger::ClearViewThatIsGone(const Region& view) {
-  const Pages cleared = ClearCharged(view.Range());
+  Pages cleared;
+  map_.ForEachTouchedWord(view.Range(), [&](PageWord& word, std::uint64_t index, std::uint64_t mask) {
+    if ((word.charged.load() & mask) != 0) cleared += ClearPagesOfGoneView(word, index, mask);
+  });
   if (cleared.value != 0) budget_.Return(cleared.InBytes());
   DropShown(view.shows);
   // The OS gave its address back before we were told. Whose record is here by now may have lost bits to us; whoever
@@ -179,16 +192,22 @@ void Ledger::NoteForeign(PageRange range) {
   for (std::uint64_t index = range.first / 64; index * 64 < range.end(); ++index) map_.MarkForeign(index);
 }
 
-std::uint64_t Ledger::ForeignPages(const PageWord& word, std::uint64_t index) const {
+std::uint64_t Ledger::PagesInRegions(std::uint64_t pages, std::uint64_t index, Region::Kind kind) const {
   constexpr std::uint64_t kPagesPerGranule = kGranuleSize / kPageSize;
   constexpr std::uint64_t kGranuleMask = (std::uint64_t{1} << kPagesPerGranule) - 1;
-  std::uint64_t foreign = word.charged.load();
-  for (std::uint64_t first = 0; first < 64 && foreign != 0; first += kPagesPerGranule) {
-    if ((foreign >> first & kGranuleMask) == 0) continue;
+  std::uint64_t found = 0;
+  for (std::uint64_t first = 0; first < 64; first += kPagesPerGranule) {
+    const std::uint64_t granule = pages & kGranuleMask << first;
+    if (granule == 0) continue;
     const auto region = map_.FindRegion((index * 64 + first) << kPageShift);
-    if (region && region->kind == Region::Kind::kReserved) foreign &= ~(kGranuleMask << first);
+    if (region && region->kind == kind) found |= granule;
   }
-  return foreign;
+  return found;
+}
+
+std::uint64_t Ledger::ForeignPages(const PageWord& word, std::uint64_t index) const {
+  const std::uint64_t charged = word.charged.load();
+  return charged & ~PagesInRegions(charged, index, Region::Kind::kReserved);
 }
 
 bool Ledger::ReturnWhatIsGone() {

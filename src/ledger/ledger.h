@@ -225,6 +225,9 @@ class Ledger {
   void NoteForeign(PageRange range);
   // Pages on which OS and ledger differ, as far as a view of a section shows; none if it is unmapped. *at_work: commits are.
   [[nodiscard]] Pages CompareView(const Region& view, bool* at_work) const;
+  Pages ClearPagesOfGoneView(PageWord& word, std::uint64_t index, std::uint64_t mask);
+  // Of `pages`, bits of word `index`, those in known regions of that kind.
+  [[nodiscard]] std::uint64_t PagesInRegions(std::uint64_t pages, std::uint64_t index, Region::Kind kind) const;
   // The charged pages of a word that are in no region reserved through the manager.
   [[nodiscard]] std::uint64_t ForeignPages(const PageWord& word, std::uint64_t index) const;
   void NoteTaken(const Region& region);
