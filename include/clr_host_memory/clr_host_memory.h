@@ -585,7 +585,8 @@ CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryCreateHostControl(IHo
 // two that was released after the start is returned as it is.
 // S_OK; E_POINTER: bridge or manager is null; E_INVALIDARG: coreclr is null, no module, or does not import VirtualAlloc
 // and VirtualFree by name; HOST_E_INVALIDOPERATION: attached already, another manager is bridged in this process, or the
-// runtime has started (what its GC has reserved by then would be on no account); E_NOINTERFACE: a foreign manager; E_OUTOFMEMORY; HRESULT_FROM_WIN32: the import table could not be made writable.
+// runtime has started (what its GC has reserved by then would be on no account); E_NOINTERFACE: a foreign manager;
+// E_OUTOFMEMORY; HRESULT_FROM_WIN32: the import table could not be made writable.
 CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager,
                                                                            IClrHostMemoryBridge** bridge, char* reason,
                                                                            SIZE_T reason_size);

@@ -42,8 +42,9 @@ struct BridgedModuleInfo {
 // For a bridge that the host has released: keeps it as it is when the runtime of one of its modules has begun to start, since
 // a CoreCLR is never unloaded; otherwise closes it and deletes it. bridge is from new. Does nothing when the process ends.
 void ReleaseBridge(BridgeRecord* bridge) noexcept;
-// Restores the imports of its modules, tells the manager when the runtime of one of them has begun to start, and, with the last bridge, takes its callback away from the manager, waits for
-// calls inside the thunks, at most a second, and releases the manager; calls that stay longer keep the reference.
+// Restores the imports of its modules, and tells the manager when the runtime of one of them has begun to start. With the
+// last bridge it takes its callback away from the manager, waits for calls inside the thunks, at most a second, and releases
+// the manager; calls that stay longer keep the reference.
 // Idempotent. Does nothing when the process ends: its other threads are gone, wherever they were.
 void CloseBridge(BridgeRecord* bridge) noexcept;
 
