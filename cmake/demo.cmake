@@ -2,15 +2,15 @@
 # with all their memory going through the manager: on each runtime one that fits under its limit and
 # one that hits it and survives. Fails when one ends otherwise than it should.
 cmake_minimum_required(VERSION 3.25)
-include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
-include("${CMAKE_CURRENT_LIST_DIR}/DotNet.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/modules/Setup.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/modules/DotNet.cmake")
 
 if(CMAKE_HOST_WIN32)
   set(preset msvc-release)
   set(clrmem "${CLRHM_BUILD}/${preset}/bin/clrmem.exe")
 else()
   set(preset mingw-release)
-  set(clrmem "${CLRHM_ROOT}/cmake/wine-run.sh" "${CLRHM_BUILD}/${preset}/bin/clrmem.exe")
+  set(clrmem "${CLRHM_ROOT}/cmake/toolchains/wine-run.sh" "${CLRHM_BUILD}/${preset}/bin/clrmem.exe")
 endif()
 
 # The path as a Windows program sees it: Wine shows the Linux tree as drive Z.

@@ -3,15 +3,15 @@
 #   -DCLRHM_SWEEP=--programs;Hello;--repeats;1   options of tests/benchmark/limit_sweep.cpp
 #   -DCLRHM_OUTPUT=FILE                          another file (default: docs/limit-sweep.md)
 cmake_minimum_required(VERSION 3.25)
-include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
-include("${CMAKE_CURRENT_LIST_DIR}/DotNet.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/modules/Setup.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/modules/DotNet.cmake")
 
 set(launcher)
 set(preset msvc-release)
 set(prefix "")
 if(NOT CMAKE_HOST_WIN32)
   set(preset mingw-release)
-  set(launcher "${CLRHM_ROOT}/cmake/wine-run.sh")
+  set(launcher "${CLRHM_ROOT}/cmake/toolchains/wine-run.sh")
   set(prefix "Z:")
 endif()
 if(NOT CLRHM_OUTPUT)

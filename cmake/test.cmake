@@ -2,8 +2,8 @@
 #   -DCLRHM_WITHOUT_DOTNET=ON                without real CLRs, where they cannot be had
 #   -DCLRHM_ONLY=mingw-release;native-asan   only these presets (default: all of this system)
 cmake_minimum_required(VERSION 3.25)
-include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
-include("${CMAKE_CURRENT_LIST_DIR}/DotNet.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/modules/Setup.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/modules/DotNet.cmake")
 
 # tested: built, and all of their tests run in one go. compiled: built only.
 if(CMAKE_HOST_WIN32)

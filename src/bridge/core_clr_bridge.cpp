@@ -12,10 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include "bridge/module_files.h"
+#include "bridge/patch/module_files.h"
 #include "bridge/module_registry.h"
 #include "bridge/reason.h"
-#include "bridge/start_properties.h"
+#include "bridge/start/start_properties.h"
 #include "com/sized_struct.h"
 #include "os/windows/process_ending.h"
 

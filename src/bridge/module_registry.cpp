@@ -8,15 +8,15 @@
 #include <new>
 #include <utility>
 
-#include "bridge/bridge_client.h"
-#include "bridge/handle_identity.h"
-#include "bridge/heap_owners.h"
-#include "bridge/import_patch.h"
-#include "bridge/load_watch.h"
-#include "bridge/module_files.h"
+#include "bridge/state/bridge_client.h"
+#include "bridge/state/handle_identity.h"
+#include "bridge/state/heap_owners.h"
+#include "bridge/patch/import_patch.h"
+#include "bridge/patch/load_watch.h"
+#include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
-#include "bridge/started_runtime.h"
-#include "bridge/thunks.h"
+#include "bridge/start/started_runtime.h"
+#include "bridge/thunks/thunks.h"
 #include "os/windows/process_ending.h"
 
 namespace clr_host_memory::bridge {

@@ -7,7 +7,7 @@
 
 #include <atomic>
 
-#include "com/attendants.h"
+#include "com/notifier.h"
 #include "com/barrier.h"
 #include "com/call_counters.h"
 #include "com/options.h"

@@ -18,16 +18,16 @@
 #include "base/time.h"
 #include "base/waker.h"
 #include "engine/address_space_reserve.h"
-#include "engine/emergency_reserve.h"
-#include "engine/load_sampler.h"
-#include "engine/payer.h"
-#include "engine/pinned_regions.h"
+#include "budget/emergency_pool.h"
+#include "os/load_sampler.h"
+#include "budget/request_charge.h"
+#include "engine/sealed_regions.h"
 #include "ledger/ledger.h"
 #include "os/memory_system.h"
 #include "os/thread_system.h"
 #include "policy/admission.h"
 #include "policy/memory_status.h"
-#include "wait/wait_list.h"
+#include "budget/wait_list.h"
 
 namespace clr_host_memory {
 

@@ -28,7 +28,7 @@
 
 #include "base/time.h"
 #include "base/units.h"
-#include "ledger/budget.h"
+#include "budget/budget.h"
 #include "ledger/page_map.h"
 #include "ledger/sections.h"
 #include "os/memory_system.h"

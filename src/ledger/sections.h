@@ -17,7 +17,7 @@
 #include <new>
 
 #include "base/units.h"
-#include "ledger/budget.h"
+#include "budget/budget.h"
 #include "os/memory_system.h"
 
 namespace clr_host_memory {

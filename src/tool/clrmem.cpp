@@ -1,10 +1,10 @@
 #include "tool/clrmem.h"
 
-#include "tool/hosts.h"
-#include "tool/net_framework.h"
-#include "tool/options.h"
-#include "tool/scripted_client.h"
-#include "tool/system_info.h"
+#include "tool/hosting/hosts.h"
+#include "tool/hosting/net_framework.h"
+#include "tool/command_line/options.h"
+#include "tool/hosting/scripted_client.h"
+#include "tool/run/system_info.h"
 
 #include <nlohmann/json.hpp>
 

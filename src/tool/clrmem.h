@@ -2,7 +2,7 @@
 #ifndef CLRHM_TOOL_CLRMEM_H
 #define CLRHM_TOOL_CLRMEM_H
 
-#include "tool/text.h"
+#include "tool/text/text.h"
 
 #include <string>
 #include <vector>

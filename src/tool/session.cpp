@@ -1,11 +1,11 @@
 #include "tool/session.h"
 
 #include "os/windows/windows_memory_system.h"
-#include "tool/duration_text.h"
-#include "tool/least_limit.h"
-#include "tool/process_memory.h"
-#include "tool/size_text.h"
-#include "tool/tool_error.h"
+#include "tool/text/duration_text.h"
+#include "tool/run/least_limit.h"
+#include "tool/run/process_memory.h"
+#include "tool/text/size_text.h"
+#include "tool/text/tool_error.h"
 
 #include <algorithm>
 #include <array>

@@ -2,13 +2,13 @@
 #ifndef CLRHM_TOOL_SESSION_H
 #define CLRHM_TOOL_SESSION_H
 
-#include "tool/event_log.h"
-#include "tool/limit_schedule.h"
-#include "tool/options.h"
-#include "tool/process_end.h"
-#include "tool/summary.h"
-#include "tool/text.h"
-#include "tool/tool_error.h"
+#include "tool/run/event_log.h"
+#include "tool/run/limit_schedule.h"
+#include "tool/command_line/options.h"
+#include "tool/run/process_end.h"
+#include "tool/report/summary.h"
+#include "tool/text/text.h"
+#include "tool/text/tool_error.h"
 
 #include <clr_host_memory/core_clr_bridge.h>
 #include <clr_host_memory/memory_manager.h>

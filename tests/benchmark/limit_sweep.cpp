@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "clrhm_test_paths.h"
-#include "tool/size_text.h"
+#include "tool/text/size_text.h"
 
 namespace clrhm_test {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "bridge/fake_clr.h"
 #include "com/every_size.h"
-#include "bridge/thunk_calls.h"
+#include "bridge/thunks/thunk_calls.h"
 
 namespace clrhm_test {
 namespace {

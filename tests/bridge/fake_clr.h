@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "bridge/import_table.h"
-#include "bridge/module_files.h"
+#include "bridge/patch/import_table.h"
+#include "bridge/patch/module_files.h"
 #include "bridge/recording_manager.h"
 
 namespace clrhm_test {

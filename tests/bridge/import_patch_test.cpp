@@ -1,4 +1,4 @@
-#include "bridge/import_patch.h"
+#include "bridge/patch/import_patch.h"
 
 #include <gtest/gtest.h>
 

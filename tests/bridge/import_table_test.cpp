@@ -1,4 +1,4 @@
-#include "bridge/import_table.h"
+#include "bridge/patch/import_table.h"
 
 #include <gtest/gtest.h>
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "bridge/fake_clr.h"
-#include "bridge/memory_notifications.h"
+#include "bridge/state/memory_notifications.h"
 
 namespace clrhm_test {
 namespace {

@@ -1,4 +1,4 @@
-#include "bridge/purpose.h"
+#include "bridge/thunks/purpose.h"
 
 #include <gtest/gtest.h>
 

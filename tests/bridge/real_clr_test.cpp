@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "bridge/fake_clr.h"
-#include "bridge/import_patch.h"
-#include "bridge/runtime_start.h"
+#include "bridge/patch/import_patch.h"
+#include "bridge/start/runtime_start.h"
 #include "clrhm_test_paths.h"
 
 namespace clrhm_test {

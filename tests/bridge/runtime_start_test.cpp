@@ -1,5 +1,5 @@
-#include "bridge/runtime_start.h"
-#include "bridge/start_properties.h"
+#include "bridge/start/runtime_start.h"
+#include "bridge/start/start_properties.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // What the bridge makes of a runtime that has started: by itself, before it is attached, and after its last Release.
-#include "bridge/started_runtime.h"
+#include "bridge/start/started_runtime.h"
 
 #include <gtest/gtest.h>
 

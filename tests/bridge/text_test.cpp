@@ -3,8 +3,8 @@
 #include <array>
 #include <string>
 
-#include "bridge/import_table.h"
-#include "bridge/module_files.h"
+#include "bridge/patch/import_table.h"
+#include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 
 namespace clr_host_memory::bridge {

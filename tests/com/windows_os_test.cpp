@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/load_sampler.h"
+#include "os/load_sampler.h"
 #include "notify/worker.h"
 #include "os/windows/windows_memory_system.h"
 #include "os/windows/windows_thread_system.h"

@@ -20,7 +20,7 @@
 #include "clrhm_test_paths.h"
 #include "integration/clrmem_process.h"
 #include "integration/sound_run.h"
-#include "tool/text.h"
+#include "tool/text/text.h"
 
 namespace clrhm_test {
 namespace {

@@ -15,8 +15,8 @@
 #include <utility>
 
 #include "clrhm_test_paths.h"
-#include "tool/net_framework.h"
-#include "tool/text.h"
+#include "tool/hosting/net_framework.h"
+#include "tool/text/text.h"
 
 namespace clrhm_test {
 namespace {

@@ -2,8 +2,8 @@
 #include <cstdio>
 #include <string>
 
-#include "tool/process_end.h"
-#include "tool/text.h"
+#include "tool/run/process_end.h"
+#include "tool/text/text.h"
 
 namespace {
 

@@ -9,11 +9,11 @@
 #include <stdexcept>
 #include <vector>
 
-#include "ledger/budget.h"
+#include "budget/budget.h"
 #include "support/fake_memory_system.h"
 #include "support/fake_thread_system.h"
 #include "support/switcher.h"
-#include "wait/wait_list.h"
+#include "budget/wait_list.h"
 
 namespace clr_host_memory {
 

@@ -1,4 +1,4 @@
-#include "engine/load_sampler.h"
+#include "os/load_sampler.h"
 
 #include <gtest/gtest.h>
 

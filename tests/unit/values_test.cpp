@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/units.h"
-#include "ledger/budget.h"
+#include "budget/budget.h"
 #include "policy/admission.h"
 
 namespace clr_host_memory {

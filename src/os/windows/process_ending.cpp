@@ -4,7 +4,7 @@
 
 #include <atomic>
 
-#include "os/windows/last_error.h"
+#include "os/windows/last_error_scope.h"
 
 namespace clr_host_memory::os {
 namespace {

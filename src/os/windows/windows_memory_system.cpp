@@ -12,7 +12,7 @@
 #include <new>
 
 #include "os/job_bound.h"
-#include "os/windows/last_error.h"
+#include "os/windows/last_error_scope.h"
 
 namespace clr_host_memory::os {
 namespace {

@@ -9,7 +9,7 @@
 #include <memory>
 #include <new>
 
-#include "os/windows/last_error.h"
+#include "os/windows/last_error_scope.h"
 
 namespace clr_host_memory::os {
 namespace {

@@ -1,0 +1,81 @@
+#include "bridge/start/start_properties.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstddef>
+#include <cstring>
+
+#include "bridge/state/bridge_client.h"
+
+namespace clr_host_memory::bridge {
+namespace {
+
+// The machine's physical memory in bytes, when it is more than a bridged runtime is told; otherwise 0.
+std::uint64_t PhysicalMemoryIfHidden() noexcept {
+  MEMORYSTATUSEX machine{};
+  machine.dwLength = sizeof(machine);
+  ClrHostMemoryStatus told{};
+  told.size = sizeof(told);
+  const CallScope scope;
+  if (scope.client() == nullptr || scope.client()->ledger->GetMemoryStatus(&told) != S_OK) return 0;
+  return GlobalMemoryStatusEx(&machine) && told.total_physical < machine.ullTotalPhys ? machine.ullTotalPhys : 0;
+}
+
+bool Exists(const wchar_t* variable) noexcept { return GetEnvironmentVariableW(variable, nullptr, 0) != 0; }
+
+bool IsSet(const wchar_t* variable) noexcept {
+  std::array<wchar_t, 8> value{};
+  const DWORD length = GetEnvironmentVariableW(variable, value.data(), static_cast<DWORD>(value.size()));
+  return length == 1 && value[0] == L'1';
+}
+
+// Whether the environment gives the GC a limit of its own, in any of the ways it reads
+// (clrconfignames.h, gcconfig.h).
+bool EnvironmentLimitsGc() noexcept {
+  constexpr std::array<const wchar_t*, 10> kLimits{
+      L"DOTNET_GCHeapHardLimit",         L"DOTNET_GCHeapHardLimitPercent",    L"DOTNET_GCHeapHardLimitSOH",
+      L"DOTNET_GCTotalPhysicalMemory",   L"DOTNET_GCHeapHardLimitSOHPercent", L"COMPlus_GCHeapHardLimit",
+      L"COMPlus_GCHeapHardLimitPercent", L"COMPlus_GCTotalPhysicalMemory",    L"COMPlus_GCHeapHardLimitSOH",
+      L"COMPlus_GCHeapHardLimitSOHPercent"};
+  return std::any_of(kLimits.begin(), kLimits.end(), Exists);
+}
+
+template <std::size_t kSize>
+void Add(const char (&key)[kSize], std::uint64_t value, ClrHostMemoryStartProperties* additions) noexcept {
+  ClrHostMemoryStartProperty& property = additions->properties[additions->count++];
+  static_assert(kSize <= sizeof(property.key));
+  std::copy_n(key, kSize, property.key);
+  // The runtime reads numbers as strtoull does: decimal ones stay so. 20 digits at most, and the rest is zero.
+  std::to_chars(property.value, property.value + sizeof(property.value) - 1, value);
+}
+
+}  // namespace
+
+ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,
+                                                  const char* const* values, std::uint64_t gc_hard_limit) noexcept {
+  bool is_server = IsSet(L"DOTNET_gcServer") || IsSet(L"COMPlus_gcServer");
+  // In large pages the range is committed with its reservation: the GC makes it as large as its hard limit needs.
+  bool large_pages = IsSet(L"DOTNET_GCLargePages") || IsSet(L"COMPlus_GCLargePages");
+  bool has_range = false;
+  bool has_limit = EnvironmentLimitsGc();
+  for (std::size_t index = 0; index < count; ++index) {
+    has_range = has_range || std::strcmp(keys[index], kRegionRangeProperty) == 0;
+    // HeapHardLimitPercent, HeapHardLimitSOH and the like, too.
+    has_limit = has_limit || std::strncmp(keys[index], kHardLimitProperty, sizeof(kHardLimitProperty) - 1) == 0;
+    const bool says_server = std::strcmp(keys[index], "System.GC.Server") == 0;
+    is_server = is_server || (says_server && std::strcmp(values[index], "true") == 0);
+    const bool says_large = std::strcmp(keys[index], "System.GC.LargePages") == 0;
+    large_pages = large_pages || (says_large && std::strcmp(values[index], "true") == 0);
+  }
+  const bool adds_limit = gc_hard_limit != 0 && !has_limit;
+  const bool sizes_range_itself = has_range || is_server || large_pages || has_limit || adds_limit;
+  const std::uint64_t physical_memory = sizes_range_itself ? 0 : PhysicalMemoryIfHidden();
+
+  ClrHostMemoryStartProperties additions{};
+  if (physical_memory != 0) Add(kRegionRangeProperty, RegionRange(physical_memory), &additions);
+  if (adds_limit) Add(kHardLimitProperty, gc_hard_limit, &additions);
+  return additions;
+}
+
+}  // namespace clr_host_memory::bridge

@@ -1,0 +1,61 @@
+#include "bridge/start/started_runtime.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bridge/patch/module_files.h"
+
+namespace clr_host_memory::bridge {
+namespace {
+
+constexpr wchar_t kCoreLibrary[] = L"System.Private.CoreLib.dll";
+constexpr wchar_t kRuntime[] = L"coreclr.dll";
+
+std::wstring FolderOf(HMODULE module) {
+  std::wstring path = ModulePath(module);
+  path.resize(path.size() - BaseName(path).size());
+  return path;
+}
+
+// Whether the PE image has a header for the CLR. Assemblies for any processor have the 32-bit headers everywhere.
+bool HasClrHeader(HMODULE module) noexcept {
+  const auto* const base = reinterpret_cast<const std::byte*>(module);
+  IMAGE_DOS_HEADER dos;
+  std::memcpy(&dos, base, sizeof(dos));
+  if (dos.e_magic != IMAGE_DOS_SIGNATURE) return false;
+  IMAGE_NT_HEADERS32 narrow;
+  std::memcpy(&narrow, base + dos.e_lfanew, sizeof(narrow));
+  if (narrow.Signature != IMAGE_NT_SIGNATURE) return false;
+  constexpr DWORD kClr = IMAGE_DIRECTORY_ENTRY_COM_DESCRIPTOR;
+  const auto has = [](const auto& header) {
+    return header.NumberOfRvaAndSizes > kClr && header.DataDirectory[kClr].VirtualAddress != 0;
+  };
+  if (narrow.OptionalHeader.Magic == IMAGE_NT_OPTIONAL_HDR32_MAGIC) return has(narrow.OptionalHeader);
+  IMAGE_NT_HEADERS64 wide;
+  std::memcpy(&wide, base + dos.e_lfanew, sizeof(wide));
+  return wide.OptionalHeader.Magic == IMAGE_NT_OPTIONAL_HDR64_MAGIC && has(wide.OptionalHeader);
+}
+
+}  // namespace
+
+bool HasBegunToStart(HMODULE coreclr) {
+  const std::vector<HMODULE> libraries = LoadedModulesNamed(kCoreLibrary);
+  if (libraries.empty()) return false;
+  const std::vector<HMODULE> runtimes = LoadedModulesNamed(kRuntime);
+  return std::any_of(libraries.begin(), libraries.end(), [&](HMODULE library) {
+    const std::wstring folder = FolderOf(library);
+    if (SameName(folder, FolderOf(coreclr))) return true;
+    return std::none_of(runtimes.begin(), runtimes.end(),
+                        [&](HMODULE runtime) { return SameName(folder, FolderOf(runtime)); });
+  });
+}
+
+bool IsAssemblyOfProgram(HMODULE module) {
+  return HasClrHeader(module) && !SameName(BaseName(ModulePath(module)), kCoreLibrary);
+}
+
+}  // namespace clr_host_memory::bridge

@@ -1,0 +1,26 @@
+#include "bridge/state/bridge_client.h"
+
+namespace clr_host_memory::bridge {
+
+namespace internal {
+constinit std::atomic<BridgeClient*> published_client{nullptr};
+constinit std::array<InsideCounter, kStackShards> calls_inside{};
+}  // namespace internal
+
+void PublishClient(BridgeClient* client) noexcept {
+  internal::published_client.store(client, std::memory_order_seq_cst);
+}
+
+bool WaitUntilNoCallIsInside(DWORD milliseconds) noexcept {
+  const ULONGLONG start = GetTickCount64();
+  // Who comes after the client was withdrawn does not see it, so each part has to be seen empty once, not all at a time.
+  for (const internal::InsideCounter& inside : internal::calls_inside) {
+    while (inside.calls.load(std::memory_order_seq_cst) != 0) {
+      if (GetTickCount64() - start >= milliseconds) return false;
+      Sleep(1);
+    }
+  }
+  return true;
+}
+
+}  // namespace clr_host_memory::bridge

@@ -1,0 +1,299 @@
+#include "bridge/state/heap_owners.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bridge/state/bridge_client.h"
+#include "bridge/patch/import_patch.h"
+#include "bridge/patch/import_table.h"
+#include "bridge/patch/module_files.h"
+#include "bridge/reason.h"
+#include "bridge/thunks/thunk_support.h"
+#include "bridge/thunks/thunks.h"
+
+namespace clr_host_memory::bridge {
+namespace {
+
+constexpr std::size_t kMostHeaps = 64;
+constexpr DWORD kQuietMilliseconds = 1000;
+constexpr DWORD kGuardMilliseconds = 1000;
+constexpr std::array<const char*, kBorderFunctionCount> kBorders = {"HeapReAlloc", "HeapFree", "HeapSize"};
+
+// retiring: the reference is with a thread that waits to give it back; under the lock.
+struct Owner {
+  std::atomic<IClrHostMemoryHeap*> heap{nullptr};
+  bool retiring = false;
+};
+
+// A set of thunks (GuardThunksOf) and the module whose imports point at it. Threads may come through these imports for as long
+// as the process lives, so that a patch is never destroyed at its end.
+struct Guard {
+  HMODULE module = nullptr;      // also of a guard that was taken back: a late call finds the same originals
+  ImportPatch* patch = nullptr;  // null: not in use
+  bool is_hooked_over = false;   // when it was taken back: another tool's hook leads here for the rest of the process
+};
+
+constinit std::array<Owner, kMostHeaps> owners{};
+constinit std::atomic<std::size_t> owner_count{0};  // entries that were ever used
+constinit std::atomic<IClrHostMemoryHeap*> serving_heap{nullptr};
+constinit SRWLOCK owners_lock = SRWLOCK_INIT;  // for changes of the table; a leaf
+constinit std::array<Guard, kMaxGuardedModules> guards{};
+constinit SRWLOCK guards_lock = SRWLOCK_INIT;  // under it the loader's lock is taken
+
+class Locked {
+ public:
+  explicit Locked(SRWLOCK& lock) noexcept : lock_(lock) { AcquireSRWLockExclusive(&lock_); }
+  ~Locked() { ReleaseSRWLockExclusive(&lock_); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  SRWLOCK& lock_;
+};
+
+// Waits, but not for ever: the thread that has the lock may wait for the loader's lock, which the caller may have.
+class LockedGuards {
+ public:
+  LockedGuards() noexcept {
+    const ULONGLONG start = GetTickCount64();
+    while ((locked_ = TryAcquireSRWLockExclusive(&guards_lock) != FALSE) == false) {
+      if (GetTickCount64() - start >= kGuardMilliseconds) return;
+      Sleep(1);
+    }
+  }
+  ~LockedGuards() {
+    if (locked_) ReleaseSRWLockExclusive(&guards_lock);
+  }
+  LockedGuards(const LockedGuards&) = delete;
+  LockedGuards& operator=(const LockedGuards&) = delete;
+  explicit operator bool() const noexcept { return locked_; }
+
+ private:
+  bool locked_ = false;
+};
+
+// Calls visit(heap) for every heap until it returns true; whether it did. Nearly always there is one.
+template <typename Visitor>
+bool FindOwner(Visitor visit) noexcept {
+  const std::size_t count = owner_count.load(std::memory_order_acquire);
+  for (std::size_t i = 0; i < count; ++i) {
+    IClrHostMemoryHeap* heap = owners[i].heap.load(std::memory_order_seq_cst);
+    if (heap != nullptr && visit(*heap)) return true;
+  }
+  return false;
+}
+
+// Of a heap that gives out no more, with no call inside that began before it stopped: its blocks do not move.
+[[nodiscard]] bool HasBlocks(IClrHostMemoryHeap& heap) noexcept {
+  ClrHostMemoryHeapFigures figures{};
+  figures.size = sizeof(figures);
+  return heap.GetFigures(&figures) != S_OK || figures.blocks != 0;
+}
+
+// ---- the borders
+
+[[nodiscard]] bool IsBlockFunction(std::string_view name) noexcept {
+  return name == "malloc" || name == "calloc" || name == "realloc" || name == "free";
+}
+
+// Lists the C run-times that the imports of malloc and its kin lead to. False: one cannot be told, or is a debug one.
+bool FindCRuntimes(const std::vector<NamedImport>& imports, std::vector<HMODULE>* runtimes) {
+  const auto add = [runtimes](HMODULE module) {
+    if (std::find(runtimes->begin(), runtimes->end(), module) == runtimes->end()) runtimes->push_back(module);
+  };
+  for (const NamedImport& import : imports) {
+    if (!IsCRuntimeLibrary(import.library) || !IsBlockFunction(import.name)) continue;
+    if (IsDebugCRuntimeLibrary(import.library)) return false;
+    // By name, through API sets and forwarders: the import itself may point at another tool's hook.
+    const HMODULE library = GetModuleHandleA(std::string(import.library).c_str());
+    const FARPROC function = library == nullptr ? nullptr : GetProcAddress(library, std::string(import.name).c_str());
+    const HMODULE named = function == nullptr ? nullptr : ModuleOf(reinterpret_cast<const void*>(function));
+    if (named == nullptr) return false;
+    add(named);
+    // Of two run-times of the same name the module may have been bound to the other one.
+    const HMODULE bound = ModuleOf(*static_cast<void* volatile*>(import.slot));
+    if (bound != nullptr && IsCRuntimeLibrary(Utf8(BaseName(ModulePath(bound))))) add(bound);
+  }
+  return true;
+}
+
+// Follows a block of the run-time's own through its functions. Whether each has come by at set, to which the run-time's imports
+// point: then a block of the manager's would, too. Blocks of the manager's are not used for it, since one that does not come by
+// ends up in a heap of the OS's.
+bool ComesBy(HMODULE runtime, ThunkModule& set) noexcept {
+  const auto function_of = [runtime](const char* name) {
+    return reinterpret_cast<void*>(GetProcAddress(runtime, name));
+  };
+  const auto malloc = reinterpret_cast<void*(__cdecl*)(std::size_t)>(function_of("malloc"));
+  const auto realloc = reinterpret_cast<void*(__cdecl*)(void*, std::size_t)>(function_of("realloc"));
+  const auto size_of = reinterpret_cast<std::size_t(__cdecl*)(void*)>(function_of("_msize"));
+  const auto free = reinterpret_cast<void(__cdecl*)(void*)>(function_of("free"));
+  if (malloc == nullptr || free == nullptr) return false;
+  const KeptLastError kept;
+  for (const std::size_t size : {std::size_t{24}, std::size_t{40000}}) {
+    void* block = malloc(size);
+    if (block == nullptr) return false;
+    const auto seen = [&](auto use) {
+      set.awaited.store(block, std::memory_order_relaxed);
+      use();
+      return set.awaited.exchange(nullptr, std::memory_order_relaxed) == nullptr;
+    };
+    bool all_seen = size_of == nullptr || seen([&] { static_cast<void>(size_of(block)); });
+    if (realloc != nullptr) {
+      void* moved = nullptr;
+      all_seen = seen([&] { moved = realloc(block, 2 * size); }) && all_seen;
+      if (moved != nullptr) block = moved;
+    }
+    if (!seen([&] { free(block); }) || !all_seen) return false;
+  }
+  return true;
+}
+
+// Under the lock.
+void TakeBack(Guard& guard) noexcept {
+  if (guard.patch == nullptr) return;
+  guard.is_hooked_over = guard.patch->Undo() != 0;
+  delete guard.patch;
+  guard.patch = nullptr;
+}
+
+// Under the lock. Guards one module; of a run-time all borders must be there, and be seen to be used.
+HRESULT GuardModule(HMODULE module, bool is_runtime) {
+  const bool guarded = std::any_of(guards.begin(), guards.end(), [module](const Guard& guard) {
+    return guard.module == module && guard.patch != nullptr && guard.patch->IsIntact();
+  });
+  if (guarded) return S_OK;
+  // A thread that was on its way to a guard that was taken back calls its originals: they are best those of the same module.
+  const auto fitness = [module](const Guard& guard) {
+    if (guard.patch != nullptr || guard.is_hooked_over) return 0;
+    return guard.module == module ? 3 : guard.module == nullptr ? 2 : 1;
+  };
+  const auto guard = std::max_element(guards.begin(), guards.end(), [&](const Guard& left, const Guard& right) {
+    return fitness(left) < fitness(right);
+  });
+  if (fitness(*guard) == 0) return S_FALSE;
+  const auto index = static_cast<std::size_t>(guard - guards.begin());
+  auto patch = std::make_unique<ImportPatch>();
+  std::string ignored;
+  gsl::span<const char* const> required;
+  if (is_runtime) required = kBorders;
+  const HRESULT hr = ImportPatch::Apply(module, GuardHooksOf(index), required, patch.get(), &ignored);
+  guard->module = module;
+  guard->patch = patch.release();
+  if (SUCCEEDED(hr) && (!is_runtime || ComesBy(module, GuardThunksOf(index)))) return S_OK;
+  TakeBack(*guard);
+  return hr == E_OUTOFMEMORY ? hr : S_FALSE;
+}
+
+}  // namespace
+
+IClrHostMemoryHeap* ServingHeap() noexcept { return serving_heap.load(std::memory_order_seq_cst); }
+
+bool FreeIfOwned(void* memory) noexcept {
+  return FindOwner([&](IClrHostMemoryHeap& owner) { return owner.FreeIfOwned(memory) != S_FALSE; });
+}
+
+SIZE_T SizeIfOwned(const void* memory) noexcept {
+  SIZE_T size = 0;
+  static_cast<void>(FindOwner([&](IClrHostMemoryHeap& owner) { return owner.GetSize(memory, &size) == S_OK; }));
+  return size;
+}
+
+Resized ResizeIfOwned(void* memory, SIZE_T size, uint32_t flags, void** resized) noexcept {
+  *resized = nullptr;
+  Resized result = Resized::kNotOwned;
+  static_cast<void>(FindOwner([&](IClrHostMemoryHeap& owner) {
+    HRESULT hr = HOST_E_CLRNOTAVAILABLE;
+    if (&owner == ServingHeap()) {
+      hr = owner.Reallocate(memory, size, flags, eProcessCritical, resized);
+      if (hr == S_FALSE) return false;
+    } else {
+      SIZE_T ignored = 0;
+      if (owner.GetSize(memory, &ignored) != S_OK) return false;
+    }
+    result = hr == S_OK ? Resized::kDone : hr == HOST_E_CLRNOTAVAILABLE ? Resized::kNotServed : Resized::kRefused;
+    return true;
+  }));
+  return result;
+}
+
+bool ServeFrom(IClrHostMemoryHeap* heap) noexcept {
+  const Locked lock(owners_lock);
+  const auto free = std::find_if(owners.begin(), owners.end(), [](const Owner& owner) {
+    return owner.heap.load() == nullptr && !owner.retiring;
+  });
+  if (free == owners.end()) return false;
+  heap->AddRef();
+  free->heap.store(heap, std::memory_order_seq_cst);
+  const auto used = static_cast<std::size_t>(free - owners.begin()) + 1;
+  if (used > owner_count.load()) owner_count.store(used, std::memory_order_release);
+  // Last: a block of it can be freed as soon as there is one.
+  serving_heap.store(heap, std::memory_order_seq_cst);
+  return true;
+}
+
+void StopServing() noexcept { serving_heap.store(nullptr, std::memory_order_seq_cst); }
+
+void RetireHeaps() noexcept {
+  std::array<IClrHostMemoryHeap*, kMostHeaps> leaving{};
+  {
+    const Locked lock(owners_lock);
+    for (std::size_t i = 0; i < owners.size(); ++i) {
+      IClrHostMemoryHeap* heap = owners[i].heap.load();
+      if (heap == nullptr || heap == ServingHeap() || HasBlocks(*heap)) continue;
+      owners[i].retiring = true;
+      leaving[i] = owners[i].heap.exchange(nullptr, std::memory_order_seq_cst);
+    }
+  }
+  // No new call sees them. A call that is inside may have, so that they go when each of those has left, or another time.
+  const bool any_leaves = std::any_of(leaving.begin(), leaving.end(), [](auto* heap) { return heap != nullptr; });
+  const bool quiet = any_leaves && WaitUntilNoCallIsInside(kQuietMilliseconds);
+  {
+    const Locked lock(owners_lock);
+    for (std::size_t i = 0; i < owners.size(); ++i) {
+      if (leaving[i] == nullptr) continue;
+      owners[i].retiring = false;
+      if (!quiet) owners[i].heap.store(leaving[i], std::memory_order_seq_cst);
+    }
+  }
+  for (IClrHostMemoryHeap* heap : leaving) {
+    if (heap != nullptr && quiet) heap->Release();
+  }
+
+  const LockedGuards lock;
+  if (!lock) return;
+  // A bridge that was attached meanwhile has its heap in the table before it guards anything.
+  const bool any_left = FindOwner([](IClrHostMemoryHeap&) { return true; });
+  if (any_left) return;
+  for (Guard& guard : guards) TakeBack(guard);
+}
+
+HRESULT GuardBlocksOf(HMODULE module) noexcept try {
+  std::vector<NamedImport> imports;
+  std::vector<HMODULE> runtimes;
+  std::string ignored;
+  if (FAILED(ReadNamedImports(module, &imports, &ignored)) || !FindCRuntimes(imports, &runtimes)) return S_FALSE;
+  const auto has = [&imports](std::string_view name) {
+    return std::any_of(imports.begin(), imports.end(), [name](const NamedImport& import) {
+      return import.name == name && IsWin32BaseLibrary(import.library);
+    });
+  };
+  if (has("HeapAlloc") && !has("HeapFree")) return S_FALSE;
+
+  const LockedGuards lock;
+  if (!lock) return S_FALSE;
+  for (const HMODULE runtime : runtimes) {
+    if (const HRESULT hr = GuardModule(runtime, true); hr != S_OK) return hr;
+  }
+  return std::any_of(kBorders.begin(), kBorders.end(), has) ? GuardModule(module, false) : S_OK;
+} catch (const std::bad_alloc&) {
+  return E_OUTOFMEMORY;
+}
+
+}  // namespace clr_host_memory::bridge

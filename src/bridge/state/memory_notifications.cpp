@@ -1,0 +1,153 @@
+#include "bridge/state/memory_notifications.h"
+
+#include <array>
+
+#include "bridge/state/handle_identity.h"
+
+namespace clr_host_memory::bridge {
+namespace {
+
+constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
+
+// Indexed by MEMORY_RESOURCE_NOTIFICATION_TYPE. Null until the first handle is asked for.
+constinit std::array<std::atomic<HANDLE>, 2> events{};
+
+// What the events are to show: whose turn it is, and what that one said last (EMemoryAvailable, which has two bits).
+constexpr int kAvailableBits = 2;
+constexpr std::uint64_t Said(std::uint64_t turn, EMemoryAvailable available) noexcept {
+  return turn << kAvailableBits | static_cast<std::uint64_t>(available);
+}
+constexpr std::uint64_t TurnOf(std::uint64_t said) noexcept { return said >> kAvailableBits; }
+constexpr EMemoryAvailable AvailableOf(std::uint64_t said) noexcept {
+  return static_cast<EMemoryAvailable>(said & ((1 << kAvailableBits) - 1));
+}
+// Turns begin with 1: 0 is nobody's.
+constinit std::atomic<std::uint64_t> last_said{Said(1, eMemoryAvailableNeutral)};
+
+void Show(MEMORY_RESOURCE_NOTIFICATION_TYPE type, bool signalled) noexcept {
+  const HANDLE event = events[static_cast<std::size_t>(type)].load(std::memory_order_seq_cst);
+  if (event == nullptr) return;
+  if (signalled) {
+    SetEvent(event);
+  } else {
+    ResetEvent(event);
+  }
+}
+
+// Several threads may be here with what was said at different times: each goes on until it has shown what was said
+// last, so that the events do so when all have left.
+void ShowWhatWasSaid() noexcept {
+  std::uint64_t shown = 0;
+  do {
+    shown = last_said.load(std::memory_order_seq_cst);
+    Show(LowMemoryResourceNotification, AvailableOf(shown) == eMemoryAvailableLow);
+    Show(HighMemoryResourceNotification, AvailableOf(shown) == eMemoryAvailableHigh);
+  } while (last_said.load(std::memory_order_seq_cst) != shown);
+}
+
+// Ends the turn of whoever has it and begins the next, which is returned.
+std::uint64_t BeginTurn() noexcept {
+  std::uint64_t said = last_said.load(std::memory_order_seq_cst);
+  while (!last_said.compare_exchange_weak(said, Said(TurnOf(said) + 1, eMemoryAvailableNeutral))) {
+  }
+  ShowWhatWasSaid();
+  return TurnOf(said) + 1;
+}
+
+// Replaces what was said in this turn; nothing is changed when it is another's by now.
+void ReplaceInTurn(std::uint64_t turn, std::uint64_t desired) noexcept {
+  std::uint64_t said = last_said.load(std::memory_order_seq_cst);
+  do {
+    if (TurnOf(said) != turn) return;
+  } while (!last_said.compare_exchange_weak(said, desired));
+  ShowWhatWasSaid();
+}
+
+// The process's event of that type, made when there is none; null, with the last error, when that fails.
+HANDLE EventOf(MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept {
+  auto& event = events[static_cast<std::size_t>(type)];
+  HANDLE found = event.load(std::memory_order_seq_cst);
+  if (found != nullptr) return found;
+  const HANDLE made = CreateEventW(nullptr, TRUE, FALSE, nullptr);
+  if (made == nullptr) return nullptr;
+  if (!event.compare_exchange_strong(found, made)) {
+    CloseHandle(made);
+    return found;
+  }
+  ShowWhatWasSaid();  // the other type may have been asked for long ago
+  return made;
+}
+
+}  // namespace
+
+HANDLE NewNotificationHandle(MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept {
+  PrepareHandleComparison();
+  const HANDLE event = EventOf(type);
+  if (event == nullptr) return nullptr;
+  // To wait on and to ask for its state, not to set it.
+  constexpr DWORD kEventQueryState = 0x1;
+  HANDLE handle = nullptr;
+  DuplicateHandle(GetCurrentProcess(), event, GetCurrentProcess(), &handle, SYNCHRONIZE | kEventQueryState, FALSE, 0);
+  return handle;
+}
+
+std::optional<bool> NotificationState(HANDLE handle) noexcept {
+  if (!CanCompareHandles()) return std::nullopt;
+  for (const auto& slot : events) {
+    const HANDLE event = slot.load(std::memory_order_seq_cst);
+    if (event == nullptr || !IsSameObject(handle, event)) continue;
+    return WaitForSingleObject(event, 0) == WAIT_OBJECT_0;
+  }
+  return std::nullopt;
+}
+
+HRESULT MemoryNotificationCallback::QueryInterface(REFIID riid, void** object) noexcept {
+  if (object == nullptr) return E_POINTER;
+  *object = nullptr;
+  if (!IsEqualIID(riid, kIidUnknown) && !IsEqualIID(riid, kIidClrMemoryNotificationCallback)) return E_NOINTERFACE;
+  AddRef();
+  *object = static_cast<ICLRMemoryNotificationCallback*>(this);
+  return S_OK;
+}
+
+ULONG MemoryNotificationCallback::AddRef() noexcept { return references_.fetch_add(1, std::memory_order_relaxed) + 1; }
+
+ULONG MemoryNotificationCallback::Release() noexcept {
+  const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
+  if (left == 0) delete this;
+  return left;
+}
+
+HRESULT MemoryNotificationCallback::OnMemoryNotification(EMemoryAvailable available) noexcept {
+  if (available < eMemoryAvailableLow || available > eMemoryAvailableHigh) return E_INVALIDARG;
+  const std::uint64_t turn = turn_.load();
+  ReplaceInTurn(turn, Said(turn, available));
+  return S_OK;
+}
+
+HRESULT MemoryNotificationCallback::Register(IHostMemoryManager* manager) noexcept {
+  State state = State::kNotRegistered;
+  if (!state_.compare_exchange_strong(state, State::kRegistering)) {
+    return state == State::kWithdrawn ? HOST_E_CLRNOTAVAILABLE : S_OK;
+  }
+  turn_.store(BeginTurn());
+  const HRESULT hr = manager->RegisterMemoryNotificationCallback(this);
+  state = State::kRegistering;
+  if (state_.compare_exchange_strong(state, hr == S_OK ? State::kRegistered : State::kNotRegistered)) return hr;
+  if (hr == S_OK) Leave(manager);  // withdrawn meanwhile, by a thread that could not know
+  return HOST_E_CLRNOTAVAILABLE;
+}
+
+void MemoryNotificationCallback::Withdraw(IHostMemoryManager* manager) noexcept {
+  if (state_.exchange(State::kWithdrawn) == State::kRegistered) Leave(manager);
+}
+
+void MemoryNotificationCallback::Leave(IHostMemoryManager* manager) noexcept {
+  // First ends the turn, so that whatever is on its way here is late: a Low that stayed would have the CLR collect for
+  // ever.
+  const std::uint64_t turn = turn_.load();
+  ReplaceInTurn(turn, Said(turn + 1, eMemoryAvailableNeutral));
+  manager->RegisterMemoryNotificationCallback(nullptr);
+}
+
+}  // namespace clr_host_memory::bridge

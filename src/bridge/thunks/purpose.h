@@ -1,0 +1,71 @@
+// What a modern CoreCLR wants memory for, and what a refusal would cost: the runtime itself says neither. Pure;
+// docs/decisions/0009 has the measurements behind it.
+#ifndef CLRHM_BRIDGE_THUNKS_PURPOSE_H
+#define CLRHM_BRIDGE_THUNKS_PURPOSE_H
+
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <cstdint>
+
+namespace clr_host_memory::bridge {
+
+using Purpose = ClrHostMemoryPurpose;
+
+// A GC's heap is reserved in pieces of at least this size; what it keeps besides in smaller ones is bookkeeping.
+inline constexpr std::uint64_t kLeastGcHeapReservation = std::uint64_t{16} * 1024 * 1024;
+// A GC's tables for a range of address space take about 1/110 of it with concurrent collections (mostly the mark array),
+// 1/1000 without; what is smaller than the largest reservation by this factor is taken for such tables.
+inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
+
+[[nodiscard]] constexpr bool IsExecutable(DWORD protect) noexcept {
+  return (protect & (PAGE_EXECUTE | PAGE_EXECUTE_READ | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY)) != 0;
+}
+
+// Whether a request reserves address space as only a GC does: to be written to, and committed later. The loader and the
+// JIT reserve with PAGE_NOACCESS, or for execution.
+[[nodiscard]] constexpr bool IsGcReservation(DWORD allocation_type, DWORD protect) noexcept {
+  return (allocation_type & (MEM_RESERVE | MEM_COMMIT)) == MEM_RESERVE && (protect & 0xFF) == PAGE_READWRITE;
+}
+[[nodiscard]] constexpr bool IsGcReservation(const ClrHostMemoryRegion& region) noexcept {
+  return region.is_view == 0 && region.reserved_as == PAGE_READWRITE;
+}
+
+// For what is committed in a region of private pages or a view. protect: of the pages; largest_gc_reservation: bytes, of
+// all that the module that asks has made: another module's GC, in a plug-in, says nothing about this one's.
+[[nodiscard]] constexpr Purpose PurposeIn(const ClrHostMemoryRegion& region, DWORD protect,
+                                          std::uint64_t largest_gc_reservation) noexcept {
+  if ((region.reserved_as & kClrHostMemoryOfHeap) != 0) return kClrHostMemoryNativeHeap;
+  if (IsGcReservation(region)) {
+    const bool is_heap = region.reserved >= kLeastGcHeapReservation &&
+                         region.reserved > largest_gc_reservation / kHeapPerBookkeeping;
+    return is_heap ? kClrHostMemoryGcHeap : kClrHostMemoryGcBookkeeping;
+  }
+  if (IsExecutable(protect)) return kClrHostMemoryCodeHeap;
+  // With W^X, what the loader and the JIT reserve are views of one section.
+  if (region.is_view != 0 || region.reserved_as == PAGE_NOACCESS || IsExecutable(region.reserved_as)) {
+    return kClrHostMemoryLoaderHeap;
+  }
+  return kClrHostMemoryUnknownPurpose;
+}
+
+// For a request that commits. region: the one that holds address, null when the manager knows none, or address is null.
+[[nodiscard]] constexpr Purpose PurposeOf(DWORD allocation_type, DWORD protect, const ClrHostMemoryRegion* region,
+                                          std::uint64_t largest_gc_reservation, bool is_own_stack) noexcept {
+  if (is_own_stack) return kClrHostMemoryStack;
+  if (region != nullptr && (allocation_type & MEM_RESERVE) == 0) {
+    return PurposeIn(*region, protect, largest_gc_reservation);
+  }
+  return IsExecutable(protect) ? kClrHostMemoryCodeHeap : kClrHostMemoryUnknownPurpose;
+}
+
+// What a refusal costs: a GC turns that of its heap's growth into an OutOfMemoryException, which a program can catch. Code,
+// types and stacks cannot be refused safely: the runtime fails fast, throws where nobody expects it, or hangs. A GC's
+// tables could, but that is when it needs them: at its limit it collects, and a concurrent collection needs its mark array.
+// Before the runtime has started, everything: start-up would fail.
+[[nodiscard]] constexpr EMemoryCriticalLevel LevelOf(Purpose purpose, bool runtime_started) noexcept {
+  return runtime_started && purpose == kClrHostMemoryGcHeap ? eTaskCritical : eProcessCritical;
+}
+
+}  // namespace clr_host_memory::bridge
+
+#endif  // CLRHM_BRIDGE_THUNKS_PURPOSE_H

@@ -1,0 +1,177 @@
+#include "bridge/thunks/thunk_calls.h"
+
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <cstdint>
+
+#include "bridge/thunks/thunk_support.h"
+
+namespace clr_host_memory::bridge::calls {
+namespace {
+
+// Whether a view could not be mapped for want of memory or address space, rather than for a mistake of the caller.
+bool WantsRoom(DWORD error, const void* base) noexcept {
+  return error == ERROR_NOT_ENOUGH_MEMORY || error == ERROR_COMMITMENT_LIMIT ||
+         (error == ERROR_INVALID_ADDRESS && base == nullptr);
+}
+
+// The address space of the view at base; size is what was asked for, 0 for the whole section.
+SIZE_T ViewSize(const void* base, SIZE_T size) noexcept {
+  if (size != 0) {
+    constexpr SIZE_T kPageSize = 4096;  // on every processor that Windows runs on
+    return (size + kPageSize - 1) / kPageSize * kPageSize;
+  }
+  const auto start = static_cast<const char*>(base);
+  const char* end = start;
+  MEMORY_BASIC_INFORMATION information{};
+  while (::VirtualQuery(end, &information, sizeof(information)) != 0 && information.AllocationBase == base) {
+    end = static_cast<const char*>(information.BaseAddress) + information.RegionSize;
+  }
+  return static_cast<SIZE_T>(end - start);
+}
+
+constexpr std::uint64_t Join(DWORD high, DWORD low) noexcept { return std::uint64_t{high} << 32 | low; }
+
+void DropStale(const BridgeClient& client, HANDLE handle) noexcept {
+  if (const std::uint64_t closed_unseen = client.sections.Take(handle); closed_unseen != 0) {
+    client.ledger->DropSection(closed_unseen);
+  }
+}
+
+// create is the original function, bound to its arguments.
+template <typename Create>
+HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE file, DWORD protect, std::uint64_t size,
+                     Create create) noexcept {
+  const DWORD error_before = GetLastError();
+  std::uint64_t section = 0;
+  const bool committed = (protect & SEC_RESERVE) == 0;  // SEC_COMMIT is the default
+  if (file == INVALID_HANDLE_VALUE) {
+    const HRESULT hr = client.ledger->AddSection(size, committed ? TRUE : FALSE, eProcessCritical, &section);
+    // What the manager has nothing to say about, or keeps no account of any more, is for the OS to judge.
+    const bool refused = hr != S_OK && hr != E_INVALIDARG && !IsShutDown(client, hr);
+    if (committed) {
+      module.requests[kClrHostMemoryMappedView].fetch_add(1, std::memory_order_relaxed);
+      if (refused) {
+        module.refusals[kClrHostMemoryMappedView].fetch_add(1, std::memory_order_relaxed);
+        return nullptr;
+      }
+    }
+    SetLastError(error_before);
+  }
+  const HANDLE handle = create();
+  KeptLastError kept;
+  const bool made = handle != nullptr && kept.error() != ERROR_ALREADY_EXISTS;
+  if (section != 0 && !made) client.ledger->DropSection(section);
+  if (handle == nullptr) return handle;
+  DropStale(client, handle);
+  // Another handle to one of ours, by its name; of those of others whoever made them takes care.
+  if (!made) section = client.sections.Find(handle);
+  if (section == 0 || (!made && client.ledger->KeepSection(section) != S_OK)) return handle;
+  if (client.sections.Add(handle, section)) return handle;
+  client.ledger->DropSection(section);
+  // Views of one that is reserved are charged each. What is committed would be on no account: refused, as where there is no
+  // memory for it.
+  if (!made || !committed) return handle;
+  ::CloseHandle(handle);
+  kept.ReportInstead(ERROR_NOT_ENOUGH_MEMORY);
+  return nullptr;
+}
+
+// CreateFileMappingA and W, which differ in their name's type alone.
+template <typename Function, typename Name>
+HANDLE CreateThrough(ThunkModule& module, BridgedFunction function, HANDLE file, LPSECURITY_ATTRIBUTES attributes,
+                     DWORD protect, DWORD size_high, DWORD size_low, Name name) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = Count(module, function, scope);
+  const auto create = [&] {
+    return Original<Function>(module, function)(file, attributes, protect, size_high, size_low, name);
+  };
+  return client == nullptr ? create() : CreateSection(module, *client, file, protect, Join(size_high, size_low), create);
+}
+
+// map is the original function, bound to its arguments.
+template <typename Map>
+LPVOID MapThrough(const BridgeClient& client, HANDLE mapping, std::uint64_t offset, SIZE_T size, LPVOID base,
+                  Map map) noexcept {
+  const DWORD error_before = GetLastError();
+  LPVOID view = map();
+  if (view == nullptr) {
+    const DWORD error = GetLastError();
+    if (!WantsRoom(error, base) || FAILED(client.manager->NeedsVirtualAddressSpace(base, size))) {
+      SetLastError(error);
+      return nullptr;
+    }
+    SetLastError(error_before);
+    view = map();
+    if (view == nullptr) return nullptr;
+  }
+  const KeptLastError kept;
+  // The view is the caller's whether or not the manager can keep account of it.
+  const std::uint64_t section = client.sections.Find(mapping);
+  const SIZE_T view_size = ViewSize(view, size);
+  if (section == 0 || client.ledger->AcquireViewOfSection(view, view_size, section, offset) != S_OK) {
+    client.manager->AcquiredVirtualAddressSpace(view, view_size);
+  }
+  return view;
+}
+
+}  // namespace
+
+HANDLE CreateFileMappingW(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
+                          DWORD size_high, DWORD size_low, LPCWSTR name) noexcept {
+  return CreateThrough<decltype(::CreateFileMappingW)>(module, BridgedFunction::kCreateFileMappingW, file, attributes,
+                                                       protect, size_high, size_low, name);
+}
+
+HANDLE CreateFileMappingA(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
+                          DWORD size_high, DWORD size_low, LPCSTR name) noexcept {
+  return CreateThrough<decltype(::CreateFileMappingA)>(module, BridgedFunction::kCreateFileMappingA, file, attributes,
+                                                       protect, size_high, size_low, name);
+}
+
+BOOL CloseHandle(ThunkModule& module, HANDLE handle) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = Count(module, BridgedFunction::kCloseHandle, scope);
+  const std::uint64_t section = client == nullptr ? 0 : client->sections.Take(handle);
+  const BOOL closed = Original<decltype(::CloseHandle)>(module, BridgedFunction::kCloseHandle)(handle);
+  if (section == 0) return closed;
+  const KeptLastError kept;
+  const bool kept_open = !closed && client->sections.Add(handle, section);
+  if (!kept_open) client->ledger->DropSection(section);
+  return closed;
+}
+
+LPVOID MapViewOfFile(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
+                     SIZE_T size) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = Count(module, BridgedFunction::kMapViewOfFile, scope);
+  const auto map = [&] {
+    return Original<decltype(::MapViewOfFile)>(module, BridgedFunction::kMapViewOfFile)(mapping, access, offset_high,
+                                                                                        offset_low, size);
+  };
+  return client == nullptr ? map()
+                           : MapThrough(*client, mapping, Join(offset_high, offset_low), size, nullptr, map);
+}
+
+LPVOID MapViewOfFileEx(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
+                       SIZE_T size, LPVOID base) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = Count(module, BridgedFunction::kMapViewOfFileEx, scope);
+  const auto map = [&] {
+    return Original<decltype(::MapViewOfFileEx)>(module, BridgedFunction::kMapViewOfFileEx)(
+        mapping, access, offset_high, offset_low, size, base);
+  };
+  return client == nullptr ? map()
+                           : MapThrough(*client, mapping, Join(offset_high, offset_low), size, base, map);
+}
+
+BOOL UnmapViewOfFile(ThunkModule& module, LPCVOID address) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = Count(module, BridgedFunction::kUnmapViewOfFile, scope);
+  const auto unmap = Original<decltype(::UnmapViewOfFile)>(module, BridgedFunction::kUnmapViewOfFile);
+  BOOL unmapped = FALSE;
+  if (client == nullptr || client->ledger->UnmapView(address, unmap, &unmapped) != S_OK) return unmap(address);
+  return unmapped;
+}
+
+}  // namespace clr_host_memory::bridge::calls

@@ -1,0 +1,60 @@
+// What the functions of thunk_calls.h have in common.
+#ifndef CLRHM_BRIDGE_THUNKS_THUNK_SUPPORT_H
+#define CLRHM_BRIDGE_THUNKS_THUNK_SUPPORT_H
+
+#include <windows.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "bridge/state/bridge_client.h"
+#include "bridge/thunks/thunk_calls.h"
+
+namespace clr_host_memory::bridge {
+
+// Puts the thread's last error back: what the bridge does beside the function asked for must leave no trace there.
+class KeptLastError {
+ public:
+  KeptLastError() noexcept : error_(GetLastError()) {}
+  ~KeptLastError() { SetLastError(error_); }
+  KeptLastError(const KeptLastError&) = delete;
+  KeptLastError& operator=(const KeptLastError&) = delete;
+  [[nodiscard]] DWORD error() const noexcept { return error_; }
+  void ReportInstead(DWORD error) noexcept { error_ = error; }
+
+ private:
+  DWORD error_;
+};
+
+// The function the import pointed at before, with the type of the named Win32 function.
+template <typename Function>
+Function* Original(const ThunkModule& module, BridgedFunction function) noexcept {
+  return reinterpret_cast<Function*>(
+      module.originals[static_cast<std::size_t>(function)].load(std::memory_order_acquire));
+}
+
+// The client of this call, which is counted if there is one.
+inline const BridgeClient* Count(ThunkModule& module, BridgedFunction function, const CallScope& scope) noexcept {
+  if (scope.client() != nullptr) {
+    module.calls[static_cast<std::size_t>(function)].fetch_add(1, std::memory_order_relaxed);
+  }
+  return scope.client();
+}
+
+// Whether answer comes from a manager that was shut down. Its CLR goes on as without a bridge, since it lives as long as the
+// process; one that is latched goes on refusing.
+inline bool IsShutDown(const BridgeClient& client, HRESULT answer) noexcept {
+  std::uint32_t state = kClrHostMemoryRunning;
+  return answer == HOST_E_CLRNOTAVAILABLE && client.ledger->GetState(&state) == S_OK && state != kClrHostMemoryRunning;
+}
+
+inline bool IsThisProcess(HANDLE process) noexcept {
+  if (process == GetCurrentProcess()) return true;
+  const KeptLastError kept;
+  return GetProcessId(process) == GetCurrentProcessId();
+}
+
+}  // namespace clr_host_memory::bridge
+
+#endif  // CLRHM_BRIDGE_THUNKS_THUNK_SUPPORT_H

@@ -1,0 +1,21 @@
+#include "budget/budget.h"
+
+namespace clr_host_memory {
+
+// Apart from NotePeak, which most requests call and which then has nothing to do.
+void Budget::NoteNewPeak() {
+  // A pending charge is pending before it is charged, and until it is not: between two equal readings, all that is charged of
+  // it is known.
+  std::uint64_t pending = pending_.load();
+  std::uint64_t now = charged_.load();
+  for (std::uint64_t again = pending_.load(); again != pending; again = pending_.load()) {
+    pending = again;
+    now = charged_.load();
+  }
+  now -= std::min(now, PendingIn(pending));
+  std::uint64_t peak = peak_.load(std::memory_order_relaxed);
+  while (now > peak && !peak_.compare_exchange_weak(peak, now)) {
+  }
+}
+
+}  // namespace clr_host_memory

@@ -1,0 +1,96 @@
+#include "budget/emergency_pool.h"
+
+#include <algorithm>
+
+namespace clr_host_memory {
+
+EmergencyReserve::~EmergencyReserve() {
+  if (slices_ != 0) (void)os_.Free(base_, 0, win32::kMemRelease);
+}
+
+template <typename Act>
+bool EmergencyReserve::ForEachRun(std::uint64_t* mask, Act act) const {
+  while (*mask != 0) {
+    const auto first = static_cast<unsigned>(std::countr_zero(*mask));
+    const auto length = static_cast<unsigned>(std::countr_one(*mask >> first));
+    const std::uint64_t run = (length == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << length) - 1) << first;
+    const std::uint64_t slice = slice_.InBytes().value;
+    if (!act(base_ + first * slice, length * slice)) return false;
+    *mask &= ~run;
+  }
+  return true;
+}
+
+win32::Error EmergencyReserve::Open(Bytes size) {
+  if (size == Bytes{}) return win32::kSuccess;
+  const std::uint64_t pages = (size.value >> kPageShift) + ((size.value & (kPageSize - 1)) != 0 ? 1 : 0);
+  const Pages slice{(pages + kMostSlices - 1) / kMostSlices};
+  const std::uint64_t slices = (pages + slice.value - 1) / slice.value;
+  const os::AllocateResult result = os_.Allocate({.size = (slice.InBytes() * slices).value,
+                                                  .type = win32::kMemReserve | win32::kMemCommit,
+                                                  .protect = win32::kPageReadWrite});
+  if (result.error != win32::kSuccess) return result.error;
+  base_ = result.address;
+  slice_ = slice;
+  slices_ = slices;
+  held_.store(slices == kMostSlices ? ~std::uint64_t{0} : (std::uint64_t{1} << slices) - 1);
+  return win32::kSuccess;
+}
+
+void EmergencyReserve::Close() {
+  std::uint64_t held = held_.exchange(0);
+  (void)ForEachRun(&held, [&](Address address, std::uint64_t size) {
+    return os_.Free(address, size, win32::kMemDecommit) == win32::kSuccess;
+  });
+}
+
+bool EmergencyReserve::GiveUp(Bytes bytes, Bytes leave) {
+  const std::uint64_t slice = slice_.InBytes().value;
+  if (slices_ == 0 || bytes == Bytes{} || bytes > Size()) return false;
+  const std::uint64_t wanted = (bytes.value + slice - 1) / slice;
+  const std::uint64_t kept = (std::min(leave, Size()).value + slice - 1) / slice;
+  std::uint64_t held = held_.load();
+  std::uint64_t taken = 0;
+  do {
+    if (Count(held) < wanted + kept) return false;
+    taken = held;
+    for (std::uint64_t spare = Count(held) - wanted; spare != 0; --spare) taken &= taken - 1;  // the lowest bits stay
+  } while (!held_.compare_exchange_weak(held, held & ~taken));
+
+  std::uint64_t left = taken;
+  const bool done = ForEachRun(&left, [&](Address address, std::uint64_t size) {
+    return os_.Free(address, size, win32::kMemDecommit) == win32::kSuccess;
+  });
+  given_.fetch_or(taken & ~left);
+  held_.fetch_or(left);
+  const std::uint64_t given = Count(taken & ~left) * slice;
+  if (given != 0) uses_.fetch_add(1, std::memory_order_relaxed);
+  given_so_far_.fetch_add(given, std::memory_order_relaxed);
+  budget_.AddBeyond({given});
+  return done;
+}
+
+bool EmergencyReserve::TakeBack() {
+  const Bytes slice = slice_.InBytes();
+  for (std::uint64_t given = given_.load(); given != 0; given &= given - 1) {
+    const std::uint64_t bit = given & (~given + 1);
+    budget_.SubtractBeyond(slice);
+    if (!budget_.FitsWithBeyond()) {
+      budget_.AddBeyond(slice);
+      break;
+    }
+    const Address address = base_ + static_cast<std::uint64_t>(std::countr_zero(bit)) * slice.value;
+    const os::AllocateResult result = os_.Allocate(
+        {.address = address, .size = slice.value, .type = win32::kMemCommit, .protect = win32::kPageReadWrite});
+    if (result.error != win32::kSuccess) {
+      budget_.AddBeyond(slice);
+      break;
+    }
+    given_.fetch_and(~bit);
+    held_.fetch_or(bit);
+    taken_back_so_far_.fetch_add(slice.value, std::memory_order_relaxed);
+  }
+  return Held() == Size();
+}
+
+}  // namespace clr_host_memory

@@ -1,0 +1,227 @@
+#include "com/notifier.h"
+
+namespace clr_host_memory {
+
+static_assert(static_cast<int>(policy::Availability::kLow) == eMemoryAvailableLow &&
+              static_cast<int>(policy::Availability::kNeutral) == eMemoryAvailableNeutral &&
+              static_cast<int>(policy::Availability::kHigh) == eMemoryAvailableHigh);
+static_assert(static_cast<int>(Stage::kRunning) == kClrHostMemoryRunning &&
+              static_cast<int>(Stage::kDraining) == kClrHostMemoryDraining &&
+              static_cast<int>(Stage::kStopped) == kClrHostMemoryStopped);
+
+Attendants::Attendants(Engine& engine, os::ThreadSystem& threads, const CallCounters& counters,
+                       const Monitor::Settings& settings)
+    : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), callback_(&EndLow, this),
+      monitor_(engine.ledger().budget(), engine.sampler(), *this, *this, settings, began_),
+      watcher_(threads, monitor_), wait_server_(*this), waiter_(threads, wait_server_) {
+  monitor_.SetWaker(&watcher_);
+  monitor_.SetActivity(this);
+  engine_.SetAlarm(&watcher_);
+}
+
+bool Attendants::ServeWaits() {
+  const std::lock_guard lock(waits_lock_);
+  if (!waits_open_ && !engine_.OpenWaits(&waiter_)) return false;
+  waits_open_ = true;
+  return waiter_.Start() && Watch();
+}
+
+bool Attendants::SetCallback(ICLRMemoryNotificationCallback* callback) {
+  if (callback != nullptr && !Watch()) return false;
+  if (!callback_.Set(callback)) return false;
+  if (callback != nullptr) monitor_.Repeat();
+  return true;
+}
+
+bool Attendants::SetSink(IClrHostMemoryEventSink* sink) {
+  if (sink != nullptr && !Watch()) return false;
+  if (!sink_.Set(sink)) return false;
+  if (sink != nullptr) Wake();  // for what no sink has heard yet
+  return true;
+}
+
+HRESULT Attendants::Notify(EMemoryAvailable available) {
+  const auto effect = available == eMemoryAvailableLow ? Standing::Effect::kLeaves : Standing::Effect::kEnds;
+  const auto call = [available](ICLRMemoryNotificationCallback& callback) { return callback.OnMemoryNotification(available); };
+  const HRESULT hr = callback_.Call(call, effect);
+  if (hr != S_FALSE) CountNotification(available);
+  return hr;
+}
+
+// Before another CLR takes its place, and at the end, a CLR must not believe in Low for ever.
+void Attendants::EndLow(void* attendants, ICLRMemoryNotificationCallback& callback) {
+  auto& it = *static_cast<Attendants*>(attendants);
+  (void)callback.OnMemoryNotification(eMemoryAvailableNeutral);
+  it.CountNotification(eMemoryAvailableNeutral);
+  // The same callback may have been registered anew, and told Low before this.
+  it.monitor_.Repeat();
+}
+
+void Attendants::CountNotification(EMemoryAvailable available) {
+  notifications_[static_cast<std::size_t>(available - eMemoryAvailableLow)].fetch_add(1, std::memory_order_relaxed);
+}
+
+void Attendants::Stop() {
+  waiter_.Stop();  // its thread calls nobody
+  // Nobody else serves now, and who waited was abandoned: lets go of them.
+  if (!stopping_.exchange(true)) (void)engine_.ServeWaiters(threads_.Now());
+  bool ended = false;
+  if (CallsUnderWay::IsThisThreadInside()) {
+    ended = watcher_.StopWithoutWaiting();
+  } else {
+    watcher_.Stop();
+    ended = !watcher_.IsCurrentThread();
+  }
+  // It may never have been started.
+  if (ended) OnEnd();
+}
+
+void Attendants::OnEnd() {
+  if (ended_.exchange(true)) return;
+  OnRound(threads_.Now());
+  monitor_.Finish(threads_.Now());
+  callback_.Close();
+  engine_.NoteStopped();
+  TellStage();
+  sink_.Close();
+}
+
+Milliseconds Attendants::WaitServer::Run(Milliseconds now) {
+  const Milliseconds sleep = owner_.engine_.ServeWaiters(now);
+  // Those who still wait ask for memory.
+  if (owner_.engine_.ledger().budget().Waiting() != 0) owner_.watcher_.Wake();
+  return sleep;
+}
+
+Bytes Attendants::GivenSoFar() {
+  const AddressSpaceReserve& address_space = engine_.address_space();
+  return engine_.emergency().GivenSoFar() + address_space.Size() * address_space.Uses();
+}
+
+void Attendants::OnPressure(policy::Availability availability, std::uint32_t available_percent) {
+  available_percent_ = available_percent;
+  const auto available = static_cast<EMemoryAvailable>(availability);
+  (void)Notify(available);
+  Tell(EventOf(kClrHostMemoryEventPressure));
+}
+
+void Attendants::OnOverLimit(Bytes over) {
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventOverLimit);
+  event.bytes = over.value;
+  Tell(event);
+}
+
+void Attendants::OnReserveUsed(Bytes given) {
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventReserveUsed);
+  event.bytes = given.value;
+  Tell(event);
+}
+
+void Attendants::OnReserveRestored() { Tell(EventOf(kClrHostMemoryEventReserveRestored)); }
+
+void Attendants::OnThrash(const policy::ThrashReport& report) {
+  thrashes_.fetch_add(1, std::memory_order_relaxed);
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventThrash);
+  event.bytes = report.obtained.value;
+  event.count = report.refusals;
+  event.window_ms = static_cast<std::uint32_t>(report.window.count());
+  event.collections = report.collections;
+  Tell(event);
+}
+
+// Process-critical requests must not fail: their refusals are no sign of a program that goes on trying.
+policy::ThrashCounts Attendants::CountsNow() {
+  return {.refusals = counters_.LimitRefusals(Criticality::kTask) + counters_.LimitRefusals(Criticality::kAppDomain),
+          .grants = counters_.Calls(kClrHostMemoryVirtualAlloc, kClrHostMemoryOk),
+          .collections = engine_.StatusQuestions()};
+}
+
+void Attendants::OnRound(Milliseconds /*now*/) {
+  constexpr Milliseconds kBetweenLooksForGone{1000};
+  engine_.ReturnWhatIsGone(kBetweenLooksForGone);
+  TellRefusals();
+  TellPlacements();
+  TellLatch();
+  TellDetached();
+  TellStage();
+}
+
+ClrHostMemoryEvent Attendants::EventOf(ClrHostMemoryEventKind kind) {
+  const policy::LimitUse use = engine_.ledger().budget().Use();
+  ClrHostMemoryEvent event{};
+  event.size = sizeof(event);
+  event.kind = kind;
+  event.milliseconds = static_cast<std::uint64_t>((threads_.Now() - began_).count());
+  event.charged = use.charged.value;
+  event.limit = use.limit.value;
+  event.availability = static_cast<std::uint32_t>(monitor_.Told());
+  event.available_percent = available_percent_;
+  event.state = static_cast<std::uint32_t>(engine_.stage());
+  return event;
+}
+
+void Attendants::Tell(const ClrHostMemoryEvent& event) {
+  (void)sink_.Call([&event](IClrHostMemoryEventSink& sink) { return sink.OnEvent(&event); });
+}
+
+void Attendants::TellRefusals() {
+  const RefusalCounts now = counters_.Refusals();
+  for (std::size_t level = 0; level < now.size(); ++level) {
+    for (std::size_t code = 0; code < now[level].size(); ++code) {
+      const std::uint64_t more = now[level][code] - told_refusals_[level][code];
+      if (more == 0) continue;
+      told_refusals_[level][code] = now[level][code];
+      ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventRefusal);
+      event.level = static_cast<std::uint32_t>(level);
+      event.code = HresultOf(static_cast<ClrHostMemoryCode>(code));
+      event.count = more;
+      Tell(event);
+    }
+  }
+}
+
+void Attendants::TellPlacements() {
+  const std::uint64_t more = counters_.PlacementRefusals() - told_placements_;
+  if (more == 0) return;
+  told_placements_ += more;
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventPlacement);
+  event.count = more;
+  Tell(event);
+}
+
+void Attendants::TellLatch() {
+  if (told_latch_ || engine_.latched().cause == LatchCause::kNone || !sink_.IsSet()) return;
+  told_latch_ = true;
+  Tell(EventOf(kClrHostMemoryEventLatch));
+}
+
+void Attendants::NoteDetached() {
+  detached_.fetch_add(1, std::memory_order_relaxed);
+  Wake();
+}
+
+void Attendants::TellDetached() {
+  const std::uint64_t detached = detached_.load(std::memory_order_relaxed);
+  if (told_detached_ == detached || !sink_.IsSet()) return;
+  ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventDetached);
+  event.count = detached - told_detached_;
+  told_detached_ = detached;
+  Tell(event);
+}
+
+void Attendants::TellStage() {
+  if (told_stage_ == engine_.stage()) return;
+  told_stage_ = engine_.stage();
+  Tell(EventOf(kClrHostMemoryEventState));
+}
+
+void Attendants::CopyTo(ClrHostMemoryStatistics* statistics) const {
+  statistics->availability = static_cast<std::uint32_t>(monitor_.Told());
+  statistics->outside = monitor_.Outside().value;
+  statistics->thrashes = thrashes_.load(std::memory_order_relaxed);
+  for (std::size_t i = 0; i < notifications_.size(); ++i) {
+    statistics->notifications[i] = notifications_[i].load(std::memory_order_relaxed);
+  }
+}
+
+}  // namespace clr_host_memory

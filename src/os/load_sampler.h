@@ -1,0 +1,63 @@
+// What the OS says of memory, asked no more often than the host wants to know it anew.
+//
+// The GC reads it at every collection, on threads that may be suspended anywhere. So no lock: the last reading is kept
+// under a sequence number, odd while someone stores one; whoever finds that, or no reading young enough, asks the OS
+// itself rather than wait.
+// Threads: any; no function waits or allocates.
+#ifndef CLRHM_OS_LOAD_SAMPLER_H
+#define CLRHM_OS_LOAD_SAMPLER_H
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "base/time.h"
+#include "base/win32.h"
+#include "os/memory_system.h"
+#include "os/thread_system.h"
+
+namespace clr_host_memory {
+
+class LoadSampler {
+ public:
+  // Both outlive the sampler.
+  LoadSampler(os::MemorySystem& memory, os::ThreadSystem& threads, Milliseconds interval)
+      : memory_(memory), threads_(threads), interval_(interval.count()) {}
+  LoadSampler(const LoadSampler&) = delete;
+  LoadSampler& operator=(const LoadSampler&) = delete;
+
+  // A reading taken less than the interval ago: the stored one, or a new one, which is stored for others. On failure
+  // *load is as it was.
+  [[nodiscard]] win32::Error Read(os::MemoryLoad* load);
+  // A new reading, however young the stored one is; stored for others.
+  [[nodiscard]] win32::Error Refresh(os::MemoryLoad* load);
+
+  void SetInterval(Milliseconds interval) { interval_.store(interval.count(), std::memory_order_relaxed); }
+  [[nodiscard]] Milliseconds interval() const { return Milliseconds{interval_.load(std::memory_order_relaxed)}; }
+
+ private:
+  struct Reading {
+    os::MemoryLoad load;
+    Milliseconds taken_at{};
+  };
+  static constexpr std::size_t kWords = 9;
+  using Words = std::array<std::uint64_t, kWords>;
+  [[nodiscard]] static Words Pack(const Reading& reading);
+  [[nodiscard]] static Reading Unpack(const Words& words);
+
+  [[nodiscard]] std::optional<Reading> Stored(std::uint64_t sequence) const;
+  [[nodiscard]] win32::Error Ask(std::uint64_t sequence, os::MemoryLoad* load);
+  void Store(std::uint64_t sequence, const Reading& reading);
+
+  os::MemorySystem& memory_;
+  os::ThreadSystem& threads_;
+  std::atomic<std::int64_t> interval_;
+  std::atomic<std::uint64_t> sequence_ = 0;  // 0: nothing stored yet
+  std::array<std::atomic<std::uint64_t>, kWords> words_{};
+};
+
+}  // namespace clr_host_memory
+
+#endif  // CLRHM_OS_LOAD_SAMPLER_H

@@ -1,0 +1,22 @@
+// The thread's last error, kept across calls whose success may touch it.
+#ifndef CLRHM_OS_WINDOWS_LAST_ERROR_SCOPE_H
+#define CLRHM_OS_WINDOWS_LAST_ERROR_SCOPE_H
+
+#include <windows.h>
+
+namespace clr_host_memory::os {
+
+class LastErrorKeeper {
+ public:
+  LastErrorKeeper() : error_(::GetLastError()) {}
+  ~LastErrorKeeper() { ::SetLastError(error_); }
+  LastErrorKeeper(const LastErrorKeeper&) = delete;
+  LastErrorKeeper& operator=(const LastErrorKeeper&) = delete;
+
+ private:
+  DWORD error_;
+};
+
+}  // namespace clr_host_memory::os
+
+#endif  // CLRHM_OS_WINDOWS_LAST_ERROR_SCOPE_H

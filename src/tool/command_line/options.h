@@ -1,0 +1,50 @@
+// clrmem's command line.
+#ifndef CLRHM_TOOL_COMMAND_LINE_OPTIONS_H
+#define CLRHM_TOOL_COMMAND_LINE_OPTIONS_H
+
+#include "tool/command_line/policy_options.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace clr_host_memory::tool {
+
+struct RunOptions {
+  Limit limit;
+  PolicyOptions policy;
+  std::string runtime = "auto";        // "auto", or a path
+  std::optional<std::string> summary;  // path of the JSON file
+  bool quiet = false;
+  bool accounting = false;  // where the process's memory is, at the end
+  bool no_bridge = false;
+  bool gc_container = false;
+  std::vector<std::string> bridged_modules;  // file names
+  std::string app;
+  std::vector<std::string> arguments;  // the app's own, untouched
+};
+
+struct InfoOptions {
+  std::string runtime = "auto";
+};
+
+struct ScriptedOptions {
+  Limit limit;
+  std::optional<std::string> summary;
+};
+
+// --help or --version: what to print.
+struct PrintText {
+  std::string text;
+};
+
+using Options = std::variant<RunOptions, InfoOptions, ScriptedOptions, PrintText>;
+
+// arguments are UTF-8, without the program's own name. Throws ToolError.
+[[nodiscard]] Options ParseOptions(const std::vector<std::string>& arguments);
+
+}  // namespace clr_host_memory::tool
+
+#endif  // CLRHM_TOOL_COMMAND_LINE_OPTIONS_H

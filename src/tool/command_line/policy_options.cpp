@@ -1,0 +1,237 @@
+#include "tool/command_line/policy_options.h"
+
+#include "com/options.h"
+#include "tool/text/duration_text.h"
+#include "tool/text/size_text.h"
+#include "tool/text/tool_error.h"
+
+#include <gsl/narrow>
+
+#include <algorithm>
+
+namespace clr_host_memory::tool {
+namespace {
+
+constexpr std::array<std::string_view, kClrHostMemoryLevelCount> kLevels{"task", "domain", "process"};
+
+// "a,b" as a and b; an empty text is one empty part.
+std::vector<std::string_view> SplitAtCommas(std::string_view text) {
+  std::vector<std::string_view> parts;
+  for (;;) {
+    const std::size_t comma = text.find(',');
+    parts.push_back(text.substr(0, comma));
+    if (comma == std::string_view::npos) return parts;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+std::uint64_t ParseOneHeadroom(std::string_view text) {
+  if (text == "0") return 0;
+  if (!text.ends_with('%')) return ParseSize(text, "--headroom");
+  const std::string_view digits = text.substr(0, text.size() - 1);
+  const bool whole = !digits.empty() && digits.size() <= 3 &&
+                     std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const int percent = whole ? std::stoi(std::string(digits)) : 101;
+  if (percent > 100) {
+    throw ToolError("--headroom " + std::string(text) + " is no percentage of the limit",
+                    "give a whole one from 0% to 100%, or a size like 16M");
+  }
+  return CLR_HOST_MEMORY_PERCENT(percent);
+}
+
+Headroom ParseHeadroom(std::string_view text) {
+  const std::vector<std::string_view> parts = SplitAtCommas(text);
+  if (parts.size() > 2) {
+    throw ToolError("--headroom " + std::string(text) + " has more than two parts",
+                    "give the process's, then the application domain's, like 16M,4M or 10%,5%");
+  }
+  Headroom headroom{.process = ParseOneHeadroom(parts[0])};
+  if (parts.size() == 2) headroom.app_domain = ParseOneHeadroom(parts[1]);
+  return headroom;
+}
+
+std::uint32_t ParseOneWait(std::string_view text) {
+  const std::uint64_t milliseconds = ParseDuration(text, "--wait");
+  if (milliseconds > kLongestWait) {
+    throw ToolError("--wait " + std::string(text) + " is longer than an hour", "name a shorter time");
+  }
+  return gsl::narrow<std::uint32_t>(milliseconds);
+}
+
+WaitsByLevel ParseWait(std::string_view text) {
+  WaitsByLevel waits{};
+  if (text.find('=') == std::string_view::npos) {
+    waits.fill(ParseOneWait(text));
+    return waits;
+  }
+  std::array<bool, kLevels.size()> named{};
+  for (const std::string_view part : SplitAtCommas(text)) {
+    const std::string_view name = part.substr(0, part.find('='));
+    const auto level = static_cast<std::size_t>(std::find(kLevels.begin(), kLevels.end(), name) - kLevels.begin());
+    if (level == kLevels.size() || name == part) {
+      throw ToolError("--wait " + std::string(text) + " names no level in '" + std::string(part) + "'",
+                      "write it like task=2s,domain=500ms,process=500ms, or one time for all three");
+    }
+    if (named[level]) {
+      throw ToolError("--wait " + std::string(text) + " names " + std::string(name) + " twice", "name each level once");
+    }
+    named[level] = true;
+    waits[level] = ParseOneWait(part.substr(name.size() + 1));
+  }
+  return waits;
+}
+
+LimitChange ParseLimitChange(const std::string& text) {
+  const std::string_view view = text;
+  const std::size_t equals = view.find('=');
+  if (equals == std::string_view::npos || equals == 0 || equals + 1 == view.size()) {
+    throw ToolError("--limit-at " + text + " is not a time and a limit", "write it like 2s=64M, or 1m=none");
+  }
+  LimitChange change{.after_ms = ParseDuration(view.substr(0, equals), "--limit-at"), .limit = std::nullopt};
+  const std::string_view limit = view.substr(equals + 1);
+  if (limit != "none") change.limit = ParseLimit(limit, "--limit-at");
+  return change;
+}
+
+std::vector<LimitChange> ParseLimitChanges(const std::vector<std::string>& texts) {
+  std::vector<LimitChange> changes;
+  for (const std::string& text : texts) {
+    const LimitChange change = ParseLimitChange(text);
+    const auto later = std::lower_bound(changes.begin(), changes.end(), change.after_ms,
+                                        [](const LimitChange& at, std::uint64_t ms) { return at.after_ms < ms; });
+    if (later != changes.end() && later->after_ms == change.after_ms) {
+      throw ToolError("--limit-at gives two limits for the same time, the second by " + text, "leave one of them out");
+    }
+    changes.insert(later, change);
+  }
+  return changes;
+}
+
+// What the GC is told when nobody says otherwise. Not where it could not follow: a limit that comes off, requests that
+// are to wait at the limit for memory to come back. Nor where a runtime that spins is to be stopped: a GC that keeps to a
+// limit of its own asks for nothing when it has reached that, so nobody would see it spin.
+std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
+  if (!limit || policy.wait_ms[eTaskCritical] != 0 || policy.on_thrash == OnThrash::kStop) return 0;
+  std::uint64_t highest = *limit;
+  for (const LimitChange& change : policy.limit_changes) {
+    if (!change.limit) return 0;
+    highest = std::max(highest, *change.limit);
+  }
+  const Headroom headroom = policy.HeadroomToKeep();
+  const char* reason = nullptr;
+  const policy::Limits limits = LimitsOf(highest, headroom.app_domain, headroom.process, &reason);
+  const std::uint64_t within =
+      GcLimitWithin((limits.limit - limits.process_headroom - limits.app_domain_headroom).value);
+  if (within == 0 || !policy.own_reserve) return within;
+  // A GC that is told of high load, as it is at the limit, throws a little before it has reached its own.
+  return within + OwnReserve(*limit, true) / 4;
+}
+
+std::uint64_t ParseGcLimit(const std::string& text, const PolicyOptions& policy, const Limit& limit) {
+  if (text == "auto") return DefaultGcLimit(policy, limit);
+  if (text == "off") return 0;
+  return ParseSize(text, "--gc-limit");
+}
+
+// Whether headroom leaves something, not less than nothing, of a limit that will hold.
+void CheckHeadroom(const Headroom& headroom, std::uint64_t limit, const std::string& text) {
+  const char* reason = nullptr;
+  const policy::Limits limits = LimitsOf(limit, headroom.app_domain, headroom.process, &reason);
+  if (reason == nullptr) return;
+  throw ToolError("--headroom " + text + " is " + FormatSize(limits.process_headroom.value) + " for the process and " +
+                      FormatSize(limits.app_domain_headroom.value) +
+                      " for the application domain, more than the limit of " + FormatSize(limit),
+                  "lower the headroom or raise the limit");
+}
+
+}  // namespace
+
+namespace {
+
+OnThrash ParseOnThrash(std::string_view text) {
+  if (text == "report") return OnThrash::kReport;
+  if (text == "stop") return OnThrash::kStop;
+  throw ToolError("--on-thrash " + std::string(text) + " is neither report nor stop", "give one of them");
+}
+
+}  // namespace
+
+const char* PolicyTexts::FirstGiven() const noexcept {
+  if (headroom) return "--headroom";
+  if (wait) return "--wait";
+  if (emergency_reserve) return "--emergency-reserve";
+  if (gc_limit) return "--gc-limit";
+  if (count_all) return "--count-all";
+  if (!limit_at.empty()) return "--limit-at";
+  if (on_thrash) return "--on-thrash";
+  return nullptr;
+}
+
+std::uint64_t ParseLimit(std::string_view text, std::string_view option) {
+  const std::uint64_t limit = ParseSize(text, option);
+  if (limit >= kLeastLimit) return limit;
+  throw ToolError(std::string(option) + " " + std::string(text) + " is below the " + kLeastLimitText +
+                      " a CLR needs to start",
+                  "give at least that");
+}
+
+PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
+  PolicyOptions policy;
+  policy.limit_changes = ParseLimitChanges(texts.limit_at);
+  std::vector<std::uint64_t> limits;
+  if (limit) limits.push_back(*limit);
+  for (const LimitChange& change : policy.limit_changes) {
+    if (change.limit) limits.push_back(*change.limit);
+  }
+
+  if (texts.headroom) {
+    policy.headroom = ParseHeadroom(*texts.headroom);
+    if (limits.empty()) throw ToolError("--headroom is a part of the limit, and there is none", "give --limit, too");
+    for (const std::uint64_t each : limits) CheckHeadroom(*policy.headroom, each, *texts.headroom);
+  }
+  if (texts.wait) policy.wait_ms = ParseWait(*texts.wait);
+  policy.own_reserve = !texts.emergency_reserve && !texts.headroom && limit;
+  if (texts.emergency_reserve && *texts.emergency_reserve != "0") {
+    policy.emergency_reserve = ParseSize(*texts.emergency_reserve, "--emergency-reserve");
+    if (limit && policy.emergency_reserve > *limit) {
+      throw ToolError(
+          "--emergency-reserve " + *texts.emergency_reserve + " is larger than the limit of " + FormatSize(*limit),
+          "make it a small part of the limit, on top of which it comes");
+    }
+  }
+  policy.count_all = texts.count_all;
+  if (policy.count_all && limits.empty()) {
+    throw ToolError("--count-all counts against the limit, and there is none", "give --limit, too");
+  }
+  if (texts.on_thrash) {
+    policy.on_thrash = ParseOnThrash(*texts.on_thrash);
+    if (limits.empty()) {
+      throw ToolError("--on-thrash is about a runtime at its limit, and there is none", "give --limit, too");
+    }
+  }
+  policy.gc_limit = ParseGcLimit(texts.gc_limit.value_or("auto"), policy, limit);
+  if (policy.own_reserve) policy.emergency_reserve = OwnReserve(*limit, policy.gc_limit != 0);
+  return policy;
+}
+
+void PolicyOptions::LeaveGcLimitOut(const Limit& limit) noexcept {
+  gc_limit = 0;
+  if (own_reserve && limit) emergency_reserve = OwnReserve(*limit, false);
+}
+
+Headroom PolicyOptions::HeadroomToKeep() const noexcept {
+  if (headroom) return *headroom;
+  return own_reserve || emergency_reserve != 0 ? Headroom{.process = 0, .app_domain = 0} : Headroom{};
+}
+
+std::uint64_t OwnReserve(std::uint64_t limit, bool gc_has_own) noexcept {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  const std::uint64_t reserve = std::clamp(limit / 16, 16 * kMiB, 64 * kMiB);
+  return gc_has_own ? reserve : std::min(limit, reserve);
+}
+
+std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept {
+  return allowed < kLeastLimit ? 0 : allowed;
+}
+
+}  // namespace clr_host_memory::tool

@@ -1,0 +1,141 @@
+#include "tool/hosting/hosts.h"
+
+#include "tool/hosting/hostfxr_abi.h"
+#include "tool/text/size_text.h"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+namespace clr_host_memory::tool {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Every .dll of the folder that is an assembly, as TRUSTED_PLATFORM_ASSEMBLIES wants them.
+std::string TrustedAssemblies(const fs::path& folder) {
+  std::string list;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (_wcsicmp(it->path().extension().c_str(), L".dll") != 0) continue;
+    list += ToUtf8(it->path()) + ";";
+  }
+  return list;
+}
+
+// configProperties of runtimeconfig.json (System.GC.Server and so on), values as the runtime takes them: as text.
+std::map<std::string, std::string> ConfigProperties(const Program& program) {
+  std::map<std::string, std::string> properties;
+  if (!program.has_runtime_config) return properties;
+  const fs::path file = RuntimeConfigOf(program.file);
+  std::ifstream stream(file);
+  const auto json = nlohmann::json::parse(stream, nullptr, false, true);
+  if (json.is_discarded() || !json.is_object()) {
+    throw ToolError(ToUtf8(file) + " is not valid JSON", "build the program again, or delete the file");
+  }
+  const auto options = json.find("runtimeOptions");
+  if (options == json.end() || !options->is_object()) return properties;
+  const auto configured = options->find("configProperties");
+  if (configured == options->end() || !configured->is_object()) return properties;
+  for (const auto& [name, value] : configured->items()) {
+    properties[name] = value.is_string() ? value.get<std::string>() : value.dump();
+  }
+  return properties;
+}
+
+}  // namespace
+
+HMODULE LoadRuntimeFile(const fs::path& file) {
+  HMODULE module = LoadLibraryExW(file.c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
+  if (module != nullptr) return module;
+  const DWORD error = GetLastError();
+  throw ToolError("the runtime " + ToUtf8(file) + " cannot be loaded, " + DescribeWin32Error(error),
+                  error == ERROR_BAD_EXE_FORMAT ? "name a runtime for this processor with --runtime"
+                                                : "install it again, or name another one with --runtime");
+}
+
+ToolError RuntimeDidNotStart(const Session& session, const RunOptions& options, const std::string& what) {
+  std::uint64_t refused = 0;
+  std::uint64_t outside = 0;
+  if (session.manager() != nullptr) {
+    const ClrHostMemoryStatistics statistics = session.manager()->Statistics();
+    for (std::size_t level = 0; level < kClrHostMemoryLevelCount; ++level) {
+      refused += statistics.limit_refusals[level] + statistics.refusals[level][kClrHostMemoryTimeout];
+    }
+    if (options.policy.count_all) outside = statistics.outside;
+  }
+  if (refused == 0 && session.gc_limit() != 0) {
+    return ToolError("the runtime did not start with a limit of " + FormatSize(session.gc_limit()) + " for its GC: " + what,
+                     "give a higher --limit, or --gc-limit off");
+  }
+  if (refused == 0) return ToolError("the runtime did not start: " + what, "install it again, or name another one");
+  return ToolError("the runtime did not start within " + FormatSize(options.limit.value_or(0)) +
+                       (outside == 0 ? "" : ", of which " + FormatSize(outside) + " were in use besides") + ", " +
+                       FormatCount(refused) + (refused == 1 ? " request was refused: " : " requests were refused: ") +
+                       what,
+                   outside == 0 ? "give a higher --limit" : "give a higher --limit, or leave --count-all out");
+}
+
+std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const Program& program,
+                                 const RunOptions& options) {
+  const fs::path app_folder = program.file.parent_path();
+  std::map<std::string, std::string> properties = ConfigProperties(program);
+  properties["TRUSTED_PLATFORM_ASSEMBLIES"] = TrustedAssemblies(folder);
+  properties["APP_PATHS"] = ToUtf8(app_folder) + "\\";
+  properties["APP_CONTEXT_BASE_DIRECTORY"] = ToUtf8(app_folder) + "\\";
+  properties["NATIVE_DLL_SEARCH_DIRECTORIES"] = ToUtf8(app_folder) + "\\;" + ToUtf8(folder) + "\\;";
+  std::vector<const char*> keys;
+  std::vector<const char*> values;
+  for (const auto& [key, value] : properties) {
+    keys.push_back(key.c_str());
+    values.push_back(value.c_str());
+  }
+
+  const fs::path file = folder / "coreclr.dll";
+  HMODULE coreclr = LoadRuntimeFile(file);
+  const auto initialize = FunctionOf<CoreClrInitialize>(coreclr, "coreclr_initialize");
+  const auto execute = FunctionOf<CoreClrExecuteAssembly>(coreclr, "coreclr_execute_assembly");
+  const auto shut_down = FunctionOf<CoreClrShutdown2>(coreclr, "coreclr_shutdown_2");
+  if (initialize == nullptr || execute == nullptr || shut_down == nullptr) {
+    throw ToolError(ToUtf8(file) + " lacks coreclr's hosting functions", "name another runtime with --runtime");
+  }
+  session.SetRuntime(".NET", VersionOfRuntimeFile(file), file);
+  session.AttachToCoreClr(coreclr);
+
+  void* host = nullptr;
+  unsigned int domain = 0;
+  const std::string app = ToUtf8(program.file);
+  const CoreClrBridge* const bridge = session.bridge();
+  StartProperties start(bridge == nullptr ? nullptr : bridge->get(), static_cast<int>(keys.size()), keys.data(),
+                        values.data(), session.gc_limit());
+  const int initialized =
+      initialize(app.c_str(), "clrmem", start.count(), start.keys(), start.values(), &host, &domain);
+  if (initialized < 0) {
+    throw RuntimeDidNotStart(session, options,
+                             "coreclr_initialize failed with " + HexCode(static_cast<std::uint32_t>(initialized)));
+  }
+  if (bridge != nullptr) {
+    std::string reason;
+    if (FAILED(bridge->VerifyCallsArrive(&reason))) throw ToolError(reason, "or run it with --no-bridge");
+  }
+
+  if (FAILED(session.NoteManagedCodeBegins())) throw *session.WhyNoRoom();
+  std::vector<const char*> arguments;
+  for (const std::string& argument : options.arguments) arguments.push_back(argument.c_str());
+  unsigned int exit_code = 0;
+  const int executed =
+      execute(host, domain, static_cast<int>(arguments.size()), arguments.data(), app.c_str(), &exit_code);
+  if (executed < 0) {
+    throw ToolError("the runtime cannot run " + app + ", " + HexCode(static_cast<std::uint32_t>(executed)),
+                    "check that --runtime has the version the program was built for");
+  }
+  // The exit code that Environment.ExitCode set, when Main returns void.
+  int latched = 0;
+  if (shut_down(host, domain, &latched) >= 0) exit_code = static_cast<unsigned int>(latched);
+  return exit_code;
+}
+
+}  // namespace clr_host_memory::tool

@@ -1,0 +1,189 @@
+#include "tool/hosting/hosts.h"
+
+#include "bridge/start/runtime_start.h"
+#include "tool/hosting/hostfxr_abi.h"
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace clr_host_memory::tool {
+namespace {
+
+namespace fs = std::filesystem;
+
+// hostfxr's error writer has no context; errors come on the hosting thread only.
+std::wstring& HostMessages() {
+  static auto* messages = new std::wstring();
+  return *messages;
+}
+
+void __cdecl CollectHostMessage(const wchar_t* message) { HostMessages().append(message).append(L"\n"); }
+
+// hostfxr's words as a part of our line, without the links at their end.
+std::string HostMessage(std::int32_t result) {
+  const std::wstring& messages = HostMessages();
+  const std::size_t links = std::min(messages.find(L"Learn more"), messages.find(L"To install missing framework"));
+  const std::string text = AsOneLine(ToUtf8(std::wstring_view(messages).substr(0, links)));
+  return text.empty() ? "it answers " + HexCode(static_cast<std::uint32_t>(result)) : text;
+}
+
+struct HostFxr {
+  HostFxrInitializeForDotnetCommandLine initialize;
+  HostFxrGetRuntimePropertyValue property;
+  HostFxrRunApp run;
+  HostFxrClose close;
+  HostFxrSetErrorWriter set_error_writer;
+};
+
+HostFxr LoadHostFxr(const DotnetRoot& root) {
+  HMODULE module = LoadRuntimeFile(root.hostfxr);
+  const HostFxr fxr{
+      FunctionOf<HostFxrInitializeForDotnetCommandLine>(module, "hostfxr_initialize_for_dotnet_command_line"),
+      FunctionOf<HostFxrGetRuntimePropertyValue>(module, "hostfxr_get_runtime_property_value"),
+      FunctionOf<HostFxrRunApp>(module, "hostfxr_run_app"),
+      FunctionOf<HostFxrClose>(module, "hostfxr_close"),
+      FunctionOf<HostFxrSetErrorWriter>(module, "hostfxr_set_error_writer"),
+  };
+  if (fxr.initialize == nullptr || fxr.property == nullptr || fxr.run == nullptr || fxr.close == nullptr ||
+      fxr.set_error_writer == nullptr) {
+    throw ToolError(ToUtf8(root.hostfxr) + " is older than .NET 5's", "name a newer dotnet root with --runtime");
+  }
+  return fxr;
+}
+
+std::vector<std::wstring> SplitPaths(std::wstring_view list) {
+  std::vector<std::wstring> paths;
+  for (std::size_t at = 0; at < list.size();) {
+    const std::size_t end = std::min(list.find(L';', at), list.size());
+    if (end > at) paths.emplace_back(list.substr(at, end - at));
+    at = end + 1;
+  }
+  return paths;
+}
+
+// The coreclr.dll that hostpolicy will start: beside System.Private.CoreLib.dll, else in the first of the folders with
+// native libraries that has one.
+fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
+  const auto paths_of = [&](const wchar_t* name) {
+    const wchar_t* value = nullptr;
+    return fxr.property(context, name, &value) == 0 ? SplitPaths(value) : std::vector<std::wstring>();
+  };
+  std::vector<fs::path> folders;
+  for (const fs::path assembly : paths_of(L"TRUSTED_PLATFORM_ASSEMBLIES")) {
+    const bool is_core_library = _wcsicmp(assembly.filename().c_str(), L"System.Private.CoreLib.dll") == 0;
+    if (is_core_library) folders.push_back(assembly.parent_path());
+  }
+  const std::vector<std::wstring> native = paths_of(L"NATIVE_DLL_SEARCH_DIRECTORIES");
+  folders.insert(folders.end(), native.begin(), native.end());
+  for (const fs::path& folder : folders) {
+    std::error_code ignored;
+    if (fs::is_regular_file(folder / L"coreclr.dll", ignored)) return folder / L"coreclr.dll";
+  }
+  throw ToolError("hostfxr resolved a runtime without coreclr.dll",
+                  "install .NET again, or name another root with --runtime");
+}
+
+// The session's bridge to those who watch the runtime start, who tell it of the start; the session is told, too.
+// Lives as long as the process, as the session does.
+class StartTellingBridge final : public IClrHostMemoryBridge {
+ public:
+  StartTellingBridge(Session& session, IClrHostMemoryBridge& bridge) : session_(session), bridge_(bridge) {}
+  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override {
+    return bridge_.QueryInterface(riid, object);
+  }
+  ULONG STDMETHODCALLTYPE AddRef() noexcept override { return bridge_.AddRef(); }
+  ULONG STDMETHODCALLTYPE Release() noexcept override { return bridge_.Release(); }
+  HRESULT STDMETHODCALLTYPE AttachModule(HMODULE module, char* reason, SIZE_T reason_size) noexcept override {
+    return bridge_.AttachModule(module, reason, reason_size);
+  }
+  HRESULT STDMETHODCALLTYPE NoteRuntimeStarted() noexcept override {
+    const HRESULT hr = bridge_.NoteRuntimeStarted();
+    return FAILED(hr) ? hr : session_.NoteManagedCodeBegins();
+  }
+  HRESULT STDMETHODCALLTYPE GetCallCount(uint64_t* calls) noexcept override { return bridge_.GetCallCount(calls); }
+  HRESULT STDMETHODCALLTYPE GetModule(uint32_t index, ClrHostMemoryBridgedModule* module) noexcept override {
+    return bridge_.GetModule(index, module);
+  }
+  HRESULT STDMETHODCALLTYPE VerifyCallsArrive(char* reason, SIZE_T reason_size) noexcept override {
+    return bridge_.VerifyCallsArrive(reason, reason_size);
+  }
+  HRESULT STDMETHODCALLTYPE Detach() noexcept override { return bridge_.Detach(); }
+  HRESULT STDMETHODCALLTYPE GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
+    return bridge_.GetPurposes(purposes);
+  }
+  HRESULT STDMETHODCALLTYPE AttachModulesNamed(const wchar_t* file_name, char* reason,
+                                               SIZE_T reason_size) noexcept override {
+    return bridge_.AttachModulesNamed(file_name, reason, reason_size);
+  }
+  HRESULT STDMETHODCALLTYPE PresentAsContainer(BOOL as_container) noexcept override {
+    return bridge_.PresentAsContainer(as_container);
+  }
+  HRESULT STDMETHODCALLTYPE GetStartProperties(uint32_t count, const char* const* keys, const char* const* values,
+                                               uint64_t gc_hard_limit,
+                                               ClrHostMemoryStartProperties* additions) noexcept override {
+    return bridge_.GetStartProperties(count, keys, values, gc_hard_limit, additions);
+  }
+
+ private:
+  ~StartTellingBridge() = default;
+  Session& session_;
+  IClrHostMemoryBridge& bridge_;
+};
+
+}  // namespace
+
+std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Program& program,
+                             const RunOptions& options) {
+  const HostFxr fxr = LoadHostFxr(root);
+  fxr.set_error_writer(CollectHostMessage);
+
+  std::vector<std::wstring> arguments{program.file.native()};
+  std::transform(options.arguments.begin(), options.arguments.end(), std::back_inserter(arguments),
+                 [](const std::string& argument) { return ToWide(argument); });
+  std::vector<const wchar_t*> argv;
+  for (const std::wstring& argument : arguments) argv.push_back(argument.c_str());
+  const std::wstring root_path = root.path.native();
+  const std::wstring host_path = program.file.native();
+  const HostFxrInitializeParameters parameters{sizeof(parameters), host_path.c_str(), root_path.c_str()};
+  HostFxrHandle context = nullptr;
+  const std::int32_t initialized = fxr.initialize(static_cast<int>(argv.size()), argv.data(), &parameters, &context);
+  if (initialized < 0 || context == nullptr) {
+    throw ToolError("hostfxr cannot start " + ToUtf8(program.file) + ": " + HostMessage(initialized),
+                    "install what it asks for, or name another dotnet root with --runtime");
+  }
+
+  const fs::path file = RuntimeFile(fxr, context);
+  session.SetRuntime(".NET", VersionOfRuntimeFile(file), file);
+  session.AttachToCoreClr(LoadRuntimeFile(file));
+  const CoreClrBridge* bridge = session.bridge();
+  if (bridge != nullptr) {
+    std::string reason;
+    HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
+    auto* const watched = new StartTellingBridge(session, *bridge->get());
+    if (FAILED(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy, watched, &reason, session.gc_limit()))) {
+      throw ToolError("the runtime's start cannot be watched: " + reason, "run it with --no-bridge");
+    }
+  }
+
+  const std::int32_t result = fxr.run(context);
+  // hostpolicy's own failures are HRESULT-like; an app may end with such a code only after its runtime has started.
+  const std::optional<HRESULT> start = clr_host_memory::bridge::RuntimeStartResult();
+  const bool started = bridge != nullptr ? start && *start >= 0 : HostMessages().empty();
+  if (bridge != nullptr) {
+    std::string reason;
+    if (FAILED(bridge->VerifyCallsArrive(&reason)) && (started || start == HOST_E_CLRNOTAVAILABLE)) {
+      throw ToolError(reason, "or run it with --no-bridge, without any limit");
+    }
+  }
+  if (const std::optional<ToolError> no_room = session.WhyNoRoom()) throw *no_room;
+  if (!started) throw RuntimeDidNotStart(session, options, HostMessage(result));
+  if (!HostMessages().empty()) session.WriteError(ToUtf8(HostMessages()));
+  fxr.close(context);
+  return static_cast<std::uint32_t>(result);
+}
+
+}  // namespace clr_host_memory::tool

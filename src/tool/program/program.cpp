@@ -1,0 +1,97 @@
+#include "tool/program/program.h"
+
+#include "tool/text/text.h"
+#include "tool/text/tool_error.h"
+
+#include <gsl/span>
+
+#include <cstddef>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <vector>
+
+namespace clr_host_memory::tool {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What a linker makes has 2 GiB at most (the PE format's file offsets are 31 bits in practice).
+constexpr std::uintmax_t kLargestImage = std::uintmax_t{1} << 31;
+
+ManagedImage ReadImage(const fs::path& file) {
+  std::error_code error;
+  const std::uintmax_t size = fs::file_size(file, error);
+  std::ifstream stream(file, std::ios::binary);
+  if (error || !stream) throw ToolError(ToUtf8(file) + " cannot be opened", "check its permissions");
+  if (size > kLargestImage) return {};
+  std::vector<std::byte> bytes(static_cast<std::size_t>(size));
+  stream.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (!stream) throw ToolError(ToUtf8(file) + " cannot be read", "check its permissions and the disk");
+  return ReadManagedImage(bytes);
+}
+
+bool IsFile(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+// A file that is no JSON names some as far as anyone can tell: hostfxr is to say what is wrong with it.
+bool NamesFrameworks(const fs::path& runtime_config) {
+  std::ifstream stream(runtime_config);
+  const auto json = nlohmann::json::parse(stream, nullptr, false, true);
+  if (!json.is_object()) return true;
+  const auto options = json.find("runtimeOptions");
+  if (options == json.end() || !options->is_object()) return false;
+  return options->contains("framework") || options->contains("frameworks");
+}
+
+}  // namespace
+
+fs::path RuntimeConfigOf(const fs::path& file) {
+  fs::path config = file;
+  config.replace_extension(".runtimeconfig.json");
+  return config;
+}
+
+Program FindProgram(const std::string& app) {
+  std::error_code error;
+  Program program;
+  program.file = fs::absolute(fs::path(ToWide(app)), error).lexically_normal();
+  if (error) throw ToolError("'" + app + "' is no path", "name a .NET program's .dll or .exe");
+  if (fs::is_directory(program.file, error)) {
+    throw ToolError(app + " is a folder", "name a .NET program's .dll or .exe in it");
+  }
+  if (!IsFile(program.file)) throw ToolError("there is no file " + app, "name a .NET program's .dll or .exe");
+
+  program.image = ReadImage(program.file);
+  if (program.image.kind == ImageKind::kNative) {
+    fs::path managed = program.file;
+    managed.replace_extension(".dll");
+    if (managed == program.file || !IsFile(managed)) {
+      throw ToolError(app + " is a native program and has no managed .dll of its name beside it",
+                      "name a .NET program; a single-file program has to be published as separate files");
+    }
+    program.file = managed;
+    program.image = ReadImage(managed);
+  }
+  const std::string shown = ToUtf8(program.file);
+  switch (program.image.kind) {
+    case ImageKind::kManaged: break;
+    case ImageKind::kNative:
+      throw ToolError(shown + " is native code, not a managed program", "name a .NET program's .dll or .exe");
+    case ImageKind::kNotPortableExecutable:
+      throw ToolError(shown + " is not a program for Windows or .NET", "name a .NET program's .dll or .exe");
+    case ImageKind::kDamaged:
+      throw ToolError(shown + " is damaged, " + program.image.problem, "build or copy it again");
+  }
+  if (!program.image.has_entry_point) {
+    throw ToolError(shown + " is a class library, which has no Main", "name the program that uses it");
+  }
+  program.has_runtime_config = IsFile(RuntimeConfigOf(program.file));
+  program.is_self_contained = program.has_runtime_config && !NamesFrameworks(RuntimeConfigOf(program.file));
+  program.is_net_framework = !program.has_runtime_config && program.image.IsForNetFramework();
+  return program;
+}
+
+}  // namespace clr_host_memory::tool

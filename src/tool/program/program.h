@@ -1,0 +1,27 @@
+// The file that APP names, and how it has to be hosted.
+#ifndef CLRHM_TOOL_PROGRAM_PROGRAM_H
+#define CLRHM_TOOL_PROGRAM_PROGRAM_H
+
+#include "tool/program/managed_image.h"
+
+#include <filesystem>
+#include <string>
+
+namespace clr_host_memory::tool {
+
+struct Program {
+  std::filesystem::path file;  // full path of the managed program: App.dll when APP named an App.exe that starts it
+  ManagedImage image;
+  bool has_runtime_config = false;  // App.runtimeconfig.json is beside it
+  bool is_self_contained = false;   // and names no framework to be found elsewhere: its runtime came with it
+  bool is_net_framework = false;
+};
+
+[[nodiscard]] std::filesystem::path RuntimeConfigOf(const std::filesystem::path& file);
+
+// Throws ToolError: no such file, a folder, not a managed program, a library.
+[[nodiscard]] Program FindProgram(const std::string& app);
+
+}  // namespace clr_host_memory::tool
+
+#endif  // CLRHM_TOOL_PROGRAM_PROGRAM_H

@@ -1,0 +1,83 @@
+// What the manager's events told of pressure and of the limit, in a fixed amount of memory.
+#ifndef CLRHM_TOOL_RUN_EVENT_LOG_H
+#define CLRHM_TOOL_RUN_EVENT_LOG_H
+
+#include <clr_host_memory/clr_host_memory.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace clr_host_memory::tool {
+
+struct PressureChange {
+  std::int64_t at_ms = 0;
+  EMemoryAvailable availability = eMemoryAvailableNeutral;
+  std::uint32_t available_percent = 0;  // of the tightest bound
+};
+
+// A time during which more was in use than the limit.
+struct OverLimitPeriod {
+  std::int64_t from_ms = 0;
+  std::optional<std::int64_t> until_ms;  // none: it still lasts
+  std::uint64_t bytes = 0;               // above the limit, when it began
+};
+
+// The first time the runtime was seen to spin at its limit.
+struct ThrashFigures {
+  std::int64_t at_ms = 0;  // the end of the window
+  std::uint64_t window_ms = 0;
+  std::uint64_t refusals = 0;
+  std::uint64_t collections = 0;
+  std::uint64_t obtained_bytes = 0;
+};
+
+struct EventFigures {
+  std::vector<PressureChange> pressure_changes;  // the first ones
+  std::uint64_t unlisted_pressure_changes = 0;
+  std::uint64_t repeated_low = 0;  // Low was said again while it lasted
+  std::vector<OverLimitPeriod> over_limit_periods;  // the first ones
+  std::uint64_t unlisted_over_limit_periods = 0;
+  std::optional<ThrashFigures> first_thrash;
+};
+
+// The first entries are kept, later ones counted. Record: one thread at a time, as IClrHostMemoryEventSink is called.
+// Figures: any thread at any time, also when the recording thread was killed anywhere inside Record: no lock, and an
+// entry is published when it is complete.
+class EventLog {
+ public:
+  static constexpr std::size_t kListedPressureChanges = 36;
+  static constexpr std::size_t kListedOverLimitPeriods = 12;
+
+  void Record(const ClrHostMemoryEvent& event) noexcept;
+  // Times as in the events: milliseconds since the manager was made. Throws std::bad_alloc.
+  [[nodiscard]] EventFigures Figures() const;
+
+ private:
+  struct Period {
+    std::int64_t from_ms = 0;
+    std::uint64_t bytes = 0;
+    std::atomic<std::int64_t> until_ms = kLasts;
+  };
+  static constexpr std::int64_t kLasts = INT64_MAX;
+
+  void RecordPressure(const ClrHostMemoryEvent& event) noexcept;
+  void RecordOverLimit(const ClrHostMemoryEvent& event) noexcept;
+  void RecordThrash(const ClrHostMemoryEvent& event) noexcept;
+
+  std::array<PressureChange, kListedPressureChanges> changes_{};
+  std::atomic<std::size_t> change_count_ = 0;  // listed or not
+  std::atomic<std::uint64_t> repeated_low_ = 0;
+  EMemoryAvailable last_ = eMemoryAvailableNeutral;  // what a manager begins with; the recording thread's
+  std::array<Period, kListedOverLimitPeriods> periods_{};
+  std::atomic<std::size_t> period_count_ = 0;
+  ThrashFigures thrash_;
+  std::atomic<bool> thrashed_ = false;
+};
+
+}  // namespace clr_host_memory::tool
+
+#endif  // CLRHM_TOOL_RUN_EVENT_LOG_H

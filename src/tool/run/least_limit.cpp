@@ -1,0 +1,30 @@
+#include "tool/run/least_limit.h"
+
+#include "com/options.h"
+
+namespace clr_host_memory::tool {
+
+bool FitsAfterStart(std::uint64_t limit, std::uint64_t in_use, const Headroom& headroom) {
+  const char* reason = nullptr;
+  const policy::Limits limits = LimitsOf(limit, headroom.app_domain, headroom.process, &reason);
+  if (reason != nullptr || in_use > limit) return false;
+  const std::uint64_t left = limit - in_use;
+  const std::uint64_t kept = (limits.app_domain_headroom + limits.process_headroom).value;
+  return left >= kNeededAfterStart && left >= kept && left - kept >= kHeapNeededAfterStart;
+}
+
+std::uint64_t LeastLimitAfterStart(std::uint64_t in_use, const Headroom& headroom) {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  constexpr std::uint64_t kMostMiB = std::uint64_t{1} << 20;  // a TiB
+  // What fits a limit fits any above it, whatever part of it the headroom is.
+  std::uint64_t too_little = 0;
+  std::uint64_t enough = kMostMiB;
+  if (!FitsAfterStart(enough * kMiB, in_use, headroom)) return 0;
+  while (enough - too_little > 1) {
+    const std::uint64_t middle = too_little + (enough - too_little) / 2;
+    (FitsAfterStart(middle * kMiB, in_use, headroom) ? enough : too_little) = middle;
+  }
+  return enough * kMiB;
+}
+
+}  // namespace clr_host_memory::tool

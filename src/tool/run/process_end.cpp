@@ -1,0 +1,185 @@
+#include "tool/run/process_end.h"
+
+#include "bridge/patch/import_patch.h"
+#include "tool/hosting/hostfxr_abi.h"
+#include "tool/text/text.h"
+#include "tool/text/tool_error.h"
+
+#include <array>
+#include <atomic>
+#include <deque>
+
+namespace clr_host_memory::tool {
+namespace {
+
+// What STATUS_FAIL_FAST_EXCEPTION is, for a fail-fast without a record of its own.
+constexpr std::uint32_t kFailFastCode = 0xC0000602;
+constexpr SIZE_T kReporterStack = 512 * 1024;
+
+// Win32 hands hooks, filters and TLS callbacks no context: one per process, never destroyed.
+struct Watch {
+  EndReporter reporter{};
+  std::atomic<bool> armed{false};
+  HANDLE requested = nullptr;
+  HANDLE reported = nullptr;
+  EndedBy how = EndedBy::kReturn;
+  std::uint32_t exit_code = 0;
+  std::atomic<LPTOP_LEVEL_EXCEPTION_FILTER> runtime_filter{nullptr};
+  // kernel32's own, found apart from any import table: this program's imports may be patched, too.
+  decltype(&ExitProcess) exit_process = nullptr;
+  decltype(&TerminateProcess) terminate_process = nullptr;
+  decltype(&RaiseFailFastException) raise_fail_fast = nullptr;
+};
+Watch g_watch;
+
+// Whether this caller is the one that reports; the first is.
+bool Claim() noexcept {
+  bool armed = true;
+  return g_watch.armed.compare_exchange_strong(armed, false);
+}
+
+DWORD WINAPI ReporterThread(void* /*unused*/) {
+  WaitForSingleObject(g_watch.requested, INFINITE);
+  g_watch.reporter.report(g_watch.reporter.context, g_watch.how, g_watch.exit_code);
+  SetEvent(g_watch.reported);
+  return 0;
+}
+
+// Whether this is how the process is reported to end.
+bool Report(EndedBy how, std::uint32_t exit_code) noexcept {
+  const DWORD last_error = GetLastError();
+  const bool claimed = Claim();
+  if (claimed) {
+    g_watch.how = how;
+    g_watch.exit_code = exit_code;
+    SetEvent(g_watch.requested);
+  }
+  // A second thread that ends the process must not cut off the first one's report.
+  if (g_watch.reported != nullptr && WaitForSingleObject(g_watch.requested, 0) == WAIT_OBJECT_0) {
+    WaitForSingleObject(g_watch.reported, kReportTimeoutMilliseconds);
+  }
+  SetLastError(last_error);
+  return claimed;
+}
+
+void WINAPI ExitProcessHook(UINT exit_code) {
+  Report(EndedBy::kExit, exit_code);
+  g_watch.exit_process(exit_code);
+}
+
+BOOL WINAPI TerminateProcessHook(HANDLE process, UINT exit_code) {
+  if (GetProcessId(process) == GetCurrentProcessId()) Report(EndedBy::kTerminate, exit_code);
+  return g_watch.terminate_process(process, exit_code);
+}
+
+void WINAPI RaiseFailFastExceptionHook(PEXCEPTION_RECORD record, PCONTEXT context, DWORD flags) {
+  Report(EndedBy::kFailFast, record != nullptr ? static_cast<std::uint32_t>(record->ExceptionCode) : kFailFastCode);
+  g_watch.raise_fail_fast(record, context, flags);
+}
+
+// Windows' filter for unhandled exceptions. A runtime's own, which prints the exception, is asked first.
+LONG WINAPI UnhandledExceptionHook(EXCEPTION_POINTERS* exception) {
+  const LPTOP_LEVEL_EXCEPTION_FILTER runtime_filter = g_watch.runtime_filter.load();
+  const LONG verdict = runtime_filter != nullptr ? runtime_filter(exception) : EXCEPTION_CONTINUE_SEARCH;
+  if (verdict != EXCEPTION_CONTINUE_EXECUTION) {
+    Report(EndedBy::kUnhandledException, static_cast<std::uint32_t>(exception->ExceptionRecord->ExceptionCode));
+  }
+  return verdict;
+}
+
+// coreclr replaces the process's filter and does not call the one it replaced: keeps ours in front of it.
+LPTOP_LEVEL_EXCEPTION_FILTER WINAPI SetUnhandledExceptionFilterHook(LPTOP_LEVEL_EXCEPTION_FILTER filter) {
+  return g_watch.runtime_filter.exchange(filter);
+}
+
+// The last chance, for ExitProcess from anywhere: no other thread runs any more, so it is written here and now.
+// Where the loader does not know the exit code, it says STILL_ACTIVE.
+void NTAPI ProcessDetach(void* /*module*/, DWORD reason, void* /*reserved*/) {
+  if (reason != DLL_PROCESS_DETACH || !Claim()) return;
+  DWORD exit_code = 0;
+  GetExitCodeProcess(GetCurrentProcess(), &exit_code);
+  std::optional<std::uint32_t> known;
+  if (exit_code != STILL_ACTIVE) known = exit_code;
+  g_watch.reporter.report(g_watch.reporter.context, EndedBy::kExit, known);
+}
+
+}  // namespace
+
+const char* EndedByText(EndedBy how) noexcept {
+  switch (how) {
+    case EndedBy::kReturn: return "returned from Main";
+    case EndedBy::kExit: return "exited";
+    case EndedBy::kTerminate: return "terminated itself";
+    case EndedBy::kFailFast: return "failed fast";
+    case EndedBy::kUnhandledException: return "unhandled exception";
+    case EndedBy::kThrashGuard: return "stopped by the thrash guard";
+  }
+  return "unknown";
+}
+
+void WatchProcessEnd(const EndReporter& reporter) {
+  g_watch.reporter = reporter;
+  HMODULE kernel32 = GetModuleHandleW(L"kernel32.dll");
+  g_watch.exit_process = FunctionOf<decltype(&ExitProcess)>(kernel32, "ExitProcess");
+  g_watch.terminate_process = FunctionOf<decltype(&TerminateProcess)>(kernel32, "TerminateProcess");
+  g_watch.raise_fail_fast = FunctionOf<decltype(&RaiseFailFastException)>(kernel32, "RaiseFailFastException");
+  g_watch.requested = CreateEventW(nullptr, TRUE, FALSE, nullptr);
+  g_watch.reported = CreateEventW(nullptr, TRUE, FALSE, nullptr);
+  HANDLE thread = CreateThread(nullptr, kReporterStack, ReporterThread, nullptr, 0, nullptr);
+  if (g_watch.requested == nullptr || g_watch.reported == nullptr || thread == nullptr) {
+    throw ToolError("the thread that writes the summary cannot be started, " + DescribeWin32Error(GetLastError()),
+                    "close other programs and try again");
+  }
+  CloseHandle(thread);
+  SetUnhandledExceptionFilter(UnhandledExceptionHook);
+  g_watch.armed.store(true);
+}
+
+void WatchProcessEndOf(HMODULE module) {
+  const std::array<bridge::ImportHook, 4> hooks{{
+      {"ExitProcess", reinterpret_cast<void*>(&ExitProcessHook), nullptr},
+      {"TerminateProcess", reinterpret_cast<void*>(&TerminateProcessHook), nullptr},
+      {"RaiseFailFastException", reinterpret_cast<void*>(&RaiseFailFastExceptionHook), nullptr},
+      {"SetUnhandledExceptionFilter", reinterpret_cast<void*>(&SetUnhandledExceptionFilterHook), nullptr},
+  }};
+  // Patches stay until the process is gone: the hooks are called while it ends.
+  static auto* patches = new std::deque<bridge::ImportPatch>();
+  std::string reason;
+  bridge::ImportPatch patch;
+  const HRESULT hr = bridge::ImportPatch::Apply(module, hooks, {}, &patch, &reason);
+  if (FAILED(hr)) throw ToolError("the end of the program cannot be watched: " + reason, "report this as a bug");
+  patches->push_back(std::move(patch));
+}
+
+void ReportReturn(std::uint32_t exit_code) noexcept { Report(EndedBy::kReturn, exit_code); }
+
+void EndProcess(EndedBy how, std::uint32_t exit_code) noexcept {
+  if (Report(how, exit_code)) g_watch.terminate_process(GetCurrentProcess(), exit_code);
+}
+
+void DisarmProcessEnd() noexcept { g_watch.armed.store(false); }
+
+}  // namespace clr_host_memory::tool
+
+// A TLS callback of the program: the loader calls it on its way out.
+#if defined(_MSC_VER)
+#if defined(_M_IX86)
+#pragma comment(linker, "/INCLUDE:__tls_used")
+#pragma comment(linker, "/INCLUDE:_g_clrmem_process_detach")
+#else
+#pragma comment(linker, "/INCLUDE:_tls_used")
+#pragma comment(linker, "/INCLUDE:g_clrmem_process_detach")
+#endif
+#pragma const_seg(".CRT$XLY")
+extern "C" {
+extern const PIMAGE_TLS_CALLBACK g_clrmem_process_detach;
+const PIMAGE_TLS_CALLBACK g_clrmem_process_detach = clr_host_memory::tool::ProcessDetach;
+}
+#pragma const_seg()
+#else
+extern "C" {
+extern const PIMAGE_TLS_CALLBACK g_clrmem_process_detach;
+[[gnu::used, gnu::section(".CRT$XLY")]] const PIMAGE_TLS_CALLBACK g_clrmem_process_detach =
+    clr_host_memory::tool::ProcessDetach;
+}
+#endif

@@ -1,0 +1,230 @@
+#include "tool/run/process_memory.h"
+
+#include "bridge/thunks/purpose.h"
+#include "tool/text/text.h"
+
+#include <windows.h>
+// After windows.h, which they need.
+#include <psapi.h>
+#include <tlhelp32.h>
+#include <winternl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+
+namespace clr_host_memory::tool {
+namespace {
+
+static_assert(kAccountingPurposes == kClrHostMemoryPurposeCount);
+
+constexpr DWORD kWritable =
+    PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
+
+std::uint64_t ToNumber(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
+
+struct CloseHandleOf {
+  void operator()(HANDLE handle) const noexcept { CloseHandle(handle); }
+};
+using OwnedHandle = std::unique_ptr<void, CloseHandleOf>;
+
+std::uint64_t AllocationOf(const void* address) {
+  MEMORY_BASIC_INFORMATION info{};
+  if (VirtualQuery(address, &info, sizeof(info)) == 0 || info.State == MEM_FREE) return 0;
+  return ToNumber(info.AllocationBase);
+}
+
+bool Has(const std::vector<std::uint64_t>& bases, std::uint64_t base) {
+  return std::find(bases.begin(), bases.end(), base) != bases.end();
+}
+
+void AddOnce(std::uint64_t base, std::vector<std::uint64_t>* bases) {
+  if (base != 0 && !Has(*bases, base)) bases->push_back(base);
+}
+
+// The TEB of a thread of this process; null: it is gone.
+const void* TebOf(DWORD thread_id) {
+  // THREAD_BASIC_INFORMATION of ntdll's ThreadBasicInformation (0), which winternl.h lacks.
+  struct {
+    LONG exit_status;
+    void* teb;
+    void* process;
+    void* thread;
+    ULONG_PTR affinity;
+    LONG priority;
+    LONG base_priority;
+  } basic{};
+  using QueryThread = LONG(NTAPI*)(HANDLE, int, void*, ULONG, ULONG*);
+  static const auto query = reinterpret_cast<QueryThread>(
+      reinterpret_cast<void*>(GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtQueryInformationThread")));
+  const OwnedHandle thread(OpenThread(THREAD_QUERY_INFORMATION, FALSE, thread_id));
+  const bool known = thread != nullptr && query != nullptr && query(thread.get(), 0, &basic, sizeof(basic), nullptr) >= 0;
+  return known ? basic.teb : nullptr;
+}
+
+// The stack, the TEB, and allocations that the TEB has the start of, such as the second stack that Wine gives a thread.
+void AddThread(const void* teb, Landmarks* landmarks) {
+  // Read as another process's would be: the thread may end, and its TEB with it.
+  std::array<std::uintptr_t, 4096 / sizeof(std::uintptr_t)> words{};
+  SIZE_T read = 0;
+  if (!ReadProcessMemory(GetCurrentProcess(), teb, words.data(), sizeof(words), &read) || read != sizeof(words)) return;
+  NT_TIB tib{};
+  std::memcpy(&tib, words.data(), sizeof(tib));
+  if (tib.StackBase != nullptr) AddOnce(AllocationOf(static_cast<const char*>(tib.StackBase) - 1), &landmarks->stacks);
+  AddOnce(AllocationOf(teb), &landmarks->thread_data);
+  for (const std::uintptr_t word : words) {
+    const auto* place = reinterpret_cast<const void*>(word);
+    if (word != 0 && word % 0x10000 == 0 && AllocationOf(place) == word && !Has(landmarks->stacks, word)) {
+      AddOnce(word, &landmarks->thread_data);
+    }
+  }
+}
+
+void AddThreads(Landmarks* landmarks) {
+  const HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
+  if (snapshot == INVALID_HANDLE_VALUE) return;
+  const OwnedHandle owned(snapshot);
+  THREADENTRY32 entry{};
+  entry.dwSize = sizeof(entry);
+  for (BOOL more = Thread32First(snapshot, &entry); more; more = Thread32Next(snapshot, &entry)) {
+    if (entry.th32OwnerProcessID != GetCurrentProcessId()) continue;
+    if (const void* teb = TebOf(entry.th32ThreadID)) AddThread(teb, landmarks);
+  }
+}
+
+std::vector<std::uint64_t> ProcessHeaps() {
+  std::vector<HANDLE> handles(64);
+  DWORD count = GetProcessHeaps(static_cast<DWORD>(handles.size()), handles.data());
+  if (count > handles.size()) {
+    handles.resize(count);
+    count = std::min<DWORD>(GetProcessHeaps(count, handles.data()), count);
+  }
+  std::vector<std::uint64_t> heaps;
+  for (DWORD i = 0; i < count; ++i) heaps.push_back(AllocationOf(handles[i]));
+  return heaps;
+}
+
+// Whether an allocation begins like a heap's further segment. Walking a heap would take its lock, which a thread that
+// hangs may hold.
+bool BeginsLikeAHeapSegment(std::uint64_t base) {
+  constexpr std::uint64_t kSignatureOffset = 2 * sizeof(void*);  // behind the HEAP_ENTRY it begins with
+  std::uint32_t signature = 0;
+  SIZE_T read = 0;
+  const auto* at = reinterpret_cast<const void*>(static_cast<std::uintptr_t>(base + kSignatureOffset));
+  return ReadProcessMemory(GetCurrentProcess(), at, &signature, sizeof(signature), &read) &&
+         (signature == 0xFFEEFFEE || signature == 0xDDEEDDEE);
+}
+
+std::string ImageName(std::uint64_t base) {
+  std::array<wchar_t, 1024> path{};
+  const auto module = reinterpret_cast<HMODULE>(static_cast<std::uintptr_t>(base));
+  if (K32GetModuleFileNameExW(GetCurrentProcess(), module, path.data(), static_cast<DWORD>(path.size())) == 0) return {};
+  const std::wstring text = path.data();
+  return ToUtf8(text.substr(text.find_last_of(L"\\/") + 1));
+}
+
+// A run, and what is still to be told of it.
+struct SeenRun {
+  MemoryRun run;
+  DWORD protect = 0;
+  std::optional<ClrHostMemoryRegion> region;  // of the manager's, when any of it is hosted
+};
+
+std::vector<SeenRun> Walk(IClrHostMemoryControl* control, IClrHostMemoryClient* client) {
+  std::vector<SeenRun> runs;
+  MEMORY_BASIC_INFORMATION info{};
+  const char* at = nullptr;
+  while (VirtualQuery(at, &info, sizeof(info)) != 0 && info.RegionSize != 0) {
+    const auto* next = static_cast<const char*>(info.BaseAddress) + info.RegionSize;
+    if (info.State == MEM_COMMIT) {
+      SeenRun seen;
+      seen.run.allocation_base = ToNumber(info.AllocationBase);
+      seen.run.size = info.RegionSize;
+      seen.run.type = info.Type == MEM_IMAGE    ? MemoryType::kImage
+                      : info.Type == MEM_MAPPED ? MemoryType::kMapped
+                                                : MemoryType::kPrivate;
+      seen.run.writable = (info.Protect & kWritable) != 0;
+      seen.run.executable = bridge::IsExecutable(info.Protect);
+      seen.protect = info.Protect;
+      control->GetCharged(info.BaseAddress, info.RegionSize, &seen.run.hosted);
+      ClrHostMemoryRegion region{};
+      if (seen.run.hosted != 0 && client->FindRegion(info.BaseAddress, &region) == S_OK) seen.region = region;
+      runs.push_back(seen);
+    }
+    if (next <= at) break;
+    at = next;
+  }
+  return runs;
+}
+
+std::vector<MemoryRun> WithPurposes(const std::vector<SeenRun>& seen) {
+  std::uint64_t largest = 0;
+  for (const SeenRun& each : seen) {
+    if (each.region && bridge::IsGcReservation(*each.region)) largest = std::max(largest, each.region->reserved);
+  }
+  std::vector<MemoryRun> runs;
+  for (const SeenRun& each : seen) {
+    runs.push_back(each.run);
+    if (each.region) {
+      runs.back().purpose = static_cast<std::size_t>(bridge::PurposeIn(*each.region, each.protect, largest));
+    }
+  }
+  return runs;
+}
+
+// Allocations with a guard page that the manager does not host.
+std::vector<std::uint64_t> Guarded(const std::vector<SeenRun>& seen) {
+  std::vector<std::uint64_t> bases;
+  for (const SeenRun& each : seen) {
+    const bool is_private = each.run.type == MemoryType::kPrivate && each.run.hosted == 0;
+    if (is_private && (each.protect & PAGE_GUARD) != 0) AddOnce(each.run.allocation_base, &bases);
+  }
+  return bases;
+}
+
+Landmarks FindLandmarks(const std::vector<MemoryRun>& runs, const std::vector<std::uint64_t>& guarded) {
+  Landmarks landmarks;
+  AddThreads(&landmarks);
+  landmarks.heaps = ProcessHeaps();
+  // A stack whose thread has ended since, or only begins.
+  for (const std::uint64_t base : guarded) AddOnce(base, &landmarks.stacks);
+  std::uint64_t last = 0;
+  for (const MemoryRun& run : runs) {
+    if (run.allocation_base == last) continue;
+    last = run.allocation_base;
+    if (run.type == MemoryType::kImage) landmarks.images.push_back({last, ImageName(last)});
+    if (run.type == MemoryType::kPrivate && run.hosted == 0 && BeginsLikeAHeapSegment(last)) {
+      landmarks.heaps.push_back(last);
+    }
+  }
+  return landmarks;
+}
+
+}  // namespace
+
+Accounting AccountForProcess(const MemoryManager& manager) {
+  PROCESS_MEMORY_COUNTERS_EX counters{};
+  counters.cb = sizeof(counters);
+  K32GetProcessMemoryInfo(GetCurrentProcess(), reinterpret_cast<PROCESS_MEMORY_COUNTERS*>(&counters), sizeof(counters));
+  ComPtr<IClrHostMemoryClient> client;
+  if (FAILED(manager.get()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(client.Receive())))) {
+    return {};
+  }
+  const std::vector<SeenRun> seen = Walk(manager.control(), client.get());
+  const std::vector<MemoryRun> runs = WithPurposes(seen);
+  const ClrHostMemoryStatistics statistics = manager.Statistics();
+  // Wine fills in the older of the two alone.
+  const bool has_private_usage = counters.PrivateUsage != 0;
+  Accounting accounting = Account(
+      runs, FindLandmarks(runs, Guarded(seen)),
+      {.process = has_private_usage ? counters.PrivateUsage : counters.PagefileUsage,
+       .hosted_pages = statistics.charged,
+       .hosted_heap = statistics.heap_bytes,
+       .own = statistics.metadata + statistics.emergency_held});
+  accounting.process_figure = has_private_usage ? "PrivateUsage" : "PagefileUsage";
+  return accounting;
+}
+
+}  // namespace clr_host_memory::tool
