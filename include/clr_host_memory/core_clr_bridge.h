@@ -1,14 +1,14 @@
-// Makes a modern CoreCLR (.NET 6 and later), which no longer asks for host managers, a client of the same COM object: the
-// memory imports of coreclr.dll are pointed at functions that call IHostMemoryManager.
+// Makes a modern CoreCLR (.NET 6 and later), which no longer asks for host managers, a client of the same COM object:
+// the memory imports of coreclr.dll are pointed at functions that call IHostMemoryManager.
 //
-//   HMODULE coreclr = LoadLibraryExW(path_of_the_very_file_the_host_will_start, nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
-//   auto bridge = clr_host_memory::AttachToCoreClr(coreclr, manager);
-//   if (!bridge) return Fail(bridge.reason());
-//   auto properties = bridge->StartProperties(count, keys, values);  // those of the host, and what a limit needs besides
-//   coreclr_initialize(path, name, properties.count(), properties.keys(), properties.values(), &host, &domain);
+//   HMODULE coreclr = LoadLibraryExW(path_of_the_very_file_the_host_will_start, nullptr,
+//   LOAD_WITH_ALTERED_SEARCH_PATH); auto bridge = clr_host_memory::AttachToCoreClr(coreclr, manager); if (!bridge)
+//   return Fail(bridge.reason()); auto properties = bridge->StartProperties(count, keys, values);  // those of the
+//   host, and what a limit needs besides coreclr_initialize(path, name, properties.count(), properties.keys(),
+//   properties.values(), &host, &domain);
 //
-// Attach before the runtime starts. From the start on it stays attached for the rest of the process, also when the bridge
-// and the manager are released, since a CoreCLR is never unloaded; Detach ends that.
+// Attach before the runtime starts. From the start on it stays attached for the rest of the process, also when the
+// bridge and the manager are released, since a CoreCLR is never unloaded; Detach ends that.
 #ifndef CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 #define CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 

@@ -91,15 +91,15 @@ DECLARE_INTERFACE_(IHostMemoryManager, IUnknown) {
   STDMETHOD_(ULONG, AddRef)(THIS) PURE;
   STDMETHOD_(ULONG, Release)(THIS) PURE;
 #endif
-  STDMETHOD(CreateMalloc)(THIS_ DWORD malloc_type, IHostMalloc** malloc) PURE;
+  STDMETHOD(CreateMalloc)(THIS_ DWORD malloc_type, IHostMalloc * *malloc) PURE;
   STDMETHOD(VirtualAlloc)
-  (THIS_ void* address, SIZE_T size, DWORD allocation_type, DWORD protect, EMemoryCriticalLevel level,
-   void** memory) PURE;
+  (THIS_ void* address, SIZE_T size, DWORD allocation_type, DWORD protect, EMemoryCriticalLevel level, void** memory)
+      PURE;
   STDMETHOD(VirtualFree)(THIS_ LPVOID address, SIZE_T size, DWORD free_type) PURE;
   STDMETHOD(VirtualQuery)(THIS_ void* address, void* buffer, SIZE_T length, SIZE_T* result) PURE;
   STDMETHOD(VirtualProtect)(THIS_ void* address, SIZE_T size, DWORD new_protect, DWORD* old_protect) PURE;
-  STDMETHOD(GetMemoryLoad)(THIS_ DWORD* memory_load, SIZE_T* available_bytes) PURE;
-  STDMETHOD(RegisterMemoryNotificationCallback)(THIS_ ICLRMemoryNotificationCallback* callback) PURE;
+  STDMETHOD(GetMemoryLoad)(THIS_ DWORD * memory_load, SIZE_T * available_bytes) PURE;
+  STDMETHOD(RegisterMemoryNotificationCallback)(THIS_ ICLRMemoryNotificationCallback * callback) PURE;
   STDMETHOD(NeedsVirtualAddressSpace)(THIS_ LPVOID start_address, SIZE_T size) PURE;
   STDMETHOD(AcquiredVirtualAddressSpace)(THIS_ LPVOID start_address, SIZE_T size) PURE;
   STDMETHOD(ReleasedVirtualAddressSpace)(THIS_ LPVOID start_address) PURE;
@@ -130,12 +130,10 @@ namespace clr_host_memory {
 // The documented IIDs, as constants of our own: MinGW's import libraries carry none of them.
 inline constexpr GUID kIidHostMemoryManager = {
     0x7BC698D1, 0xF9E3, 0x4460, {0x9C, 0xDE, 0xD0, 0x42, 0x48, 0xE9, 0xFA, 0x25}};
-inline constexpr GUID kIidHostMalloc = {
-    0x1831991C, 0xCC53, 0x4A31, {0xB2, 0x18, 0x04, 0xE9, 0x10, 0x44, 0x64, 0x79}};
+inline constexpr GUID kIidHostMalloc = {0x1831991C, 0xCC53, 0x4A31, {0xB2, 0x18, 0x04, 0xE9, 0x10, 0x44, 0x64, 0x79}};
 inline constexpr GUID kIidClrMemoryNotificationCallback = {
     0x47EB8E57, 0x0846, 0x4546, {0xAF, 0x76, 0x6F, 0x42, 0xFC, 0xFC, 0x26, 0x49}};
-inline constexpr GUID kIidHostControl = {
-    0x02CA073C, 0x7079, 0x4860, {0x88, 0x0A, 0xC2, 0xF7, 0xA4, 0x49, 0xC9, 0x91}};
+inline constexpr GUID kIidHostControl = {0x02CA073C, 0x7079, 0x4860, {0x88, 0x0A, 0xC2, 0xF7, 0xA4, 0x49, 0xC9, 0x91}};
 
 static_assert(eTaskCritical == 0 && eAppDomainCritical == 1 && eProcessCritical == 2);
 static_assert(eMemoryAvailableLow == 1 && eMemoryAvailableNeutral == 2 && eMemoryAvailableHigh == 3);

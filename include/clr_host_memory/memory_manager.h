@@ -82,10 +82,12 @@ class [[nodiscard]] ValueOrReason {
 };
 
 // Headroom as a part of the limit, 0 to 100.
-[[nodiscard]] constexpr std::uint64_t Percent(std::uint32_t percent) noexcept { return CLR_HOST_MEMORY_PERCENT(percent); }
+[[nodiscard]] constexpr std::uint64_t Percent(std::uint32_t percent) noexcept {
+  return CLR_HOST_MEMORY_PERCENT(percent);
+}
 
-// What a host chooses; each field as in ClrHostMemoryOptions. The defaults are no limit, headroom derived from the limit,
-// no reserves, and no waiting. Bytes and milliseconds.
+// What a host chooses; each field as in ClrHostMemoryOptions. The defaults are no limit, headroom derived from the
+// limit, no reserves, and no waiting. Bytes and milliseconds.
 struct MemoryManagerOptions {
   std::uint64_t limit = CLR_HOST_MEMORY_NO_LIMIT;                        // at least 64_KiB
   std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;  // bytes, or Percent(n)
@@ -171,8 +173,8 @@ class MemoryManager {
     control_->Audit(&audit);
     return audit;
   }
-  // The following change nothing when they are refused. For E_INVALIDARG *reason, unless null, is a sentence that names what is
-  // out of range; otherwise it is empty. Throw std::bad_alloc, when a reason is asked for.
+  // The following change nothing when they are refused. For E_INVALIDARG *reason, unless null, is a sentence that names
+  // what is out of range; otherwise it is empty. Throw std::bad_alloc, when a reason is asked for.
   HRESULT SetLimit(std::uint64_t limit, std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM,
                    std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM,
                    std::string* reason = nullptr) const {
@@ -208,8 +210,8 @@ class MemoryManager {
   }
   HRESULT PinRegion(void* address, std::uint64_t size) const noexcept { return control_->PinRegion(address, size); }
   HRESULT UnpinRegion(void* address) const noexcept { return control_->UnpinRegion(address); }
-  // Who is told of events from now on, on the manager's own thread; an empty function: nobody. The function is destroyed
-  // when it is replaced, or at Shutdown. Throws std::bad_alloc.
+  // Who is told of events from now on, on the manager's own thread; an empty function: nobody. The function is
+  // destroyed when it is replaced, or at Shutdown. Throws std::bad_alloc.
   HRESULT OnEvent(std::function<void(const ClrHostMemoryEvent&)> function) const {
     if (!function) return control_->SetEventSink(nullptr);
     const ComPtr<EventFunction> sink(new EventFunction(std::move(function)));

@@ -30,26 +30,26 @@ struct ErrorEntry {
 // HeapFree: those their pages name, and those RtlNtStatusToDosError makes of the NTSTATUS values of the system services
 // beneath them.
 inline constexpr std::array kErrors = {
-    ErrorEntry{win32::kNotEnoughMemory, ErrorFamily::kMemory},           // STATUS_NO_MEMORY, heap
+    ErrorEntry{win32::kNotEnoughMemory, ErrorFamily::kMemory},  // STATUS_NO_MEMORY, heap
     ErrorEntry{win32::kOutOfMemory, ErrorFamily::kMemory},
-    ErrorEntry{win32::kCommitmentLimit, ErrorFamily::kMemory},           // STATUS_COMMITMENT_LIMIT, job limit
-    ErrorEntry{win32::kCommitmentMinimum, ErrorFamily::kMemory},         // STATUS_COMMITMENT_MINIMUM
-    ErrorEntry{win32::kNoSystemResources, ErrorFamily::kMemory},         // STATUS_INSUFFICIENT_RESOURCES
+    ErrorEntry{win32::kCommitmentLimit, ErrorFamily::kMemory},    // STATUS_COMMITMENT_LIMIT, job limit
+    ErrorEntry{win32::kCommitmentMinimum, ErrorFamily::kMemory},  // STATUS_COMMITMENT_MINIMUM
+    ErrorEntry{win32::kNoSystemResources, ErrorFamily::kMemory},  // STATUS_INSUFFICIENT_RESOURCES
     ErrorEntry{win32::kNonpagedSystemResources, ErrorFamily::kMemory},
     ErrorEntry{win32::kPagedSystemResources, ErrorFamily::kMemory},
-    ErrorEntry{win32::kWorkingSetQuota, ErrorFamily::kMemory},           // STATUS_WORKING_SET_QUOTA
-    ErrorEntry{win32::kPagefileQuota, ErrorFamily::kMemory},             // STATUS_PAGEFILE_QUOTA
-    ErrorEntry{win32::kNotEnoughQuota, ErrorFamily::kMemory},            // STATUS_QUOTA_EXCEEDED
-    ErrorEntry{win32::kInvalidAddress, ErrorFamily::kPlacement},         // STATUS_CONFLICTING_ADDRESSES, ..NOT_MAPPED..
-    ErrorEntry{win32::kAccessDenied, ErrorFamily::kRequest},             // image or locked section pages
+    ErrorEntry{win32::kWorkingSetQuota, ErrorFamily::kMemory},    // STATUS_WORKING_SET_QUOTA
+    ErrorEntry{win32::kPagefileQuota, ErrorFamily::kMemory},      // STATUS_PAGEFILE_QUOTA
+    ErrorEntry{win32::kNotEnoughQuota, ErrorFamily::kMemory},     // STATUS_QUOTA_EXCEEDED
+    ErrorEntry{win32::kInvalidAddress, ErrorFamily::kPlacement},  // STATUS_CONFLICTING_ADDRESSES, ..NOT_MAPPED..
+    ErrorEntry{win32::kAccessDenied, ErrorFamily::kRequest},      // image or locked section pages
     ErrorEntry{win32::kInvalidHandle, ErrorFamily::kRequest},
-    ErrorEntry{win32::kBadLength, ErrorFamily::kRequest},                // VirtualQuery: STATUS_INFO_LENGTH_MISMATCH
+    ErrorEntry{win32::kBadLength, ErrorFamily::kRequest},  // VirtualQuery: STATUS_INFO_LENGTH_MISMATCH
     ErrorEntry{win32::kNotSupported, ErrorFamily::kRequest},
-    ErrorEntry{win32::kInvalidParameter, ErrorFamily::kRequest},         // STATUS_INVALID_PARAMETER, ..PAGE_PROTECTION
-    ErrorEntry{win32::kNoAccess, ErrorFamily::kRequest},                 // STATUS_ACCESS_VIOLATION: a bad out pointer
+    ErrorEntry{win32::kInvalidParameter, ErrorFamily::kRequest},  // STATUS_INVALID_PARAMETER, ..PAGE_PROTECTION
+    ErrorEntry{win32::kNoAccess, ErrorFamily::kRequest},          // STATUS_ACCESS_VIOLATION: a bad out pointer
     ErrorEntry{win32::kInvalidFlags, ErrorFamily::kRequest},
-    ErrorEntry{win32::kPrivilegeNotHeld, ErrorFamily::kRequest},         // MEM_LARGE_PAGES without the privilege
-    ErrorEntry{win32::kDynamicCodeBlocked, ErrorFamily::kRequest},       // arbitrary code guard
+    ErrorEntry{win32::kPrivilegeNotHeld, ErrorFamily::kRequest},    // MEM_LARGE_PAGES without the privilege
+    ErrorEntry{win32::kDynamicCodeBlocked, ErrorFamily::kRequest},  // arbitrary code guard
     ErrorEntry{win32::kSemTimeout, ErrorFamily::kTimeout},
     ErrorEntry{win32::kWaitTimeout, ErrorFamily::kTimeout},
     ErrorEntry{win32::kTimeout, ErrorFamily::kTimeout},

@@ -1,5 +1,5 @@
-// Spreads threads over a few copies of something they would otherwise fight for, without thread-local storage (which has
-// no place in a library that is loaded late into threads it did not make).
+// Spreads threads over a few copies of something they would otherwise fight for, without thread-local storage (which
+// has no place in a library that is loaded late into threads it did not make).
 #ifndef CLRHM_BASE_STACK_SHARD_H
 #define CLRHM_BASE_STACK_SHARD_H
 

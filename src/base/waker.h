@@ -6,8 +6,8 @@ namespace clr_host_memory {
 
 class Waker {
  public:
-  // From any thread, also one that will be suspended right after: it is remembered until the sleeper has looked. Takes no
-  // lock and never waits.
+  // From any thread, also one that will be suspended right after: it is remembered until the sleeper has looked. Takes
+  // no lock and never waits.
   virtual void Wake() noexcept = 0;
 
  protected:

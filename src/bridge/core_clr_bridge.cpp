@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "bridge/patch/module_files.h"
 #include "bridge/module_registry.h"
+#include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 #include "bridge/start/start_properties.h"
 #include "com/sized_struct.h"
@@ -25,8 +25,8 @@ namespace {
 constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
 constexpr wchar_t kCoreClrFileName[] = L"coreclr.dll";
 
-// Runs body(std::string* reason), which returns an HRESULT, and hands the reason of a failure over the border. Nothing is
-// thrown across it.
+// Runs body(std::string* reason), which returns an HRESULT, and hands the reason of a failure over the border. Nothing
+// is thrown across it.
 template <typename Body>
 HRESULT WithReason(char* reason, SIZE_T reason_size, Body body) noexcept {
   CopyReason({}, reason, reason_size);
@@ -170,8 +170,8 @@ class Bridge final : public IClrHostMemoryBridge {
 
     const std::string bridged = Utf8(modules.front().path);
     if (const HMODULE other = UnbridgedCoreClr(modules); other != nullptr) {
-      *reason = "Another CLR is loaded than the one that is bridged: " + Utf8(ModulePath(other)) + " is not, " + bridged +
-                " is. Load and bridge the very file that the host starts.";
+      *reason = "Another CLR is loaded than the one that is bridged: " + Utf8(ModulePath(other)) + " is not, " +
+                bridged + " is. Load and bridge the very file that the host starts.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     if (CallCount(record_) == 0) {
@@ -211,9 +211,8 @@ Bridge* AdoptedBridge(HMODULE coreclr, IHostMemoryManager* manager) {
 }  // namespace
 }  // namespace clr_host_memory::bridge
 
-extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE
-ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager, IClrHostMemoryBridge** bridge, char* reason,
-                             SIZE_T reason_size) {
+extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(
+    HMODULE coreclr, IHostMemoryManager* manager, IClrHostMemoryBridge** bridge, char* reason, SIZE_T reason_size) {
   using namespace clr_host_memory;
   if (bridge != nullptr) *bridge = nullptr;
   return bridge::WithReason(reason, reason_size, [&](std::string* text) {

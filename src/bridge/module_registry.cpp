@@ -8,14 +8,14 @@
 #include <new>
 #include <utility>
 
-#include "bridge/state/bridge_client.h"
-#include "bridge/state/handle_identity.h"
-#include "bridge/state/heap_owners.h"
 #include "bridge/patch/import_patch.h"
 #include "bridge/patch/load_watch.h"
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 #include "bridge/start/started_runtime.h"
+#include "bridge/state/bridge_client.h"
+#include "bridge/state/handle_identity.h"
+#include "bridge/state/heap_owners.h"
 #include "bridge/thunks/thunks.h"
 #include "os/windows/process_ending.h"
 
@@ -116,8 +116,8 @@ bool IsBridged(HMODULE module) noexcept {
 // Under the lock. HOST_E_INVALIDOPERATION: module is bridged already; E_OUTOFMEMORY: no set of thunks is left.
 HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) noexcept {
   if (IsBridged(module)) return HOST_E_INVALIDOPERATION;
-  const auto free = std::find_if(entries.begin(), entries.end(),
-                                 [](const Entry& entry) { return entry.state == EntryState::kFree; });
+  const auto free =
+      std::find_if(entries.begin(), entries.end(), [](const Entry& entry) { return entry.state == EntryState::kFree; });
   if (free == entries.end()) return E_OUTOFMEMORY;
   *free = {EntryState::kAttaching, bridge, module, next_order++, nullptr, nullptr};
   *index = static_cast<std::size_t>(free - entries.begin());
@@ -287,8 +287,10 @@ HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason) {
 }
 
 void NoteLateFailure(const BridgeRecord* bridge, std::wstring_view module, const std::string& reason) {
-  std::string failure = Utf8(module) + ", which was loaded later, could not be bridged, so its memory is not under "
-                                       "control: " + reason;
+  std::string failure = Utf8(module) +
+                        ", which was loaded later, could not be bridged, so its memory is not under "
+                        "control: " +
+                        reason;
   const Locked lock;
   for (Entry& entry : entries) {
     if (entry.bridge == bridge && entry.bridge != nullptr) {
@@ -399,8 +401,9 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   ComPtr<IClrHostMemoryClient> ledger;
   if (FAILED(manager->QueryInterface(kIidHostMemoryManager, reinterpret_cast<void**>(own_manager.Receive()))) ||
       FAILED(manager->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(ledger.Receive())))) {
-    *reason = "The memory manager is not one of this library's (it has no IClrHostMemoryClient); make it with "
-              "ClrHostMemoryCreate.";
+    *reason =
+        "The memory manager is not one of this library's (it has no IClrHostMemoryClient); make it with "
+        "ClrHostMemoryCreate.";
     return E_NOINTERFACE;
   }
   IUnknown* const identity = IdentityOf(manager);
@@ -429,8 +432,9 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
     client_identity = identity;
     PublishClient(client);
   } else if (client_identity != identity) {
-    *reason = "Another memory manager is bridged in this process already; use that one, or detach its bridge first (one that "
-              "was released after its runtime had started is attached until Detach).";
+    *reason =
+        "Another memory manager is bridged in this process already; use that one, or detach its bridge first (one that "
+        "was released after its runtime had started is attached until Detach).";
     return HOST_E_INVALIDOPERATION;
   }
   ++open_bridges;

@@ -1,8 +1,8 @@
 // The modules that are bridged now, and which bridge each belongs to. One registry for the process.
 //
-// Under its lock nothing is called that takes the loader lock or calls a manager, and no other lock is taken but that of
-// the heaps' table (heap_owners.h). Only attaching, detaching and asking take it, never a call through a thunk, but for
-// loads of modules.
+// Under its lock nothing is called that takes the loader lock or calls a manager, and no other lock is taken but that
+// of the heaps' table (heap_owners.h). Only attaching, detaching and asking take it, never a call through a thunk, but
+// for loads of modules.
 #ifndef CLRHM_BRIDGE_MODULE_REGISTRY_H
 #define CLRHM_BRIDGE_MODULE_REGISTRY_H
 
@@ -37,15 +37,17 @@ struct BridgedModuleInfo {
 // Registers a bridge to manager. HOST_E_INVALIDOPERATION: another manager is bridged in this process already.
 // E_NOINTERFACE: manager is not one of this library's.
 [[nodiscard]] HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::string* reason);
-// The bridge that was kept for coreclr, which it has attached to manager; null: there is none. The caller has it from now on.
+// The bridge that was kept for coreclr, which it has attached to manager; null: there is none. The caller has it from
+// now on.
 [[nodiscard]] BridgeRecord* AdoptBridge(HMODULE coreclr, IHostMemoryManager* manager) noexcept;
-// For a bridge that the host has released: keeps it as it is when the runtime of one of its modules has begun to start, since
-// a CoreCLR is never unloaded; otherwise closes it and deletes it. bridge is from new. Does nothing when the process ends.
+// For a bridge that the host has released: keeps it as it is when the runtime of one of its modules has begun to start,
+// since a CoreCLR is never unloaded; otherwise closes it and deletes it. bridge is from new. Does nothing when the
+// process ends.
 void ReleaseBridge(BridgeRecord* bridge) noexcept;
-// Restores the imports of its modules, and tells the manager when the runtime of one of them has begun to start. With the
-// last bridge it takes its callback away from the manager, waits for calls inside the thunks, at most a second, and releases
-// the manager; calls that stay longer keep the reference.
-// Idempotent. Does nothing when the process ends: its other threads are gone, wherever they were.
+// Restores the imports of its modules, and tells the manager when the runtime of one of them has begun to start. With
+// the last bridge it takes its callback away from the manager, waits for calls inside the thunks, at most a second, and
+// releases the manager; calls that stay longer keep the reference. Idempotent. Does nothing when the process ends: its
+// other threads are gone, wherever they were.
 void CloseBridge(BridgeRecord* bridge) noexcept;
 
 // Results as of IClrHostMemoryBridge::AttachModule; HOST_E_INVALIDOPERATION also for a runtime that has begun to start.
@@ -57,8 +59,8 @@ void CloseBridge(BridgeRecord* bridge) noexcept;
 [[nodiscard]] HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason);
 // Called with what a bridged module, by the index of its thunks, has loaded: a module that exports GC_Initialize or is
 // called clrgc*.dll, or a JIT compiler, joins the same bridge, and so do modules, loaded with it, that bridges have the
-// names of. Failure is kept in the bridge's record. The first assembly that a runtime loads besides its core library is the
-// sign that it has started.
+// names of. Failure is kept in the bridge's record. The first assembly that a runtime loads besides its core library is
+// the sign that it has started.
 void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept;
 
 void NoteRuntimeStarted(BridgeRecord* bridge) noexcept;

@@ -4,8 +4,8 @@ namespace clr_host_memory {
 
 // Apart from NotePeak, which most requests call and which then has nothing to do.
 void Budget::NoteNewPeak() {
-  // A pending charge is pending before it is charged, and until it is not: between two equal readings, all that is charged of
-  // it is known.
+  // A pending charge is pending before it is charged, and until it is not: between two equal readings, all that is
+  // charged of it is known.
   std::uint64_t pending = pending_.load();
   std::uint64_t now = charged_.load();
   for (std::uint64_t again = pending_.load(); again != pending; again = pending_.load()) {

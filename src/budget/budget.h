@@ -34,7 +34,8 @@ class Budget {
     // Relaxed: who acts on figures that are being changed is one who came a moment earlier.
     return ChargeIfAdmitted(amount, level, {}, std::memory_order_relaxed);
   }
-  // The same, and a process-critical request may use what was given up of the emergency reserve; when it is shared, any.
+  // The same, and a process-critical request may use what was given up of the emergency reserve; when it is shared,
+  // any.
   [[nodiscard]] policy::Admission TryChargeWithReserve(Bytes amount, Criticality level) {
     if (amount != Bytes{} && WaitingFrom(level)) {
       WakeForAnnounced();
@@ -98,10 +99,11 @@ class Budget {
     WakeForWaiters();
   }
 
-  // After every change that may be a new peak. Of requests that the OS is asked for at this moment, those of at most 64 pages
-  // in one region count already.
+  // After every change that may be a new peak. Of requests that the OS is asked for at this moment, those of at most 64
+  // pages in one region count already.
   void NotePeak() {
-    if (charged_.load(std::memory_order_relaxed) > peak_.load(std::memory_order_relaxed)) [[unlikely]] NoteNewPeak();
+    if (charged_.load(std::memory_order_relaxed) > peak_.load(std::memory_order_relaxed)) [[unlikely]]
+      NoteNewPeak();
   }
 
   // ---- requests that wait, announced to the server; at most 2^16 - 1
@@ -137,9 +139,9 @@ class Budget {
   // Changes whenever memory went back to the OS while requests waited.
   [[nodiscard]] std::uint64_t Returns() const { return returns_.load(); }
 
-  // ---- the emergency reserve: what process-critical requests may use above the limit, since it was given up. Who takes
-  // some back subtracts it first and then looks whether what is charged still fits; who uses it charges first and then
-  // looks: one of them sees the other, and together they never have more than limit and reserve.
+  // ---- the emergency reserve: what process-critical requests may use above the limit, since it was given up. Who
+  // takes some back subtracts it first and then looks whether what is charged still fits; who uses it charges first and
+  // then looks: one of them sees the other, and together they never have more than limit and reserve.
   void AddBeyond(Bytes given_up) {
     beyond_.fetch_add(given_up.value);
     WakeForWaiters();
@@ -150,11 +152,11 @@ class Budget {
   }
   [[nodiscard]] Bytes Beyond() const { return {beyond_.load()}; }
 
-  // ---- limits. All take effect for the next request, each level by itself. A limit below what is in use admits nothing
-  // for lower levels; process-critical requests may use again what comes back of it, until SettleCeilings.
+  // ---- limits. All take effect for the next request, each level by itself. A limit below what is in use admits
+  // nothing for lower levels; process-critical requests may use again what comes back of it, until SettleCeilings.
   // limits: valid by policy::Validate.
-  // reserve: of what was taken while process-critical requests might exceed the limit, so much has the emergency reserve to
-  // pay for instead of the ceilings. How much that is.
+  // reserve: of what was taken while process-critical requests might exceed the limit, so much has the emergency
+  // reserve to pay for instead of the ceilings. How much that is.
   Bytes SetLimits(const policy::Limits& limits, Bytes reserve = {}) {
     Bytes to_pay;
     {
@@ -248,7 +250,8 @@ class Budget {
     return policy::Admission::kAdmitted;
   }
   void WakeForWaiters() {
-    if (waiting_.load() != 0) [[unlikely]] server_.load()->Wake();
+    if (waiting_.load() != 0) [[unlikely]]
+      server_.load()->Wake();
   }
   // Whoever announced a request may be suspended before it could wake the server.
   void WakeForAnnounced() {
@@ -263,8 +266,8 @@ class Budget {
     for (Bytes& ceiling : ceilings) {
       if (ceiling != kUnlimited) ceiling = ceiling - std::min(ceiling, outside_);
     }
-    // What is in use is in use: to go on with it, and with the emergency reserve above it, is what the process must be able
-    // to do.
+    // What is in use is in use: to go on with it, and with the emergency reserve above it, is what the process must be
+    // able to do.
     const Bytes held = std::min(charged, Ceiling(Criticality::kProcess));
     const Bytes in_use = held - std::min(held, paid);
     ceilings.back() = process_exceeds_ ? kUnlimited : std::max(ceilings.back(), in_use);

@@ -1,6 +1,6 @@
-// Memory the host committed at the start, to be given up at the worst moment: when the OS has no more, or when the limit is
-// in the way of a process-critical request. Beside the limit: charged + held <= limit + reserve at any time, so that the
-// most the CLR can take is known beforehand.
+// Memory the host committed at the start, to be given up at the worst moment: when the OS has no more, or when the
+// limit is in the way of a process-critical request. Beside the limit: charged + held <= limit + reserve at any time,
+// so that the most the CLR can take is known beforehand.
 //
 // In up to 64 slices, each given up and taken back by itself: whoever takes a slice out of `held_` decommits it, and a
 // thread that is suspended meanwhile holds back no other slice.
@@ -31,11 +31,11 @@ class EmergencyReserve {
   // Decommits all of it, for good. Its address space stays until the end, since a GiveUp may be suspended on its way.
   void Close();
 
-  // Decommits slices of `bytes` together, unless less than `leave` would be left. False: nothing was given up, or less than
-  // that, since the OS would not decommit all of it.
+  // Decommits slices of `bytes` together, unless less than `leave` would be left. False: nothing was given up, or less
+  // than that, since the OS would not decommit all of it.
   [[nodiscard]] bool GiveUp(Bytes bytes, Bytes leave);
-  // Commits again what was given up, slice by slice, as far as what is charged fits without it and the OS has it. True: it
-  // is whole.
+  // Commits again what was given up, slice by slice, as far as what is charged fits without it and the OS has it. True:
+  // it is whole.
   [[nodiscard]] bool TakeBack();
 
   [[nodiscard]] Bytes Size() const { return slice_.InBytes() * slices_; }

@@ -1,5 +1,5 @@
-// What one request charges goes through here, so that those who help a refused request (the reserve, the line of waiters)
-// know what it wanted and can hand it what it needs. Lives on the request's stack.
+// What one request charges goes through here, so that those who help a refused request (the reserve, the line of
+// waiters) know what it wanted and can hand it what it needs. Lives on the request's stack.
 #ifndef CLRHM_BUDGET_REQUEST_CHARGE_H
 #define CLRHM_BUDGET_REQUEST_CHARGE_H
 
@@ -16,9 +16,7 @@ struct Purse {
   const Criticality level;
 
   // False: refused, and nothing has changed.
-  [[nodiscard]] bool TryCharge(Bytes amount) {
-    return budget.TryCharge(amount, level) == policy::Admission::kAdmitted;
-  }
+  [[nodiscard]] bool TryCharge(Bytes amount) { return budget.TryCharge(amount, level) == policy::Admission::kAdmitted; }
   // The OS has refused the memory, or granted it.
   void Withdraw(Bytes amount) { budget.Withdraw(amount); }
   void Confirm(Bytes /*amount*/) {}
@@ -43,9 +41,8 @@ class Payer {
       credit_ = credit_ - paid;
       return true;
     }
-    const policy::Admission verdict = std::exchange(passes_line_, false)
-                                          ? budget_.TryChargeForWaiter(amount, level_)
-                                          : budget_.TryChargeWithReserve(amount, level_);
+    const policy::Admission verdict = std::exchange(passes_line_, false) ? budget_.TryChargeForWaiter(amount, level_)
+                                                                         : budget_.TryChargeWithReserve(amount, level_);
     return verdict == policy::Admission::kAdmitted;
   }
   // Whether TryCharge would admit it now. Charges nothing.

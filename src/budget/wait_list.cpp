@@ -184,9 +184,8 @@ void WaitList::TakeIn() {
     const Record& record = RecordOf(name);
     Name* const begin = tables_.load()->line.data();
     Name* const end = begin + length_;
-    Name* const place = std::upper_bound(begin, end, name, [&](Name a, Name b) {
-      return IsBefore(RecordOf(a).request, RecordOf(b).request);
-    });
+    Name* const place = std::upper_bound(
+        begin, end, name, [&](Name a, Name b) { return IsBefore(RecordOf(a).request, RecordOf(b).request); });
     std::copy_backward(place, end, end + 1);
     *place = name;
     ++length_;

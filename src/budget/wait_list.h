@@ -108,8 +108,8 @@ class WaitList {
   // otherwise.
   struct Record {
     std::atomic<State> state;
-    std::atomic<Name> next;          // that was freed, or announced, before this one
-    os::EventHandle event;           // made by the first to use it, kept for the rest; may be signalled for no reason
+    std::atomic<Name> next;  // that was freed, or announced, before this one
+    os::EventHandle event;   // made by the first to use it, kept for the rest; may be signalled for no reason
     WaitRequest request;
     Milliseconds end{};              // the deadline as a point of the clock
     Milliseconds os_retry{};         // likewise

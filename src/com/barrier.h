@@ -1,5 +1,5 @@
-// What every COM method of the manager has around it: nothing is thrown across the edge, the thread's last error is what
-// Win32 would have left, the answer is counted, and a broken invariant latches the manager.
+// What every COM method of the manager has around it: nothing is thrown across the edge, the thread's last error is
+// what Win32 would have left, the answer is counted, and a broken invariant latches the manager.
 #ifndef CLRHM_COM_BARRIER_H
 #define CLRHM_COM_BARRIER_H
 
@@ -35,8 +35,8 @@ class Barrier {
     return hr;
   }
 
-  // An argument that is refused before the engine is asked. error: what Win32 says of it; by default of an argument that no
-  // Win32 function has.
+  // An argument that is refused before the engine is asked. error: what Win32 says of it; by default of an argument
+  // that no Win32 function has.
   HRESULT Reject(ClrHostMemoryMethod method, HRESULT hr, DWORD error = ERROR_INVALID_PARAMETER) noexcept {
     ::SetLastError(error);
     counters_.Count(method, hr);

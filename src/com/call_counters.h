@@ -20,7 +20,8 @@ class CallCounters {
  public:
   void Count(ClrHostMemoryMethod method, HRESULT hr) {
     if (hr == S_OK && method >= kClrHostMemoryMallocAlloc) {
-      of_heap_[StackShard()].served[static_cast<std::size_t>(method) - kFirstOfHeap].fetch_add(1, std::memory_order_relaxed);
+      of_heap_[StackShard()].served[static_cast<std::size_t>(method) - kFirstOfHeap].fetch_add(
+          1, std::memory_order_relaxed);
     } else {
       calls_[method][CodeIndexOf(hr)].fetch_add(1, std::memory_order_relaxed);
     }

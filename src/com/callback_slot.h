@@ -1,9 +1,10 @@
 // A callback that others registered, and the calls of it that are under way. Off the hot path, so a lock may guard the
 // pointer; no code of the callback's runs under it.
 //
-// A thread inside any call, of any slot of any manager in the process, never waits for one: else two callbacks that re-enter
-// the managers could wait for each other. (A library that is linked into two modules of a process knows its own calls only.)
-// When the process ends, calls of threads that were killed never return: then no slot locks, waits, calls or frees.
+// A thread inside any call, of any slot of any manager in the process, never waits for one: else two callbacks that
+// re-enter the managers could wait for each other. (A library that is linked into two modules of a process knows its
+// own calls only.) When the process ends, calls of threads that were killed never return: then no slot locks, waits,
+// calls or frees.
 #ifndef CLRHM_COM_CALLBACK_SLOT_H
 #define CLRHM_COM_CALLBACK_SLOT_H
 
@@ -116,10 +117,10 @@ class CallbackSlot {
   CallbackSlot(const CallbackSlot&) = delete;
   CallbackSlot& operator=(const CallbackSlot&) = delete;
 
-  // Takes a reference of its own; null unregisters. A callback that is replaced by another is told a farewell if something
-  // stands. When it returns, the callback before is not called any more. From inside any call it returns at once: then calls
-  // that are under way end as they will, and the last of them says the farewell.
-  // False: no memory, or closed, and nothing changed.
+  // Takes a reference of its own; null unregisters. A callback that is replaced by another is told a farewell if
+  // something stands. When it returns, the callback before is not called any more. From inside any call it returns at
+  // once: then calls that are under way end as they will, and the last of them says the farewell. False: no memory, or
+  // closed, and nothing changed.
   [[nodiscard]] bool Set(Interface* callback) noexcept {
     if (os::ProcessIsEnding()) return callback == nullptr;
     Registration* made = nullptr;
@@ -173,8 +174,8 @@ class CallbackSlot {
   }
 
  private:
-  // Ended by the thread that replaced it, when no call of it is under way any more; or by the call that ends last, if that
-  // thread must not wait.
+  // Ended by the thread that replaced it, when no call of it is under way any more; or by the call that ends last, if
+  // that thread must not wait.
   struct Registration {
     explicit Registration(Interface* its_callback) : callback(its_callback) { callback->AddRef(); }
     ~Registration() { callback->Release(); }

@@ -39,8 +39,7 @@ class HostControl final : public IHostControl {
     if (IsEqualGUID(riid, kIidHostMemoryManager)) return manager_->QueryInterface(riid, object);
     return inner_ == nullptr ? E_NOINTERFACE : inner_->GetHostManager(riid, object);
   }
-  HRESULT STDMETHODCALLTYPE SetAppDomainManager(DWORD app_domain_id,
-                                                IUnknown* app_domain_manager) noexcept override {
+  HRESULT STDMETHODCALLTYPE SetAppDomainManager(DWORD app_domain_id, IUnknown* app_domain_manager) noexcept override {
     return inner_ == nullptr ? S_OK : inner_->SetAppDomainManager(app_domain_id, app_domain_manager);
   }
 

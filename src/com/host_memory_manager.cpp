@@ -27,8 +27,8 @@ const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexce
   if (engine_.OpenReserves(settings.emergency_reserve, settings.address_space_reserve) != win32::kSuccess) {
     return "emergency_reserve or address_space_reserve is more than the OS has now: lower it";
   }
-  const bool watched = settings.monitor.count_all || settings.emergency_reserve != Bytes{} ||
-                       settings.address_space_reserve != Bytes{};
+  const bool watched =
+      settings.monitor.count_all || settings.emergency_reserve != Bytes{} || settings.address_space_reserve != Bytes{};
   if (settings.share_reserve) engine_.ledger().budget().ShareReserve();
   if (settings.let_start) engine_.ledger().budget().LetProcessCriticalExceed();
   bool started = !watched || attendants_.Watch();
@@ -263,8 +263,8 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
   const policy::Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
   if (reason != nullptr) return E_INVALIDARG;
   Budget& budget = engine_.ledger().budget();
-  // What a start took above the limit is paid out of a shared reserve, so that limit + reserve is the most from here on. The
-  // ceilings come first: they keep what is given up from being taken back at once.
+  // What a start took above the limit is paid out of a shared reserve, so that limit + reserve is the most from here
+  // on. The ceilings come first: they keep what is given up from being taken back at once.
   const Bytes above = budget.SetLimits(limits, budget.ReserveIsShared() ? engine_.emergency().Size() : Bytes{});
   if (above != Bytes{}) static_cast<void>(engine_.PayFromReserve(above));
   // Somebody has to see to it that the excess goes down. Without a thread it is bounded all the same.
@@ -319,13 +319,10 @@ HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
   const auto range = PageRange::Covering(ToAddress(address), size);
   if (!range) return E_INVALIDARG;
   switch (engine_.Pin(*range)) {
-    case PinnedRegions::Result::kDone:
-      return S_OK;
-    case PinnedRegions::Result::kFull:
-      return E_OUTOFMEMORY;
+    case PinnedRegions::Result::kDone: return S_OK;
+    case PinnedRegions::Result::kFull: return E_OUTOFMEMORY;
     case PinnedRegions::Result::kTooLong:
-    case PinnedRegions::Result::kOverlaps:
-      break;
+    case PinnedRegions::Result::kOverlaps: break;
   }
   return E_INVALIDARG;
 }

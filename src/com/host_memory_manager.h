@@ -7,9 +7,9 @@
 
 #include <atomic>
 
-#include "com/notifier.h"
 #include "com/barrier.h"
 #include "com/call_counters.h"
+#include "com/notifier.h"
 #include "com/options.h"
 #include "engine/engine.h"
 #include "os/windows/process_ending.h"
@@ -46,8 +46,7 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HRESULT STDMETHODCALLTYPE VirtualAlloc(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,
                                          EMemoryCriticalLevel level, void** memory) noexcept override;
   HRESULT STDMETHODCALLTYPE VirtualFree(LPVOID address, SIZE_T size, DWORD free_type) noexcept override;
-  HRESULT STDMETHODCALLTYPE VirtualQuery(void* address, void* buffer, SIZE_T length,
-                                         SIZE_T* result) noexcept override;
+  HRESULT STDMETHODCALLTYPE VirtualQuery(void* address, void* buffer, SIZE_T length, SIZE_T* result) noexcept override;
   HRESULT STDMETHODCALLTYPE VirtualProtect(void* address, SIZE_T size, DWORD new_protect,
                                            DWORD* old_protect) noexcept override;
   HRESULT STDMETHODCALLTYPE GetMemoryLoad(DWORD* memory_load, SIZE_T* available_bytes) noexcept override;
@@ -77,8 +76,7 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
 
   // IClrHostMemoryClient
   HRESULT STDMETHODCALLTYPE VirtualAllocOnNode(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,
-                                               DWORD node, EMemoryCriticalLevel level,
-                                               void** memory) noexcept override;
+                                               DWORD node, EMemoryCriticalLevel level, void** memory) noexcept override;
   HRESULT STDMETHODCALLTYPE FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept override;
   HRESULT STDMETHODCALLTYPE GetMemoryStatus(ClrHostMemoryStatus* status) noexcept override;
   HRESULT STDMETHODCALLTYPE AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,

@@ -12,8 +12,8 @@ static_assert(static_cast<int>(Stage::kRunning) == kClrHostMemoryRunning &&
 Attendants::Attendants(Engine& engine, os::ThreadSystem& threads, const CallCounters& counters,
                        const Monitor::Settings& settings)
     : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), callback_(&EndLow, this),
-      monitor_(engine.ledger().budget(), engine.sampler(), *this, *this, settings, began_),
-      watcher_(threads, monitor_), wait_server_(*this), waiter_(threads, wait_server_) {
+      monitor_(engine.ledger().budget(), engine.sampler(), *this, *this, settings, began_), watcher_(threads, monitor_),
+      wait_server_(*this), waiter_(threads, wait_server_) {
   monitor_.SetWaker(&watcher_);
   monitor_.SetActivity(this);
   engine_.SetAlarm(&watcher_);
@@ -42,7 +42,9 @@ bool Attendants::SetSink(IClrHostMemoryEventSink* sink) {
 
 HRESULT Attendants::Notify(EMemoryAvailable available) {
   const auto effect = available == eMemoryAvailableLow ? Standing::Effect::kLeaves : Standing::Effect::kEnds;
-  const auto call = [available](ICLRMemoryNotificationCallback& callback) { return callback.OnMemoryNotification(available); };
+  const auto call = [available](ICLRMemoryNotificationCallback& callback) {
+    return callback.OnMemoryNotification(available);
+  };
   const HRESULT hr = callback_.Call(call, effect);
   if (hr != S_FALSE) CountNotification(available);
   return hr;

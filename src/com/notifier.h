@@ -1,6 +1,6 @@
-// The manager's own threads, and those they call: one that watches memory and tells the CLR and the host, one that serves
-// requests that wait. Each is started when there is something for it to do.
-// Threads: any, unless said otherwise. The host and the CLR are called outside of all locks.
+// The manager's own threads, and those they call: one that watches memory and tells the CLR and the host, one that
+// serves requests that wait. Each is started when there is something for it to do. Threads: any, unless said otherwise.
+// The host and the CLR are called outside of all locks.
 #ifndef CLRHM_COM_NOTIFIER_H
 #define CLRHM_COM_NOTIFIER_H
 
@@ -45,13 +45,13 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   [[nodiscard]] const Monitor& monitor() const { return monitor_; }
   void CopyTo(ClrHostMemoryStatistics* statistics) const;
 
-  // After Engine::Shutdown: ends both threads. The thread that watches tells a CLR that may believe in Low Neutral, and the
-  // host the end, last of all; then neither is called any more. This waits for that, unless this thread is inside a call of
-  // any callback, or is the thread that watches. Then it returns at once, and the end follows when calls have returned.
-  // Idempotent; several threads may call it at once.
+  // After Engine::Shutdown: ends both threads. The thread that watches tells a CLR that may believe in Low Neutral, and
+  // the host the end, last of all; then neither is called any more. This waits for that, unless this thread is inside a
+  // call of any callback, or is the thread that watches. Then it returns at once, and the end follows when calls have
+  // returned. Idempotent; several threads may call it at once.
   void Stop();
-  // After Stop, as the last call of any thread: has last(context) called, which destroys the attendants. When the thread that
-  // watches still runs, it makes that call as its last; else this does.
+  // After Stop, as the last call of any thread: has last(context) called, which destroys the attendants. When the
+  // thread that watches still runs, it makes that call as its last; else this does.
   void StopAndThen(void (*last)(void* context), void* context) { watcher_.StopAndThen(last, context); }
 
  private:

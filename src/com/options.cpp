@@ -46,8 +46,7 @@ policy::Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t p
                               .process_headroom = HeadroomOf(process_headroom, {limit}, defaults.process)};
   if (*reason != nullptr) return limits;
   switch (policy::Validate(limits)) {
-    case policy::LimitsError::kNone:
-      break;
+    case policy::LimitsError::kNone: break;
     case policy::LimitsError::kLimitIsZero:
       *reason = "limit is 0: give the bytes the CLR may commit, or CLR_HOST_MEMORY_NO_LIMIT";
       break;

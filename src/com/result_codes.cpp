@@ -17,22 +17,17 @@ namespace {
 
 [[nodiscard]] HRESULT OfError(win32::Error error, ClrHostMemoryMethod method) {
   switch (FamilyOf(error)) {
-    case ErrorFamily::kMemory:
-      return DocumentsOutOfMemory(method) ? E_OUTOFMEMORY : E_FAIL;
+    case ErrorFamily::kMemory: return DocumentsOutOfMemory(method) ? E_OUTOFMEMORY : E_FAIL;
     case ErrorFamily::kPlacement:
-      // A refused placement is for VirtualAlloc a kind of having no memory; a free of such an address is of none of ours.
+      // A refused placement is for VirtualAlloc a kind of having no memory; a free of such an address is of none of
+      // ours.
       if (DocumentsOutOfMemory(method)) return E_OUTOFMEMORY;
       return Frees(method) ? HOST_E_INVALIDOPERATION : E_INVALIDARG;
-    case ErrorFamily::kRequest:
-      return E_INVALIDARG;
-    case ErrorFamily::kTimeout:
-      return HOST_E_TIMEOUT;
-    case ErrorFamily::kAbandoned:
-      return HOST_E_ABANDONED;
-    case ErrorFamily::kNotOwner:
-      return HOST_E_NOT_OWNER;
-    case ErrorFamily::kUnlisted:
-      break;
+    case ErrorFamily::kRequest: return E_INVALIDARG;
+    case ErrorFamily::kTimeout: return HOST_E_TIMEOUT;
+    case ErrorFamily::kAbandoned: return HOST_E_ABANDONED;
+    case ErrorFamily::kNotOwner: return HOST_E_NOT_OWNER;
+    case ErrorFamily::kUnlisted: break;
   }
   return E_FAIL;
 }
@@ -41,26 +36,17 @@ namespace {
 
 HRESULT ToHresult(const Outcome& outcome, ClrHostMemoryMethod method) noexcept {
   switch (outcome.verdict) {
-    case Verdict::kDone:
-      return S_OK;
+    case Verdict::kDone: return S_OK;
     case Verdict::kOverLimit:
-    case Verdict::kNoTracking:
-      return E_OUTOFMEMORY;
-    case Verdict::kOsRefused:
-      return OfError(outcome.error, method);
-    case Verdict::kNotOurs:
-      return HOST_E_INVALIDOPERATION;
-    case Verdict::kTimedOut:
-      return HOST_E_TIMEOUT;
-    case Verdict::kAbandoned:
-      return HOST_E_ABANDONED;
+    case Verdict::kNoTracking: return E_OUTOFMEMORY;
+    case Verdict::kOsRefused: return OfError(outcome.error, method);
+    case Verdict::kNotOurs: return HOST_E_INVALIDOPERATION;
+    case Verdict::kTimedOut: return HOST_E_TIMEOUT;
+    case Verdict::kAbandoned: return HOST_E_ABANDONED;
     case Verdict::kNotOwner:
-    case Verdict::kHeldStill:
-      return HOST_E_NOT_OWNER;
-    case Verdict::kUnavailable:
-      return HOST_E_CLRNOTAVAILABLE;
-    case Verdict::kInvariantBroken:
-      break;
+    case Verdict::kHeldStill: return HOST_E_NOT_OWNER;
+    case Verdict::kUnavailable: return HOST_E_CLRNOTAVAILABLE;
+    case Verdict::kInvariantBroken: break;
   }
   return E_FAIL;
 }
@@ -83,26 +69,16 @@ HRESULT HresultOf(ClrHostMemoryCode code) noexcept {
 ClrHostMemoryCode CodeIndexOf(HRESULT hr) noexcept {
   switch (hr) {
     case S_OK:
-    case S_FALSE:
-      return kClrHostMemoryOk;
-    case E_OUTOFMEMORY:
-      return kClrHostMemoryOutOfMemory;
-    case HOST_E_TIMEOUT:
-      return kClrHostMemoryTimeout;
-    case HOST_E_ABANDONED:
-      return kClrHostMemoryAbandoned;
-    case HOST_E_NOT_OWNER:
-      return kClrHostMemoryNotOwner;
-    case HOST_E_CLRNOTAVAILABLE:
-      return kClrHostMemoryClrNotAvailable;
-    case HOST_E_INVALIDOPERATION:
-      return kClrHostMemoryInvalidOperation;
-    case E_POINTER:
-      return kClrHostMemoryPointer;
-    case E_INVALIDARG:
-      return kClrHostMemoryInvalidArgument;
-    default:
-      return kClrHostMemoryFail;
+    case S_FALSE: return kClrHostMemoryOk;
+    case E_OUTOFMEMORY: return kClrHostMemoryOutOfMemory;
+    case HOST_E_TIMEOUT: return kClrHostMemoryTimeout;
+    case HOST_E_ABANDONED: return kClrHostMemoryAbandoned;
+    case HOST_E_NOT_OWNER: return kClrHostMemoryNotOwner;
+    case HOST_E_CLRNOTAVAILABLE: return kClrHostMemoryClrNotAvailable;
+    case HOST_E_INVALIDOPERATION: return kClrHostMemoryInvalidOperation;
+    case E_POINTER: return kClrHostMemoryPointer;
+    case E_INVALIDARG: return kClrHostMemoryInvalidArgument;
+    default: return kClrHostMemoryFail;
   }
 }
 

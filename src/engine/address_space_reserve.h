@@ -1,5 +1,6 @@
-// Address space kept back, not memory: released when there is no room for a view or a reservation, reserved again later.
-// Matters where there is little of it, in 32-bit processes. Threads: any, lock-free; Open by one thread, at the start.
+// Address space kept back, not memory: released when there is no room for a view or a reservation, reserved again
+// later. Matters where there is little of it, in 32-bit processes. Threads: any, lock-free; Open by one thread, at the
+// start.
 #ifndef CLRHM_ENGINE_ADDRESS_SPACE_RESERVE_H
 #define CLRHM_ENGINE_ADDRESS_SPACE_RESERVE_H
 

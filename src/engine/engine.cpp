@@ -23,8 +23,7 @@ namespace {
 [[nodiscard]] std::uint16_t ReservedAs(const os::AllocateRequest& request) {
   constexpr std::uint32_t kWithoutModifiers = 0xFF;  // PAGE_GUARD and what is above it
   const bool committed = HasAny(request.type, win32::kMemCommit);
-  return static_cast<std::uint16_t>((request.protect & kWithoutModifiers) |
-                                    (committed ? Region::kCommittedAtOnce : 0));
+  return static_cast<std::uint16_t>((request.protect & kWithoutModifiers) | (committed ? Region::kCommittedAtOnce : 0));
 }
 
 // The whole of a commit in a region the ledger knows. A function of this file alone, so that it is compiled into its
@@ -64,11 +63,13 @@ AddressOutcome Engine::Allocate(const os::AllocateRequest& request, Criticality 
   const AddressOutcome result = [&] {
     CommitInWord commit(ledger_, span);
     // At work first, and then the look: who closes the gate either is seen here or sees the commit at work.
-    if (gate_.load() != 0) [[unlikely]] return AddressOutcome{Outcome::HeldStill()};
+    if (gate_.load() != 0) [[unlikely]]
+      return AddressOutcome{Outcome::HeldStill()};
     Purse purse{ledger_.budget(), level};
     return CommitInRegion(os_, purse, commit, request);
   }();
-  if (result.outcome.ok()) [[likely]] return result;
+  if (result.outcome.ok()) [[likely]]
+    return result;
   return AllocateFurther(request, level, result, span.range.count);
 }
 
@@ -199,8 +200,8 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Payer&
       win32::kMemReserve | win32::kMemCommit | win32::kMemTopDown | win32::kMemWriteWatch;
   if (!commits || HasAny(request.type, ~kInTwoSteps)) return ReserveRegion(request, *expected, reserved_as, payer);
 
-  // In two steps, so that an address that is taken, or address space that is not to be had, is never charged for. What the
-  // limit refuses now is not even reserved.
+  // In two steps, so that an address that is taken, or address space that is not to be had, is never charged for. What
+  // the limit refuses now is not even reserved.
   if (!payer.WouldAdmit(expected->count.InBytes())) return {Outcome::OverLimit()};
   os::AllocateRequest step = request;
   step.type = (request.type & ~win32::kMemCommit) | win32::kMemReserve;
@@ -289,7 +290,8 @@ AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request,
 
 Outcome Engine::Free(Address address, std::uint64_t size, std::uint32_t type) {
   const bool host_owns = host_owns_.load(std::memory_order_relaxed);
-  if (type == win32::kMemDecommit && !host_owns) [[likely]] return Decommit(address, size);
+  if (type == win32::kMemDecommit && !host_owns) [[likely]]
+    return Decommit(address, size);
   return FreeFurther(address, size, type);
 }
 

@@ -2,9 +2,9 @@
 // rollback in the same place. What is refused for want of memory is then helped as the host allows: by the emergency
 // reserve, and by waiting (Relieve).
 //
-// Threads: any number, at any time. A request takes no lock and allocates from no heap, and waits only when the host has
-// set a bound for its level; frees, queries and protections never wait. A thread may be suspended anywhere inside without
-// holding up another.
+// Threads: any number, at any time. A request takes no lock and allocates from no heap, and waits only when the host
+// has set a bound for its level; frees, queries and protections never wait. A thread may be suspended anywhere inside
+// without holding up another.
 #ifndef CLRHM_ENGINE_ENGINE_H
 #define CLRHM_ENGINE_ENGINE_H
 
@@ -17,17 +17,17 @@
 #include "base/outcome.h"
 #include "base/time.h"
 #include "base/waker.h"
-#include "engine/address_space_reserve.h"
 #include "budget/emergency_pool.h"
-#include "os/load_sampler.h"
 #include "budget/request_charge.h"
+#include "budget/wait_list.h"
+#include "engine/address_space_reserve.h"
 #include "engine/sealed_regions.h"
 #include "ledger/ledger.h"
+#include "os/load_sampler.h"
 #include "os/memory_system.h"
 #include "os/thread_system.h"
 #include "policy/admission.h"
 #include "policy/memory_status.h"
-#include "budget/wait_list.h"
 
 namespace clr_host_memory {
 
@@ -77,19 +77,19 @@ class Engine final : private WaitList::Reserve {
   StatusOutcome Status();
   // How often Status was asked: a GC does so at each collection.
   [[nodiscard]] std::uint64_t StatusQuestions() const { return questions_.load(std::memory_order_relaxed); }
-  // A section backed by the paging file is to be made: what it will have committed is charged to it, once, however often
-  // it is mapped; all of it here, when it is committed as a whole. It has one reference then, a handle's.
+  // A section backed by the paging file is to be made: what it will have committed is charged to it, once, however
+  // often it is mapped; all of it here, when it is committed as a whole. It has one reference then, a handle's.
   SectionOutcome AddSection(std::uint64_t size, bool committed, Criticality level);
   // Another handle to it, and the end of one, in every state. kNotOurs: no such section is alive.
   Outcome KeepSection(SectionName section) {
     return ledger_.sections().Keep(section) ? Outcome::Done() : Outcome::NotOurs();
   }
   Outcome DropSection(SectionName section);
-  // A view was mapped at base, of section from offset on (a granule's begin), or of anything else. kOsRefused: not where a
-  // view can be; the OS is asked when a reservation of the manager's is known there.
+  // A view was mapped at base, of section from offset on (a granule's begin), or of anything else. kOsRefused: not
+  // where a view can be; the OS is asked when a reservation of the manager's is known there.
   Outcome AcquireView(Address base, std::uint64_t size, SectionName section = 0, std::uint64_t offset = 0);
-  // A view is gone, and with it what was committed in it, unless that is a section's. Where the OS has a view at base, the
-  // word came late, or early: that view stays known, and ReturnWhatIsGone sees its end.
+  // A view is gone, and with it what was committed in it, unless that is a section's. Where the OS has a view at base,
+  // the word came late, or early: that view stays known, and ReturnWhatIsGone sees its end.
   Outcome ReleaseView(Address base);
   // Returns the charge for what others have freed or unmapped without a word; see Ledger. True: there was some.
   bool ReturnWhatIsGone() { return ledger_.ReturnWhatIsGone(); }
@@ -167,7 +167,8 @@ class Engine final : private WaitList::Reserve {
   [[nodiscard]] Milliseconds ServeWaiters(Milliseconds now) { return waits_.Serve(now); }
   [[nodiscard]] const WaitList& waits() const { return waits_; }
 
-  // Exclusive sections: while a thread owns one, allocations of others are kHeldStill or wait. See IClrHostMemoryControl.
+  // Exclusive sections: while a thread owns one, allocations of others are kHeldStill or wait. See
+  // IClrHostMemoryControl.
   Outcome EnterExclusive(Milliseconds bound);
   Outcome LeaveExclusive();
 
@@ -206,8 +207,8 @@ class Engine final : private WaitList::Reserve {
 
   // What was done so far for one refused request.
   struct Relief {
-    std::uint64_t room = 0;    // address space it wants reserved; 0: none, or at a certain place
-    bool possible = true;      // by memory of the usual kind
+    std::uint64_t room = 0;  // address space it wants reserved; 0: none, or at a certain place
+    bool possible = true;    // by memory of the usual kind
     bool helped_a_little = false;
     bool looked_for_gone = false;
     bool waited = false;
@@ -223,7 +224,8 @@ class Engine final : private WaitList::Reserve {
   AddressOutcome AllocateRegion(const os::AllocateRequest& request, Payer& payer);
   AddressOutcome ReserveRegion(const os::AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
                                Payer& payer);
-  AddressOutcome CommitInKnownRegion(const os::AllocateRequest& request, PageRange range, Region::Kind kind, Payer& payer);
+  AddressOutcome CommitInKnownRegion(const os::AllocateRequest& request, PageRange range, Region::Kind kind,
+                                     Payer& payer);
   AddressOutcome CommitWidely(const os::AllocateRequest& request, PageRange range, Payer& payer);
   AddressOutcome CommitInSection(const os::AllocateRequest& request, PageRange range, const Region& view, Payer& payer);
   [[nodiscard]] std::optional<Region> FindMappedView(Address address);

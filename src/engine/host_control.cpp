@@ -100,8 +100,8 @@ void Engine::NoteStopped() {
 
 void Engine::Latch(const Latched& cause) {
   std::uint64_t none = 0;
-  const std::uint64_t packed = std::uint64_t{cause.error} << 16 | std::uint64_t{cause.method} << 8 |
-                               static_cast<std::uint64_t>(cause.cause);
+  const std::uint64_t packed =
+      std::uint64_t{cause.error} << 16 | std::uint64_t{cause.method} << 8 | static_cast<std::uint64_t>(cause.cause);
   latched_.compare_exchange_strong(none, packed);
   gate_.fetch_or(kDown);
   waits_.Abandon(true);

@@ -22,7 +22,8 @@ bool Engine::Relieve(Outcome* refused, Payer& payer, Relief* relief) {
   return again;
 }
 
-// The limit may be in the way for memory that is gone. A refusal is dear for a process-critical request: it looks always.
+// The limit may be in the way for memory that is gone. A refusal is dear for a process-critical request: it looks
+// always.
 bool Engine::RelieveFromGone(Criticality level, Relief* relief) {
   constexpr Milliseconds kBetweenLooks{100};
   if (std::exchange(relief->looked_for_gone, true)) return false;
@@ -41,8 +42,8 @@ bool Engine::RelieveFromReserve(bool by_os, Payer& payer, Relief* relief) {
   if (!CheckOpen().ok()) return false;
   bool given = false;
   if (by_os) {
-    // Of address space or of memory: the OS does not say which it lacks. What asks for no pages may lack a little of its
-    // own, such as a heap does, and gets that once.
+    // Of address space or of memory: the OS does not say which it lacks. What asks for no pages may lack a little of
+    // its own, such as a heap does, and gets that once.
     const bool some = payer.asked() != Bytes{} || (relief->room == 0 && !std::exchange(relief->helped_a_little, true));
     const Bytes wanted = std::max(payer.asked(), Bytes{kGranuleSize});
     given = (relief->room != 0 && address_space_.GiveUp({relief->room})) ||
@@ -100,17 +101,10 @@ bool Engine::RelieveByWaiting(Outcome* refused, bool by_os, Payer& payer, Relief
                                          .ticket = relief->ticket,
                                          .refused_by_os = by_os});
   switch (result) {
-    case WaitResult::kGranted:
-      payer.HandOver(asked);
-      return true;
-    case WaitResult::kTimedOut:
-      *refused = Outcome::TimedOut();
-      return false;
-    case WaitResult::kAbandoned:
-      *refused = Outcome::Abandoned();
-      return false;
-    case WaitResult::kNoRoom:
-      break;
+    case WaitResult::kGranted: payer.HandOver(asked); return true;
+    case WaitResult::kTimedOut: *refused = Outcome::TimedOut(); return false;
+    case WaitResult::kAbandoned: *refused = Outcome::Abandoned(); return false;
+    case WaitResult::kNoRoom: break;
   }
   return false;
 }

@@ -34,8 +34,8 @@ Outcome Engine::AcquireView(Address base, std::uint64_t size, SectionName sectio
   if (!range || !PageMap::Tracks(*range) || !IsGranuleAligned(base) || base == 0) {
     return Outcome::OsRefused(win32::kInvalidParameter);
   }
-  // What the manager reserved and the OS still holds as such is no view, whoever says so; records of what is there no more
-  // give way.
+  // What the manager reserved and the OS still holds as such is no view, whoever says so; records of what is there no
+  // more give way.
   bool reserved = false;
   ledger_.ForEachRegionIn(*range, [&](const Region& other) {
     if (other.kind != Region::Kind::kReserved) return;

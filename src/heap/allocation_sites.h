@@ -41,7 +41,7 @@ class AllocationSites {
 
  private:
   struct Site {
-    std::atomic<std::uint64_t> key = 0;      // of file and line; 0: free
+    std::atomic<std::uint64_t> key = 0;       // of file and line; 0: free
     std::atomic<std::uint32_t> readable = 0;  // file and line are written
     std::int32_t line = 0;
     std::atomic<std::uint64_t> blocks = 0;

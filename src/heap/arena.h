@@ -87,10 +87,10 @@ struct Arena {
     }
   }
 
-  const std::uint32_t index;            // in its heap
-  std::atomic<Address> base = 0;        // 0: it has no memory now
+  const std::uint32_t index;                           // in its heap
+  std::atomic<Address> base = 0;                       // 0: it has no memory now
   std::atomic<std::uint64_t> used{~std::uint64_t{0}};  // units that are given out
-  std::atomic<Site*> sites = nullptr;           // by unit and slot, for blocks whose site is kept; null: none ever was
+  std::atomic<Site*> sites = nullptr;  // by unit and slot, for blocks whose site is kept; null: none ever was
   std::array<std::atomic<std::uint8_t>, kArenaUnits> head{};  // where the slab that a unit belongs to begins
   // For each class the units whose slabs may have free blocks and are nobody's first choice. A hint: whoever finds a
   // slab exhausted has cleared its bit before, and whoever frees a block where there was none sets it.

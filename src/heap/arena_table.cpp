@@ -5,7 +5,8 @@ namespace clr_host_memory::heap {
 Outcome ArenaTable::EnsureChunk(std::size_t index, Criticality level) {
   if (chunks_[index].load() != nullptr) return Outcome::Done();
   void* memory = nullptr;
-  if (const Outcome outcome = engine_.AllocateMetadata(sizeof(ArenaChunk), level, &memory); !outcome.ok()) return outcome;
+  if (const Outcome outcome = engine_.AllocateMetadata(sizeof(ArenaChunk), level, &memory); !outcome.ok())
+    return outcome;
   ArenaChunk* nobody = nullptr;
   if (!chunks_[index].compare_exchange_strong(nobody, new (memory) ArenaChunk)) {
     engine_.FreeMetadata(memory, sizeof(ArenaChunk));

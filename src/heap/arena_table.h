@@ -45,9 +45,9 @@ class ArenaSet {
 
 struct ArenaChunk {
   std::array<std::atomic<Arena*>, ArenaSet::kSize> arenas{};
-  ArenaSet roomy;                                // arenas that may have free units
-  ArenaSet vacant;                               // numbers that no memory goes by now
-  std::array<ArenaSet, kClassCount> partial{};   // arenas whose Arena::partial may have a bit for the class
+  ArenaSet roomy;                               // arenas that may have free units
+  ArenaSet vacant;                              // numbers that no memory goes by now
+  std::array<ArenaSet, kClassCount> partial{};  // arenas whose Arena::partial may have a bit for the class
 };
 
 class ArenaTable {

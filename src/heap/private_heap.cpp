@@ -5,7 +5,6 @@
 #include <cstring>
 #include <memory>
 
-
 namespace clr_host_memory {
 namespace {
 
@@ -38,12 +37,9 @@ constexpr std::uint64_t kOrphan = 1;
 }  // namespace
 
 PrivateHeap::PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards)
-    : engine_(engine),
-      protect_((kind & static_cast<std::uint32_t>(HeapKind::kExecutable)) != 0 ? kPageExecuteReadWrite : kPageReadWrite),
-      shards_(shards),
-      tag_(std::uint64_t{engine.ledger().NewOwner()} << 32),
-      arenas_(engine),
-      sites_(engine) {}
+    : engine_(engine), protect_((kind & static_cast<std::uint32_t>(HeapKind::kExecutable)) != 0 ? kPageExecuteReadWrite
+                                                                                                : kPageReadWrite),
+      shards_(shards), tag_(std::uint64_t{engine.ledger().NewOwner()} << 32), arenas_(engine), sites_(engine) {}
 
 PrivateHeap::~PrivateHeap() {
   Ledger& ledger = engine_.ledger();
@@ -73,7 +69,8 @@ Outcome PrivateHeap::Open(Criticality level) {
 // ---- blocks
 
 BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level) {
-  if (size <= heap::kLargestSmall) [[likely]] return AllocateSmall(heap::ClassOf(size + (size == 0)), level);
+  if (size <= heap::kLargestSmall) [[likely]]
+    return AllocateSmall(heap::ClassOf(size + (size == 0)), level);
   return size <= kLargestRun ? AllocateRun(size, level, true) : AllocateLarge(size, level);
 }
 
@@ -105,11 +102,13 @@ BlockOutcome PrivateHeap::Reallocate(void* block, std::size_t size, Criticality 
   };
   if (size <= old_size && (in_place || size >= old_size / 2)) return keep();
   if (in_place) return {Outcome::OsRefused(win32::kNotEnoughMemory)};
-  if (engine_.TouchesPinned(ToAddress(block), old_size)) return size <= old_size ? keep() : BlockOutcome{Outcome::NotOwner()};
+  if (engine_.TouchesPinned(ToAddress(block), old_size))
+    return size <= old_size ? keep() : BlockOutcome{Outcome::NotOwner()};
   const BlockOutcome moved = Allocate(size, level, fill == Fill::kZero ? Fill::kZeroBeyond : fill);
   if (!moved.outcome.ok()) return size <= old_size ? keep() : moved;
   std::memcpy(moved.block, block, std::min(size, old_size));
-  if (fill == Fill::kZero && size > old_size) std::memset(static_cast<char*>(moved.block) + old_size, 0, size - old_size);
+  if (fill == Fill::kZero && size > old_size)
+    std::memset(static_cast<char*>(moved.block) + old_size, 0, size - old_size);
   // Should the OS not take it back now, the new one is the caller's all the same.
   (void)Discard(block);
   return moved;
@@ -127,7 +126,8 @@ BlockOutcome PrivateHeap::AllocateSmall(std::size_t index, Criticality level) {
     block = refilled.block;
   }
   // Taken first, and then the look: what an exclusive section does not see here was given out before it.
-  if (!engine_.IsClear()) [[unlikely]] return GiveOutSlowly(block, index, shard, level);
+  if (!engine_.IsClear()) [[unlikely]]
+    return GiveOutSlowly(block, index, shard, level);
   return {Outcome::Done(), block};
 }
 
@@ -182,8 +182,9 @@ void* PrivateHeap::TakeFrom(Slab& slab, std::size_t index) {
     std::uint64_t passed_over = 0;
     if constexpr (kPinned == Pinned::kPassedOver) passed_over = PinnedBlocks(slab, index, word);
     for (std::uint64_t bits = free.load(); (bits & ~passed_over) != 0; bits = free.load()) {
-      // The highest first. The lowest block begins a page, where much of what is read all the time begins (a TEB does), and
-      // the same places in pages compete for the same lines of a cache: a CLR's first thread was seen to allocate slower.
+      // The highest first. The lowest block begins a page, where much of what is read all the time begins (a TEB does),
+      // and the same places in pages compete for the same lines of a cache: a CLR's first thread was seen to allocate
+      // slower.
       const auto bit = static_cast<unsigned>(std::bit_width(bits & ~passed_over)) - 1;
       const std::uint64_t mask = std::uint64_t{1} << bit;
       if ((free.fetch_and(~mask) & mask) == 0) continue;  // somebody was faster
@@ -260,7 +261,8 @@ void* PrivateHeap::TakeFromOtherShards(std::size_t index) {
 BlockOutcome PrivateHeap::FormSlab(std::size_t index, std::size_t shard, Criticality level) {
   const SizeClass& sizes = kClasses[index];
   Units units;
-  if (const Outcome outcome = ClaimCommitted(sizes.units, sizes.committed, level, &units); !outcome.ok()) return {outcome};
+  if (const Outcome outcome = ClaimCommitted(sizes.units, sizes.committed, level, &units); !outcome.ok())
+    return {outcome};
   const Address base = units.Base();
   Slab& slab = units.Head();
   slab.base.store(base, std::memory_order_relaxed);
@@ -303,16 +305,14 @@ BlockOutcome PrivateHeap::AllocateRun(std::size_t size, Criticality level, bool 
 BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
   Reap();
   const auto allocate = [&] {
-    return engine_.Allocate({.address = 0,
-                             .size = size,
-                             .type = win32::kMemReserve | win32::kMemCommit,
-                             .protect = protect_},
-                            level);
+    return engine_.Allocate(
+        {.address = 0, .size = size, .type = win32::kMemReserve | win32::kMemCommit, .protect = protect_}, level);
   };
   const Budget& budget = engine_.ledger().budget();
   const Bytes ceiling = budget.Ceiling(level);
   // As in Commit, for a size of any value.
-  if (Bytes{size} > ceiling - std::min(ceiling, budget.Charged())) [[unlikely]] Trim();
+  if (Bytes{size} > ceiling - std::min(ceiling, budget.Charged())) [[unlikely]]
+    Trim();
   AddressOutcome region = allocate();
   if (!region.outcome.ok() && WantsMemory(region.outcome) && Trim()) region = allocate();
   if (!region.outcome.ok()) {
@@ -337,7 +337,8 @@ PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
   if ((region.owner & kHeapMask) != tag_) return place;
   place.owner = region.owner;
   if ((region.owner & kLarge) != 0) {
-    if (address == region.base && (region.owner & kParkedLarge) == 0) place.size = static_cast<std::size_t>(region.pages.InBytes().value);
+    if (address == region.base && (region.owner & kParkedLarge) == 0)
+      place.size = static_cast<std::size_t>(region.pages.InBytes().value);
     return place;
   }
   Arena* arena = arenas_.At(static_cast<std::size_t>(region.owner & (kLarge - 1)));
@@ -360,7 +361,8 @@ PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
 Outcome PrivateHeap::Free(void* block) {
   if (block == nullptr) return Outcome::Done();
   const Place place = Locate(block);
-  if (engine_.AnyPinned() && IsPinned(block, place)) [[unlikely]] return Outcome::NotOwner();
+  if (engine_.AnyPinned() && IsPinned(block, place)) [[unlikely]]
+    return Outcome::NotOwner();
   return FreeAt(place, block, IfPinned::kRefuse);
 }
 
@@ -376,7 +378,8 @@ bool PrivateHeap::IsPinned(const void* block, const Place& place) const {
 inline Outcome PrivateHeap::FreeAt(const Place& place, void* block, IfPinned if_pinned) {
   if (place.size == 0) return Outcome::NotOurs();
   if (place.state.HasClass()) [[likely]] {
-    if (place.slab->arena->sites.load(std::memory_order_relaxed) != nullptr) [[unlikely]] ForgetSite(place);
+    if (place.slab->arena->sites.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
+      ForgetSite(place);
     return ReturnSlot(*place.slab, place.state.Class(), place.slot) ? Outcome::Done() : Outcome::NotOurs();
   }
   if (place.slab == nullptr) return FreeLarge(place, ToAddress(block), if_pinned);
@@ -636,8 +639,10 @@ void PrivateHeap::ForgetSite(const Place& place) {
 
 HeapFigures PrivateHeap::Figures() const {
   const Bytes large{large_bytes_.load()};
-  HeapFigures figures{
-      .reserved = large + Bytes{parked_large_.load()}, .committed = {committed_.load()}, .live = large, .blocks = large_blocks_.load()};
+  HeapFigures figures{.reserved = large + Bytes{parked_large_.load()},
+                      .committed = {committed_.load()},
+                      .live = large,
+                      .blocks = large_blocks_.load()};
   arenas_.ForEach([&](const Arena& arena) {
     if (arena.base.load() == 0) return;
     figures.reserved = figures.reserved + Bytes{kArenaSize};

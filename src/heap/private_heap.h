@@ -10,9 +10,9 @@
 // for another. A block costs one atomic operation when it is given out, and one when it comes back. When the host holds
 // the manager still, or it is down, nothing is given out; blocks come back in every state.
 //
-// Pages that the host has pinned: no block that touches one is given out, and Free refuses one. Discard takes it back all the
-// same. What is empty but pinned stays committed, and is given back once it is not pinned any more: by the next slab or run
-// that is formed or emptied, or by Trim.
+// Pages that the host has pinned: no block that touches one is given out, and Free refuses one. Discard takes it back
+// all the same. What is empty but pinned stays committed, and is given back once it is not pinned any more: by the next
+// slab or run that is formed or emptied, or by Trim.
 //
 // A pointer that is no block of this heap is told for sure, whatever its value, and a block that was freed already as
 // long as its slab is not retired at the same moment (and nobody was given it since).
@@ -44,15 +44,15 @@ enum class HeapKind : std::uint32_t { kThreadSafe = 1, kExecutable = 2 };
 struct HeapFigures {
   Bytes reserved;
   Bytes committed;
-  Bytes live;       // of blocks that are given out, as GetSize has them
+  Bytes live;  // of blocks that are given out, as GetSize has them
   std::uint64_t blocks = 0;
 };
 
 class PrivateHeap {
  public:
   static constexpr std::size_t kLargestRun = heap::kArenaSize / 2;
-  // Runs that came back and are still committed: so many at most, each of so many bytes at most, and only while a request
-  // of the lowest level could have so many bytes besides.
+  // Runs that came back and are still committed: so many at most, each of so many bytes at most, and only while a
+  // request of the lowest level could have so many bytes besides.
   static constexpr std::size_t kMostKeptRuns = 4;
   static constexpr std::size_t kLargestKeptRun = std::size_t{128} << 10;
   static constexpr std::uint64_t kRoomToKeepRuns = std::uint64_t{16} * kMostKeptRuns * kLargestKeptRun;
@@ -78,8 +78,8 @@ class PrivateHeap {
   BlockOutcome Allocate(std::size_t size, Criticality level);
   BlockOutcome Allocate(std::size_t size, Criticality level, Fill fill);
   // As realloc, with what `fill` says of the bytes beyond the old block. in_place: it is not moved, or refused.
-  // kNotOurs: no block of this heap. kNotOwner: it would have to be moved from a pinned page. block is unchanged unless it
-  // is done.
+  // kNotOurs: no block of this heap. kNotOwner: it would have to be moved from a pinned page. block is unchanged unless
+  // it is done.
   BlockOutcome Reallocate(void* block, std::size_t size, Criticality level, Fill fill, bool in_place);
   // As Allocate, and keeps where it was asked for. file may be null.
   BlockOutcome AllocateAt(std::size_t size, Criticality level, const char* file, int line);
@@ -113,11 +113,12 @@ class PrivateHeap {
     Slab* slab = nullptr;
     heap::SlabState state;
     std::uint32_t slot = 0;
-    std::size_t size = 0;       // 0: no block of this heap
-    std::uint64_t owner = 0;    // of the region
+    std::size_t size = 0;     // 0: no block of this heap
+    std::uint64_t owner = 0;  // of the region
   };
   [[nodiscard]] static Place AsBlock(Slab& run, Pages pages) {
-    return {.slab = &run, .state = heap::SlabState::OfRun(pages), .size = static_cast<std::size_t>(pages.InBytes().value)};
+    return {
+        .slab = &run, .state = heap::SlabState::OfRun(pages), .size = static_cast<std::size_t>(pages.InBytes().value)};
   }
   struct Units {
     Arena* arena = nullptr;
@@ -138,8 +139,8 @@ class PrivateHeap {
   [[nodiscard]] bool IsPinned(const void* block, const Place& place) const;
   Outcome FreeAt(const Place& place, void* block, IfPinned if_pinned);
   Outcome FreeLarge(const Place& place, Address address, IfPinned if_pinned);
-  // For a block that was taken without asking the engine, when that is not clear: waits as long as the level may, or gives it
-  // back, and takes another when it is pinned.
+  // For a block that was taken without asking the engine, when that is not clear: waits as long as the level may, or
+  // gives it back, and takes another when it is pinned.
   Outcome AwaitOpen(void* block, Criticality level);
   BlockOutcome GiveOutSlowly(void* block, std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome TakeUnpinned(std::size_t index, std::size_t shard, Criticality level);
@@ -177,7 +178,8 @@ class PrivateHeap {
   void ParkRun(Slab& run, Pages pages);
   // Gives back what is not pinned any more. One look when nothing is parked, or nothing was unpinned since.
   void Reap() {
-    if (parked_.load(std::memory_order_relaxed) != 0) [[unlikely]] ReapParked();
+    if (parked_.load(std::memory_order_relaxed) != 0) [[unlikely]]
+      ReapParked();
   }
   void ReapParked();
   bool ReapArena(Arena& arena);

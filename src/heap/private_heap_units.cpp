@@ -59,7 +59,8 @@ Outcome PrivateHeap::ClaimUnits(std::uint32_t count, Criticality level, Units* u
 std::uint64_t PrivateHeap::PinnedUnits(const Arena& arena) const {
   const Address base = arena.base.load(std::memory_order_relaxed);
   std::uint64_t pinned = 0;
-  if (!engine_.TouchesPinned(base, kArenaSize)) [[likely]] return pinned;
+  if (!engine_.TouchesPinned(base, kArenaSize)) [[likely]]
+    return pinned;
   for (std::uint64_t unit = 0; unit < heap::kArenaUnits; ++unit) {
     if (engine_.TouchesPinned(base + unit * kUnitSize, kUnitSize)) pinned |= std::uint64_t{1} << unit;
   }
@@ -142,13 +143,13 @@ bool PrivateHeap::RetireArena(Arena& arena) {
 
 Outcome PrivateHeap::Commit(Address address, std::uint64_t size, Criticality level) {
   const auto commit = [&] {
-    return engine_
-        .Allocate({.address = address, .size = size, .type = win32::kMemCommit, .protect = protect_}, level)
+    return engine_.Allocate({.address = address, .size = size, .type = win32::kMemCommit, .protect = protect_}, level)
         .outcome;
   };
   // What is kept for later is given up before anyone is refused, has to wait, or takes from the reserve for it.
   const Budget& budget = engine_.ledger().budget();
-  if (budget.Charged() + Bytes{size} > budget.Ceiling(level)) [[unlikely]] Trim();
+  if (budget.Charged() + Bytes{size} > budget.Ceiling(level)) [[unlikely]]
+    Trim();
   Outcome outcome = commit();
   if (!outcome.ok() && WantsMemory(outcome) && Trim()) outcome = commit();
   if (outcome.ok()) CountCommitted(size);

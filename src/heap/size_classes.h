@@ -54,14 +54,16 @@ struct SizeClass {
 [[nodiscard]] constexpr SizeClass MakeClass(std::size_t index) {
   const std::size_t group = index < 8 ? 0 : (index - 8) / 4;
   const std::size_t step = index < 8 ? 0 : (index - 8) % 4 + 1;
-  const std::size_t size = index < 8 ? 16 * (index + 1) : (std::size_t{128} << group) + step * (std::size_t{32} << group);
+  const std::size_t size =
+      index < 8 ? 16 * (index + 1) : (std::size_t{128} << group) + step * (std::size_t{32} << group);
   SizeClass made;
   made.size = static_cast<std::uint32_t>(size);
   made.units = size <= 1024 ? 1 : size <= 4096 ? 2 : 4;
   made.slots = static_cast<std::uint32_t>(made.units * kUnitSize / size);
   made.words = (made.slots + 63) / 64;
   made.committed = static_cast<std::uint32_t>((made.slots * size + kPageSize - 1) / kPageSize * kPageSize);
-  made.reciprocal = static_cast<std::uint32_t>((std::uint64_t{1} << 32) / size + ((std::uint64_t{1} << 32) % size != 0));
+  made.reciprocal =
+      static_cast<std::uint32_t>((std::uint64_t{1} << 32) / size + ((std::uint64_t{1} << 32) % size != 0));
   const std::uint32_t in_last = made.slots - (made.words - 1) * 64;
   made.last_word = in_last == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << in_last) - 1;
   return made;

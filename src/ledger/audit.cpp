@@ -1,8 +1,9 @@
 // The audit: the ledger compared with what the OS says of the same memory.
 //
-// One walk asks the OS about each run of pages once. A difference need not be a mistake: a free clears its bits before the
-// OS acts, and a commit sets them after. So pages that differ are only suspects, and are asked about again and again until
-// they agree or patience ends. Agreeing pages are never asked about twice, so a lasting difference costs what it is large.
+// One walk asks the OS about each run of pages once. A difference need not be a mistake: a free clears its bits before
+// the OS acts, and a commit sets them after. So pages that differ are only suspects, and are asked about again and
+// again until they agree or patience ends. Agreeing pages are never asked about twice, so a lasting difference costs
+// what it is large.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -174,9 +175,9 @@ void Ledger::Auditor::Walk() {
       AddView(region, different, at_work);
     }
   });
-  ledger_.map_.ForEachTouchedWord(
-      PageMap::kEverything,
-      [&](const PageWord& word, std::uint64_t index, std::uint64_t) { WalkElsewhere(word, index); });
+  ledger_.map_.ForEachTouchedWord(PageMap::kEverything, [&](const PageWord& word, std::uint64_t index, std::uint64_t) {
+    WalkElsewhere(word, index);
+  });
 }
 
 // Keeps the suspects that still differ. At the deadline the rest stay suspects.
@@ -242,8 +243,8 @@ LedgerAudit Ledger::Auditor::Run() {
   constexpr Milliseconds kPatienceWithFrees{500};
   constexpr std::array<int, 8> kPauses{1, 1, 2, 2, 4, 8, 16, 20};
   if (void* memory = ledger_.os_.AllocateMetadata(sizeof(Tables)); memory != nullptr) tables_ = new (memory) Tables;
-  // While calls run, pages are counted at other moments than their charge. What both counts leave unexplained is a mismatch
-  // only when neither has changed for a while.
+  // While calls run, pages are counted at other moments than their charge. What both counts leave unexplained is a
+  // mismatch only when neither has changed for a while.
   const Bytes charge_at_first = ledger_.budget_.Charged();
   Walk();
   Bytes unexplained = Unexplained();

@@ -90,8 +90,9 @@ Pages Ledger::ClearCharged(PageRange range) {
   return cleared;
 }
 
-// Clears mask. A newer view may be known at its pages by now, and have committed some of them: its own coming has cleared what
-// was there before, so that what the OS holds as committed of the cleared pages is its own, and is marked again.
+// Clears mask. A newer view may be known at its pages by now, and have committed some of them: its own coming has
+// cleared what was there before, so that what the OS holds as committed of the cleared pages is its own, and is marked
+// again.
 Pages Ledger::ClearPagesOfGoneView(PageWord& word, std::uint64_t index, std::uint64_t mask) {
   const std::uint64_t cleared = word.charged.fetch_and(~mask) & mask;
   Pages paid = CountPages(cleared);
@@ -317,8 +318,8 @@ LedgerFigures Ledger::Figures() const {
   return {.reserved = {reserved_.load(std::memory_order_relaxed)},
           .peak_reserved = {peak_reserved_.load(std::memory_order_relaxed)},
           .mapped = {mapped_.load(std::memory_order_relaxed)},
-          .metadata = map_.MetadataBytes() + sections_.MetadataBytes() +
-                      Bytes{other_metadata_.load(std::memory_order_relaxed)},
+          .metadata =
+              map_.MetadataBytes() + sections_.MetadataBytes() + Bytes{other_metadata_.load(std::memory_order_relaxed)},
           .regions = regions_.load(std::memory_order_relaxed),
           .healed = healed_.load(std::memory_order_relaxed)};
 }
@@ -357,9 +358,7 @@ CommitInFlight::~CommitInFlight() {
 }
 
 void CommitInFlight::Settle(Pages paid) {
-  ForEachWord([&](PageWord& word, std::uint64_t, std::uint64_t mask) {
-    ledger_.Mark(word, mask, &paid);
-  });
+  ForEachWord([&](PageWord& word, std::uint64_t, std::uint64_t mask) { ledger_.Mark(word, mask, &paid); });
   ledger_.FinishMarking(paid);
 }
 

@@ -1,20 +1,20 @@
 // The ledger: page map and charge together, exact at page granularity.
 //
 // The invariant, at every quiet moment: charged pages == pages VirtualQuery shows as committed in the regions reserved
-// through the manager, plus the pages the manager committed in views and in memory others reserved. Views of a section that
-// the ledger knows have no pages of their own: what is committed in them is the section's (sections.h).
+// through the manager, plus the pages the manager committed in views and in memory others reserved. Views of a section
+// that the ledger knows have no pages of their own: what is committed in them is the section's (sections.h).
 //
 // Commits in flight. A commit cannot know before the OS answers, and a free cannot wait for it, since either thread may
-// be suspended. So each word of 64 pages has a gate that counts the commits at work on it. A free that finds a commit at
-// work, or finds pages charged again, marks the word as overlapped; whoever leaves an overlapped word last asks the OS
-// what is true and writes that down. Commits that meet need not ask: each pays for the bits that it sets.
+// be suspended. So each word of 64 pages has a gate that counts the commits at work on it. A free that finds a commit
+// at work, or finds pages charged again, marks the word as overlapped; whoever leaves an overlapped word last asks the
+// OS what is true and writes that down. Commits that meet need not ask: each pays for the bits that it sets.
 //
 // A free clears the pages' bits before the OS frees them (another thread may be given the address at once), returns the
-// charge after it, and then looks at the words once more (SweepAfterFree). Who sets a bit has charged for it before: the
-// one who clears it may return the charge at once, and the sum must never fall below what is committed, or below 0.
+// charge after it, and then looks at the words once more (SweepAfterFree). Who sets a bit has charged for it before:
+// the one who clears it may return the charge at once, and the sum must never fall below what is committed, or below 0.
 //
-// A commit that is refused leaves no tables behind. It is charged for by the words that are there already, and makes the
-// others once it is charged; a wide one, which would make many, once the OS has granted it (WideCommit).
+// A commit that is refused leaves no tables behind. It is charged for by the words that are there already, and makes
+// the others once it is charged; a wide one, which would make many, once the OS has granted it (WideCommit).
 //
 // Memory that others reserve they may also free without a word. The words of pages that are committed in it are marked
 // (NoteForeign), and ReturnWhatIsGone asks the OS about them, and about the views that were announced.
@@ -88,10 +88,11 @@ class Ledger {
     return span.word != nullptr ? ClearIn(*span.word, span.mask, span.range.count) : ClearCharged(span.range);
   }
   [[nodiscard]] Pages ClearCharged(PageRange range);
-  // Of a view whose record was taken, after the OS has unmapped it: returns what was charged in it, and drops its section.
+  // Of a view whose record was taken, after the OS has unmapped it: returns what was charged in it, and drops its
+  // section.
   void ClearViewThatIsGone(const Region& view);
-  // Marks what the OS holds as committed of range, in a view that is known by now, as charged to its section: when what was
-  // committed is known to none of those who saw the view come and go.
+  // Marks what the OS holds as committed of range, in a view that is known by now, as charged to its section: when what
+  // was committed is known to none of those who saw the view come and go.
   void AskOsAboutView(PageRange range);
   // After the OS freed or decommitted the pages: has words looked at again that commits have overlapped.
   void SweepAfterFree(const PageSpan& span) {
@@ -104,8 +105,8 @@ class Ledger {
 
   // A decommit that found a region may reach the OS when that region is gone and its address is someone else's, and any
   // free may meet a wide commit, which leaves no trace in the words while the OS is asked. Such a free notes a doubt if
-  // Takes from before differs afterwards. A thread that is given a region, or commits widely, compares Doubts from before
-  // with after, and asks the OS about its pages. So the thread that comes second finds out.
+  // Takes from before differs afterwards. A thread that is given a region, or commits widely, compares Doubts from
+  // before with after, and asks the OS about its pages. So the thread that comes second finds out.
   [[nodiscard]] std::uint64_t Takes() const { return takes_.load(std::memory_order_acquire) & ~kWideCommits; }
   void NoteDoubtUnless(std::uint64_t takes_before) {
     if (takes_.load(std::memory_order_acquire) != takes_before) NoteDoubt();
@@ -123,15 +124,16 @@ class Ledger {
   // Whether a commit is at work on any page. Looks at every touched word.
   [[nodiscard]] bool AnyCommitAtWork() const;
 
-  // Pages of range, in memory of others, that a commit would have to pay for: not committed, and not charged. Asks the OS.
+  // Pages of range, in memory of others, that a commit would have to pay for: not committed, and not charged. Asks the
+  // OS.
   [[nodiscard]] Pages CountUncommitted(PageRange range) const;
 
   // Returns the charge for what others have freed or unmapped without a word. True: there was some. Asks the OS about
   // every view that was announced and every word with pages committed in memory of others: one question each.
   bool ReturnWhatIsGone();
 
-  // Compares all of it with the OS: one VirtualQuery per run of pages, and at most kAuditPatience more for differences that
-  // may come and go while calls run, which they may.
+  // Compares all of it with the OS: one VirtualQuery per run of pages, and at most kAuditPatience more for differences
+  // that may come and go while calls run, which they may.
   [[nodiscard]] LedgerAudit Audit() const;
   static constexpr Milliseconds kAuditPatience{100};
   [[nodiscard]] LedgerFigures Figures() const;
@@ -140,7 +142,9 @@ class Ledger {
   // Never the same twice, and not 0.
   [[nodiscard]] std::uint32_t NewOwner() { return next_owner_.fetch_add(1) + 1; }
   [[nodiscard]] OwnedRegion OwnedAt(Address address) const { return map_.OwnedAt(address); }
-  bool ChangeOwner(Address base, std::uint64_t from, std::uint64_t owner) { return map_.ChangeOwner(base, from, owner); }
+  bool ChangeOwner(Address base, std::uint64_t from, std::uint64_t owner) {
+    return map_.ChangeOwner(base, from, owner);
+  }
   [[nodiscard]] bool IsOwned(const Region& region) const { return map_.OwnerOfRegionAt(region.base) != 0; }
   // Calls visit(OwnedRegion) for every region with an owner.
   template <typename Visitor>
@@ -208,8 +212,8 @@ class Ledger {
     return (bits & mask) == 0 ? all : Count(~bits & mask);
   }
   [[nodiscard]] static Pages Count(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
-  // Marks mask as charged. *paid: what the caller has charged for pages that are not marked yet; raised first when it is
-  // not enough, and reduced by what was used.
+  // Marks mask as charged. *paid: what the caller has charged for pages that are not marked yet; raised first when it
+  // is not enough, and reduced by what was used.
   void Mark(PageWord& word, std::uint64_t mask, Pages* paid);
   // After the last Mark of a commit: gives back what was paid and not used.
   void FinishMarking(Pages paid);
@@ -218,12 +222,14 @@ class Ledger {
   // changed the bits, while the OS was asked.
   [[nodiscard]] bool Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate);
   [[nodiscard]] Truth AskOs(std::uint64_t index) const;
-  // Calls visit(pages, os::PageRun) → bool for each run of equal pages in range, as the OS has it, until it returns false.
+  // Calls visit(pages, os::PageRun) → bool for each run of equal pages in range, as the OS has it, until it returns
+  // false.
   template <typename Visitor>
   void ForEachRun(PageRange range, Visitor visit) const;
   // Marks the words of range, which are touched: its pages are in memory of others.
   void NoteForeign(PageRange range);
-  // Pages on which OS and ledger differ, as far as a view of a section shows; none if it is unmapped. *at_work: commits are.
+  // Pages on which OS and ledger differ, as far as a view of a section shows; none if it is unmapped. *at_work: commits
+  // are.
   [[nodiscard]] Pages CompareView(const Region& view, bool* at_work) const;
   Pages ClearPagesOfGoneView(PageWord& word, std::uint64_t index, std::uint64_t mask);
   // Of `pages`, bits of word `index`, those in known regions of that kind.
@@ -254,8 +260,8 @@ class Ledger {
   std::atomic<bool> any_foreign_ = false;  // words were marked as foreign, now or before
 };
 
-// One commit at work on its pages, from before the OS is asked until the ledger has the result. Leaving the scope without
-// Settle leaves the ledger as it was. Two forms of the same thing: most commits lie in one word and are cheap.
+// One commit at work on its pages, from before the OS is asked until the ledger has the result. Leaving the scope
+// without Settle leaves the ledger as it was. Two forms of the same thing: most commits lie in one word and are cheap.
 class CommitInWord {
  public:
   // span: as LocateOwn gave it.
@@ -269,9 +275,7 @@ class CommitInWord {
 
   // As in CommitInFlight.
   [[nodiscard]] static constexpr bool Enter() { return true; }
-  [[nodiscard]] Pages Missing() const {
-    return Ledger::CountMissing(word_.charged.load(), mask_, range_.count);
-  }
+  [[nodiscard]] Pages Missing() const { return Ledger::CountMissing(word_.charged.load(), mask_, range_.count); }
   void Settle(Pages paid) {
     std::uint64_t charged = word_.charged.load(std::memory_order_relaxed);
     if ((charged & mask_) == 0 && paid == range_.count &&
@@ -323,8 +327,8 @@ class CommitInFlight {
   bool entered_ = false;
 };
 
-// A commit in a region of the manager's that is at work without an entry in its words: the OS is asked first, and tables
-// are made when it has granted the pages.
+// A commit in a region of the manager's that is at work without an entry in its words: the OS is asked first, and
+// tables are made when it has granted the pages.
 class WideCommit {
  public:
   explicit WideCommit(Ledger& ledger) : ledger_(ledger) {

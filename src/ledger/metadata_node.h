@@ -10,8 +10,8 @@
 
 namespace clr_host_memory {
 
-// The node at place, which was found empty: a new one, Node(arguments...), or the one of whoever was faster. Null: no memory.
-// bytes: of all nodes, for the figures.
+// The node at place, which was found empty: a new one, Node(arguments...), or the one of whoever was faster. Null: no
+// memory. bytes: of all nodes, for the figures.
 template <typename Node, typename... Arguments>
 [[nodiscard]] Node* PublishNode(os::MemorySystem& os, std::atomic<Node*>& place, std::atomic<std::uint64_t>& bytes,
                                 Arguments... arguments) {

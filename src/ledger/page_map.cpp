@@ -115,7 +115,8 @@ std::optional<Region> PageMap::TakeRegion(Address base, Region::Kind kind) {
 
 std::optional<Region> PageMap::TakeRegion(const Region& known) {
   Leaf* leaf = FindLeaf(known.base);
-  return leaf == nullptr ? std::nullopt : Take(leaf->regions[GranuleInLeaf(known.base)], *leaf, RegionSlot::Pack(known));
+  return leaf == nullptr ? std::nullopt
+                         : Take(leaf->regions[GranuleInLeaf(known.base)], *leaf, RegionSlot::Pack(known));
 }
 
 std::optional<Region> PageMap::Take(RegionSlot& slot, Leaf& leaf, std::int64_t packed) {

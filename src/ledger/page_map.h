@@ -1,10 +1,10 @@
 // The page map: for each page whether it is charged, and for each region where it begins and how long it is.
 //
-// A radix tree over the address space, three levels: root → middle (64 GiB) → leaf (64 MiB). Nodes come straight from the
-// OS seam when their part of the address space is first touched, are published with a compare-exchange and live as long
-// as the map, so that a reader needs no protection. Cost is in proportion to what was touched, never to what is reserved.
-// Threads: every function may run at any time in any number of threads, and a thread may be suspended anywhere: no
-// function waits for another.
+// A radix tree over the address space, three levels: root → middle (64 GiB) → leaf (64 MiB). Nodes come straight from
+// the OS seam when their part of the address space is first touched, are published with a compare-exchange and live as
+// long as the map, so that a reader needs no protection. Cost is in proportion to what was touched, never to what is
+// reserved. Threads: every function may run at any time in any number of threads, and a thread may be suspended
+// anywhere: no function waits for another.
 #ifndef CLRHM_LEDGER_PAGE_MAP_H
 #define CLRHM_LEDGER_PAGE_MAP_H
 
@@ -42,8 +42,8 @@ struct Region {
 };
 
 // Where the record of a region that begins at page `first` is kept. In one word, so that it changes in one step: the
-// count of its pages, negative for a view, 0 while there is none; below it how it was reserved, or a view's serial. Thus one
-// comparison tells of a page behind `first` whether it lies in a region that was reserved through the manager.
+// count of its pages, negative for a view, 0 while there is none; below it how it was reserved, or a view's serial.
+// Thus one comparison tells of a page behind `first` whether it lies in a region that was reserved through the manager.
 struct RegionSlot {
   static constexpr unsigned kCountShift = 16;
   std::uint64_t first = 0;
@@ -54,7 +54,8 @@ struct RegionSlot {
   [[nodiscard]] static constexpr std::int64_t Pack(const Region& region) {
     const auto pages = static_cast<std::int64_t>(region.pages.value);
     const bool is_view = region.kind == Region::Kind::kView;
-    return (is_view ? -pages : pages) * (std::int64_t{1} << kCountShift) + (is_view ? region.serial : region.reserved_as);
+    return (is_view ? -pages : pages) * (std::int64_t{1} << kCountShift) +
+           (is_view ? region.serial : region.reserved_as);
   }
   // Negative for a view.
   [[nodiscard]] static constexpr std::int64_t CountIn(std::int64_t value) { return value >> kCountShift; }
@@ -62,7 +63,8 @@ struct RegionSlot {
     const std::int64_t count = CountIn(value);
     if (count == 0) return std::nullopt;
     const auto low = static_cast<std::uint16_t>(value);
-    if (count > 0) return Region{first << kPageShift, {static_cast<std::uint64_t>(count)}, Region::Kind::kReserved, low};
+    if (count > 0)
+      return Region{first << kPageShift, {static_cast<std::uint64_t>(count)}, Region::Kind::kReserved, low};
     return Region{first << kPageShift, {static_cast<std::uint64_t>(-count)}, Region::Kind::kView, 0, shows.load(), low};
   }
   [[nodiscard]] std::optional<Region> Read() const { return Unpack(packed.load()); }
@@ -89,7 +91,7 @@ struct PageWord {
 struct PageSpan {
   PageRange range;
   PageWord* word = nullptr;
-  std::uint64_t mask = 0;  // of the pages in *word
+  std::uint64_t mask = 0;   // of the pages in *word
   std::uint64_t owner = 0;  // of the region, where LocateOwn found it
 };
 
@@ -126,8 +128,8 @@ class PageMap {
     return found != nullptr && found->gate.load(std::memory_order_relaxed) != 0 ? found : TouchWord(word);
   }
 
-  // What nearly every request asks, in one go: the pages of [address, address + size) lie in one touched word, and in one
-  // live region reserved through the manager, which the word remembers. word is null where any of it does not hold.
+  // What nearly every request asks, in one go: the pages of [address, address + size) lie in one touched word, and in
+  // one live region reserved through the manager, which the word remembers. word is null where any of it does not hold.
   [[nodiscard]] PageSpan LocateOwn(Address address, std::uint64_t size) const {
     PageSpan span;
     const std::uint64_t first = address >> kPageShift;
@@ -173,9 +175,8 @@ class PageMap {
   // Calls visit(PageWord&, word) for every word so marked.
   template <typename Visitor>
   void ForEachForeignWord(Visitor visit) const {
-    ForEachMarkedWord(kEverything, &Leaf::foreign, [&](PageWord& page_word, std::uint64_t word, std::uint64_t) {
-      visit(page_word, word);
-    });
+    ForEachMarkedWord(kEverything, &Leaf::foreign,
+                      [&](PageWord& page_word, std::uint64_t word, std::uint64_t) { visit(page_word, word); });
   }
 
   // How many leaves EnsureWord would still have to make for all of range, which is tracked.

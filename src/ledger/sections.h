@@ -1,11 +1,10 @@
-// Sections backed by the paging file, which a CLR maps as often as it likes (W^X maps its code twice). A page committed in
-// one view is committed in all of them, and stays so until the section ends; it is charged to the section, once.
+// Sections backed by the paging file, which a CLR maps as often as it likes (W^X maps its code twice). A page committed
+// in one view is committed in all of them, and stays so until the section ends; it is charged to the section, once.
 //
-// A section lives while something refers to it: handles, views, and calls at work on it. Its pages are bits that are only
-// ever set, so that commits need not see each other. Cost is in proportion to the pages committed, not to the section's
-// size (W^X makes one of 2 TiB).
-// Threads: every function at any time in any number of threads; none waits for another, and a thread may be suspended
-// anywhere.
+// A section lives while something refers to it: handles, views, and calls at work on it. Its pages are bits that are
+// only ever set, so that commits need not see each other. Cost is in proportion to the pages committed, not to the
+// section's size (W^X makes one of 2 TiB). Threads: every function at any time in any number of threads; none waits for
+// another, and a thread may be suspended anywhere.
 #ifndef CLRHM_LEDGER_SECTIONS_H
 #define CLRHM_LEDGER_SECTIONS_H
 
@@ -52,8 +51,8 @@ class Sections {
   Sections(const Sections&) = delete;
   Sections& operator=(const Sections&) = delete;
 
-  // A new section with one reference; charged: pages charged for it already, which are all it can have (0: its pages are
-  // committed one by one). 0: no memory, too large, or kMost are alive.
+  // A new section with one reference; charged: pages charged for it already, which are all it can have (0: its pages
+  // are committed one by one). 0: no memory, too large, or kMost are alive.
   [[nodiscard]] SectionName Add(Pages size, Pages charged);
   // One more reference. False: that section has ended.
   [[nodiscard]] bool Keep(SectionName name);
@@ -105,7 +104,8 @@ class Sections {
   static constexpr unsigned kIndexBits = 12;
   static constexpr std::size_t kPerChunk = 16;
   static constexpr std::size_t kMost = std::size_t{1} << kIndexBits;
-  static_assert(kLargest.value == std::uint64_t{kMiddles} << (kLeavesPerMiddleShift + kWordsPerLeafShift + 6 + kPageShift));
+  static_assert(kLargest.value == std::uint64_t{kMiddles}
+                                      << (kLeavesPerMiddleShift + kWordsPerLeafShift + 6 + kPageShift));
 
   struct Leaf {
     std::array<std::atomic<std::uint64_t>, std::size_t{1} << kWordsPerLeafShift> words;
@@ -114,8 +114,8 @@ class Sections {
     std::array<std::atomic<Leaf*>, std::size_t{1} << kLeavesPerMiddleShift> leaves;
   };
   struct Section {
-    // How often it was used, 20 bits from 32 on, and below them how many refer to it. kFree: nobody's; no references and
-    // not kFree: it is being ended.
+    // How often it was used, 20 bits from 32 on, and below them how many refer to it. kFree: nobody's; no references
+    // and not kFree: it is being ended.
     std::atomic<std::uint64_t> state = kFree;
     std::atomic<std::uint64_t> charged = 0;  // pages
     std::atomic<std::uint32_t> at_work = 0;

@@ -13,13 +13,8 @@ constexpr Milliseconds kLook{100};
 
 Monitor::Monitor(Budget& budget, LoadSampler& sampler, Reserves& reserves, Listener& listener, const Settings& settings,
                  Milliseconds now)
-    : budget_(budget),
-      sampler_(sampler),
-      reserves_(reserves),
-      listener_(listener),
-      orders_{settings},
-      pressure_(settings.thresholds, now),
-      thrash_(settings.thrash, now) {}
+    : budget_(budget), sampler_(sampler), reserves_(reserves), listener_(listener), orders_{settings},
+      pressure_(settings.thresholds, now), thrash_(settings.thrash, now) {}
 
 template <typename Change>
 void Monitor::Order(Change change) {
@@ -100,9 +95,8 @@ void Monitor::SayWhetherItFits(Bytes over) {
 
 void Monitor::LookForThrashing(const policy::LimitUse& use, Milliseconds now) {
   if (activity_ == nullptr) return;
-  const policy::ThrashReading reading{.counts = activity_->CountsNow(),
-                                      .charged = use.charged,
-                                      .ceiling = budget_.Ceiling(Criticality::kTask)};
+  const policy::ThrashReading reading{
+      .counts = activity_->CountsNow(), .charged = use.charged, .ceiling = budget_.Ceiling(Criticality::kTask)};
   const auto report = thrash_.Observe(reading, now);
   if (report && !finished_.load()) listener_.OnThrash(*report);
 }

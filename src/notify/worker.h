@@ -46,8 +46,8 @@ class Worker final : public Waker {
   // For good. When it returns, the last step has ended and the thread with it (but for what StopAndThen lets it call);
   // on the worker's own thread, no step begins after the one that is running.
   void Stop();
-  // The same without waiting: the step that is running goes on. True: no step runs any more, and End has been called if any
-  // ever ran. False: the worker's thread ends by itself, and calls End.
+  // The same without waiting: the step that is running goes on. True: no step runs any more, and End has been called if
+  // any ever ran. False: the worker's thread ends by itself, and calls End.
   bool StopWithoutWaiting();
   // Stops without waiting, and has run(context) called, which may destroy the worker and its owner: last of all on the
   // worker's thread, which does not touch the worker any more then; if that thread has ended or never ran, before this

@@ -73,8 +73,6 @@ win32::Error LoadSampler::Read(os::MemoryLoad* load) {
   return win32::kSuccess;
 }
 
-win32::Error LoadSampler::Refresh(os::MemoryLoad* load) {
-  return Ask(sequence_.load(std::memory_order_acquire), load);
-}
+win32::Error LoadSampler::Refresh(os::MemoryLoad* load) { return Ask(sequence_.load(std::memory_order_acquire), load); }
 
 }  // namespace clr_host_memory

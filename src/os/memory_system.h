@@ -48,8 +48,8 @@ struct MemoryLoad {
   Bytes total_commit;
   Bytes available_in_job;  // by the tightest of the job's and the process' commit limits in it
   Bytes total_in_job;
-  Bytes process_private;  // commit charge of the whole process (PrivateUsage)
-  bool low_signalled = false;   // the OS's own low- and high-memory resource notifications
+  Bytes process_private;       // commit charge of the whole process (PrivateUsage)
+  bool low_signalled = false;  // the OS's own low- and high-memory resource notifications
   bool high_signalled = false;
 };
 
@@ -68,8 +68,8 @@ class MemorySystem {
                                              std::uint32_t* old_protect) = 0;
   // VirtualQuery, in the ledger's terms.
   [[nodiscard]] virtual PageRun Describe(Address address) = 0;
-  // Whether a page of a section that was committed through one view is shown as committed by every other. Wine 8 keeps a
-  // commit that reaches the end of a view to that view alone.
+  // Whether a page of a section that was committed through one view is shown as committed by every other. Wine 8 keeps
+  // a commit that reaches the end of a view to that view alone.
   [[nodiscard]] virtual bool ViewsShareCommits() const { return true; }
   // GlobalMemoryStatusEx, the job object, K32GetProcessMemoryInfo and the memory resource notifications: several system
   // calls. Only the first can fail; what another does not tell stays 0.

@@ -1,4 +1,5 @@
-// The seam for time, wake-ups and the manager's own threads. os/windows implements it over Win32, tests by a fake clock.
+// The seam for time, wake-ups and the manager's own threads. os/windows implements it over Win32, tests by a fake
+// clock.
 //
 // Contract for implementers: every function may be called from any thread at any time, also while other threads are
 // suspended inside it (events are the kernel's: no lock of user space is held); none throws.

@@ -15,8 +15,7 @@ Headroom DefaultHeadroom(Bytes limit) {
 LimitsError Validate(const Limits& limits) {
   if (limits.limit == Bytes{}) return LimitsError::kLimitIsZero;
   if (limits.limit == kUnlimited) return LimitsError::kNone;
-  if (limits.process_headroom > limits.limit ||
-      limits.app_domain_headroom > limits.limit - limits.process_headroom) {
+  if (limits.process_headroom > limits.limit || limits.app_domain_headroom > limits.limit - limits.process_headroom) {
     return LimitsError::kHeadroomExceedsLimit;
   }
   return LimitsError::kNone;

@@ -55,8 +55,8 @@ using Ceilings = std::array<Bytes, kCriticalityCount>;
   return Admit(request, usage, ceilings[static_cast<std::size_t>(request.level)]);
 }
 
-// What is kept back when the host leaves it to the library: for the process 1/16 of the limit, between 1 and 64 MiB, for
-// the domain a quarter of that; never more than a quarter of the limit together. No limit: none.
+// What is kept back when the host leaves it to the library: for the process 1/16 of the limit, between 1 and 64 MiB,
+// for the domain a quarter of that; never more than a quarter of the limit together. No limit: none.
 struct Headroom {
   Bytes app_domain;
   Bytes process;
@@ -66,12 +66,9 @@ struct Headroom {
 // What a request of this level must leave of the emergency reserve to those above it: a quarter, an eighth, nothing.
 [[nodiscard]] constexpr Bytes ReserveToLeave(Criticality level, Bytes reserve) {
   switch (level) {
-    case Criticality::kTask:
-      return {reserve.value / 4};
-    case Criticality::kAppDomain:
-      return {reserve.value / 8};
-    case Criticality::kProcess:
-      break;
+    case Criticality::kTask: return {reserve.value / 4};
+    case Criticality::kAppDomain: return {reserve.value / 8};
+    case Criticality::kProcess: break;
   }
   return {};
 }

@@ -16,8 +16,8 @@ namespace clr_host_memory::policy {
 struct LimitUse {
   Bytes limit = kUnlimited;  // the whole of it
   Bytes charged;
-  Bytes outside;               // what else counts against it
-  Bytes headroom = {};         // of the limit, out of reach for task-critical requests, which a heap grows by
+  Bytes outside;        // what else counts against it
+  Bytes headroom = {};  // of the limit, out of reach for task-critical requests, which a heap grows by
 };
 
 [[nodiscard]] constexpr Bytes InUse(const LimitUse& use) {

@@ -40,7 +40,7 @@ struct PressureSource {
 
 struct PressureReading {
   gsl::span<const PressureSource> sources;
-  bool os_says_low = false;  // the OS's own low-memory notification is signalled: counts as nothing available
+  bool os_says_low = false;     // the OS's own low-memory notification is signalled: counts as nothing available
   bool os_denies_high = false;  // its high-memory notification is not signalled: never High
 };
 

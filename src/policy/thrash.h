@@ -1,9 +1,10 @@
-// Tells a CLR that spins at its limit from one that lives there: refusals go on and on, the charge stays where it is, and
-// hardly anything is granted. Pure: counts and time come in, a report or none comes out.
+// Tells a CLR that spins at its limit from one that lives there: refusals go on and on, the charge stays where it is,
+// and hardly anything is granted. Pure: counts and time come in, a report or none comes out.
 //
 // In a window, no two refusals are further apart than a quarter of it, and the charge never leaves the limit's
-// neighbourhood; the refusals are many, the grants few, and what is obtained is little. So one who is refused now and then
-// is none, nor one who fills its heap, drops it, and fills it again, nor one who waits. The window slides by quarters.
+// neighbourhood; the refusals are many, the grants few, and what is obtained is little. So one who is refused now and
+// then is none, nor one who fills its heap, drops it, and fills it again, nor one who waits. The window slides by
+// quarters.
 #ifndef CLRHM_POLICY_THRASH_H
 #define CLRHM_POLICY_THRASH_H
 
@@ -18,7 +19,7 @@
 namespace clr_host_memory::policy {
 
 struct ThrashSettings {
-  Milliseconds window{5000};   // 0: nothing is ever reported
+  Milliseconds window{5000};    // 0: nothing is ever reported
   std::uint64_t refusals = 40;  // at least, in a window
 };
 
@@ -68,8 +69,8 @@ class ThrashGuard {
 
   ThrashSettings settings_;
   std::optional<ThrashReading> last_;
-  Milliseconds refused_at_{};  // the last time; from the first reading on
-  Quarter quarter_;            // under way
+  Milliseconds refused_at_{};              // the last time; from the first reading on
+  Quarter quarter_;                        // under way
   std::array<Quarter, kQuarters> steady_;  // those before it
   std::size_t steady_count_ = 0;
 };

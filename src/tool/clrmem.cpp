@@ -1,8 +1,8 @@
 #include "tool/clrmem.h"
 
+#include "tool/command_line/options.h"
 #include "tool/hosting/hosts.h"
 #include "tool/hosting/net_framework.h"
-#include "tool/command_line/options.h"
 #include "tool/hosting/scripted_client.h"
 #include "tool/run/system_info.h"
 

@@ -1,9 +1,9 @@
 #include "tool/session.h"
 
 #include "os/windows/windows_memory_system.h"
-#include "tool/text/duration_text.h"
 #include "tool/run/least_limit.h"
 #include "tool/run/process_memory.h"
+#include "tool/text/duration_text.h"
 #include "tool/text/size_text.h"
 #include "tool/text/tool_error.h"
 
@@ -68,8 +68,8 @@ Session::Session(const RunOptions& options, Streams streams)
 void Session::CheckRoomBesides(std::uint64_t limit) const {
   os::MemoryLoad load;
   if (os::WindowsMemorySystem().Load(&load) != win32::kSuccess) return;
-  const std::uint64_t besides = load.process_private.value - std::min(load.process_private.value,
-                                                                     policy_.emergency_reserve);
+  const std::uint64_t besides =
+      load.process_private.value - std::min(load.process_private.value, policy_.emergency_reserve);
   if (limit >= kLeastLimit && limit - kLeastLimit >= besides) return;
   throw ToolError("--count-all counts " + FormatSize(besides) +
                       " before the runtime has started, which leaves less of the limit of " + FormatSize(limit) +
@@ -116,8 +116,8 @@ void Session::OnEvent(const ClrHostMemoryEvent& event) noexcept {
 }
 
 void Session::SayThatItThrashes(const ClrHostMemoryEvent& event) const {
-  streams_.error.Write("clrmem: the app is stopped, its runtime spins at the limit of " + FormatSize(event.limit) + ": " +
-                       FormatCount(event.count) + " requests refused and " + FormatCount(event.collections) +
+  streams_.error.Write("clrmem: the app is stopped, its runtime spins at the limit of " + FormatSize(event.limit) +
+                       ": " + FormatCount(event.count) + " requests refused and " + FormatCount(event.collections) +
                        " collections in " + FormatSeconds(event.window_ms) + ", " + FormatSize(event.bytes) +
                        " obtained; give a higher --limit, or let it go on with --on-thrash=report\n");
 }
@@ -148,10 +148,11 @@ HRESULT Session::NoteManagedCodeBegins() noexcept {
 std::optional<ToolError> Session::WhyNoRoom() const {
   if (too_much_at_start_.in_use == 0) return std::nullopt;
   const std::uint64_t least = LeastLimitAfterStart(too_much_at_start_.within_limit, policy_.HeadroomToKeep());
-  return ToolError("the limit of " + FormatSize(*initial_limit_) + " is less than " + summary_.runtime_name + " " +
-                       summary_.runtime_version + " needs to start here, which has " + FormatSize(too_much_at_start_.in_use) +
-                       " in use before Main",
-                   least == 0 ? "give a smaller --headroom" : "give --limit " + std::to_string(least >> 20) + "M or more");
+  return ToolError(
+      "the limit of " + FormatSize(*initial_limit_) + " is less than " + summary_.runtime_name + " " +
+          summary_.runtime_version + " needs to start here, which has " + FormatSize(too_much_at_start_.in_use) +
+          " in use before Main",
+      least == 0 ? "give a smaller --headroom" : "give --limit " + std::to_string(least >> 20) + "M or more");
 }
 
 void Session::SetProgram(const std::filesystem::path& app) { summary_.app = ToUtf8(app); }

@@ -2,11 +2,11 @@
 #ifndef CLRHM_TOOL_SESSION_H
 #define CLRHM_TOOL_SESSION_H
 
+#include "tool/command_line/options.h"
+#include "tool/report/summary.h"
 #include "tool/run/event_log.h"
 #include "tool/run/limit_schedule.h"
-#include "tool/command_line/options.h"
 #include "tool/run/process_end.h"
-#include "tool/report/summary.h"
 #include "tool/text/text.h"
 #include "tool/text/tool_error.h"
 

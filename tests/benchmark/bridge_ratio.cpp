@@ -1,6 +1,6 @@
-// What the bridge costs a program: hello world from start to end, and the steady state of one that allocates all the time,
-// each with the bridge and without it, in turns, so that the machine's moods fall on both. Prints medians and their ratio;
-// no pass or fail on time.
+// What the bridge costs a program: hello world from start to end, and the steady state of one that allocates all the
+// time, each with the bridge and without it, in turns, so that the machine's moods fall on both. Prints medians and
+// their ratio; no pass or fail on time.
 //   bridge_ratio [ROUNDS [OPTION...]]     default 9 rounds; the options are for the runs with the bridge: --limit 512M
 #include <algorithm>
 #include <cstdio>
@@ -60,10 +60,11 @@ bool Measure(const char* what, Run (*run)(const Runtime&, std::vector<std::strin
   std::vector<double> ratios;  // of each turn: what slows the machine down for a while slows both
   for (std::size_t i = 0; i < with.size(); ++i) ratios.push_back(with[i] / without[i]);
   std::sort(ratios.begin(), ratios.end());
-  std::printf(".NET %s, %s, medians of %d: %.1f ms with the bridge, %.1f ms without, ratio %.3f; of the turns' ratios "
-              "%.3f, half of them %.3f to %.3f\n",
-              runtime.version, what, rounds, Median(with), Median(without), Median(with) / Median(without),
-              Median(ratios), ratios[ratios.size() / 4], ratios[ratios.size() * 3 / 4]);
+  std::printf(
+      ".NET %s, %s, medians of %d: %.1f ms with the bridge, %.1f ms without, ratio %.3f; of the turns' ratios "
+      "%.3f, half of them %.3f to %.3f\n",
+      runtime.version, what, rounds, Median(with), Median(without), Median(with) / Median(without), Median(ratios),
+      ratios[ratios.size() / 4], ratios[ratios.size() * 3 / 4]);
   if (!as_expected) std::printf(".NET %s, %s: a run did not end as it should\n", runtime.version, what);
   return as_expected;
 }

@@ -41,9 +41,7 @@ struct Managed {
     manager->VirtualAlloc(address, size, type, PAGE_READWRITE, eTaskCritical, &memory);
     return memory;
   }
-  bool Free(void* address, SIZE_T size, DWORD type) const {
-    return manager->VirtualFree(address, size, type) == S_OK;
-  }
+  bool Free(void* address, SIZE_T size, DWORD type) const { return manager->VirtualFree(address, size, type) == S_OK; }
 };
 
 [[noreturn]] void Fail(const char* what) {
@@ -103,10 +101,12 @@ void Compare(const char* what, int rounds, First raw, Second managed) {
 void CompareReservations(const Managed& managed, int rounds) {
   const Win32 win32;
   const auto large = static_cast<SIZE_T>(256_GiB);
-  Compare("reserve, release of 64 KiB", rounds, [&] { return ReserveAndRelease(win32, kBlock, kPairsARound); },
-          [&] { return ReserveAndRelease(managed, kBlock, kPairsARound); });
-  Compare("reserve, release of 256 GiB", rounds, [&] { return ReserveAndRelease(win32, large, 2); },
-          [&] { return ReserveAndRelease(managed, large, 2); });
+  Compare(
+      "reserve, release of 64 KiB", rounds, [&] { return ReserveAndRelease(win32, kBlock, kPairsARound); },
+      [&] { return ReserveAndRelease(managed, kBlock, kPairsARound); });
+  Compare(
+      "reserve, release of 256 GiB", rounds, [&] { return ReserveAndRelease(win32, large, 2); },
+      [&] { return ReserveAndRelease(managed, large, 2); });
 
   test::NullMemorySystem no_os;
   const ComPtr<HostMemoryManager> over_nothing(new HostMemoryManager(no_os, os::WindowsThreadSystem(), {}));
@@ -137,9 +137,10 @@ int main(int argc, char** argv) {
 
   std::printf("%d rounds of %d\n", rounds, kPairsARound);
   for (const bool touch : {false, true}) {
-    Compare(touch ? "commit, touch, decommit of 64 KiB" : "commit, decommit of 64 KiB", rounds,
-            [&] { return CommitAndDecommit(win32, raw_region, touch); },
-            [&] { return CommitAndDecommit(managed, managed_region, touch); });
+    Compare(
+        touch ? "commit, touch, decommit of 64 KiB" : "commit, decommit of 64 KiB", rounds,
+        [&] { return CommitAndDecommit(win32, raw_region, touch); },
+        [&] { return CommitAndDecommit(managed, managed_region, touch); });
   }
 #ifdef _WIN64
   CompareReservations(managed, rounds);

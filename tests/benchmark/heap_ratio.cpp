@@ -1,8 +1,8 @@
-// What a block of IHostMalloc costs over one of HeapAlloc, through the vtable and with the pages there already: one block
-// taken and freed again, and a mix of 16 to 1024 bytes with a thousand blocks alive; by one thread and by two. Then the mix
-// as the bridge has it, without and with zeroes beyond the size that is asked for.
-// Argument: how many rounds (default 101). Each round measures both sides once, in turns; medians are printed. Never fails
-// on time: what must hold (a few ns at most above HeapAlloc) is for the reader, on a machine that is otherwise idle.
+// What a block of IHostMalloc costs over one of HeapAlloc, through the vtable and with the pages there already: one
+// block taken and freed again, and a mix of 16 to 1024 bytes with a thousand blocks alive; by one thread and by two.
+// Then the mix as the bridge has it, without and with zeroes beyond the size that is asked for. Argument: how many
+// rounds (default 101). Each round measures both sides once, in turns; medians are printed. Never fails on time: what
+// must hold (a few ns at most above HeapAlloc) is for the reader, on a machine that is otherwise idle.
 #include <clr_host_memory/memory_manager.h>
 
 #include <algorithm>
@@ -137,7 +137,8 @@ int main(int argc, char** argv) {
   ComPtr<IHostMalloc> heap;
   if (made->get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()) != S_OK) Fail("CreateMalloc");
   ComPtr<IClrHostMemoryHeap> bridged;
-  if (heap.get()->QueryInterface(kIidClrHostMemoryHeap, reinterpret_cast<void**>(bridged.Receive())) != S_OK) Fail("heap");
+  if (heap.get()->QueryInterface(kIidClrHostMemoryHeap, reinterpret_cast<void**>(bridged.Receive())) != S_OK)
+    Fail("heap");
   const Win32 win32{::HeapCreate(0, 0, 0)};
   const Managed managed{heap.get()};
   std::printf("%d rounds of %d pairs\n", rounds, kPairs);
@@ -147,8 +148,9 @@ int main(int argc, char** argv) {
   // The bridge's blocks of malloc, without and with what _recalloc counts on.
   for (const auto flags : {std::uint32_t{0}, std::uint32_t{kClrHostMemoryHeapZeroBeyond}}) {
     const Bridged api{bridged.get(), flags};
-    Compare(flags == 0 ? "the mix, as the bridge has it" : "the same, zero beyond its size", rounds,
-            [&] { return Mixed(win32); }, [&] { return Mixed(api); });
+    Compare(
+        flags == 0 ? "the mix, as the bridge has it" : "the same, zero beyond its size", rounds,
+        [&] { return Mixed(win32); }, [&] { return Mixed(api); });
     Compare("the same by two threads", rounds, [&] { return MixedByTwo(win32); }, [&] { return MixedByTwo(api); });
   }
   bridged.Reset();

@@ -77,7 +77,8 @@ TEST(BridgeLifetime, AttachAndDetachUnderTrafficLoseNoCall) {
       }
     });
   }
-  int gave_up = 0;  // a thread that is in a thunk got no time for a second: Wine's lock on the address space is not fair
+  int gave_up =
+      0;  // a thread that is in a thunk got no time for a second: Wine's lock on the address space is not fair
   for (int round = 0; round < 100; ++round) {
     const ULONG references = manager.references();
     Attachment attachment(clr.get(), &manager);

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "bridge/fake_clr.h"
-#include "com/every_size.h"
 #include "bridge/thunks/thunk_calls.h"
+#include "com/every_size.h"
 
 namespace clrhm_test {
 namespace {

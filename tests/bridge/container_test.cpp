@@ -24,7 +24,8 @@ class Container : public BridgedFakeClr {
     BOOL in_job = FALSE;
     EXPECT_TRUE(clr_.is_process_in_job(GetCurrentProcess(), nullptr, &in_job));
     Limits limits{};
-    if (!in_job || !clr_.query_job(nullptr, JobObjectExtendedLimitInformation, &limits, sizeof(limits), nullptr)) return 0;
+    if (!in_job || !clr_.query_job(nullptr, JobObjectExtendedLimitInformation, &limits, sizeof(limits), nullptr))
+      return 0;
     return (limits.BasicLimitInformation.LimitFlags & JOB_OBJECT_LIMIT_JOB_MEMORY) != 0 ? limits.JobMemoryLimit : 0;
   }
 };

@@ -18,7 +18,8 @@ namespace clrhm_test {
 // A DLL beside this program; unloaded in the end.
 class LoadedModule {
  public:
-  explicit LoadedModule(const std::wstring& path, DWORD flags = 0) : module_(LoadLibraryExW(path.c_str(), nullptr, flags)) {}
+  explicit LoadedModule(const std::wstring& path, DWORD flags = 0)
+      : module_(LoadLibraryExW(path.c_str(), nullptr, flags)) {}
   LoadedModule(const LoadedModule&) = delete;
   LoadedModule& operator=(const LoadedModule&) = delete;
   ~LoadedModule() {
@@ -109,7 +110,8 @@ class FakeCoreClr : public LoadedModule {
   decltype(::IsProcessInJob)* is_process_in_job = Export<decltype(::IsProcessInJob)>("FakeIsProcessInJob");
   decltype(::QueryInformationJobObject)* query_job =
       Export<decltype(::QueryInformationJobObject)>("FakeQueryInformationJobObject");
-  decltype(::GlobalMemoryStatusEx)* memory_status = Export<decltype(::GlobalMemoryStatusEx)>("FakeGlobalMemoryStatusEx");
+  decltype(::GlobalMemoryStatusEx)* memory_status =
+      Export<decltype(::GlobalMemoryStatusEx)>("FakeGlobalMemoryStatusEx");
   decltype(::CreateMemoryResourceNotification)* create_notification =
       Export<decltype(::CreateMemoryResourceNotification)>("FakeCreateMemoryResourceNotification");
   decltype(::QueryMemoryResourceNotification)* query_notification =

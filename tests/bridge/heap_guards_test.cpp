@@ -1,5 +1,5 @@
-// Where blocks of a bridged module may come back: imports that other tools have hooked, C run-times of every kind, modules with
-// hooks of their own, and bridges that come and go.
+// Where blocks of a bridged module may come back: imports that other tools have hooked, C run-times of every kind,
+// modules with hooks of their own, and bridges that come and go.
 #include <clr_host_memory/core_clr_bridge.h>
 #include <gtest/gtest.h>
 
@@ -185,7 +185,8 @@ TEST(HeapGuards, LetRecallocZeroAllThatWasNotAskedForBefore) {
   const auto recalloc = runtime.Export<void*(void*, std::size_t, std::size_t)>("_recalloc");
   const Attachment attachment(clr.get(), manager.get());
   ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
-  for (const std::size_t size : {std::size_t{1}, std::size_t{100}, std::size_t{900}, std::size_t{17000}, std::size_t{600000}}) {
+  for (const std::size_t size :
+       {std::size_t{1}, std::size_t{100}, std::size_t{900}, std::size_t{17000}, std::size_t{600000}}) {
     // Where the block will lie there is something else than zeroes.
     void* dirty = clr.malloc(size + 8);
     std::memset(dirty, 0x5A, size + 8);

@@ -75,8 +75,7 @@ TEST_F(BridgedBlocks, EveryWayToGetOneIsServedByTheManager) {
 
 TEST_F(BridgedBlocks, MayBeFreedByEveryWay) {
   const std::vector<std::function<void(void*)>> ways = {
-      [&](void* block) { clr_.free(block); },
-      [&](void* block) { EXPECT_TRUE(clr_.heap_free(process_, 0, block)); },
+      [&](void* block) { clr_.free(block); }, [&](void* block) { EXPECT_TRUE(clr_.heap_free(process_, 0, block)); },
       [&](void* block) { EXPECT_EQ(clr_.realloc(block, 0), nullptr); },
       [](void* block) { std::free(block); },  // of this program, which no bridge knows
   };
@@ -242,14 +241,10 @@ TEST_F(BridgedBlocks, OutliveTheBridgeAndAreFreedByEveryWayAfterIt) {
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     ExpectFreed([&] {
       switch (i % 4) {
-        case 0:
-          return clr_.free(blocks[i]);
-        case 1:
-          return static_cast<void>(clr_.heap_free(process_, 0, blocks[i]));
-        case 2:
-          return std::free(blocks[i]);
-        default:
-          return std::free(std::realloc(blocks[i], 200));
+        case 0: return clr_.free(blocks[i]);
+        case 1: return static_cast<void>(clr_.heap_free(process_, 0, blocks[i]));
+        case 2: return std::free(blocks[i]);
+        default: return std::free(std::realloc(blocks[i], 200));
       }
     });
   }
@@ -399,12 +394,8 @@ TEST_F(BridgedBlocks, CrossTheBorderBothWaysUnderLoad) {
         void* block = nullptr;
         Kind kind = kOurs;
         switch (random() % 5) {
-          case 0:
-            block = clr_.malloc(size);
-            break;
-          case 1:
-            block = clr_.heap_alloc(process_, 0, size);
-            break;
+          case 0: block = clr_.malloc(size); break;
+          case 1: block = clr_.heap_alloc(process_, 0, size); break;
           case 2:
             block = HeapAlloc(process_, 0, size);
             kind = kOfProcessHeap;
@@ -413,8 +404,7 @@ TEST_F(BridgedBlocks, CrossTheBorderBothWaysUnderLoad) {
             block = std::calloc(1, size);
             kind = kOfCRuntime;
             break;
-          default:
-            block = clr_.realloc(nullptr, size);
+          default: block = clr_.realloc(nullptr, size);
         }
         ASSERT_NE(block, nullptr);
         free(slots[random() % slots.size()].exchange(reinterpret_cast<std::uintptr_t>(block) | kind),

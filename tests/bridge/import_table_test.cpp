@@ -124,7 +124,8 @@ TEST(ImportTable, EveryKindOfDamageIsRefusedWithAReason) {
       {"no MZ", [](HandMadeImage& i) { i.At<WORD>(0) = 0; }},
       {"headers before the start", [](HandMadeImage& i) { i.At<IMAGE_DOS_HEADER>(0).e_lfanew = -64; }},
       {"headers beyond the end", [](HandMadeImage& i) { i.At<IMAGE_DOS_HEADER>(0).e_lfanew = 0x7FFFFFFF; }},
-      {"headers cut by the end", [](HandMadeImage& i) { i.At<IMAGE_DOS_HEADER>(0).e_lfanew = HandMadeImage::kSize - 8; }},
+      {"headers cut by the end",
+       [](HandMadeImage& i) { i.At<IMAGE_DOS_HEADER>(0).e_lfanew = HandMadeImage::kSize - 8; }},
       {"no PE signature", [](HandMadeImage& i) { i.nt().Signature = 0; }},
       {"another processor", [](HandMadeImage& i) { i.nt().FileHeader.Machine = IMAGE_FILE_MACHINE_POWERPC; }},
       {"another header format", [](HandMadeImage& i) { i.nt().OptionalHeader.Magic = IMAGE_ROM_OPTIONAL_HDR_MAGIC; }},
@@ -172,9 +173,10 @@ TEST(ImportTable, AddressesThatAreNoImageAreRefused) {
   std::string reason;
   int on_the_stack = 0;
   HandMadeImage image;
-  for (const void* address : {static_cast<const void*>(nullptr), static_cast<const void*>(&on_the_stack),
-                              reinterpret_cast<const void*>(std::uintptr_t{1}), reinterpret_cast<const void*>(~std::uintptr_t{0}),
-                              static_cast<const void*>(image.base() + 4096), static_cast<const void*>(image.base() + 16384)}) {
+  for (const void* address :
+       {static_cast<const void*>(nullptr), static_cast<const void*>(&on_the_stack),
+        reinterpret_cast<const void*>(std::uintptr_t{1}), reinterpret_cast<const void*>(~std::uintptr_t{0}),
+        static_cast<const void*>(image.base() + 4096), static_cast<const void*>(image.base() + 16384)}) {
     reason.clear();
     EXPECT_EQ(ReadNamedImports(address, &imports, &reason), E_INVALIDARG) << address;
     EXPECT_FALSE(reason.empty()) << address;

@@ -35,8 +35,7 @@ TEST(Purpose, IsAsTheTableSays) {
       {"a segment for one large object", Reserved(4 * kGiB, PAGE_READWRITE), PAGE_READWRITE, 4 * kGiB,
        kClrHostMemoryGcHeap},
       {"a segment beside it", Reserved(128 * kMiB, PAGE_READWRITE), PAGE_READWRITE, 4 * kGiB, kClrHostMemoryGcHeap},
-      {"the least heap there is", Reserved(16 * kMiB, PAGE_READWRITE), PAGE_READWRITE, 16 * kMiB,
-       kClrHostMemoryGcHeap},
+      {"the least heap there is", Reserved(16 * kMiB, PAGE_READWRITE), PAGE_READWRITE, 16 * kMiB, kClrHostMemoryGcHeap},
       {"less than that", Reserved(16 * kMiB - 4096, PAGE_READWRITE), PAGE_READWRITE, 16 * kMiB,
        kClrHostMemoryGcBookkeeping},
       {"just above the factor", Reserved(kGiB + 4096, PAGE_READWRITE), PAGE_READWRITE, 64 * kGiB, kClrHostMemoryGcHeap},
@@ -54,9 +53,8 @@ TEST(Purpose, IsAsTheTableSays) {
        kClrHostMemoryNativeHeap},
       {"one for code", Reserved(64 * kMiB, PAGE_EXECUTE_READWRITE | kClrHostMemoryOfHeap), PAGE_EXECUTE_READWRITE,
        256 * kGiB, kClrHostMemoryNativeHeap},
-      {"a block that was committed when reserved",
-       Reserved(32 * kMiB, PAGE_READWRITE | kClrHostMemoryCommittedAtOnce), PAGE_READWRITE, 0,
-       kClrHostMemoryUnknownPurpose},
+      {"a block that was committed when reserved", Reserved(32 * kMiB, PAGE_READWRITE | kClrHostMemoryCommittedAtOnce),
+       PAGE_READWRITE, 0, kClrHostMemoryUnknownPurpose},
   };
   for (const auto& row : table) EXPECT_EQ(PurposeIn(row.region, row.protect, row.largest), row.purpose) << row.what;
 }

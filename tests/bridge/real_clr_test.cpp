@@ -49,10 +49,10 @@ TEST_P(RealClr, CoreClrImportsAllThatIsBridgedByName) {
   auto bridge = AttachToCoreClr(coreclr.get(), *manager);
   ASSERT_TRUE(bridge) << bridge.reason();
   const std::string imports = Imports(bridge->get(), 0);
-  for (const char* name : {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree", "VirtualQuery", "VirtualProtect",
-                           "MapViewOfFile", "MapViewOfFileEx", "UnmapViewOfFile", "LoadLibraryExW", "LoadLibraryExA",
-                           "GlobalMemoryStatusEx", "CreateMemoryResourceNotification", "HeapAlloc", "malloc", "calloc",
-                           "free"}) {
+  for (const char* name :
+       {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree", "VirtualQuery", "VirtualProtect", "MapViewOfFile",
+        "MapViewOfFileEx", "UnmapViewOfFile", "LoadLibraryExW", "LoadLibraryExA", "GlobalMemoryStatusEx",
+        "CreateMemoryResourceNotification", "HeapAlloc", "malloc", "calloc", "free"}) {
     EXPECT_NE(imports.find(std::string(" ") + name + " "), std::string::npos) << name << " is not in" << imports;
   }
 }

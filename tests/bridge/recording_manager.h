@@ -1,4 +1,5 @@
-// A memory manager for tests of the bridge: does what Win32 does, keeps what it was asked, and refuses what it is told to.
+// A memory manager for tests of the bridge: does what Win32 does, keeps what it was asked, and refuses what it is told
+// to.
 #ifndef CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
 #define CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
 
@@ -13,7 +14,20 @@
 
 namespace clrhm_test {
 
-enum class Asked { kAlloc, kAllocOnNode, kFree, kQuery, kProtect, kNeeds, kAcquired, kReleased, kAddSection, kKeepSection, kDropSection, kAcquiredOfSection };
+enum class Asked {
+  kAlloc,
+  kAllocOnNode,
+  kFree,
+  kQuery,
+  kProtect,
+  kNeeds,
+  kAcquired,
+  kReleased,
+  kAddSection,
+  kKeepSection,
+  kDropSection,
+  kAcquiredOfSection
+};
 
 struct Request {
   Asked asked;
@@ -160,7 +174,8 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   }
   // Requests about sections: address is the view's, node the section's name, size the section's or the view's, type the
   // offset or whether it is committed.
-  STDMETHODIMP AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level, uint64_t* section) noexcept override {
+  STDMETHODIMP AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,
+                          uint64_t* section) noexcept override {
     Record({Asked::kAddSection, nullptr, static_cast<SIZE_T>(size), committed ? DWORD{1} : DWORD{0}, 0, 0, level});
     *section = 0;
     if (section_answer != S_OK) return Refuse(section_answer);

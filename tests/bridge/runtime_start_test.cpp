@@ -124,8 +124,8 @@ TEST_F(RuntimeStartGcLimit, IsPassedUnlessSomebodyHasSaidIt) {
   EXPECT_EQ(PropertiesWith(nullptr, nullptr), "System.GC.HeapHardLimit=12345678\n");
   EXPECT_EQ(PropertiesWith("System.GC.HeapHardLimit", "5"), "System.GC.HeapHardLimit=5\n");
   EXPECT_EQ(PropertiesWith("System.GC.HeapHardLimitPercent", "5"), "System.GC.HeapHardLimitPercent=5\n");
-  for (const wchar_t* variable : {L"DOTNET_GCHeapHardLimit", L"DOTNET_GCHeapHardLimitPercent",
-                                  L"COMPlus_GCHeapHardLimitSOH"}) {
+  for (const wchar_t* variable :
+       {L"DOTNET_GCHeapHardLimit", L"DOTNET_GCHeapHardLimitPercent", L"COMPlus_GCHeapHardLimitSOH"}) {
     ASSERT_TRUE(SetEnvironmentVariableW(variable, L"1000000"));
     EXPECT_EQ(PropertiesWith(nullptr, nullptr), "");
     SetEnvironmentVariableW(variable, nullptr);

@@ -1,5 +1,5 @@
-// Sections backed by the paging file, made and mapped by a fake CLR: what the manager is told of them, and, with the real
-// manager, what is charged.
+// Sections backed by the paging file, made and mapped by a fake CLR: what the manager is told of them, and, with the
+// real manager, what is charged.
 #include <gtest/gtest.h>
 
 #include <clr_host_memory/core_clr_bridge.h>
@@ -55,8 +55,8 @@ TEST_F(SectionsOfAFakeClr, CommittedAsAWholeAreToldSo) {
 }
 
 TEST_F(SectionsOfAFakeClr, OfFilesAreNotTheManagersMatter) {
-  HANDLE file = CreateFileW(Beside(L"fake_coreclr.dll").c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, 0,
-                            nullptr);
+  HANDLE file = CreateFileW(Beside(L"fake_coreclr.dll").c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING,
+                            0, nullptr);
   ASSERT_NE(file, INVALID_HANDLE_VALUE);
   HANDLE section = clr_.create_mapping_w(file, nullptr, PAGE_READONLY, 0, 0, nullptr);
   ASSERT_NE(section, nullptr);
@@ -130,7 +130,8 @@ TEST_F(SectionsOfAFakeClr, OpenedOnceMoreByTheirNameAreTheSame) {
 TEST_F(SectionsOfAFakeClr, MappedThroughADuplicateAreRecognised) {
   HANDLE section = Create(PAGE_READWRITE | SEC_RESERVE, kGranule);
   HANDLE twin = nullptr;
-  ASSERT_TRUE(DuplicateHandle(GetCurrentProcess(), section, GetCurrentProcess(), &twin, 0, FALSE, DUPLICATE_SAME_ACCESS));
+  ASSERT_TRUE(
+      DuplicateHandle(GetCurrentProcess(), section, GetCurrentProcess(), &twin, 0, FALSE, DUPLICATE_SAME_ACCESS));
   void* view = clr_.map_view(twin, FILE_MAP_WRITE, 0, 0, 0);
   EXPECT_EQ(manager_.Last(), (Request{Asked::kAcquiredOfSection, view, kGranule, 0, 0, 1}));
   EXPECT_TRUE(clr_.unmap_view(view));
@@ -192,7 +193,8 @@ TEST_F(DoubleMapping, ChargesEachPageOnceUntilTheSectionEnds) {
   ASSERT_NE(clr_.virtual_alloc(code, 3 * kGranule, MEM_COMMIT, PAGE_EXECUTE_READ), nullptr);
   EXPECT_EQ(Charged(), 3 * kGranule);
 
-  auto* data = static_cast<char*>(clr_.map_view(section, FILE_MAP_READ | FILE_MAP_WRITE, 0, 17 * kGranule, 4 * kGranule));
+  auto* data =
+      static_cast<char*>(clr_.map_view(section, FILE_MAP_READ | FILE_MAP_WRITE, 0, 17 * kGranule, 4 * kGranule));
   ASSERT_NE(data, nullptr);
   data[0] = 42;
   EXPECT_EQ(code[kGranule], 42);
@@ -214,7 +216,8 @@ TEST_F(DoubleMapping, ASectionCommittedAsAWholeIsChargedAndHeldToTheLimit) {
   HANDLE section = clr_.create_mapping_w(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE, 0, 48 * 1024 * 1024, nullptr);
   ASSERT_NE(section, nullptr);
   EXPECT_EQ(Charged(), 48U * 1024 * 1024);
-  EXPECT_EQ(clr_.create_mapping_w(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE, 0, 48 * 1024 * 1024, nullptr), nullptr);
+  EXPECT_EQ(clr_.create_mapping_w(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE, 0, 48 * 1024 * 1024, nullptr),
+            nullptr);
   EXPECT_EQ(GetLastError(), DWORD{ERROR_COMMITMENT_LIMIT});
   void* view = clr_.map_view(section, FILE_MAP_WRITE, 0, 0, 0);
   ASSERT_NE(view, nullptr);
@@ -226,7 +229,8 @@ TEST_F(DoubleMapping, ASectionCommittedAsAWholeIsChargedAndHeldToTheLimit) {
 }
 
 TEST_F(DoubleMapping, AViewUnmappedTwiceIsGoneOnce) {
-  HANDLE section = clr_.create_mapping_w(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE, 0, kGranule, nullptr);
+  HANDLE section =
+      clr_.create_mapping_w(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE, 0, kGranule, nullptr);
   void* view = clr_.map_view(section, FILE_MAP_WRITE, 0, 0, 0);
   ASSERT_NE(clr_.virtual_alloc(view, kPage, MEM_COMMIT, PAGE_READWRITE), nullptr);
   EXPECT_TRUE(clr_.unmap_view(view));

@@ -1,5 +1,5 @@
-// A host of a real CLR that shuts its memory manager down while managed code runs: shut_down_under_clr RUNTIME_FOLDER APP.dll
-// Its exit code is the app's, or above 100 where the host itself could not do its part.
+// A host of a real CLR that shuts its memory manager down while managed code runs: shut_down_under_clr RUNTIME_FOLDER
+// APP.dll Its exit code is the app's, or above 100 where the host itself could not do its part.
 #include <clr_host_memory/core_clr_bridge.h>
 #include <windows.h>
 

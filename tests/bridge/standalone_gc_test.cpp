@@ -11,8 +11,8 @@ class StandaloneGc : public BridgedFakeClr {
   // Whether calls of the loaded GC arrive.
   bool Arrives(HMODULE gc) {
     manager_.Forget();
-    const auto allocate = reinterpret_cast<decltype(&::VirtualAlloc)>(
-        reinterpret_cast<void*>(GetProcAddress(gc, "FakeGcVirtualAlloc")));
+    const auto allocate =
+        reinterpret_cast<decltype(&::VirtualAlloc)>(reinterpret_cast<void*>(GetProcAddress(gc, "FakeGcVirtualAlloc")));
     void* memory = allocate(nullptr, 4096, MEM_RESERVE, PAGE_NOACCESS);
     VirtualFree(memory, 0, MEM_RELEASE);
     return manager_.RequestsOf(Asked::kAlloc).size() == 1;

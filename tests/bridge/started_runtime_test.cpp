@@ -172,7 +172,9 @@ TEST_F(StartedRuntime, LeavesOtherBridgesToTheirOwners) {
   ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
   Start();
   const LoadedModule plugin(Beside(L"fake_plugin.dll"));
-  { Attachment other(plugin.get(), &manager_); }
+  {
+    Attachment other(plugin.get(), &manager_);
+  }
   Attachment again(plugin.get(), &manager_);
   EXPECT_EQ(again.hr, S_OK) << again.reason.data();
   again.bridge->Detach();

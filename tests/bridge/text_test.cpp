@@ -57,8 +57,8 @@ TEST(Win32BaseLibrary, IsKernelOrCoreApiSet) {
 }
 
 TEST(CRuntimeLibrary, IsADebugOneByTheEndOfItsName) {
-  for (const char* name : {"ucrtbase.dll", "msvcrt.dll", "MSVCR120.dll", "msvcr120_clr0400.dll",
-                           "api-ms-win-crt-heap-l1-1-0.dll"}) {
+  for (const char* name :
+       {"ucrtbase.dll", "msvcrt.dll", "MSVCR120.dll", "msvcr120_clr0400.dll", "api-ms-win-crt-heap-l1-1-0.dll"}) {
     EXPECT_TRUE(IsCRuntimeLibrary(name)) << name;
     EXPECT_FALSE(IsDebugCRuntimeLibrary(name)) << name;
   }

@@ -31,8 +31,8 @@ TEST_F(Thunks, AllocationsReachTheManagerAsTheyAre) {
   EXPECT_EQ(GetLastError(), kLastError);
   ASSERT_NE(memory_, nullptr);
   memory_[12344] = 1;
-  EXPECT_EQ(manager_.Last(), (Request{Asked::kAlloc, nullptr, 12345, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, 0,
-                                      eProcessCritical}));
+  EXPECT_EQ(manager_.Last(),
+            (Request{Asked::kAlloc, nullptr, 12345, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, 0, eProcessCritical}));
 }
 
 TEST_F(Thunks, ARefusedAllocationIsNullWithTheManagersLastError) {
@@ -132,10 +132,11 @@ TEST_F(Thunks, ACommitInTheOwnStackIsTheStacks) {
 }
 
 TEST_F(Thunks, NumaAllocationsOfThisProcessReachTheManagerWithTheirNode) {
-  memory_ = static_cast<char*>(
-      clr_.virtual_alloc_ex_numa(GetCurrentProcess(), nullptr, kMiB, MEM_RESERVE, PAGE_NOACCESS, 0));
+  memory_ =
+      static_cast<char*>(clr_.virtual_alloc_ex_numa(GetCurrentProcess(), nullptr, kMiB, MEM_RESERVE, PAGE_NOACCESS, 0));
   EXPECT_NE(memory_, nullptr);
-  EXPECT_EQ(manager_.Last(), (Request{Asked::kAllocOnNode, nullptr, kMiB, MEM_RESERVE, PAGE_NOACCESS, 0, eProcessCritical}));
+  EXPECT_EQ(manager_.Last(),
+            (Request{Asked::kAllocOnNode, nullptr, kMiB, MEM_RESERVE, PAGE_NOACCESS, 0, eProcessCritical}));
 }
 
 TEST_F(Thunks, ARealHandleOfThisProcessIsThisProcess) {

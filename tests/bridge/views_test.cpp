@@ -16,7 +16,8 @@ class Views : public BridgedFakeClr {
  protected:
   void SetUp() override {
     BridgedFakeClr::SetUp();
-    section_ = CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE, 0, kSectionSize, nullptr);
+    section_ =
+        CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE, 0, kSectionSize, nullptr);
     ASSERT_NE(section_, nullptr);
   }
   void TearDown() override {
@@ -71,7 +72,6 @@ TEST_F(Views, AreReleasedOnceWithTheirBase) {
   VirtualQuery(view, &information, sizeof(information));
   EXPECT_EQ(information.State, DWORD{MEM_FREE});
 }
-
 
 TEST_F(Views, AreUnmappedWithoutAManagerThatDoesNotAnswer) {
   void* view = Map(0);
@@ -145,7 +145,8 @@ TEST_F(ViewsOverAnEarlierHook, ThatDoNotFitAreTriedOnceMoreWhenTheManagerMadeRoo
   EXPECT_EQ(GetLastError(), kLastError) << "a call that succeeds leaves it alone";
   ASSERT_NE(view, nullptr);
   EXPECT_EQ(map_calls, 2);
-  EXPECT_EQ(manager_.requests(), (std::vector<Request>{{Asked::kNeeds, nullptr, 65536}, {Asked::kAcquired, view, 65536}}));
+  EXPECT_EQ(manager_.requests(),
+            (std::vector<Request>{{Asked::kNeeds, nullptr, 65536}, {Asked::kAcquired, view, 65536}}));
   EXPECT_TRUE(clr_.unmap_view(view));
 }
 

@@ -11,8 +11,8 @@ static const GUID kHostControlIid = {0x02CA073C, 0x7079, 0x4860, {0x88, 0x0A, 0x
 _Static_assert(sizeof(ClrHostMemoryOptions) == 64 + 24 + 8, "ten 32-bit and five 64-bit fields, and the thresholds");
 _Static_assert(kClrHostMemoryMethodCount == 13 && kClrHostMemoryCodeCount == 10, "counters");
 
-#define CHECK(condition) \
-  do {                   \
+#define CHECK(condition)               \
+  do {                                 \
     if (!(condition)) return __LINE__; \
   } while (0)
 

@@ -145,8 +145,7 @@ void* AllocateNear(IHostMemoryManager* host, char* from, char* to, SIZE_T size, 
         EXPECT_EQ(aligned, rival);
       }
       void* memory = Poison();
-      const HRESULT hr =
-          host->VirtualAlloc(aligned, size, MEM_RESERVE, PAGE_EXECUTE_READWRITE, eTaskCritical, &memory);
+      const HRESULT hr = host->VirtualAlloc(aligned, size, MEM_RESERVE, PAGE_EXECUTE_READWRITE, eTaskCritical, &memory);
       if (hr == S_OK) return memory;
       EXPECT_HR(E_OUTOFMEMORY, hr);
       EXPECT_EQ(nullptr, memory);
@@ -269,8 +268,8 @@ TEST_F(CallShapes, MappedFilesAreAnnouncedAndCommitsInThemAreCharged) {
   constexpr SIZE_T kSize = 16 * kGranule;
   // No room for the view: the host is asked to make some, and has none.
   EXPECT_HR(E_OUTOFMEMORY, host()->NeedsVirtualAddressSpace(nullptr, kSize));
-  HANDLE const section = ::CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE, 0, kSize,
-                                              nullptr);
+  HANDLE const section =
+      ::CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE, 0, kSize, nullptr);
   ASSERT_NE(nullptr, section);
   void* const view = ::MapViewOfFile(section, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, kSize);
   ASSERT_NE(nullptr, view);

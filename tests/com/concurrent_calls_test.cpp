@@ -154,8 +154,7 @@ TEST_F(ConcurrentCalls, CommitsThatRaceWithTheReleaseOfTheirRegionLeaveTheLedger
       if (region == nullptr) continue;
       void* memory = Poison();
       void* const inside = At(region, (random() % 32) * kPage);
-      static_cast<void>(
-          host()->VirtualAlloc(inside, kPage, MEM_COMMIT, PAGE_READWRITE, eProcessCritical, &memory));
+      static_cast<void>(host()->VirtualAlloc(inside, kPage, MEM_COMMIT, PAGE_READWRITE, eProcessCritical, &memory));
     }
   });
   EXPECT_EQ(0, failures_.load());

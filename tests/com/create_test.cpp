@@ -212,7 +212,8 @@ TEST(Create, LetsProcessCriticalRequestsExceedTheLimitUntilItIsSet) {
   ASSERT_HR(S_OK, control->SetLimit(1_MiB, 0, 0));
   EXPECT_HR(E_OUTOFMEMORY, commit(4096, eProcessCritical));
   EXPECT_HR(S_OK, manager->VirtualFree(above, 0, MEM_RELEASE));
-  EXPECT_HR(E_OUTOFMEMORY, commit(2_MiB + 4096, eProcessCritical)) << "no more than there was, until the excess is noticed";
+  EXPECT_HR(E_OUTOFMEMORY, commit(2_MiB + 4096, eProcessCritical))
+      << "no more than there was, until the excess is noticed";
 }
 
 TEST(Create, WhatAStartTookAboveTheLimitIsPaidOutOfASharedReserve) {

@@ -189,35 +189,25 @@ class Differential : public ::testing::Test {
   SIZE_T PickOffset() {
     const SIZE_T pages = kArena / kPage;
     const SIZE_T offset = (random_() % 3 == 0 ? (random_() % (kArena / kGranule)) * (kGranule / kPage)
-                                              : static_cast<SIZE_T>(random_() % pages)) * kPage;
+                                              : static_cast<SIZE_T>(random_() % pages)) *
+                          kPage;
     switch (random_() % 8) {
-      case 0:
-        return offset + 1;
-      case 1:
-        return offset == 0 ? kPage - 1 : offset - 1;
-      case 2:
-        return offset + random_() % kPage;
-      default:
-        return offset;
+      case 0: return offset + 1;
+      case 1: return offset == 0 ? kPage - 1 : offset - 1;
+      case 2: return offset + random_() % kPage;
+      default: return offset;
     }
   }
   SIZE_T PickSize(SIZE_T offset) {
     const SIZE_T room = kArena - offset;
     switch (random_() % 12) {
-      case 0:
-        return 0;
-      case 1:
-        return 1;
-      case 2:
-        return kPage + 1;
-      case 3:
-        return std::min(kGranule - 1, room);
-      case 4:
-        return std::numeric_limits<SIZE_T>::max() - random_() % kArena;  // wraps
-      case 5:
-        return room;
-      default:
-        return std::min<SIZE_T>((1 + random_() % 40) * kPage, room);
+      case 0: return 0;
+      case 1: return 1;
+      case 2: return kPage + 1;
+      case 3: return std::min(kGranule - 1, room);
+      case 4: return std::numeric_limits<SIZE_T>::max() - random_() % kArena;  // wraps
+      case 5: return room;
+      default: return std::min<SIZE_T>((1 + random_() % 40) * kPage, room);
     }
   }
   DWORD PickType() {
@@ -242,15 +232,26 @@ class Differential : public ::testing::Test {
     return random_() % 3 != 0 ? Pick(kUsual) : Pick(kOdd);
   }
   DWORD PickProtection() {
-    static constexpr DWORD kUsual[] = {PAGE_READWRITE, PAGE_READWRITE, PAGE_NOACCESS, PAGE_READONLY,
-                                       PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_READ};
-    static constexpr DWORD kOdd[] = {0, PAGE_WRITECOPY, PAGE_READWRITE | PAGE_GUARD, PAGE_READWRITE | PAGE_NOCACHE,
-                                     PAGE_READONLY | PAGE_READWRITE, 0x1000};
+    static constexpr DWORD kUsual[] = {PAGE_READWRITE, PAGE_READWRITE,         PAGE_NOACCESS,
+                                       PAGE_READONLY,  PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_READ};
+    static constexpr DWORD kOdd[] = {0,
+                                     PAGE_WRITECOPY,
+                                     PAGE_READWRITE | PAGE_GUARD,
+                                     PAGE_READWRITE | PAGE_NOCACHE,
+                                     PAGE_READONLY | PAGE_READWRITE,
+                                     0x1000};
     return random_() % 8 != 0 ? Pick(kUsual) : Pick(kOdd);
   }
   DWORD PickFreeType() {
-    static constexpr DWORD kTypes[] = {MEM_DECOMMIT, MEM_DECOMMIT, MEM_DECOMMIT, MEM_DECOMMIT, MEM_DECOMMIT,
-                                       MEM_DECOMMIT, MEM_RELEASE,  MEM_RELEASE,  0,
+    static constexpr DWORD kTypes[] = {MEM_DECOMMIT,
+                                       MEM_DECOMMIT,
+                                       MEM_DECOMMIT,
+                                       MEM_DECOMMIT,
+                                       MEM_DECOMMIT,
+                                       MEM_DECOMMIT,
+                                       MEM_RELEASE,
+                                       MEM_RELEASE,
+                                       0,
                                        MEM_DECOMMIT | MEM_RELEASE};
     return Pick(kTypes);
   }

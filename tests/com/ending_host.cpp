@@ -1,5 +1,5 @@
-// A host that lives in a DLL, as a plug-in does, and keeps its manager in a static object: it is destroyed when ExitProcess
-// has killed the manager's threads, in whatever they were doing.
+// A host that lives in a DLL, as a plug-in does, and keeps its manager in a static object: it is destroyed when
+// ExitProcess has killed the manager's threads, in whatever they were doing.
 #include <clr_host_memory/core_clr_bridge.h>
 #include <clr_host_memory/memory_manager.h>
 
@@ -68,7 +68,8 @@ DWORD WINAPI WaitForMemory(void* module) {
                                                                                PAGE_READWRITE);
   } else {
     void* memory = nullptr;
-    host.manager.get()->VirtualAlloc(nullptr, 1_MiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical, &memory);
+    host.manager.get()->VirtualAlloc(nullptr, 1_MiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical,
+                                     &memory);
   }
   return 0;
 }
@@ -114,8 +115,8 @@ extern "C" __declspec(dllexport) BOOL Begin(const char* way_name, BOOL shuts_dow
   void* rest = nullptr;
   const std::uint64_t left = kLimit - host.manager.Statistics().charged;
   if (host.manager.SetWait(eProcessCritical, 60000) != S_OK ||
-      manager->VirtualAlloc(nullptr, static_cast<SIZE_T>(left), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical,
-                            &rest) != S_OK) {
+      manager->VirtualAlloc(nullptr, static_cast<SIZE_T>(left), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                            eProcessCritical, &rest) != S_OK) {
     return FALSE;
   }
   ::CloseHandle(::CreateThread(nullptr, 0, &WaitForMemory, module, 0, nullptr));

@@ -1,5 +1,5 @@
-// Ends with a host in a DLL (ending_host.cpp) in the situation that its first argument names: 7, or 1 when that could not be
-// brought about. A second argument: the host shuts its manager down in the end.
+// Ends with a host in a DLL (ending_host.cpp) in the situation that its first argument names: 7, or 1 when that could
+// not be brought about. A second argument: the host shuts its manager down in the end.
 #include <windows.h>
 
 int main(int argc, char** argv) {

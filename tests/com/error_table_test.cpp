@@ -52,8 +52,8 @@ constexpr Entry kTable[] = {
 #undef ENTRY
 
 constexpr ClrHostMemoryMethod kOutOfMemoryMethods[] = {
-    kClrHostMemoryVirtualAlloc,      kClrHostMemoryCreateMalloc, kClrHostMemoryMallocAlloc,
-    kClrHostMemoryMallocDebugAlloc, kClrHostMemoryNeedsVirtualAddressSpace,
+    kClrHostMemoryVirtualAlloc, kClrHostMemoryCreateMalloc, kClrHostMemoryMallocAlloc, kClrHostMemoryMallocDebugAlloc,
+    kClrHostMemoryNeedsVirtualAddressSpace,
     // Its page names no code at all. This one says what happened: no memory to note the view down.
     kClrHostMemoryAcquiredVirtualAddressSpace};
 constexpr ClrHostMemoryMethod kFreeMethods[] = {kClrHostMemoryVirtualFree, kClrHostMemoryMallocFree};
@@ -65,29 +65,24 @@ bool Has(const ClrHostMemoryMethod (&methods)[kSize], ClrHostMemoryMethod method
 
 HRESULT ExpectedOf(ErrorFamily family, ClrHostMemoryMethod method) {
   switch (family) {
-    case ErrorFamily::kMemory:
-      return Has(kOutOfMemoryMethods, method) ? E_OUTOFMEMORY : E_FAIL;
+    case ErrorFamily::kMemory: return Has(kOutOfMemoryMethods, method) ? E_OUTOFMEMORY : E_FAIL;
     case ErrorFamily::kPlacement:
       if (Has(kOutOfMemoryMethods, method)) return E_OUTOFMEMORY;
       return Has(kFreeMethods, method) ? HOST_E_INVALIDOPERATION : E_INVALIDARG;
-    case ErrorFamily::kRequest:
-      return E_INVALIDARG;
-    case ErrorFamily::kTimeout:
-      return HOST_E_TIMEOUT;
-    case ErrorFamily::kAbandoned:
-      return HOST_E_ABANDONED;
-    case ErrorFamily::kNotOwner:
-      return HOST_E_NOT_OWNER;
-    case ErrorFamily::kUnlisted:
-      break;
+    case ErrorFamily::kRequest: return E_INVALIDARG;
+    case ErrorFamily::kTimeout: return HOST_E_TIMEOUT;
+    case ErrorFamily::kAbandoned: return HOST_E_ABANDONED;
+    case ErrorFamily::kNotOwner: return HOST_E_NOT_OWNER;
+    case ErrorFamily::kUnlisted: break;
   }
   return E_FAIL;
 }
 
 // By the hosting reference, and E_POINTER and E_INVALIDARG for what COM has them for.
 std::set<HRESULT> DocumentedBy(ClrHostMemoryMethod method) {
-  std::set<HRESULT> codes = {S_OK,   HOST_E_CLRNOTAVAILABLE, HOST_E_TIMEOUT, HOST_E_NOT_OWNER, HOST_E_ABANDONED,
-                             E_FAIL, E_POINTER,              E_INVALIDARG};
+  std::set<HRESULT> codes = {
+      S_OK,        HOST_E_CLRNOTAVAILABLE, HOST_E_TIMEOUT, HOST_E_NOT_OWNER, HOST_E_ABANDONED, E_FAIL, E_POINTER,
+      E_INVALIDARG};
   if (Has(kOutOfMemoryMethods, method)) codes.insert(E_OUTOFMEMORY);
   if (Has(kFreeMethods, method)) codes.insert(HOST_E_INVALIDOPERATION);
   return codes;
@@ -161,8 +156,8 @@ TEST(DocumentedCodes, NoErrorOfTheOsMakesAMethodGiveAnyOther) {
     const HRESULT healthy = method == kClrHostMemoryNeedsVirtualAddressSpace ? E_OUTOFMEMORY : S_OK;
     EXPECT_HR(healthy, host.Call(method).hr) << name;
   }
-  const std::set<HRESULT> all = {E_OUTOFMEMORY,    HOST_E_TIMEOUT,          HOST_E_ABANDONED,
-                                 HOST_E_NOT_OWNER, HOST_E_INVALIDOPERATION, E_FAIL, E_INVALIDARG};
+  const std::set<HRESULT> all = {E_OUTOFMEMORY,           HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER,
+                                 HOST_E_INVALIDOPERATION, E_FAIL,         E_INVALIDARG};
   EXPECT_EQ(all, seen);
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }

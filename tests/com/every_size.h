@@ -21,8 +21,8 @@ struct TextMember {
   std::size_t of_character;
 };
 
-// get(Struct*) → HRESULT fills what does not change meanwhile. Each size from the two first fields on gives the same bytes
-// as the whole, up to that size; a text that is cut ends where it is cut; what lies behind is not touched.
+// get(Struct*) → HRESULT fills what does not change meanwhile. Each size from the two first fields on gives the same
+// bytes as the whole, up to that size; a text that is cut ends where it is cut; what lies behind is not touched.
 template <typename Struct, typename Get>
 void ExpectFilledForEverySize(Get get, const std::vector<TextMember>& texts = {}) {
   constexpr uint32_t kHeader = 2 * sizeof(uint32_t);
@@ -53,7 +53,8 @@ void ExpectFilledForEverySize(Get get, const std::vector<TextMember>& texts = {}
       if (filled <= text.offset || filled >= text.offset + text.size) continue;
       const std::size_t whole_characters = (filled - text.offset) / text.of_character;
       const std::size_t end = whole_characters == 0 ? 0 : (whole_characters - 1) * text.of_character;
-      std::fill(here.begin() + static_cast<std::ptrdiff_t>(text.offset + end), here.end(), static_cast<unsigned char>(0));
+      std::fill(here.begin() + static_cast<std::ptrdiff_t>(text.offset + end), here.end(),
+                static_cast<unsigned char>(0));
     }
     const auto skip = static_cast<std::ptrdiff_t>(sizeof(uint32_t));  // the size, which differs
     ASSERT_TRUE(std::equal(here.begin() + skip, here.end(), place.begin() + skip)) << size;

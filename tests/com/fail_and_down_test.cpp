@@ -82,8 +82,7 @@ struct Break {
 
 HRESULT AllocateAt(HostOverFake& host, void* address, SIZE_T size, DWORD type) {
   void* memory = Poison();
-  const HRESULT hr =
-      host.manager()->VirtualAlloc(address, size, type, PAGE_READWRITE, eProcessCritical, &memory);
+  const HRESULT hr = host.manager()->VirtualAlloc(address, size, type, PAGE_READWRITE, eProcessCritical, &memory);
   EXPECT_EQ(nullptr, memory);
   return hr;
 }

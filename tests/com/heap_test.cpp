@@ -103,8 +103,8 @@ TEST_F(Heap, ReallocatesAsHeapReAllocDoes) {
 
 TEST_F(Heap, SizesThatNoAddressSpaceHasAreOutOfMemoryInEveryCall) {
   constexpr SIZE_T kHalf = SIZE_MAX / 2 + 1;
-  constexpr SIZE_T kSizes[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 4095, SIZE_MAX - 4096, SIZE_MAX - 65536, kHalf + 1, kHalf,
-                               kHalf - 1, SIZE_MAX / 4};
+  constexpr SIZE_T kSizes[] = {SIZE_MAX,  SIZE_MAX - 1, SIZE_MAX - 4095, SIZE_MAX - 4096, SIZE_MAX - 65536,
+                               kHalf + 1, kHalf,        kHalf - 1,       SIZE_MAX / 4};
   for (const bool limited : {false, true}) {
     ASSERT_HR(S_OK, manager_.SetLimit(limited ? 64_MiB : CLR_HOST_MEMORY_NO_LIMIT));
     char* const block = Take(100);
@@ -120,8 +120,8 @@ TEST_F(Heap, SizesThatNoAddressSpaceHasAreOutOfMemoryInEveryCall) {
       };
       refused([&](void** memory) { return malloc_->Alloc(size, eTaskCritical, memory); });
       refused([&](void** memory) { return malloc_->DebugAlloc(size, eTaskCritical, nullptr, 0, memory); });
-      for (const uint32_t fill : {0u, static_cast<unsigned>(kClrHostMemoryHeapZero),
-                                  static_cast<unsigned>(kClrHostMemoryHeapZeroBeyond)}) {
+      for (const uint32_t fill :
+           {0u, static_cast<unsigned>(kClrHostMemoryHeapZero), static_cast<unsigned>(kClrHostMemoryHeapZeroBeyond)}) {
         refused([&](void** memory) { return heap_->Allocate(size, fill, eTaskCritical, memory); });
         refused([&](void** memory) { return heap_->Reallocate(block, size, fill, eTaskCritical, memory); });
         refused([&](void** memory) {

@@ -56,25 +56,16 @@ static_assert(kMethods.size() == kClrHostMemoryMethodCount);
 // The function of the seam whose failure a method passes on; none for the notifications, which ask the OS nothing.
 inline std::optional<OsCall> SeamOf(ClrHostMemoryMethod method) {
   switch (method) {
-    case kClrHostMemoryCreateMalloc:
-      return OsCall::kAllocate;
-    case kClrHostMemoryVirtualAlloc:
-      return OsCall::kAllocate;
-    case kClrHostMemoryVirtualFree:
-      return OsCall::kFree;
-    case kClrHostMemoryVirtualQuery:
-      return OsCall::kQuery;
-    case kClrHostMemoryVirtualProtect:
-      return OsCall::kProtect;
-    case kClrHostMemoryGetMemoryLoad:
-      return OsCall::kLoad;
+    case kClrHostMemoryCreateMalloc: return OsCall::kAllocate;
+    case kClrHostMemoryVirtualAlloc: return OsCall::kAllocate;
+    case kClrHostMemoryVirtualFree: return OsCall::kFree;
+    case kClrHostMemoryVirtualQuery: return OsCall::kQuery;
+    case kClrHostMemoryVirtualProtect: return OsCall::kProtect;
+    case kClrHostMemoryGetMemoryLoad: return OsCall::kLoad;
     case kClrHostMemoryMallocAlloc:
-    case kClrHostMemoryMallocDebugAlloc:
-      return OsCall::kAllocate;
-    case kClrHostMemoryMallocFree:
-      return OsCall::kFree;
-    default:
-      return std::nullopt;
+    case kClrHostMemoryMallocDebugAlloc: return OsCall::kAllocate;
+    case kClrHostMemoryMallocFree: return OsCall::kFree;
+    default: return std::nullopt;
   }
 }
 
@@ -92,7 +83,8 @@ class HostOverFake {
   static constexpr SIZE_T kBlock = 5 * kPage;
   static constexpr policy::Limits kNothingKept{.limit = {PrivateHeap::kRoomToKeepRuns}};
 
-  explicit HostOverFake(const policy::Limits& limits = kNothingKept) : manager_(new HostMemoryManager(os, threads, limits)) {
+  explicit HostOverFake(const policy::Limits& limits = kNothingKept)
+      : manager_(new HostMemoryManager(os, threads, limits)) {
     region_ = Allocate(manager(), nullptr, kRegionSize, MEM_RESERVE, PAGE_NOACCESS);
     page_ = Allocate(manager(), region_, kPage, MEM_COMMIT, PAGE_READWRITE);
     view_ = reinterpret_cast<void*>(static_cast<std::uintptr_t>(os.MapView(0, kGranule, ViewPages::kReserved).address));
@@ -143,10 +135,8 @@ inline Answer HostOverFake::CallAllocator(ClrHostMemoryMethod method, EMemoryCri
     switch (method) {
       case kClrHostMemoryVirtualAlloc:
         return manager()->VirtualAlloc(At(region_, kGranule), kPage, MEM_COMMIT, PAGE_READWRITE, level, &memory);
-      case kClrHostMemoryMallocAlloc:
-        return malloc_->Alloc(kBlock, level, &memory);
-      default:
-        return malloc_->DebugAlloc(kBlock, level, nullptr, 0, &memory);
+      case kClrHostMemoryMallocAlloc: return malloc_->Alloc(kBlock, level, &memory);
+      default: return malloc_->DebugAlloc(kBlock, level, nullptr, 0, &memory);
     }
   });
   answer.outputs_cleared = memory == nullptr;
@@ -206,8 +196,7 @@ inline Answer HostOverFake::Call(ClrHostMemoryMethod method, EMemoryCriticalLeve
       }
       return answer;
     }
-    default:
-      return CallAllocator(method, level);
+    default: return CallAllocator(method, level);
   }
 }
 

@@ -76,8 +76,8 @@ TEST_F(NotificationsTest, LowIsNeverLeftBehindAtShutdown) {
     if (by_host) {
       ASSERT_HR(S_OK, other->NotifyMemoryAvailable(eMemoryAvailableLow));
     } else {
-      EXPECT_NE(nullptr, Allocate(other.get(), nullptr, 99 * kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
-                                  eProcessCritical));
+      EXPECT_NE(nullptr,
+                Allocate(other.get(), nullptr, 99 * kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
       ASSERT_TRUE(Eventually([&] { return callback.last == eMemoryAvailableLow; }));
     }
     ASSERT_HR(S_OK, other->Shutdown());
@@ -102,7 +102,8 @@ TEST_F(NotificationsTest, ACallbackThatReEntersEveryMethodHoldsUpNobody) {
     DWORD load = 0;
     SIZE_T available = 0;
     EXPECT_HR(S_OK, manager()->GetMemoryLoad(&load, &available));
-    void* const memory = Allocate(manager(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical);
+    void* const memory =
+        Allocate(manager(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical);
     DWORD old = 0;
     MEMORY_BASIC_INFORMATION information{};
     SIZE_T written = 0;
@@ -251,8 +252,8 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
                 [](const ClrHostMemoryEvent& event) { return event.availability == eMemoryAvailableLow; });
   }));
   // Nothing more for lower levels until it fits.
-  EXPECT_HR(E_OUTOFMEMORY, manager()->VirtualAlloc(nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
-                                                   eTaskCritical, &memory));
+  EXPECT_HR(E_OUTOFMEMORY,
+            manager()->VirtualAlloc(nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &memory));
   Use(20);
   EXPECT_TRUE(Eventually([&] {
     const std::lock_guard guard(lock);
@@ -270,7 +271,8 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
   os_.OnNext(OsCall::kProtect, Moment::kBefore, [](const OsCallInfo&) { throw 42; });
   DWORD old = 0;
   EXPECT_HR(E_FAIL, manager()->VirtualProtect(region_, kPage, PAGE_READWRITE, &old));
-  EXPECT_TRUE(Eventually([&] { return seen(kClrHostMemoryEventLatch, [](const ClrHostMemoryEvent&) { return true; }); }));
+  EXPECT_TRUE(
+      Eventually([&] { return seen(kClrHostMemoryEventLatch, [](const ClrHostMemoryEvent&) { return true; }); }));
 
   ASSERT_HR(S_OK, manager()->Shutdown());
   const auto has_state = [](std::uint32_t state) {
@@ -372,7 +374,8 @@ TEST_F(NotificationsTest, TheEndIsToldOnTheManagersOwnThreadAndNeverInsideAnothe
     const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
       deepest = std::max(deepest.load(), ++depth);
       DWORD none = 0;
-      if (!thread.compare_exchange_strong(none, ::GetCurrentThreadId())) others = others || none != ::GetCurrentThreadId();
+      if (!thread.compare_exchange_strong(none, ::GetCurrentThreadId()))
+        others = others || none != ::GetCurrentThreadId();
       if (event.kind == kClrHostMemoryEventState) ++stages;
       // As a host's own smart pointers would do at any time.
       its->AddRef();

@@ -122,8 +122,8 @@ TEST_F(OutOfMemoryByLimit, IsCountedByLevelAsARefusalByTheLimit) {
   }
   host_.os.Fail(OsCall::kAllocate, ERROR_COMMITMENT_LIMIT);
   void* memory = nullptr;
-  EXPECT_HR(E_OUTOFMEMORY, host_.manager()->VirtualAlloc(nullptr, kPage, MEM_RESERVE, PAGE_READWRITE, eTaskCritical,
-                                                         &memory));
+  EXPECT_HR(E_OUTOFMEMORY,
+            host_.manager()->VirtualAlloc(nullptr, kPage, MEM_RESERVE, PAGE_READWRITE, eTaskCritical, &memory));
   const auto statistics = StatisticsOf(host_.manager());
   for (const EMemoryCriticalLevel level : kLevels) {
     const std::uint64_t by_limit = static_cast<std::uint64_t>(level) + 1;
@@ -147,11 +147,10 @@ TEST_F(OutOfMemoryByLimit, FreeingMakesRoomAndALowerLimitTakesEffectAtOnce) {
 // ---- the operating system
 
 TEST(OutOfMemoryByOs, EveryErrorThatMeansNoMemoryIsPassedOnAsSuch) {
-  constexpr DWORD kErrors[] = {
-      ERROR_NOT_ENOUGH_MEMORY,      ERROR_OUTOFMEMORY,         ERROR_COMMITMENT_LIMIT,
-      ERROR_COMMITMENT_MINIMUM,     ERROR_NO_SYSTEM_RESOURCES, ERROR_NONPAGED_SYSTEM_RESOURCES,
-      ERROR_PAGED_SYSTEM_RESOURCES, ERROR_WORKING_SET_QUOTA,   ERROR_PAGEFILE_QUOTA,
-      ERROR_NOT_ENOUGH_QUOTA};
+  constexpr DWORD kErrors[] = {ERROR_NOT_ENOUGH_MEMORY,      ERROR_OUTOFMEMORY,         ERROR_COMMITMENT_LIMIT,
+                               ERROR_COMMITMENT_MINIMUM,     ERROR_NO_SYSTEM_RESOURCES, ERROR_NONPAGED_SYSTEM_RESOURCES,
+                               ERROR_PAGED_SYSTEM_RESOURCES, ERROR_WORKING_SET_QUOTA,   ERROR_PAGEFILE_QUOTA,
+                               ERROR_NOT_ENOUGH_QUOTA};
   constexpr ClrHostMemoryMethod kDocumenting[] = {kClrHostMemoryVirtualAlloc, kClrHostMemoryCreateMalloc,
                                                   kClrHostMemoryMallocAlloc, kClrHostMemoryMallocDebugAlloc};
   HostOverFake host;
@@ -174,8 +173,7 @@ TEST(OutOfMemoryByOs, ItsCommitLimitEndsCommitsAndLeavesWhatWasThere) {
   EXPECT_EQ(start, Allocate(host.manager(), start, kPage, MEM_COMMIT, PAGE_READWRITE));
   void* memory = Poison();
   const Answer answer = Ask([&] {
-    return host.manager()->VirtualAlloc(At(start, kPage), kPage, MEM_COMMIT, PAGE_READWRITE, eProcessCritical,
-                                        &memory);
+    return host.manager()->VirtualAlloc(At(start, kPage), kPage, MEM_COMMIT, PAGE_READWRITE, eProcessCritical, &memory);
   });
   ExpectOutOfMemory(answer, ERROR_COMMITMENT_LIMIT);
   EXPECT_EQ(nullptr, memory);
@@ -186,8 +184,8 @@ TEST(OutOfMemoryByOs, NoAddressSpaceIsLeft) {
   HostOverFake host;
   host.os.SetSearchRange(0x7000'0000, 0x7010'0000);
   void* memory = Poison();
-  EXPECT_HR(E_OUTOFMEMORY, host.manager()->VirtualAlloc(nullptr, 0x20'0000, MEM_RESERVE, PAGE_NOACCESS, eTaskCritical,
-                                                        &memory));
+  EXPECT_HR(E_OUTOFMEMORY,
+            host.manager()->VirtualAlloc(nullptr, 0x20'0000, MEM_RESERVE, PAGE_NOACCESS, eTaskCritical, &memory));
   EXPECT_EQ(nullptr, memory);
   EXPECT_EQ(DWORD{ERROR_NOT_ENOUGH_MEMORY}, ::GetLastError());
   EXPECT_NE(nullptr, Allocate(host.manager(), nullptr, 0x10'0000, MEM_RESERVE, PAGE_NOACCESS));
@@ -236,8 +234,8 @@ TEST(OutOfMemoryByPlacement, IsCountedByItselfAndNotAsARefusal) {
   HostOverFake host;
   void* memory = nullptr;
   for (const DWORD type : {DWORD{MEM_RESERVE}, DWORD{MEM_RESERVE | MEM_COMMIT}}) {
-    EXPECT_HR(E_OUTOFMEMORY, host.manager()->VirtualAlloc(host.region(), kGranule, type, PAGE_READWRITE, eProcessCritical,
-                                                          &memory));
+    EXPECT_HR(E_OUTOFMEMORY,
+              host.manager()->VirtualAlloc(host.region(), kGranule, type, PAGE_READWRITE, eProcessCritical, &memory));
   }
   const auto statistics = StatisticsOf(host.manager());
   EXPECT_EQ(2u, statistics.placement_refusals);
@@ -257,9 +255,8 @@ TEST(OutOfMemoryByMetadata, AReservationThatCannotBeTrackedIsGivenBackToTheOs) {
   for (const DWORD type : {DWORD{MEM_RESERVE}, DWORD{MEM_RESERVE | MEM_COMMIT}}) {
     host.os.Fail(OsCall::kAllocateMetadata, ERROR_NOT_ENOUGH_MEMORY, 0, 100);
     void* memory = Poison();
-    const Answer answer = Ask([&] {
-      return host.manager()->VirtualAlloc(far_away, kGranule, type, PAGE_READWRITE, eTaskCritical, &memory);
-    });
+    const Answer answer = Ask(
+        [&] { return host.manager()->VirtualAlloc(far_away, kGranule, type, PAGE_READWRITE, eTaskCritical, &memory); });
     ExpectOutOfMemory(answer, ERROR_NOT_ENOUGH_MEMORY);
     EXPECT_EQ(nullptr, memory);
     host.os.ClearFaults();
@@ -282,8 +279,8 @@ TEST(OutOfMemoryByMetadata, ACommitThatCannotBeTrackedIsNotMade) {
     // Over the border of two tables, so that the second may fail after the first was made.
     void* const start = At(base, 5 * kTable * (made_before + 1) - kPage);
     void* memory = Poison();
-    EXPECT_HR(E_OUTOFMEMORY, host.manager()->VirtualAlloc(start, 128 * kPage, MEM_COMMIT, PAGE_READWRITE,
-                                                          eProcessCritical, &memory));
+    EXPECT_HR(E_OUTOFMEMORY,
+              host.manager()->VirtualAlloc(start, 128 * kPage, MEM_COMMIT, PAGE_READWRITE, eProcessCritical, &memory));
     EXPECT_EQ(nullptr, memory);
     host.os.ClearFaults();
   }

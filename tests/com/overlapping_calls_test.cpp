@@ -1,5 +1,5 @@
-// Calls of callbacks that overlap, re-enter the manager, or end it: a thread inside any call never waits for one, and a Low
-// never stays. What waits where it must not shows as a suite that does not end.
+// Calls of callbacks that overlap, re-enter the manager, or end it: a thread inside any call never waits for one, and a
+// Low never stays. What waits where it must not shows as a suite that does not end.
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -20,23 +20,30 @@ using Effect = Standing::Effect;
 
 constexpr std::uint64_t kLimit = 100 * kMiB;
 // The manager says nothing of its own: half of memory is in use, and nothing repeats.
-constexpr policy::PressureThresholds kQuiet{
-    .enter_low = 1, .leave_low = 2, .leave_high = 98, .enter_high = 99, .dwell = Milliseconds{0}, .repeat_low = Milliseconds{3600000}};
+constexpr policy::PressureThresholds kQuiet{.enter_low = 1,
+                                            .leave_low = 2,
+                                            .leave_high = 98,
+                                            .enter_high = 99,
+                                            .dwell = Milliseconds{0},
+                                            .repeat_low = Milliseconds{3600000}};
 
 ComPtr<HostMemoryManager> MakeManager(FakeMemorySystem& os) {
-  ComPtr<HostMemoryManager> manager(
-      new HostMemoryManager(os, os::WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kQuiet}, Milliseconds{1}));
-  EXPECT_NE(nullptr, Allocate(manager.get(), nullptr, kLimit / 2, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
+  ComPtr<HostMemoryManager> manager(new HostMemoryManager(os, os::WindowsThreadSystem(), {.limit = {kLimit}},
+                                                          {.thresholds = kQuiet}, Milliseconds{1}));
+  EXPECT_NE(nullptr,
+            Allocate(manager.get(), nullptr, kLimit / 2, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
   return manager;
 }
 
-std::uint32_t StateOf(HostMemoryManager* manager) { return StatisticsOf(static_cast<IHostMemoryManager*>(manager)).state; }
+std::uint32_t StateOf(HostMemoryManager* manager) {
+  return StatisticsOf(static_cast<IHostMemoryManager*>(manager)).state;
+}
 
 // A refusal, which is an event.
 void MakeEvent(HostMemoryManager* manager) {
   void* memory = nullptr;
-  EXPECT_HR(E_OUTOFMEMORY,
-            manager->VirtualAlloc(nullptr, 2 * kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &memory));
+  EXPECT_HR(E_OUTOFMEMORY, manager->VirtualAlloc(nullptr, 2 * kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                                 eTaskCritical, &memory));
 }
 
 // Holds calls up: each waits in Pass until the test opens it.
@@ -250,8 +257,8 @@ TEST(LowThatMayStand, IsEndedBeforeAnotherCallbackTakesItsPlaceAndIsNotThatOnes)
   Register(manager.get(), other);
   EXPECT_EQ(eMemoryAvailableNeutral, callback.last);
   EXPECT_EQ(1u, callback.references);
-  // The state is told again to a new callback, perhaps twice. A round tells refusals at its end, so that the second one is
-  // told by a round that began after all of that was ordered.
+  // The state is told again to a new callback, perhaps twice. A round tells refusals at its end, so that the second one
+  // is told by a round that began after all of that was ordered.
   for (int told = 1; told <= 2; ++told) {
     MakeEvent(manager.get());
     ASSERT_TRUE(Eventually([&] { return refusals >= told; }));

@@ -1,5 +1,5 @@
-// HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER and NeedsVirtualAddressSpace's S_OK from the host's own causes: waits,
-// exclusive sections, pinned regions, reserves. return_codes_test.cpp has what the OS layer says.
+// HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER and NeedsVirtualAddressSpace's S_OK from the host's own causes:
+// waits, exclusive sections, pinned regions, reserves. return_codes_test.cpp has what the OS layer says.
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -14,8 +14,8 @@ namespace {
 constexpr ClrHostMemoryMethod kAllocators[] = {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc,
                                                kClrHostMemoryMallocDebugAlloc};
 
-// A host whose memory is used up to the last page, and whose requests may wait. The wait hook stands for all others: what
-// `during` does at each round of the wait, 100 ms of the clock, and the server.
+// A host whose memory is used up to the last page, and whose requests may wait. The wait hook stands for all others:
+// what `during` does at each round of the wait, 100 ms of the clock, and the server.
 class WaitingHost : public HostOverFake {
  public:
   WaitingHost() : HostOverFake({.limit = {4 * kMiB}}) {
@@ -146,11 +146,8 @@ TEST(NotOwner, IsForAllocationsDuringAnExclusiveSectionOfAnotherThread) {
         EXPECT_EQ(DWORD{ERROR_NOT_OWNER}, answer.last_error);
         EXPECT_TRUE(answer.outputs_cleared);
         break;
-      case kClrHostMemoryMallocFree:
-        EXPECT_HR(S_OK, answer.hr);
-        break;
-      default:
-        EXPECT_HR(S_OK, answer.hr);  // frees, questions and announcements go on
+      case kClrHostMemoryMallocFree: EXPECT_HR(S_OK, answer.hr); break;
+      default: EXPECT_HR(S_OK, answer.hr);  // frees, questions and announcements go on
     }
   }
   FakeThreadSystem::SetCurrentThread(77);

@@ -238,8 +238,10 @@ TEST(InvalidArgument, WhatWin32CallsAnInvalidParameterIsOne) {
     DWORD protect;
   };
   constexpr Case kCases[] = {
-      {"size 0", 0, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE}, {"no type", kPage, 0, PAGE_READWRITE},
-      {"an unknown type", kPage, 0x80000000, PAGE_READWRITE},  {"no protection", kPage, MEM_COMMIT, 0},
+      {"size 0", 0, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE},
+      {"no type", kPage, 0, PAGE_READWRITE},
+      {"an unknown type", kPage, 0x80000000, PAGE_READWRITE},
+      {"no protection", kPage, MEM_COMMIT, 0},
       {"two protections", kPage, MEM_COMMIT, PAGE_READONLY | PAGE_READWRITE},
       {"copy on write", kPage, MEM_COMMIT, PAGE_WRITECOPY},
   };
@@ -247,9 +249,8 @@ TEST(InvalidArgument, WhatWin32CallsAnInvalidParameterIsOne) {
   for (const Case& c : kCases) {
     SCOPED_TRACE(c.what);
     void* memory = Poison();
-    const Answer answer = Ask([&] {
-      return host.manager()->VirtualAlloc(nullptr, c.size, c.type, c.protect, eTaskCritical, &memory);
-    });
+    const Answer answer =
+        Ask([&] { return host.manager()->VirtualAlloc(nullptr, c.size, c.type, c.protect, eTaskCritical, &memory); });
     EXPECT_HR(E_INVALIDARG, answer.hr);
     EXPECT_EQ(DWORD{ERROR_INVALID_PARAMETER}, answer.last_error);
     EXPECT_EQ(nullptr, memory);

@@ -35,7 +35,7 @@ class SpinningMemorySystem final : public os::MemorySystem {
       return result;
     }
 
-      void Spin() const {
+    void Spin() const {
       std::uint32_t random = place_.random;
       random ^= random << 13;
       random ^= random >> 17;

@@ -12,8 +12,8 @@
 #include <thread>
 #include <vector>
 
-#include "os/load_sampler.h"
 #include "notify/worker.h"
+#include "os/load_sampler.h"
 #include "os/windows/windows_memory_system.h"
 #include "os/windows/windows_thread_system.h"
 

@@ -1,7 +1,7 @@
 // A host of a modern .NET that uses the library as README.md says, for bridge_host_test.cpp:
 //   clrhm_bridge_host_child WAY FOLDER PROGRAM [ARGUMENT...]
-// FOLDER has coreclr.dll. The exit code is the program's, 101 when the library refused, 102 when the runtime did not start.
-// What is seen of the manager goes to standard error, a line each.
+// FOLDER has coreclr.dll. The exit code is the program's, 101 when the library refused, 102 when the runtime did not
+// start. What is seen of the manager goes to standard error, a line each.
 #include <clr_host_memory/core_clr_bridge.h>
 
 #include <cstdint>

@@ -51,8 +51,8 @@ TEST_P(BridgeHost, StartsUnderALimitOf8MiB) {
   EXPECT_EQ(NumberAfter("refused task ", result.error) + NumberAfter(" process ", result.error), 0U) << result.error;
 }
 
-// No one tells the bridge of the start. Were it not noticed, the heap would count as process-critical and take the headroom,
-// and no request of its level would ever be refused.
+// No one tells the bridge of the start. Were it not noticed, the heap would count as process-critical and take the
+// headroom, and no request of its level would ever be refused.
 TEST_P(BridgeHost, KeepsTheHeadroomWithoutBeingToldOfTheStart) {
   const ProcessResult result = Host("limit-64", "AllocateUntilOom");
   EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;

@@ -49,7 +49,9 @@ TEST(ClrmemErrors, SayInOneLineWhatIsWrongAndWhatToDo) {
       {{"run", "--wait", "soon", "x.dll"}, "--wait soon is not a length of time", "write it like 500ms"},
       {{"run", "--headroom", "8M", "x.dll"}, "--headroom is a part of the limit, and there is none", "give --limit"},
       {{"run", "--limit-at", "2s=1M", "x.dll"}, "--limit-at 1M is below the 3892K a CLR needs", "give at least that"},
-      {{"run", "--emergency-reserve", "0M", "x.dll"}, "--emergency-reserve 0M is no memory at all", "write it like 256M"},
+      {{"run", "--emergency-reserve", "0M", "x.dll"},
+       "--emergency-reserve 0M is no memory at all",
+       "write it like 256M"},
       {{"run", "--count-all", "x.dll"}, "--count-all counts against the limit, and there is none", "give --limit"},
       {{"run", "--count-all", "--no-bridge", "x.dll"}, "--count-all would not hold", "leave one of them out"},
       {{"run", "Z:\\no\\such.dll"}, "there is no file Z:\\no\\such.dll", "name a .NET program's .dll or .exe"},
@@ -136,9 +138,8 @@ TEST_P(ClrmemErrorsWithRuntime, AProgramWithoutRuntimeConfigNeedsARuntimeFolder)
   EXPECT_EQ(result.exit_code, 4u) << result.error;
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemErrorsWithRuntime, testing::Values(kNet8, kNet10), [](const auto& tested) {
-  return ShortName(tested.param);
-});
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemErrorsWithRuntime, testing::Values(kNet8, kNet10),
+                         [](const auto& tested) { return ShortName(tested.param); });
 
 TEST(ClrmemErrors, AProgramOfTheNetFrameworkSaysSoWhereThereIsNone) {
   if (!WhyNoNetFramework()) GTEST_SKIP() << "this machine has the .NET Framework";

@@ -168,8 +168,8 @@ TEST_P(ClrmemTightLimit, AccountsForAllOfTheProcess) {
                                            bytes("not_hosted", "bytes") +
                                            accounting["unexplained_bytes"].get<std::int64_t>());
   EXPECT_EQ(bytes("not_hosted", "bytes"), bytes("not_hosted", "stack_bytes") + bytes("not_hosted", "thread_bytes") +
-                                              bytes("not_hosted", "heap_bytes") + bytes("not_hosted", "image_bytes") + bytes("not_hosted", "own_bytes") +
-                                              bytes("not_hosted", "unknown_bytes"));
+                                              bytes("not_hosted", "heap_bytes") + bytes("not_hosted", "image_bytes") +
+                                              bytes("not_hosted", "own_bytes") + bytes("not_hosted", "unknown_bytes"));
   EXPECT_GE(accounting["hosted"]["purposes"]["gc_heap"], 60 * kMiB);
   EXPECT_GT(accounting["hosted"]["purposes"]["gc_bookkeeping"], 0);
   EXPECT_GT(bytes("not_hosted", "stack_bytes"), 0);
@@ -179,8 +179,8 @@ TEST_P(ClrmemTightLimit, AccountsForAllOfTheProcess) {
   EXPECT_THAT(run.process.error, HasSubstr("not explained"));
 }
 
-// The process's private pages are what the limit and the reserve on top bound, and besides: what was there before, stacks and
-// what else a thread has, images; the rest, by whomever, is little.
+// The process's private pages are what the limit and the reserve on top bound, and besides: what was there before,
+// stacks and what else a thread has, images; the rest, by whomever, is little.
 TEST_P(ClrmemTightLimit, BoundsWhatTheProcessHasWithinAKnownMargin) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   for (const char* program : {"WebHello", "LoadAssemblies", "NativeHeavy"}) {

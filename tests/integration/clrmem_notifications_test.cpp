@@ -118,10 +118,10 @@ int RefusedByLimit(const RunWithSummary& run) {
   return refused;
 }
 
-// A program whose cache gives up what it holds when there is a collection. Two runs with the same limit and the same memory
-// status: one hears notifications, the other is deaf. It asks for 160 MiB of native memory, of which the GC knows nothing,
-// and has 128. Whatever the runtime makes of a refusal (an exception, or a collection that comes just in time), the deaf
-// run is refused something before anything is given up, and the hearing one never is.
+// A program whose cache gives up what it holds when there is a collection. Two runs with the same limit and the same
+// memory status: one hears notifications, the other is deaf. It asks for 160 MiB of native memory, of which the GC
+// knows nothing, and has 128. Whatever the runtime makes of a refusal (an exception, or a collection that comes just in
+// time), the deaf run is refused something before anything is given up, and the hearing one never is.
 TEST_P(ClrmemNotifications, ACacheGivesUpBeforeAnythingIsRefused) {
   for (const char* kind : {"weak", "table", "finalizer"}) {
     SCOPED_TRACE(kind);
@@ -154,11 +154,12 @@ TEST_P(ClrmemNotifications, ACacheGivesUpBeforeAnythingIsRefused) {
   }
 }
 
-// The same with managed buffers, which a collection frees only after the finalizers that drop them have run. The GC knows
-// of them, so that a deaf program may live, too.
+// The same with managed buffers, which a collection frees only after the finalizers that drop them have run. The GC
+// knows of them, so that a deaf program may live, too.
 TEST_P(ClrmemNotifications, ACacheOfManagedBuffersGivesUpBeforeAnythingIsRefused) {
-  const RunWithSummary run = RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(GetParam(), "BufferCache"),
-                                        {"finalizer", "managed"}, kLargeGeneration0);
+  const RunWithSummary run =
+      RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(GetParam(), "BufferCache"),
+                 {"finalizer", "managed"}, kLargeGeneration0);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_THAT(run.process.out, HasSubstr("served 80 requests"));
   ASSERT_TRUE(run.summary.is_object()) << run.process.error;

@@ -36,8 +36,8 @@ void ExpectSound(const RunWithSummary& run) {
   EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0) << run.summary.dump(2);
   EXPECT_TRUE(run.summary["latch"].is_null()) << run.summary.dump(2);
   for (const auto& [level, waits] : run.summary["waits"].items()) {
-    EXPECT_EQ(waits["total"], waits["granted"].get<int>() + waits["timed_out"].get<int>() +
-                                  waits["abandoned"].get<int>())
+    EXPECT_EQ(waits["total"],
+              waits["granted"].get<int>() + waits["timed_out"].get<int>() + waits["abandoned"].get<int>())
         << level;
   }
 }
@@ -74,7 +74,8 @@ TEST_P(ClrmemPolicy, ALimitRaisedWhileTheProgramRunsLetsItPass) {
 }
 
 TEST_P(ClrmemPolicy, ALimitBelowWhatIsInUseIsReportedUntilItFitsAgain) {
-  // 30 MiB and what the runtime takes are in use when the limit comes down. What is asked for then waits for it to rise.
+  // 30 MiB and what the runtime takes are in use when the limit comes down. What is asked for then waits for it to
+  // rise.
   const RunWithSummary run = Run({"--limit", "512M", "--wait", "60s", "--limit-at", "1s=4M", "--limit-at", "2s=500M"},
                                  "HeldBuffers", {"30", "15", "500"});
   ExpectSound(run);
@@ -92,8 +93,8 @@ TEST_P(ClrmemPolicy, ALimitBelowWhatIsInUseIsReportedUntilItFitsAgain) {
 }
 
 TEST_P(ClrmemPolicy, AWaitThatIsGrantedKeepsTheProgramFromAnOutOfMemoryException) {
-  // The GC's heap meets 64 MiB, and gets the rest of its 90 MiB when the limit rises. On a slow machine that may be before
-  // it has come to 64 MiB; then it is tried again, with more time.
+  // The GC's heap meets 64 MiB, and gets the rest of its 90 MiB when the limit rises. On a slow machine that may be
+  // before it has come to 64 MiB; then it is tried again, with more time.
   RunWithSummary run;
   for (int milliseconds = 1000; milliseconds <= 16'000; milliseconds *= 2) {
     run = Run({"--limit", "64M", "--wait", "task=60s", "--limit-at", std::to_string(milliseconds) + "ms=128M"},
@@ -143,8 +144,8 @@ TEST_P(ClrmemPolicy, HeadroomIsWhatTaskCriticalRequestsDoNotGet) {
 }
 
 TEST_P(ClrmemPolicy, TheEmergencyReserveServesWhatIsProcessCriticalAboveTheLimit) {
-  // Its heap fills the limit; what it then takes for a loader heap is process-critical, and all of it above the limit but
-  // for what little the GC gives back.
+  // Its heap fills the limit; what it then takes for a loader heap is process-critical, and all of it above the limit
+  // but for what little the GC gives back.
   const RunWithSummary run =
       Run({"--limit", "64M", "--emergency-reserve", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"16"});
   ExpectSound(run);
@@ -188,10 +189,10 @@ TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
   EXPECT_THAT(without.process.error, Not(HasSubstr("outside of the manager")));
 
   // Pauses, so that the manager has looked at what is outside before the program wants all there is.
-  // Without a reserve: under Wine, whose private bytes are what was touched, it is taken off though it was never in them.
-  const RunWithSummary with =
-      Run({"--limit", "256M", "--gc-limit", "off", "--count-all", "--headroom", "0,0"}, "AllocateUntilOom",
-          {"100000", "1024", "1000"});
+  // Without a reserve: under Wine, whose private bytes are what was touched, it is taken off though it was never in
+  // them.
+  const RunWithSummary with = Run({"--limit", "256M", "--gc-limit", "off", "--count-all", "--headroom", "0,0"},
+                                  "AllocateUntilOom", {"100000", "1024", "1000"});
   ExpectSound(with);
   // With nothing kept for what is process-critical, how the runtime ends is its own affair; that it is refused is not.
   EXPECT_GT(with.summary["limit_refusals"]["task_critical"], 0) << with.process.out << with.process.error;
@@ -202,8 +203,8 @@ TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
 }
 
 TEST_P(ClrmemPolicy, CountAllIsRefusedWhereNothingIsLeftForARuntime) {
-  // clrmem itself has some, so there is not enough of 4 MiB left. (A reserve, whose pages nobody touches, is none of the
-  // process's private bytes under Wine.)
+  // clrmem itself has some, so there is not enough of 4 MiB left. (A reserve, whose pages nobody touches, is none of
+  // the process's private bytes under Wine.)
   const RunWithSummary run = Run({"--limit", "4M", "--count-all", "--emergency-reserve", "0"}, "Hello");
   EXPECT_EQ(run.process.exit_code, 2u) << run.process.error;
   EXPECT_THAT(run.process.error, HasSubstr("clrmem: --count-all counts "));
@@ -225,8 +226,8 @@ TEST_P(ClrmemPolicy, AProgramThatEndsTheProcessHasItsSummaryWhileLimitsAreDue) {
 }
 
 TEST_P(ClrmemPolicy, AProgramHostedInARuntimeFolderHasItsTimesFromItsStart) {
-  const RunWithSummary run = Run({"--runtime", RuntimeFolder(GetParam()), "--limit-at", "500ms=40M"}, "HeldBuffers",
-                                 {"80", "8", "40"});
+  const RunWithSummary run =
+      Run({"--runtime", RuntimeFolder(GetParam()), "--limit-at", "500ms=40M"}, "HeldBuffers", {"80", "8", "40"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
   EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
@@ -288,9 +289,8 @@ TEST_P(ClrmemPolicy, ARunWithoutAnyOfItReadsAsEver) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemPolicy, testing::Values(kNet8, kNet10), [](const auto& tested) {
-  return ShortName(tested.param);
-});
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemPolicy, testing::Values(kNet8, kNet10),
+                         [](const auto& tested) { return ShortName(tested.param); });
 
 }  // namespace
 }  // namespace clrhm_test

@@ -47,7 +47,8 @@ class ClrmemPrograms : public testing::TestWithParam<Runtime> {
 };
 
 TEST_P(ClrmemPrograms, ServesRequestsWithAspNetCoreUnderALimit) {
-  const RunWithSummary run = RunProgram({"--limit", "64M"}, Program("WebHello"), {"300"}, WithPlainCodeIfNeeded(GetParam()));
+  const RunWithSummary run =
+      RunProgram({"--limit", "64M"}, Program("WebHello"), {"300"}, WithPlainCodeIfNeeded(GetParam()));
   ExpectWithin(run, 64 * kMiB);
   EXPECT_THAT(run.process.out, HasSubstr("answered 300 of 300 requests"));
   // 300 requests allocated 75 MiB.
@@ -70,8 +71,8 @@ std::vector<std::int64_t> ChargedByRound(const std::string& out) {
 TEST_P(ClrmemPrograms, AreLevelWhileContextsComeAndGo) {
   constexpr std::size_t kRounds = 20;
   constexpr std::int64_t kMargin = 64 * 1024;
-  // Methods that are compiled once more when they are hot would grow the code heap for another hundred rounds, and so does,
-  // by a page or two, what W^X maps.
+  // Methods that are compiled once more when they are hot would grow the code heap for another hundred rounds, and so
+  // does, by a page or two, what W^X maps.
   const RunWithSummary run =
       RunProgram({"--limit", "64M"}, Program("CollectibleContexts"), {std::to_string(kRounds), "6"},
                  {{"DOTNET_TieredCompilation", "0"}, {"DOTNET_EnableWriteXorExecute", "0"}});
@@ -84,7 +85,8 @@ TEST_P(ClrmemPrograms, AreLevelWhileContextsComeAndGo) {
 }
 
 TEST_P(ClrmemPrograms, TakeMuchMemoryOutsideTheGcHeap) {
-  const RunWithSummary run = RunProgram({"--limit", "64M"}, Program("NativeHeavy"), {}, WithPlainCodeIfNeeded(GetParam()));
+  const RunWithSummary run =
+      RunProgram({"--limit", "64M"}, Program("NativeHeavy"), {}, WithPlainCodeIfNeeded(GetParam()));
   ExpectWithin(run, 64 * kMiB);
   EXPECT_THAT(run.process.out, HasSubstr("all right"));
 }

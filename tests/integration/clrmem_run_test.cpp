@@ -138,9 +138,8 @@ TEST_P(ClrmemRun, KeepsExactAccountOfEveryKindOfLoad) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemRun, testing::Values(kNet8, kNet10), [](const auto& tested) {
-  return ShortName(tested.param);
-});
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemRun, testing::Values(kNet8, kNet10),
+                         [](const auto& tested) { return ShortName(tested.param); });
 
 }  // namespace
 }  // namespace clrhm_test

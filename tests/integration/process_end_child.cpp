@@ -14,9 +14,7 @@ void Print(void* /*context*/, EndedBy how, std::optional<std::uint32_t> exit_cod
   StandardSink(STD_OUTPUT_HANDLE).Write(exit_code ? " " + std::to_string(*exit_code) + "\n" : " unknown\n");
 }
 
-DWORD WINAPI ExitFromAThread(void* /*unused*/) {
-  ExitProcess(5);
-}
+DWORD WINAPI ExitFromAThread(void* /*unused*/) { ExitProcess(5); }
 
 }  // namespace
 

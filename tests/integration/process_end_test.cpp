@@ -29,21 +29,20 @@ TEST_P(ProcessEnd, IsReportedOnceAndKeepsItsExitCode) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, ProcessEnd,
-                         testing::Values(End{"return", 3, "returned from Main 3\n"},
-                                         End{"watched-exit", 6, "exited 6\n"},
-                                         End{"watched-terminate", 7, "terminated itself 7\n"},
-                                         End{"exception", 0xE0434352, "unhandled exception 3762504530\n"},
-                                         End{"replaced-filter", 0xE0434352,
-                                             "filter first, unhandled exception 3762504530\n"},
-                                         End{"disarmed", 2, ""}),
-                         [](const auto& tested) {
-                           std::string name = tested.param.way;
-                           for (char& c : name) {
-                             if (c == '-') c = '_';
-                           }
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Ways, ProcessEnd,
+    testing::Values(End{"return", 3, "returned from Main 3\n"}, End{"watched-exit", 6, "exited 6\n"},
+                    End{"watched-terminate", 7, "terminated itself 7\n"},
+                    End{"exception", 0xE0434352, "unhandled exception 3762504530\n"},
+                    End{"replaced-filter", 0xE0434352, "filter first, unhandled exception 3762504530\n"},
+                    End{"disarmed", 2, ""}),
+    [](const auto& tested) {
+      std::string name = tested.param.way;
+      for (char& c : name) {
+        if (c == '-') c = '_';
+      }
+      return name;
+    });
 
 // ExitProcess that no watched import leads to: the loader may or may not know the exit code by then.
 TEST(ProcessEndUnwatched, IsReportedOnTheWayOut) {

@@ -1,5 +1,5 @@
-// A DLL of a host that owns a manager and a bridge in static objects: they are destroyed when the process ends, after its
-// other threads were ended wherever they were.
+// A DLL of a host that owns a manager and a bridge in static objects: they are destroyed when the process ends, after
+// its other threads were ended wherever they were.
 #include <clr_host_memory/core_clr_bridge.h>
 
 #include <cstdint>

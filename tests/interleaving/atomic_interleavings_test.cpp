@@ -22,8 +22,8 @@ TEST(InterleavedAtEveryAtomic, AnyTwoOperationsInterruptedTwiceLeaveTheLedgerExa
   std::cout << schedules << " schedules\n";
 }
 
-// A commit that found its pages charged, and lost them to a free meanwhile, has to charge for them before it marks them:
-// another free may return their charge as soon as they are marked.
+// A commit that found its pages charged, and lost them to a free meanwhile, has to charge for them before it marks
+// them: another free may return their charge as soon as they are marked.
 TEST(InterleavedAtEveryAtomic, TheChargeNeverFallsBelowWhatIsCommitted) {
   const auto decommit_twice = [](ManagedEngine& m, Address base) {
     EXPECT_TRUE(m.Decommit(base, 8 * kPageSize).ok());
@@ -132,8 +132,7 @@ class ReserveWorld final : public InterleavedWorld {
 };
 
 void ExploreReserve(const std::vector<ReserveWorld::Operation>& operations, int preemptions) {
-  const Exploration exploration =
-      Explore([&] { return std::make_unique<ReserveWorld>(operations); }, preemptions);
+  const Exploration exploration = Explore([&] { return std::make_unique<ReserveWorld>(operations); }, preemptions);
   EXPECT_TRUE(exploration.complete);
   EXPECT_GT(exploration.schedules, 10u);
   std::cout << exploration.schedules << " schedules\n";
@@ -157,8 +156,7 @@ TEST(ReserveAtEveryAtomic, ItIsNeverBothUsedAndHeld) {
 
 TEST(ReserveAtEveryAtomic, OneWhoReturnsAndOneWhoNeedsWhileItIsTakenBack) {
   ExploreReserve({[](ReserveWorld& world) { static_cast<void>(world.Take(20, 4)); },
-                  [](ReserveWorld& world) { world.Drop(0, 3); },
-                  [](ReserveWorld& world) { world.TakeBack(); }},
+                  [](ReserveWorld& world) { world.Drop(0, 3); }, [](ReserveWorld& world) { world.TakeBack(); }},
                  1);
 }
 

@@ -135,7 +135,8 @@ class SceneWorld final : public InterleavedWorld {
     for (const SceneOperation& operation : operations_) {
       runs.emplace_back([this, &operation] {
         operation.run(manager_, base_);
-        // A charge that has gone below 0 would refuse everybody, one that counts pages twice is over a limit nobody broke.
+        // A charge that has gone below 0 would refuse everybody, one that counts pages twice is over a limit nobody
+        // broke.
         charge_was_plausible_ = charge_was_plausible_ && manager_.Charged() <= most_charged_;
       });
     }

@@ -1,6 +1,5 @@
-// Readers and writers of the sampler suspended at every atomic operation: load_sampler.cpp is compiled into this program
-// with atomics that give way (support/yielding_atomic.h).
-// Before it, with the real atomics.
+// Readers and writers of the sampler suspended at every atomic operation: load_sampler.cpp is compiled into this
+// program with atomics that give way (support/yielding_atomic.h). Before it, with the real atomics.
 #include "support/fake_thread_system.h"
 #include "support/null_memory_system.h"
 // Not after what it is to change.

@@ -87,8 +87,7 @@ class HeapWorld final : public InterleavedWorld {
 
 bool ExploreHeap(std::uint32_t taken, const std::vector<HeapWorld::Operation>& operations, int preemptions,
                  std::uint64_t* schedules) {
-  const Exploration exploration = Explore(
-      [&] { return std::make_unique<HeapWorld>(taken, operations); }, preemptions);
+  const Exploration exploration = Explore([&] { return std::make_unique<HeapWorld>(taken, operations); }, preemptions);
   *schedules += exploration.schedules;
   EXPECT_TRUE(exploration.complete);
   return exploration.passed;
@@ -100,16 +99,15 @@ struct Named {
 };
 
 TEST(InterleavedHeap, AnyTwoWhoTakeFreeAndRetireGetBlocksOfTheirOwn) {
-  const std::vector<Named> operations = {
-      {"take", [](HeapWorld& w) { w.Take(kSize); }},
-      {"take and free", [](HeapWorld& w) { w.Free(w.Take(kSize)); }},
-      {"take another size and free", [](HeapWorld& w) { w.Free(w.Take(2000)); }},
-      {"trim", [](HeapWorld& w) { w.Trim(); }},
-      {"take two", [](HeapWorld& w) {
-         void* block = w.Take(kSize);
-         w.Take(kSize);
-         w.Free(block);
-       }}};
+  const std::vector<Named> operations = {{"take", [](HeapWorld& w) { w.Take(kSize); }},
+                                         {"take and free", [](HeapWorld& w) { w.Free(w.Take(kSize)); }},
+                                         {"take another size and free", [](HeapWorld& w) { w.Free(w.Take(2000)); }},
+                                         {"trim", [](HeapWorld& w) { w.Trim(); }},
+                                         {"take two", [](HeapWorld& w) {
+                                            void* block = w.Take(kSize);
+                                            w.Take(kSize);
+                                            w.Free(block);
+                                          }}};
   std::uint64_t schedules = 0;
   for (const std::uint32_t taken : {0u, 1u, kSlots - 1, kSlots}) {
     for (std::size_t a = 0; a < operations.size(); ++a) {
@@ -128,16 +126,16 @@ TEST(InterleavedHeap, AnyTwoWhoTakeFreeAndRetireGetBlocksOfTheirOwn) {
 TEST(InterleavedHeap, ARunThatIsKeptIsGivenToOne) {
   constexpr std::size_t kRun = 20000;
   constexpr std::size_t kLonger = 24000;  // may have a kept run of that size, but not the other way round
-  const std::vector<Named> operations = {
-      {"take", [](HeapWorld& w) { w.Take(kRun); }},
-      {"take and free", [](HeapWorld& w) { w.Free(w.Take(kRun)); }},
-      {"take a longer one and free", [](HeapWorld& w) { w.Free(w.Take(kLonger)); }},
-      {"take two and free them", [](HeapWorld& w) {
-         void* one = w.Take(kRun);
-         w.Free(w.Take(kLonger));
-         w.Free(one);
-       }},
-      {"trim", [](HeapWorld& w) { w.Trim(); }}};
+  const std::vector<Named> operations = {{"take", [](HeapWorld& w) { w.Take(kRun); }},
+                                         {"take and free", [](HeapWorld& w) { w.Free(w.Take(kRun)); }},
+                                         {"take a longer one and free", [](HeapWorld& w) { w.Free(w.Take(kLonger)); }},
+                                         {"take two and free them",
+                                          [](HeapWorld& w) {
+                                            void* one = w.Take(kRun);
+                                            w.Free(w.Take(kLonger));
+                                            w.Free(one);
+                                          }},
+                                         {"trim", [](HeapWorld& w) { w.Trim(); }}};
   const HeapWorld::Operation keeps_one = [](HeapWorld& w) { w.Free(w.Take(kRun)); };
   std::uint64_t schedules = 0;
   for (std::size_t a = 0; a < operations.size(); ++a) {

@@ -6,8 +6,8 @@
 #include <iostream>
 
 #include "budget/budget.h"
-#include "os/thread_system.h"
 #include "budget/wait_list.h"
+#include "os/thread_system.h"
 
 namespace clr_host_memory::test {
 namespace {
@@ -218,8 +218,8 @@ class WaitingWorld final : public InterleavedWorld {
       if (it.over || (sleeps && !it.started)) continue;
       if (!sleeps && !scene_.operations[i].only_waits) return;
       if (!it.started) continue;
-      if (first != nullptr && (first->level != it.request.level ? first->level > it.request.level
-                                                                 : first->ticket < it.request.ticket)) {
+      if (first != nullptr &&
+          (first->level != it.request.level ? first->level > it.request.level : first->ticket < it.request.ticket)) {
         continue;
       }
       first = &it.request;
@@ -314,22 +314,22 @@ TEST(InterleavedWaits, WhateverMakesRoomReachesTheWaiter) {
 TEST(InterleavedWaits, ADeadlineAndAGrantAtTheSameMomentAgree) {
   // Whatever comes out, the charge and the counts are right.
   ExploreWaits({"a return at the deadline", {Wait(4, 1, 5ms), {[](WaitingWorld& world, std::size_t) {
-                                                world.threads.Sleep(5ms);
-                                                world.Return(4);
-                                              }}}},
+                                               world.threads.Sleep(5ms);
+                                               world.Return(4);
+                                             }}}},
                2);
   ExploreWaits({"two deadlines and a return at one of them",
                 {Wait(4, 1, 5ms), Wait(4, 2, 10ms), {[](WaitingWorld& world, std::size_t) {
-                                                        world.threads.Sleep(5ms);
-                                                        world.Return(4);
-                                                      }}}},
+                   world.threads.Sleep(5ms);
+                   world.Return(4);
+                 }}}},
                1);
   // The second wait has the record of the first.
   ExploreWaits({"one who waits again at once",
                 {{[](WaitingWorld& world, std::size_t self) {
-                    world.Wait(self, {{4}, kTask, 5ms, 1});
-                    world.Wait(self, {{3}, kTask, 100ms, 2});
-                  }},
+                   world.Wait(self, {{4}, kTask, 5ms, 1});
+                   world.Wait(self, {{3}, kTask, 100ms, 2});
+                 }},
                  {[](WaitingWorld& world, std::size_t) {
                    world.threads.Sleep(5ms);
                    world.Return(7);
@@ -386,15 +386,16 @@ TEST(InterleavedWaits, TheLineIsKept) {
     if (!world.TimePassed()) only_second(world);
   };
   ExploreWaits({"an earlier one announced later", {Wait(4, 2), Wait(4, 1), both_wait_first(4)}, second_first}, 1);
-  ExploreWaits({"a higher level later",
-                {Wait(4, 1), Wait(4, 2, 100ms, kAppDomain), both_wait_first(4)},
-                second_first},
+  ExploreWaits({"a higher level later", {Wait(4, 1), Wait(4, 2, 100ms, kAppDomain), both_wait_first(4)}, second_first},
                1);
-  ExploreWaits({"a smaller one behind", {Wait(1, 2), Wait(4, 1), both_wait_first(3)}, [](WaitingWorld& world) {
+  ExploreWaits({"a smaller one behind",
+                {Wait(1, 2), Wait(4, 1), both_wait_first(3)},
+                [](WaitingWorld& world) {
                   world.Expect(!world.Granted(0) || world.waiters[0].ended >= 1100ms, "the smaller one waits too");
                 }},
                2);
-  ExploreWaits({"two waits, and returns enough for both", {Wait(4, 1), Wait(4, 2), Return(4), Return(4)},
+  ExploreWaits({"two waits, and returns enough for both",
+                {Wait(4, 1), Wait(4, 2), Return(4), Return(4)},
                 [](WaitingWorld& world) {
                   GrantedInTime(world);
                   world.Expect(world.Granted(1) || world.TimePassed(), "granted as soon as it is there");
@@ -436,11 +437,11 @@ TEST(InterleavedWaits, NobodyIsHeldUpByOneWhoIsSuspended) {
                2);
   ExploreWaits({"one who asks for more as soon as it is granted",
                 {{[](WaitingWorld& world, std::size_t self) {
-                   world.Wait(self, {{4}, kTask, 100ms, 1});
-                   const bool admitted = world.budget.TryCharge({1}, kTask) == policy::Admission::kAdmitted;
-                   world.expected_charge += admitted ? 1 : 0;
-                   world.Expect(admitted, "nobody is in its own way");
-                 }}},
+                  world.Wait(self, {{4}, kTask, 100ms, 1});
+                  const bool admitted = world.budget.TryCharge({1}, kTask) == policy::Admission::kAdmitted;
+                  world.expected_charge += admitted ? 1 : 0;
+                  world.Expect(admitted, "nobody is in its own way");
+                }}},
                 GrantedInTime,
                 [](WaitingWorld& world) { world.Return(8); }},
                2);

@@ -1,5 +1,5 @@
-// Random requests against a std::map of what is given out, the OS refusing now and then, pages being pinned and unpinned, and
-// the ledger audited all along; then several threads at once, for ThreadSanitizer.
+// Random requests against a std::map of what is given out, the OS refusing now and then, pages being pinned and
+// unpinned, and the ledger audited all along; then several threads at once, for ThreadSanitizer.
 #include <algorithm>
 #include <atomic>
 #include <map>
@@ -20,16 +20,12 @@ constexpr std::size_t kM = 1024 * kK;
 template <typename Below>
 std::size_t AnySize(Below below) {
   switch (below(20)) {
-    case 0:
-      return below(512 * kK);
-    case 1:
-      return below(2) == 0 ? below(4 * kM) : below(64 * kK);
+    case 0: return below(512 * kK);
+    case 1: return below(2) == 0 ? below(4 * kM) : below(64 * kK);
     case 2:
     case 3:
-    case 4:
-      return below(16 * kK);
-    default:
-      return below(below(2) == 0 ? 128 : 2000);
+    case 4: return below(16 * kK);
+    default: return below(below(2) == 0 ? 128 : 2000);
   }
 }
 
@@ -58,10 +54,10 @@ class HeapModel : public PrivateHeapTest {
     pinned_.erase(pinned_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   struct Block {
-    std::size_t size = 0;    // as it was asked for
+    std::size_t size = 0;  // as it was asked for
     std::size_t usable = 0;
     unsigned char pattern = 0;
-    int line = 0;            // 0: not of DebugAlloc
+    int line = 0;  // 0: not of DebugAlloc
   };
   void Add(void* block, std::size_t size, unsigned char pattern, int line, bool resized = false) {
     const std::size_t usable = heap->SizeOf(block);
@@ -121,7 +117,8 @@ void HeapModel::Play(unsigned seed, int steps, bool pins) {
     if (choice == 0) {
       os.Fail(below(2) == 0 ? OsCall::kAllocate : OsCall::kAllocateMetadata, win32::kNotEnoughMemory, below(3));
     } else if (choice == 1) {
-      engine.ledger().budget().SetLimits(below(2) == 0 ? policy::Limits{} : policy::Limits{.limit = {1 + below(8 * kM)}});
+      engine.ledger().budget().SetLimits(below(2) == 0 ? policy::Limits{}
+                                                       : policy::Limits{.limit = {1 + below(8 * kM)}});
     } else if (choice == 2) {
       if (freed != 0 && live_.count(freed) == 0) {
         EXPECT_EQ(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(freed))), Outcome::NotOurs());
@@ -162,7 +159,8 @@ void HeapModel::Play(unsigned seed, int steps, bool pins) {
         Add(made.block, size, static_cast<unsigned char>(random()), known > expected ? line : 0);
       } else {
         const Verdict verdict = made.outcome.verdict;
-        ASSERT_TRUE(verdict == Verdict::kOverLimit || verdict == Verdict::kOsRefused || verdict == Verdict::kNoTracking);
+        ASSERT_TRUE(verdict == Verdict::kOverLimit || verdict == Verdict::kOsRefused ||
+                    verdict == Verdict::kNoTracking);
       }
     } else if (!live_.empty()) {
       const auto it = pick();
@@ -318,8 +316,8 @@ TEST_F(HeapThreads, AreHeldToTheLimitTogether) {
     for (int round = 0; round < 20000; ++round) {
       const BlockOutcome made = heap->Allocate(AnySize(below), Criticality::kTask);
       if (made.outcome.ok()) own.push_back(made.block);
-      // What the OS has, not the charge: where a commit and a free meet in a word, the ledger charges what it finds committed
-      // and returns it a moment later.
+      // What the OS has, not the charge: where a commit and a free meet in a word, the ledger charges what it finds
+      // committed and returns it a moment later.
       ASSERT_LE(os.Committed().InBytes().value, kLimit);
       while (!own.empty() && (!made.outcome.ok() || own.size() > 200)) {
         const std::size_t i = below(own.size());

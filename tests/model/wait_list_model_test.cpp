@@ -130,7 +130,9 @@ class WaitModel {
     return ceiling - std::min(ceiling, outside_);
   }
   // What is in use when the limit goes below it stays the process's.
-  void KeepExcess() { process_ceiling_ = std::max(CeilingOf(Criticality::kProcess), std::min(charged_, process_ceiling_)); }
+  void KeepExcess() {
+    process_ceiling_ = std::max(CeilingOf(Criticality::kProcess), std::min(charged_, process_ceiling_));
+  }
   [[nodiscard]] bool Fits(Bytes bytes, Criticality level, Bytes beyond) const {
     const Bytes ceiling = level == Criticality::kProcess ? process_ceiling_ : CeilingOf(level);
     return bytes == Bytes{} || charged_.value + bytes.value <= ceiling.value + beyond.value;
@@ -243,8 +245,7 @@ class Schedule {
         stage_.list().Hold(held);
         return model_.SetHeld(held);
       }
-      default:
-        return Serve();  // for no reason
+      default: return Serve();  // for no reason
     }
   }
 

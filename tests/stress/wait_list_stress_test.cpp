@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
+#include "budget/wait_list.h"
 #include "support/fake_memory_system.h"
 #include "support/std_thread_system.h"
-#include "budget/wait_list.h"
 
 namespace clr_host_memory::test {
 namespace {
@@ -115,8 +115,8 @@ class WaitListStress : public testing::Test {
     }
     EXPECT_EQ(waits, sum[0] + sum[1] + sum[2]);
     for (std::size_t i = 0; i < sum.size(); ++i) EXPECT_EQ(sum[i], results_[i].load()) << i;
-    std::cout << waits << " waits: " << sum[0] << " granted, " << sum[1] << " timed out, " << sum[2]
-              << " abandoned; " << rounds_.load() << " rounds of the server\n";
+    std::cout << waits << " waits: " << sum[0] << " granted, " << sum[1] << " timed out, " << sum[2] << " abandoned; "
+              << rounds_.load() << " rounds of the server\n";
   }
 
   FakeMemorySystem memory_;
@@ -170,21 +170,15 @@ TEST_F(WaitListStress, DeadlinesCancelsHoldsAndLimitsLeaveNothingBehind) {
     std::minstd_rand random(99);
     while (!done) {
       switch (random() % 8) {
-        case 0:
-          list_.Abandon(false);
-          break;
+        case 0: list_.Abandon(false); break;
         case 1:
           list_.Hold(true);
           std::this_thread::sleep_for(2ms);
           list_.Hold(false);
           break;
         case 2:
-        case 3:
-          budget_.SetLimits({.limit = {kLimit - random() % 50}});
-          break;
-        case 4:
-          budget_.SetOutside({random() % 20});
-          break;
+        case 3: budget_.SetLimits({.limit = {kLimit - random() % 50}}); break;
+        case 4: budget_.SetOutside({random() % 20}); break;
         default:
           budget_.AddBeyond({5});
           budget_.SubtractBeyond({5});

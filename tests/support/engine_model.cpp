@@ -23,8 +23,14 @@ std::optional<std::string> EngineModel::Step() {
   switch (below_(16)) {
     case 0: Reserve(false); break;
     case 1: Reserve(true); break;
-    case 2: case 3: case 4: case 5: case 6: Commit(); break;
-    case 7: case 8: case 9: Decommit(); break;
+    case 2:
+    case 3:
+    case 4:
+    case 5:
+    case 6: Commit(); break;
+    case 7:
+    case 8:
+    case 9: Decommit(); break;
     case 10: Release(); break;
     case 11: ForeignReserve(); break;
     case 12: ForeignFree(); break;
@@ -184,14 +190,18 @@ void EngineModel::ForeignReserve() {
   range.first -= range.first % kPagesPerGranule;
   if (!IsFree(range)) return;
   last_ = "a foreign reservation";
-  static_cast<void>(manager_.os.RawAllocate({.address = AddressOf(range.first), .size = range.count * kPageSize,
-                                             .type = win32::kMemReserve, .protect = kPageReadWrite}));
+  static_cast<void>(manager_.os.RawAllocate({.address = AddressOf(range.first),
+                                             .size = range.count * kPageSize,
+                                             .type = win32::kMemReserve,
+                                             .protect = kPageReadWrite}));
   Take(range, Owner::kForeign, false, false);
   // Some of it the stranger commits, as far as the machine has memory.
   Range half{range.first, (range.count + 1) / 2, 0, 0};
   if (half.count > commit_limit_ - std::min(commit_limit_, committed_)) return;
-  static_cast<void>(manager_.os.RawAllocate({.address = AddressOf(half.first), .size = half.count * kPageSize,
-                                             .type = win32::kMemCommit, .protect = kPageReadWrite}));
+  static_cast<void>(manager_.os.RawAllocate({.address = AddressOf(half.first),
+                                             .size = half.count * kPageSize,
+                                             .type = win32::kMemCommit,
+                                             .protect = kPageReadWrite}));
   for (std::size_t i = half.first; i < half.end(); ++i) pages_[i].committed = true;
   committed_ += half.count;
 }

@@ -296,8 +296,11 @@ bool FakeAddressSpace::Inspect(Address address, RawMemoryInformation* info, os::
   info->base = static_cast<std::uintptr_t>(page << kPageShift);
   const auto after = regions_.upper_bound(page);
   const auto fill_run = [&] {
-    *run = {.base = info->base, .allocation_base = info->allocation_base, .size = info->region_size,
-            .committed = info->state == win32::kMemCommit, .is_private = info->type == win32::kMemPrivate};
+    *run = {.base = info->base,
+            .allocation_base = info->allocation_base,
+            .size = info->region_size,
+            .committed = info->state == win32::kMemCommit,
+            .is_private = info->type == win32::kMemPrivate};
   };
   if (after == regions_.begin() || std::prev(after)->second.pages.end() <= page) {
     const Address end = after == regions_.end() ? kUserSpaceEnd : after->first << kPageShift;

@@ -49,8 +49,8 @@ class FakeAddressSpace {
   win32::Error Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect);
   os::AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
   win32::Error UnmapView(Address base);
-  // A section backed by the paging file, whose pages VirtualAlloc commits one by one, in whichever view; they stay so until
-  // EndSection.
+  // A section backed by the paging file, whose pages VirtualAlloc commits one by one, in whichever view; they stay so
+  // until EndSection.
   std::uint32_t MakeSection();
   os::AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
   void EndSection(std::uint32_t section);

@@ -60,12 +60,14 @@ std::optional<FakeMemorySystem::Fault> FakeMemorySystem::TakeFault(OsCall call) 
 }
 
 os::AllocateResult FakeMemorySystem::Allocate(const os::AllocateRequest& request) {
-  OsCallInfo info{
-      .call = OsCall::kAllocate, .address = request.address, .size = request.size, .type = request.type,
-      .node = request.node};
+  OsCallInfo info{.call = OsCall::kAllocate,
+                  .address = request.address,
+                  .size = request.size,
+                  .type = request.type,
+                  .node = request.node};
   Perform(info, [&](const std::optional<Fault>& fault) {
-    const os::AllocateResult result = fault ? os::AllocateResult{fault->error == 0 ? fault->address : 0, fault->error}
-                                            : space_.Allocate(request);
+    const os::AllocateResult result =
+        fault ? os::AllocateResult{fault->error == 0 ? fault->address : 0, fault->error} : space_.Allocate(request);
     info.error = result.error;
     info.result = result.address;
   });

@@ -75,8 +75,8 @@ class FakeMemorySystem final : public os::MemorySystem {
   // MapViewOfFileEx; base 0: anywhere. kReserved: a SEC_RESERVE section, whose pages VirtualAlloc commits one by one.
   os::AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
   win32::Error UnmapView(Address base);
-  // CreateFileMapping of a SEC_RESERVE section backed by the paging file, MapViewOfFileEx of it, and its end: the caller
-  // counts handles and views.
+  // CreateFileMapping of a SEC_RESERVE section backed by the paging file, MapViewOfFileEx of it, and its end: the
+  // caller counts handles and views.
   std::uint32_t MakeSection();
   os::AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
   void EndSection(std::uint32_t section);
@@ -107,7 +107,7 @@ class FakeMemorySystem final : public os::MemorySystem {
   [[nodiscard]] std::uint64_t Calls(OsCall call) const;
   [[nodiscard]] std::uint64_t AllCalls() const;
   void ResetCalls();
-  [[nodiscard]] Pages Committed() const;                 // private and in views, all of the process
+  [[nodiscard]] Pages Committed() const;  // private and in views, all of the process
   [[nodiscard]] Pages CommittedIn(PageRange range) const;
   [[nodiscard]] std::size_t RegionCount() const;
   [[nodiscard]] std::uint64_t LiveMetadata() const { return live_metadata_.load(); }  // blocks not given back

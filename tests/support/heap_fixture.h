@@ -1,5 +1,5 @@
-// A private heap over the fake OS, whose pages are real memory here, so that blocks can be written to: zero when they are
-// committed, as Windows' are.
+// A private heap over the fake OS, whose pages are real memory here, so that blocks can be written to: zero when they
+// are committed, as Windows' are.
 #ifndef CLRHM_TESTS_SUPPORT_HEAP_FIXTURE_H
 #define CLRHM_TESTS_SUPPORT_HEAP_FIXTURE_H
 
@@ -15,7 +15,8 @@ namespace clr_host_memory::test {
 class BackedEngine : public ManagedEngine {
  public:
   explicit BackedEngine(const policy::Limits& limits = {}, std::uint64_t size = 64 * kMiB)
-      : ManagedEngine(limits), size_(size), memory_(::operator new(static_cast<std::size_t>(size), std::align_val_t{kGranuleSize})) {
+      : ManagedEngine(limits), size_(size),
+        memory_(::operator new(static_cast<std::size_t>(size), std::align_val_t{kGranuleSize})) {
     const Address low = reinterpret_cast<std::uintptr_t>(memory_);
     os.SetSearchRange(low, low + size);
     os.SetObserver([this](const OsCallInfo& info) { Zero(info); });
@@ -25,8 +26,8 @@ class BackedEngine : public ManagedEngine {
   BackedEngine& operator=(const BackedEngine&) = delete;
 
  private:
-  // What is decommitted is zeroed before the OS has it, since another thread may be given it at once after that; what is
-  // released, when it is given out again.
+  // What is decommitted is zeroed before the OS has it, since another thread may be given it at once after that; what
+  // is released, when it is given out again.
   void Zero(const OsCallInfo& info) {
     const Address low = reinterpret_cast<std::uintptr_t>(memory_);
     const auto clear = [&](Address address, std::uint64_t size) {

@@ -18,9 +18,8 @@ thread_local Scheduler* current_scheduler = nullptr;
 class Scheduler {
  public:
   Scheduler(std::size_t tasks, int preemptions)
-      : preemptions_(preemptions), caller_(tasks), running_(tasks), switcher_(tasks, [this](std::size_t task) {
-          Work(task);
-        }) {}
+      : preemptions_(preemptions), caller_(tasks), running_(tasks),
+        switcher_(tasks, [this](std::size_t task) { Work(task); }) {}
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 

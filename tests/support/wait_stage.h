@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "budget/budget.h"
+#include "budget/wait_list.h"
 #include "support/fake_memory_system.h"
 #include "support/fake_thread_system.h"
 #include "support/switcher.h"
-#include "budget/wait_list.h"
 
 namespace clr_host_memory {
 
@@ -40,9 +40,8 @@ inline void SetBeyond(Budget& budget, Bytes beyond) {
 class WaitStage {
  public:
   explicit WaitStage(std::size_t waiters)
-      : director_(waiters), running_(waiters), slots_(waiters), switcher_(waiters, [this](std::size_t i) {
-          Work(i);
-        }) {}
+      : director_(waiters), running_(waiters), slots_(waiters), switcher_(waiters, [this](std::size_t i) { Work(i); }) {
+  }
   ~WaitStage() { Close(); }
   WaitStage(const WaitStage&) = delete;
   WaitStage& operator=(const WaitStage&) = delete;
@@ -87,9 +86,7 @@ class WaitStage {
   [[nodiscard]] bool Waits(std::size_t waiter) const { return slots_[waiter].waits; }
   [[nodiscard]] WaitResult Result(std::size_t waiter) const { return slots_[waiter].result; }
   // Whether the waiter, asleep, has been told to look.
-  [[nodiscard]] bool IsSignalled(std::size_t waiter) const {
-    return world_->threads.IsSignalled(slots_[waiter].event);
-  }
+  [[nodiscard]] bool IsSignalled(std::size_t waiter) const { return world_->threads.IsSignalled(slots_[waiter].event); }
 
   [[nodiscard]] Milliseconds Serve() {
     world_->server.wakes = 0;

@@ -15,9 +15,9 @@ struct Duration {
 
 TEST(ParseDuration, TakesUnitsInAnyCaseAndMillisecondsWithoutOne) {
   const Duration durations[] = {
-      {"0", 0},         {"250", 250},     {"500ms", 500},    {"500MS", 500},        {"2s", 2000},
-      {"1.5s", 1500},   {"0.001s", 1},    {"0.0001s", 0},    {"1m", 60'000},        {"1.5min", 90'000},
-      {"0s", 0},        {"1h", 3600'000}, {"0.5H", 1800'000}, {"1000h", 3600'000'000}, {"3600000000", 3600'000'000},
+      {"0", 0},       {"250", 250},     {"500ms", 500},     {"500MS", 500},          {"2s", 2000},
+      {"1.5s", 1500}, {"0.001s", 1},    {"0.0001s", 0},     {"1m", 60'000},          {"1.5min", 90'000},
+      {"0s", 0},      {"1h", 3600'000}, {"0.5H", 1800'000}, {"1000h", 3600'000'000}, {"3600000000", 3600'000'000},
   };
   for (const Duration& duration : durations) {
     EXPECT_EQ(ParseDuration(duration.text, "--wait"), duration.milliseconds) << duration.text;

@@ -122,9 +122,9 @@ TEST(EventLog, AnEndWithoutABeginningIsNothing) {
 
 TEST(EventLog, OtherEventsAreNotKept) {
   EventLog log;
-  for (const ClrHostMemoryEventKind kind : {kClrHostMemoryEventRefusal, kClrHostMemoryEventReserveUsed,
-                                            kClrHostMemoryEventReserveRestored, kClrHostMemoryEventLatch,
-                                            kClrHostMemoryEventState, kClrHostMemoryEventDetached}) {
+  for (const ClrHostMemoryEventKind kind :
+       {kClrHostMemoryEventRefusal, kClrHostMemoryEventReserveUsed, kClrHostMemoryEventReserveRestored,
+        kClrHostMemoryEventLatch, kClrHostMemoryEventState, kClrHostMemoryEventDetached}) {
     ClrHostMemoryEvent event = Pressure(1, eMemoryAvailableLow);
     event.kind = kind;
     event.bytes = 1;

@@ -18,12 +18,12 @@ TEST(LeastLimit, FitsWhereBothTheRuntimeAndItsHeapHaveRoom) {
     Headroom headroom;
     bool fits;
   } table[] = {
-      {4_MiB, 2_MiB, {}, true},                   // hello world on .NET 8
-      {4_MiB, 3_MiB, {}, false},                  // its heap could not grow
+      {4_MiB, 2_MiB, {}, true},   // hello world on .NET 8
+      {4_MiB, 3_MiB, {}, false},  // its heap could not grow
       {4_MiB, 3_MiB, none, true},
       {4_MiB, 3_MiB + 4096, none, false},
       {4_MiB, 5_MiB, none, false},
-      {8_MiB, 4_MiB, half, false},                // all of what is left is kept back
+      {8_MiB, 4_MiB, half, false},  // all of what is left is kept back
       {8_MiB, 4_MiB - 512_KiB, half, true},
       {8_MiB, 0, {.process = 9_MiB, .app_domain = 0}, false},
       {1024_MiB, 900_MiB, {}, true},
@@ -35,7 +35,9 @@ TEST(LeastLimit, FitsWhereBothTheRuntimeAndItsHeapHaveRoom) {
 }
 
 TEST(LeastLimit, IsTheLeastThatFits) {
-  const Headroom headrooms[] = {{}, {.process = 0, .app_domain = 0}, {.process = Percent(50), .app_domain = Percent(10)},
+  const Headroom headrooms[] = {{},
+                                {.process = 0, .app_domain = 0},
+                                {.process = Percent(50), .app_domain = Percent(10)},
                                 {.process = 16_MiB, .app_domain = 0}};
   for (const Headroom& headroom : headrooms) {
     for (const std::uint64_t in_use : {0_MiB, 2_MiB, 6_MiB + 1, 100_MiB, 3000_MiB}) {

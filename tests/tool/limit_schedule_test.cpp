@@ -86,8 +86,7 @@ TEST_F(LimitScheduleTest, NoLimitHasNoHeadroom) {
 }
 
 TEST_F(LimitScheduleTest, WhatTheManagerRefusesIsReportedAndTheRestGoesOn) {
-  LimitSchedule schedule(manager_,
-                         {.headroom = Headroom{8_MiB, 0}, .limit_changes = {{0, 4_MiB}, {1, 64_MiB}}});
+  LimitSchedule schedule(manager_, {.headroom = Headroom{8_MiB, 0}, .limit_changes = {{0, 4_MiB}, {1, 64_MiB}}});
   schedule.Begin();
   ASSERT_TRUE(Becomes([&] { return AllDone(schedule); }));
   EXPECT_EQ(schedule.Figures()[0].outcome, ChangeOutcome::kRefused);

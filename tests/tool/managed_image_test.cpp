@@ -43,7 +43,7 @@ class Bytes {
 
 struct ImageShape {
   bool is_pe64 = false;
-  std::uint32_t flags = 1;           // IL only
+  std::uint32_t flags = 1;  // IL only
   std::uint32_t entry_point = 0x06000001;
   std::string target_framework = ".NETFramework,Version=v4.8";
   std::string reference = "mscorlib";
@@ -171,7 +171,9 @@ TEST(ManagedImage, APeWithoutClrHeaderIsNative) {
 }
 
 TEST(ManagedImage, OtherFilesAreNoPe) {
-  for (const char* text : {"", "M", "MZ", "#!/bin/sh\n", "\x7f""ELF"}) {
+  for (const char* text : {"", "M", "MZ", "#!/bin/sh\n",
+                           "\x7f"
+                           "ELF"}) {
     const auto* bytes = reinterpret_cast<const std::byte*>(text);
     EXPECT_EQ(ReadManagedImage({bytes, std::strlen(text)}).kind, ImageKind::kNotPortableExecutable) << text;
   }

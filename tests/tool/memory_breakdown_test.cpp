@@ -27,24 +27,25 @@ void ExpectExact(const Accounting& accounting) {
 
 TEST(Accounting, EachPageIsInOneRow) {
   const std::vector<MemoryRun> runs{
-      Private(0x10000, 4096),                                          // a stack
-      Private(0x20000, 8192),                                          // a heap
-      Private(0x30000, 65536, 65536, 1),                               // the GC's heap
-      Private(0x40000, 12288, 8192, 4),                                // a loader heap that somebody else wrote to, too
-      {0x50000, 16384, MemoryType::kPrivate, true, true, 16384, 3},    // code
-      {0x60000, 20480, MemoryType::kMapped, true, false, 4096, 4},     // a view
-      {0x70000, 4096, MemoryType::kImage, false, true, 0, 0},          // an image's code
-      {0x70000, 8192, MemoryType::kImage, true, false, 0, 0},          // and its data
-      {0x80000, 12288, MemoryType::kImage, true, false, 0, 0},         // another's
+      Private(0x10000, 4096),                                        // a stack
+      Private(0x20000, 8192),                                        // a heap
+      Private(0x30000, 65536, 65536, 1),                             // the GC's heap
+      Private(0x40000, 12288, 8192, 4),                              // a loader heap that somebody else wrote to, too
+      {0x50000, 16384, MemoryType::kPrivate, true, true, 16384, 3},  // code
+      {0x60000, 20480, MemoryType::kMapped, true, false, 4096, 4},   // a view
+      {0x70000, 4096, MemoryType::kImage, false, true, 0, 0},        // an image's code
+      {0x70000, 8192, MemoryType::kImage, true, false, 0, 0},        // and its data
+      {0x80000, 12288, MemoryType::kImage, true, false, 0, 0},       // another's
       Private(0x90000, 100 * 4096),
-      Private(0xA0000, 24576),                                         // a TEB
+      Private(0xA0000, 24576),  // a TEB
   };
   const Landmarks landmarks{.stacks = {0x10000},
                             .thread_data = {0xA0000},
                             .heaps = {0x20000},
                             .images = {{0x70000, "a.dll"}, {0x80000, "b.dll"}}};
-  const Accounting accounting = Account(
-      runs, landmarks, {.process = 1000000, .hosted_pages = 65536 + 8192 + 16384 + 12288, .hosted_heap = 0, .own = 40960});
+  const Accounting accounting =
+      Account(runs, landmarks,
+              {.process = 1000000, .hosted_pages = 65536 + 8192 + 16384 + 12288, .hosted_heap = 0, .own = 40960});
   EXPECT_EQ(accounting.hosted.data, 65536u + 8192);
   EXPECT_EQ(accounting.hosted.executable, 16384u);
   EXPECT_EQ(accounting.hosted.image, 0u);
@@ -72,8 +73,9 @@ TEST(Accounting, TheManagersOwnIsTakenOutOfWhatNobodyNamesAndNoMoreThanThere) {
     std::uint64_t unknown;
   } table[] = {{0, 0, 8192}, {5000, 5000, 3192}, {8192, 8192, 0}, {20000, 8192, 0}};
   for (const auto& row : table) {
-    const Accounting accounting = Account({Private(0x10000, 8192), Private(0x20000, 4096, 4096)}, {},
-                                          {.process = 12288, .hosted_pages = 4096, .hosted_heap = 4096, .own = row.own});
+    const Accounting accounting =
+        Account({Private(0x10000, 8192), Private(0x20000, 4096, 4096)}, {},
+                {.process = 12288, .hosted_pages = 4096, .hosted_heap = 4096, .own = row.own});
     EXPECT_EQ(accounting.not_hosted.own, row.said) << row.own;
     EXPECT_EQ(accounting.not_hosted.unknown, row.unknown) << row.own;
     EXPECT_EQ(accounting.hosted.heap, 4096u);
@@ -84,7 +86,8 @@ TEST(Accounting, TheManagersOwnIsTakenOutOfWhatNobodyNamesAndNoMoreThanThere) {
 }
 
 TEST(Accounting, WhatTheOsCountsOtherwiseIsSaidWithItsSign) {
-  for (const std::uint64_t process : {std::uint64_t{0}, std::uint64_t{4096}, std::uint64_t{8192}, std::uint64_t{1} << 40}) {
+  for (const std::uint64_t process :
+       {std::uint64_t{0}, std::uint64_t{4096}, std::uint64_t{8192}, std::uint64_t{1} << 40}) {
     const Accounting accounting = Account({Private(0x10000, 4096)}, {}, {.process = process});
     EXPECT_EQ(accounting.unexplained, static_cast<std::int64_t>(process) - 4096);
     ExpectExact(accounting);
@@ -95,10 +98,12 @@ TEST(Accounting, WhatTheOsCountsOtherwiseIsSaidWithItsSign) {
 }
 
 TEST(Accounting, IsSaidToTheByteInTableAndJson) {
-  Accounting accounting = Account({Private(0x10000, 4096), Private(0x20000, 65536, 65536, 1),
-                                   {0x70000, 8192, MemoryType::kImage, true, false, 0, 0}},
-                                  {.stacks = {0x10000}, .thread_data = {}, .heaps = {}, .images = {{0x70000, "ntdll.dll"}}},
-                                  {.process = 70000, .hosted_pages = 65536 + 4096});
+  Accounting accounting =
+      Account({Private(0x10000, 4096),
+               Private(0x20000, 65536, 65536, 1),
+               {0x70000, 8192, MemoryType::kImage, true, false, 0, 0}},
+              {.stacks = {0x10000}, .thread_data = {}, .heaps = {}, .images = {{0x70000, "ntdll.dll"}}},
+              {.process = 70000, .hosted_pages = 65536 + 4096});
   accounting.process_figure = "PagefileUsage";
   Table table;
   AddAccounting(table, accounting);

@@ -30,8 +30,7 @@ TEST(Options, WhatFollowsTheAppIsTheApps) {
   EXPECT_TRUE(run.no_bridge);
   EXPECT_EQ(run.limit, std::nullopt);
   EXPECT_EQ(run.app, "App.dll");
-  EXPECT_THAT(run.arguments,
-              ElementsAre("--limit", "1", "--help", "--", "-x", "", "with space", "--summary"));
+  EXPECT_THAT(run.arguments, ElementsAre("--limit", "1", "--help", "--", "-x", "", "with space", "--summary"));
 }
 
 TEST(Options, TwoDashesEndOurOptions) {
@@ -54,7 +53,8 @@ TEST(Options, ModulesAndTheContainerAreTheBridges) {
   EXPECT_THAT(run.arguments, ElementsAre("--bridge"));
   EXPECT_FALSE(std::get<RunOptions>(ParseOptions({"run", "App.dll"})).gc_container);
   EXPECT_EQ(run.policy.gc_limit, 0u) << "the GC finds out by itself";
-  EXPECT_THROW((void)ParseOptions({"run", "--limit", "64M", "--gc-container", "--gc-limit", "32M", "App.dll"}), ToolError);
+  EXPECT_THROW((void)ParseOptions({"run", "--limit", "64M", "--gc-container", "--gc-limit", "32M", "App.dll"}),
+               ToolError);
   EXPECT_THROW((void)ParseOptions({"run", "--gc-container", "App.dll"}), ToolError) << "no limit to show";
   EXPECT_THROW((void)ParseOptions({"run", "--no-bridge", "--bridge", "a.dll", "App.dll"}), ToolError);
   EXPECT_THROW((void)ParseOptions({"run", "--no-bridge", "--gc-container", "App.dll"}), ToolError);

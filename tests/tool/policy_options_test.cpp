@@ -152,8 +152,8 @@ TEST(PolicyOptions, LimitsAtTimesAreSortedAndNeedNoLimitAtTheStart) {
   const auto change = [](std::uint64_t after_ms, Limit limit) {
     return AllOf(Field(&LimitChange::after_ms, after_ms), Field(&LimitChange::limit, limit));
   };
-  EXPECT_THAT(policy.limit_changes, ElementsAre(change(0, 1_GiB), change(500, 4_MiB), change(2000, 64_MiB),
-                                                change(60'000, std::nullopt)));
+  EXPECT_THAT(policy.limit_changes,
+              ElementsAre(change(0, 1_GiB), change(500, 4_MiB), change(2000, 64_MiB), change(60'000, std::nullopt)));
 }
 
 TEST(PolicyOptions, WhatNeedsALimitTakesALaterOneToo) {
@@ -223,8 +223,7 @@ TEST(PolicyOptions, RefuseWhatTheyDoNotMean) {
       {{"--limit-at", "2s="}, "--limit-at 2s= is not a time and a limit; write it like 2s=64M, or 1m=none"},
       {{"--limit-at", "2x=64M"}, "--limit-at 2x is not a length of time; write it like 500ms, 2s, 1.5s or 1m"},
       {{"--limit-at", "2s=64Q"}, "--limit-at 64Q is not a size; write it like 256M, 1.5G, 512K or 268435456"},
-      {{"--limit-at", "2s=3985407"},
-       "--limit-at 3985407 is below the 3892K a CLR needs to start; give at least that"},
+      {{"--limit-at", "2s=3985407"}, "--limit-at 3985407 is below the 3892K a CLR needs to start; give at least that"},
       {{"--limit-at", "2s=64M", "--limit-at", "2000=8M"},
        "--limit-at gives two limits for the same time, the second by 2000=8M; leave one of them out"},
       {{"--no-bridge", "--headroom", "8M"},
@@ -254,8 +253,8 @@ TEST(PolicyOptions, AnEmptyLimitIsNoLimit) {
 
 TEST(PolicyOptions, HelpNamesThem) {
   const std::string help = std::get<PrintText>(ParseOptions({"run", "--help"})).text;
-  for (const char* option : {"--headroom SIZE|N%", "--wait TIME", "--emergency-reserve SIZE", "--count-all",
-                             "--limit-at TIME=SIZE|none"}) {
+  for (const char* option :
+       {"--headroom SIZE|N%", "--wait TIME", "--emergency-reserve SIZE", "--count-all", "--limit-at TIME=SIZE|none"}) {
     EXPECT_THAT(help, HasSubstr(option));
   }
 }

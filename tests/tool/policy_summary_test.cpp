@@ -191,9 +191,8 @@ TEST(PolicySummary, ListsTimesAboveTheLimit) {
             "    later                              7 more times\n");
   const Json json = PolicyJson(statistics, policy)["over_limit"];
   EXPECT_EQ(json["bytes"], 3_MiB);
-  EXPECT_EQ(json["periods"].dump(),
-            R"([{"from_milliseconds":1000,"until_milliseconds":3500,"bytes":2097152},)"
-            R"({"from_milliseconds":4000,"until_milliseconds":null,"bytes":1048576}])");
+  EXPECT_EQ(json["periods"].dump(), R"([{"from_milliseconds":1000,"until_milliseconds":3500,"bytes":2097152},)"
+                                    R"({"from_milliseconds":4000,"until_milliseconds":null,"bytes":1048576}])");
   EXPECT_EQ(json["unlisted_periods"], 7);
 }
 
@@ -215,9 +214,8 @@ TEST(PolicySummary, ListsChangesOfPressureOnceThePolicyWasAskedForAnything) {
   const Json json = PolicyJson(statistics, policy)["pressure"];
   EXPECT_EQ(json["availability"], "neutral");
   EXPECT_EQ(json["told"].dump(), R"({"low":4,"neutral":1,"high":0})");
-  EXPECT_EQ(json["changes"].dump(),
-            R"([{"milliseconds":-120,"availability":"high","available_percent":90},)"
-            R"({"milliseconds":2040,"availability":"low","available_percent":3}])");
+  EXPECT_EQ(json["changes"].dump(), R"([{"milliseconds":-120,"availability":"high","available_percent":90},)"
+                                    R"({"milliseconds":2040,"availability":"low","available_percent":3}])");
   EXPECT_EQ(json["unlisted_changes"], 5);
   EXPECT_EQ(json["repeated_low"], 3);
 }

@@ -30,9 +30,9 @@ class RuntimeLocator : public testing::Test {
 };
 
 TEST(RuntimeVersion, IsOrderedAsSemanticVersionsAre) {
-  const char* ascending[] = {"6.0.9",           "6.0.10",           "8.0.0-alpha.1", "8.0.0-preview.2.23128.3",
-                             "8.0.0-rc.1.9",    "8.0.0-rc.1.10",    "8.0.0",         "8.0.33",
-                             "10.0.0-rc.1.25451.107", "10.0.0",     "10.0.14"};
+  const char* ascending[] = {"6.0.9",         "6.0.10", "8.0.0-alpha.1", "8.0.0-preview.2.23128.3", "8.0.0-rc.1.9",
+                             "8.0.0-rc.1.10", "8.0.0",  "8.0.33",        "10.0.0-rc.1.25451.107",   "10.0.0",
+                             "10.0.14"};
   for (std::size_t i = 0; i + 1 < std::size(ascending); ++i) {
     const auto lower = ParseRuntimeVersion(ascending[i]);
     const auto higher = ParseRuntimeVersion(ascending[i + 1]);

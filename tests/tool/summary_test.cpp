@@ -52,11 +52,12 @@ Summary ExampleSummary() {
 
 TEST(SummaryTable, SaysWhatHappened) {
   const std::string table = FormatTable(ExampleSummary());
-  for (const char* part : {"clrmem: .NET 8.0.33\n", "returned from Main, exit code 42", "128.0 MiB",
-                           "100.0 MiB now, 120.0 MiB at the peak", "1,239  5 E_OUTOFMEMORY",
-                           "5 E_OUTOFMEMORY; 4 by the limit", "addresses that were taken", "no memory was lacking", "9,999 calls through 1 module", "coreclr.dll",
-                           "GC heap", "77  5 refused\n", "code heap", " 8\n",
-                           "audit: ledger 104,857,600 bytes, VirtualQuery 104,857,600 bytes, mismatch 0 bytes\n"}) {
+  for (const char* part :
+       {"clrmem: .NET 8.0.33\n", "returned from Main, exit code 42", "128.0 MiB",
+        "100.0 MiB now, 120.0 MiB at the peak", "1,239  5 E_OUTOFMEMORY", "5 E_OUTOFMEMORY; 4 by the limit",
+        "addresses that were taken", "no memory was lacking", "9,999 calls through 1 module", "coreclr.dll", "GC heap",
+        "77  5 refused\n", "code heap", " 8\n",
+        "audit: ledger 104,857,600 bytes, VirtualQuery 104,857,600 bytes, mismatch 0 bytes\n"}) {
     EXPECT_THAT(table, HasSubstr(part));
   }
   EXPECT_THAT(table, Not(HasSubstr("DebugAlloc"))) << "methods that were not called are left out";
@@ -166,7 +167,9 @@ TEST_F(SummaryFileTest, ReplacesAnOlderOne) {
 }
 
 TEST_F(SummaryFileTest, LeavesNothingWhenNotCommitted) {
-  { const SummaryFile file(folder_ / "summary.json"); }
+  {
+    const SummaryFile file(folder_ / "summary.json");
+  }
   EXPECT_EQ(FileCount(), 0u);
 }
 

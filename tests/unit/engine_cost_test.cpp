@@ -20,8 +20,10 @@ struct Cost {
 class EngineCost : public EngineTest {
  protected:
   [[nodiscard]] Cost CostSoFar() {
-    const Cost cost{.allocate = os.Calls(OsCall::kAllocate), .free = os.Calls(OsCall::kFree),
-                    .describe = os.Calls(OsCall::kDescribe), .metadata = os.Calls(OsCall::kAllocateMetadata),
+    const Cost cost{.allocate = os.Calls(OsCall::kAllocate),
+                    .free = os.Calls(OsCall::kFree),
+                    .describe = os.Calls(OsCall::kDescribe),
+                    .metadata = os.Calls(OsCall::kAllocateMetadata),
                     .all = os.AllCalls()};
     os.ResetCalls();
     return cost;
@@ -37,8 +39,10 @@ TEST_F(EngineCost, AHugeReservationCostsNoMoreThanASmallOne) {
     ASSERT_NE(base, 0u);
     ASSERT_TRUE(fresh.Commit(base, kPageSize).outcome.ok());
     ASSERT_TRUE(fresh.Release(base).ok());
-    costs[i] = {.allocate = fresh.os.Calls(OsCall::kAllocate), .free = fresh.os.Calls(OsCall::kFree),
-                .describe = fresh.os.Calls(OsCall::kDescribe), .metadata = fresh.os.Calls(OsCall::kAllocateMetadata),
+    costs[i] = {.allocate = fresh.os.Calls(OsCall::kAllocate),
+                .free = fresh.os.Calls(OsCall::kFree),
+                .describe = fresh.os.Calls(OsCall::kDescribe),
+                .metadata = fresh.os.Calls(OsCall::kAllocateMetadata),
                 .all = fresh.os.AllCalls()};
   }
   EXPECT_EQ(costs[0], costs[1]);
@@ -115,9 +119,8 @@ TEST_F(EngineCost, AWalkOverAHugeRangeVisitsOnlyTouchedWords) {
     ASSERT_NE(map.EnsureWord(page / 64), nullptr);
   }
   int visited = 0;
-  map.ForEachTouchedWord({first, {kHuge >> kPageShift}}, [&](const PageWord&, std::uint64_t, std::uint64_t) {
-    ++visited;
-  });
+  map.ForEachTouchedWord({first, {kHuge >> kPageShift}},
+                         [&](const PageWord&, std::uint64_t, std::uint64_t) { ++visited; });
   EXPECT_EQ(visited, 3);
 }
 

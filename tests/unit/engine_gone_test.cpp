@@ -221,7 +221,8 @@ TEST_F(AuditOfDifferences, ThatLastIsBoundedInTimeAndCountsEveryPage) {
 TEST_F(AuditOfDifferences, ScatteredOverEveryWordAreCountedToThePage) {
   constexpr std::uint64_t kWords = kSize / (64 * kPageSize);
   for (std::uint64_t word = 0; word < kWords; ++word) {
-    ASSERT_EQ(os.RawFree(region + (word * 64 + word % 60) * kPageSize, 2 * kPageSize, win32::kMemDecommit), win32::kSuccess);
+    ASSERT_EQ(os.RawFree(region + (word * 64 + word % 60) * kPageSize, 2 * kPageSize, win32::kMemDecommit),
+              win32::kSuccess);
   }
   (void)QuestionsOfAnAudit();
   EXPECT_EQ(audit.mismatch, Pages{2 * kWords});

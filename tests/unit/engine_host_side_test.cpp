@@ -142,8 +142,9 @@ TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
         const Outcome outcome = engine.Allocate(commit, Criticality::kTask).outcome;
         if (outcome.verdict == Verdict::kHeldStill) held.fetch_add(1);
         if (outcome.ok()) (void)engine.Free(commit.address, commit.size, win32::kMemDecommit);
-        const auto block = engine.Allocate(
-            {.size = kMiB, .type = win32::kMemReserve | win32::kMemCommit, .protect = kPageReadWrite}, Criticality::kTask);
+        const auto block =
+            engine.Allocate({.size = kMiB, .type = win32::kMemReserve | win32::kMemCommit, .protect = kPageReadWrite},
+                            Criticality::kTask);
         if (block.outcome.ok()) (void)engine.Free(block.address, 0, win32::kMemRelease);
       }
     });

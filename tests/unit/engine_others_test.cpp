@@ -97,8 +97,9 @@ TEST_F(EngineAndOthers, AFailedCommitInAForeignRegionIsRolledBack) {
   EXPECT_TRUE(Exact());
   os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
   engine.ledger().budget().SetLimits({});
-  const Address far = os.RawAllocate({.address = 0x7000'0000, .size = kMiB, .type = win32::kMemReserve,
-                                      .protect = kPageReadWrite}).address;
+  const Address far =
+      os.RawAllocate({.address = 0x7000'0000, .size = kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite})
+          .address;
   EXPECT_EQ(Commit(far, kPageSize).outcome, Outcome::NoTracking());
   EXPECT_TRUE(Exact());
 }

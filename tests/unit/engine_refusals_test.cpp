@@ -137,9 +137,8 @@ TEST_F(EngineRefusals, AReleaseWithASizeThatTheOsAcceptsIsBelievedAndLookedInto)
 
   const Address gone = ReserveAndCommit(kMiB).address;
   os.Fail(OsCall::kFree, win32::kSuccess);
-  os.OnNext(OsCall::kFree, Moment::kBefore, [&](const OsCallInfo&) {
-    EXPECT_EQ(os.RawFree(gone, 0, win32::kMemRelease), win32::kSuccess);
-  });
+  os.OnNext(OsCall::kFree, Moment::kBefore,
+            [&](const OsCallInfo&) { EXPECT_EQ(os.RawFree(gone, 0, win32::kMemRelease), win32::kSuccess); });
   EXPECT_TRUE(engine.Free(gone, kMiB, win32::kMemRelease).ok());
   EXPECT_EQ(ChargedPages(), 256u) << "all of it was";
   EXPECT_EQ(Release(gone), Outcome::NotOurs());

@@ -84,8 +84,8 @@ TEST_F(ReliefTest, LowerLevelsLeavePartOfTheReserveToHigherOnes) {
     Criticality level;
     std::uint64_t left;
   };
-  for (const Step step : {Step{Criticality::kTask, kReserve.value / 4}, Step{Criticality::kAppDomain, kReserve.value / 8},
-                          Step{Criticality::kProcess, 0}}) {
+  for (const Step step : {Step{Criticality::kTask, kReserve.value / 4},
+                          Step{Criticality::kAppDomain, kReserve.value / 8}, Step{Criticality::kProcess, 0}}) {
     AddressOutcome result;
     do {
       result = Take(16 * kPageSize, step.level);
@@ -145,8 +145,10 @@ TEST_F(ReliefTest, APreferredNodeReachesTheOsInEveryTry) {
     if (info.call == OsCall::kAllocate && info.moment == Moment::kBefore) nodes.push_back(info.node);
   });
   const auto on_node = [&](Address address, std::uint32_t type, std::uint32_t node) {
-    return engine.Allocate({.address = address, .size = kMiB, .type = type, .protect = kPageReadWrite, .node = node},
-                           Criticality::kProcess).outcome;
+    return engine
+        .Allocate({.address = address, .size = kMiB, .type = type, .protect = kPageReadWrite, .node = node},
+                  Criticality::kProcess)
+        .outcome;
   };
   EXPECT_TRUE(on_node(region, win32::kMemCommit, 2).ok());
   EXPECT_EQ(nodes, (std::vector<std::uint32_t>{2}));
@@ -168,8 +170,11 @@ TEST_F(ReliefTest, APreferredNodeReachesTheOsInEveryTry) {
 TEST_F(ReliefTest, APreferredNodeIsHeldToTheLimitLikeAnyOther) {
   os.SetNumaNodes(2);
   const auto on_node = [&](Criticality level) {
-    return engine.Allocate({.address = region, .size = 16 * kMiB, .type = win32::kMemCommit, .protect = kPageReadWrite,
-                            .node = 1}, level).outcome;
+    return engine
+        .Allocate(
+            {.address = region, .size = 16 * kMiB, .type = win32::kMemCommit, .protect = kPageReadWrite, .node = 1},
+            level)
+        .outcome;
   };
   EXPECT_EQ(on_node(Criticality::kTask), Outcome::OverLimit());
   EXPECT_EQ(on_node(Criticality::kAppDomain), Outcome::OverLimit());
@@ -334,7 +339,7 @@ TEST_F(ReliefTest, AddressSpaceIsGivenUpForAViewAndReservedAgainLater) {
   ASSERT_EQ(engine.OpenReserves({}, {8 * kMiB}), win32::kSuccess);
   const AddressSpaceReserve& reserve = engine.address_space();
   EXPECT_EQ(reserve.Held(), Bytes{8 * kMiB});
-  EXPECT_EQ(engine.MakeRoom(0, 9 * kMiB), Outcome::OsRefused(kNotEnoughMemory));  // too small
+  EXPECT_EQ(engine.MakeRoom(0, 9 * kMiB), Outcome::OsRefused(kNotEnoughMemory));             // too small
   EXPECT_EQ(engine.MakeRoom(0x4000'0000'0000, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // it lies elsewhere
   const Address inside = reserve.Range().Start() + kMiB;
   EXPECT_EQ(engine.MakeRoom(inside, kMiB), Outcome::Done());

@@ -209,7 +209,8 @@ TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) 
   Engine engine(os, threads, {.limit = {8 * kMiB}, .app_domain_headroom = {}, .process_headroom = {}});
   ASSERT_EQ(engine.OpenReserves(kReserve, {}), win32::kSuccess);
   const auto reserve = [&] {
-    return engine.Allocate({.size = 64 * kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite}, Criticality::kTask)
+    return engine
+        .Allocate({.size = 64 * kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite}, Criticality::kTask)
         .address;
   };
   std::atomic<bool> stop = false;

@@ -28,12 +28,9 @@ constexpr policy::PressureThresholds kThresholds{};
 
 [[nodiscard]] const char* NameOf(Availability availability) {
   switch (availability) {
-    case Availability::kLow:
-      return "Low";
-    case Availability::kNeutral:
-      return "Neutral";
-    case Availability::kHigh:
-      return "High";
+    case Availability::kLow: return "Low";
+    case Availability::kNeutral: return "Neutral";
+    case Availability::kHigh: return "High";
   }
   return "?";
 }
@@ -470,15 +467,11 @@ TEST(Monitor, KeepsItsPromisesForAnyReadings) {
     bool was_low = false;
     for (int step = 0; step < 200; ++step) {
       switch (random() % 8) {
-        case 0:
-          budget.SetLimits({.limit = {(1 + random() % 200) * kMiB}});
-          break;
+        case 0: budget.SetLimits({.limit = {(1 + random() % 200) * kMiB}}); break;
         case 1:
           if (budget.Charged() == Bytes{}) budget.Charge({random() % 150 * kMiB});
           break;
-        case 2:
-          budget.Return(budget.Charged());
-          break;
+        case 2: budget.Return(budget.Charged()); break;
         case 3:
           os.SetLoad({.available_physical = {random() % 1001},
                       .total_physical = {1000},
@@ -501,11 +494,8 @@ TEST(Monitor, KeepsItsPromisesForAnyReadings) {
             waiting = 0;
           }
           break;
-        case 6:
-          monitor.SetCountAll(random() % 2 == 0);
-          break;
-        default:
-          threads.Advance(Milliseconds{random() % 1500});
+        case 6: monitor.SetCountAll(random() % 2 == 0); break;
+        default: threads.Advance(Milliseconds{random() % 1500});
       }
       const int tries = chest.tries;
       monitor.Run(threads.Now());

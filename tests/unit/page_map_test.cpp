@@ -10,8 +10,8 @@
 namespace clr_host_memory::test {
 namespace {
 
-constexpr std::uint64_t kWord = 64;                     // in pages, as all below
-constexpr std::uint64_t kLeaf = std::uint64_t{1} << 14;  // 64 MiB
+constexpr std::uint64_t kWord = 64;                        // in pages, as all below
+constexpr std::uint64_t kLeaf = std::uint64_t{1} << 14;    // 64 MiB
 constexpr std::uint64_t kMiddle = std::uint64_t{1} << 24;  // 64 GiB
 constexpr std::uint64_t kEnd = std::uint64_t{1} << (PageMap::kAddressBits - kPageShift);
 constexpr std::uint64_t kPagesPerGranule = kGranuleSize / kPageSize;
@@ -121,8 +121,8 @@ TEST_F(PageMapTest, RegionsAreFoundFromTheirFirstToTheirLastByteAndNoFurther) {
     std::uint64_t pages;
   };
   std::vector<Case> cases{{kGranuleSize, 1},
-                          {kLeaf * kPageSize - kGranuleSize, kPagesPerGranule},      // the last granule of a leaf
-                          {kLeaf * kPageSize, kPagesPerGranule},                     // the first of the next
+                          {kLeaf * kPageSize - kGranuleSize, kPagesPerGranule},           // the last granule of a leaf
+                          {kLeaf * kPageSize, kPagesPerGranule},                          // the first of the next
                           {5 * kLeaf * kPageSize - kGranuleSize, 3 * kPagesPerGranule}};  // across
   if (kEnd > kMiddle) {
     cases.push_back({3 * kMiddle * kPageSize - kGranuleSize, kMiddle * 4 + 3});  // 256 GiB and more
@@ -329,9 +329,8 @@ TEST_F(PageMapTest, WithoutMemoryForNodesNothingIsChanged) {
       EXPECT_FALSE(fresh.AddRegion({0x10000, {1}, Region::Kind::kReserved}, &replaced, &shown));
       EXPECT_FALSE(fresh.FindRegion(0x10000));
       fresh.ForEachRegion([](const Region&) { ADD_FAILURE() << "a region nobody added"; });
-      fresh.ForEachTouchedWord({0, {kEnd}}, [](const PageWord&, std::uint64_t, std::uint64_t) {
-        ADD_FAILURE() << "a word nobody touched";
-      });
+      fresh.ForEachTouchedWord(
+          {0, {kEnd}}, [](const PageWord&, std::uint64_t, std::uint64_t) { ADD_FAILURE() << "a word nobody touched"; });
       EXPECT_TRUE(fresh.AddRegion({0x10000, {1}, Region::Kind::kReserved}, &replaced, &shown));
       EXPECT_TRUE(fresh.FindRegion(0x10000));
     }

@@ -47,23 +47,20 @@ TEST_F(PressureTest, FollowsTheTable) {
   constexpr auto kNeutral = Availability::kNeutral;
   constexpr auto kHigh = Availability::kHigh;
   const Step steps[] = {
-      {100, 11, {}},           // not low yet
-      {200, 10, kLow},         // at the threshold, and at once: no dwell for bad news
-      {300, 15, {}},           // above enter_low, below leave_low: still low
-      {400, 20, {}},           // would be neutral, but has been low for 200 ms only
-      {1199, 20, {}},          // 999 ms
-      {1200, 20, kNeutral},    // dwelt
-      {1300, 5, kLow},         // again at once
-      {9491, 5, {}},           // 8191 ms later: not repeated yet
-      {9492, 5, kLow},         // repeated after 8192 ms
-      {17'684, 19, kLow},      // and again, 19 % being low still
-      {17'700, 90, kHigh},     // straight to high, having been low for long
-      {17'800, 65, {}},        // below enter_high, above leave_high: still high
-      {18'699, 60, {}},        // would be neutral, dwelling
-      {18'700, 60, kNeutral},
-      {19'700, 69, {}},
-      {19'800, 70, kHigh},
-      {19'801, 10, kLow},      // from high as well
+      {100, 11, {}},         // not low yet
+      {200, 10, kLow},       // at the threshold, and at once: no dwell for bad news
+      {300, 15, {}},         // above enter_low, below leave_low: still low
+      {400, 20, {}},         // would be neutral, but has been low for 200 ms only
+      {1199, 20, {}},        // 999 ms
+      {1200, 20, kNeutral},  // dwelt
+      {1300, 5, kLow},       // again at once
+      {9491, 5, {}},         // 8191 ms later: not repeated yet
+      {9492, 5, kLow},       // repeated after 8192 ms
+      {17'684, 19, kLow},    // and again, 19 % being low still
+      {17'700, 90, kHigh},   // straight to high, having been low for long
+      {17'800, 65, {}},      // below enter_high, above leave_high: still high
+      {18'699, 60, {}},      // would be neutral, dwelling
+      {18'700, 60, kNeutral}, {19'700, 69, {}}, {19'800, 70, kHigh}, {19'801, 10, kLow},  // from high as well
       {20'801, 60, kNeutral},  // 60 % enters neutral from low
   };
   for (const Step& step : steps) {
@@ -102,8 +99,9 @@ TEST(AvailablePercent, HoldsAtTheBorders) {
     std::uint32_t percent;
   };
   constexpr std::uint64_t kMost = kUnlimited.value - 1;
-  const Row rows[] = {{1, 0, 0},         {1, 1, 100},     {3, 1, 33},         {100, 101, 100},
-                      {kMost, kMost, 100}, {kMost, 0, 0}, {kMost, kMost / 2, 50}, {50, 49, 98}};
+  const Row rows[] = {
+      {1, 0, 0},   {1, 1, 100}, {3, 1, 33}, {100, 101, 100}, {kMost, kMost, 100}, {kMost, 0, 0}, {kMost, kMost / 2, 50},
+      {50, 49, 98}};
   for (const Row& row : rows) {
     const std::array sources{PressureSource{{row.total}, {row.available}}};
     EXPECT_EQ(AvailablePercent({sources}), row.percent) << row.total << " " << row.available;

@@ -14,9 +14,8 @@ constexpr std::size_t kM = 1024 * kK;
 
 [[nodiscard]] void* ToPointer(Address address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
 
-constexpr std::size_t kSizes[] = {0,    1,     16,    17,        128,       129,        1000,       1024,
-                                  1025, 4096,  4097,  16384,     16385,     65536,      100000,     512 * kK,
-                                  512 * kK + 1, kM, 3 * kM};
+constexpr std::size_t kSizes[] = {0,    1,     16,    17,    128,    129,      1000,         1024, 1025,  4096,
+                                  4097, 16384, 16385, 65536, 100000, 512 * kK, 512 * kK + 1, kM,   3 * kM};
 
 // ---- sizes, without a heap
 
@@ -207,7 +206,8 @@ TEST_F(PrivateHeapTest, EveryBlockOfManySlabsIsGivenOutOnceAndAllOfItComesBack) 
     for (std::uint32_t i = 0; i < sizes.slots * 5; ++i) blocks.push_back(Block(size));
     EXPECT_EQ(Charged(), Bytes{std::uint64_t{sizes.committed} * 5}) << "no slab more than it takes";
     std::sort(blocks.begin(), blocks.end());
-    for (std::size_t i = 1; i < blocks.size(); ++i) ASSERT_GE(blocks[i] - blocks[i - 1], static_cast<std::ptrdiff_t>(sizes.size));
+    for (std::size_t i = 1; i < blocks.size(); ++i)
+      ASSERT_GE(blocks[i] - blocks[i - 1], static_cast<std::ptrdiff_t>(sizes.size));
     for (char* block : blocks) ASSERT_TRUE(heap->Free(block).ok());
     EXPECT_LE(Charged().value, std::uint64_t{sizes.committed} * 2) << "the current slab and the one that emptied last";
     heap->Trim();
@@ -374,8 +374,7 @@ TEST_F(PrivateHeapTest, ReallocatedBlocksKeepTheirBytesAndTheRestIsZero) {
       ASSERT_TRUE(heap->Free(dirty).ok());
       const BlockOutcome old = heap->Allocate(from, Criticality::kTask, PrivateHeap::Fill::kZeroBeyond);
       std::memset(old.block, 0x33, from);
-      const BlockOutcome moved =
-          heap->Reallocate(old.block, to, Criticality::kTask, PrivateHeap::Fill::kZero, false);
+      const BlockOutcome moved = heap->Reallocate(old.block, to, Criticality::kTask, PrivateHeap::Fill::kZero, false);
       ASSERT_TRUE(moved.outcome.ok());
       const char* bytes = static_cast<const char*>(moved.block);
       const std::size_t kept = std::min(from, to);
@@ -568,8 +567,8 @@ TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotMovedButMayBeMadeSmaller
     block[0] = 'x';
     Pin(block);
     const Bytes charged = Charged();
-    const BlockOutcome larger = heap->Reallocate(block, 2 * heap->SizeOf(block), Criticality::kTask,
-                                                 PrivateHeap::Fill::kAnything, false);
+    const BlockOutcome larger =
+        heap->Reallocate(block, 2 * heap->SizeOf(block), Criticality::kTask, PrivateHeap::Fill::kAnything, false);
     EXPECT_EQ(larger.outcome, Outcome::NotOwner());
     EXPECT_EQ(larger.block, nullptr);
     EXPECT_EQ(Charged(), charged);
@@ -582,8 +581,8 @@ TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotMovedButMayBeMadeSmaller
 }
 
 TEST_F(PinnedHeapTest, NoBlockThatTouchesAPinnedPageIsGivenOut) {
-  for (const std::size_t size : {std::size_t{16}, std::size_t{100}, std::size_t{3072}, std::size_t{4096}, std::size_t{16384},
-                                 std::size_t{20000}, std::size_t{100000}}) {
+  for (const std::size_t size : {std::size_t{16}, std::size_t{100}, std::size_t{3072}, std::size_t{4096},
+                                 std::size_t{16384}, std::size_t{20000}, std::size_t{100000}}) {
     SCOPED_TRACE(size);
     // Free blocks of a partly used slab, or a kept run, and all units behind them.
     char* const neighbour = Block(size);
@@ -653,7 +652,8 @@ TEST_F(PinnedHeapTest, CyclesOfPinningLeaveTheChargeWhereItWas) {
       for (int i = 0; i < 200; ++i) blocks.push_back(Block(4096));
       const auto pinned = PinRegionsOf(blocks);
       for (void* const block : blocks) {
-        EXPECT_EQ(discards ? heap->Discard(block) : heap->Free(block), discards ? Outcome::Done() : Outcome::NotOwner());
+        EXPECT_EQ(discards ? heap->Discard(block) : heap->Free(block),
+                  discards ? Outcome::Done() : Outcome::NotOwner());
       }
       for (void* const base : pinned) Unpin(base);
       if (!discards) {

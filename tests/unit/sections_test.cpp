@@ -102,7 +102,8 @@ TEST_F(SectionTest, ASecondHandleKeepsIt) {
 
 TEST_F(SectionTest, WhereTheyLieFarApartEachPageIsFound) {
   std::uint64_t pages = 0;
-  for (const std::uint64_t offset : {std::uint64_t{0}, 128 * kMiB - kMiB / 2, 64 * kGiB - kMiB / 2, kSectionSize - kMiB}) {
+  for (const std::uint64_t offset :
+       {std::uint64_t{0}, 128 * kMiB - kMiB / 2, 64 * kGiB - kMiB / 2, kSectionSize - kMiB}) {
     const Address view = Map(offset, kMiB);
     ASSERT_TRUE(Commit(view, kMiB).outcome.ok()) << offset;
     EXPECT_EQ(ChargedPages(), pages += 256);
@@ -207,7 +208,8 @@ TEST_F(SectionTest, ImpossibleViewsAreRefusedAndReferToNothing) {
   CloseHandle();
   EXPECT_EQ(engine.AcquireView(view, kMiB, name_, 0), refused) << "it has ended";
   EXPECT_EQ(engine.AddSection(0, false, Criticality::kProcess).outcome, refused);
-  EXPECT_EQ(engine.AddSection(Sections::kLargest.value + 1, false, Criticality::kProcess).outcome, Outcome::NoTracking());
+  EXPECT_EQ(engine.AddSection(Sections::kLargest.value + 1, false, Criticality::kProcess).outcome,
+            Outcome::NoTracking());
   EXPECT_TRUE(Exact());
 }
 
@@ -229,8 +231,12 @@ TEST_F(SectionTest, AReservationThatIsAliveIsNoView) {
 TEST_F(SectionTest, TheAuditSeesPagesThatOnlyOneSideHolds) {
   const Address view = Map(0, kMiB);
   ASSERT_TRUE(Commit(view, 8 * kPageSize).outcome.ok());
-  ASSERT_EQ(os.RawAllocate({.address = view + 16 * kPageSize, .size = 3 * kPageSize, .type = win32::kMemCommit,
-                            .protect = kPageReadWrite}).error, win32::kSuccess);
+  ASSERT_EQ(os.RawAllocate({.address = view + 16 * kPageSize,
+                            .size = 3 * kPageSize,
+                            .type = win32::kMemCommit,
+                            .protect = kPageReadWrite})
+                .error,
+            win32::kSuccess);
   EXPECT_EQ(engine.ledger().Audit().mismatch.value, 3u) << "committed past the manager";
   ASSERT_TRUE(Commit(view + 16 * kPageSize, 3 * kPageSize).outcome.ok());
   EXPECT_TRUE(Exact());

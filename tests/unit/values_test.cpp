@@ -93,7 +93,7 @@ TEST(AdmissionPolicy, EachLevelFillsUpToItsOwnCeiling) {
       {1000, 0, Criticality::kProcess, Admission::kAdmitted},
       {1001, 0, Criticality::kProcess, Admission::kOverCeiling},
       {1, 1000, Criticality::kProcess, Admission::kOverCeiling},
-      {0, 5000, Criticality::kTask, Admission::kAdmitted},     // needs nothing new
+      {0, 5000, Criticality::kTask, Admission::kAdmitted},  // needs nothing new
       {1, 5000, Criticality::kProcess, Admission::kOverCeiling},
       {kMax, 500, Criticality::kProcess, Admission::kOverCeiling},  // the sum would wrap
       {kMax, kMax, Criticality::kProcess, Admission::kOverCeiling},

@@ -250,8 +250,7 @@ TEST(WorkerThread, StopsFromInsideAndOutsideAtOnce) {
 // sink releases. What is touched too late shows under ASan and TSan.
 struct Owner {
   Owner(StdThreadSystem& threads, std::function<void(Owner*)> on_step, std::atomic<int>& alive)
-      : alive_(alive),
-        step([this, run = std::move(on_step)](Milliseconds) {
+      : alive_(alive), step([this, run = std::move(on_step)](Milliseconds) {
           run(this);
           ++steps;  // the owner is still there
           return kForever;

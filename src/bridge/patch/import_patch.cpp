@@ -25,8 +25,8 @@ DWORD ProtectionOf(const void* address) noexcept {
   return information.Protect;
 }
 
-// Makes the pages of slots writable and gives them back as they were, last first. Pages that are writable already are not
-// touched: others may be writing to them.
+// Makes the pages of slots writable and gives them back as they were, last first. Pages that are writable already are
+// not touched: others may be writing to them.
 class WritablePages {
  public:
   explicit WritablePages(const ImportPatchSystem& system) : system_(system) {}
@@ -147,8 +147,10 @@ HRESULT ImportPatch::Apply(HMODULE module, gsl::span<const ImportHook> hooks, gs
   made.module_ = module;
   made.system_ = &system;
   hr = made.Find(hooks, required, reason);
-  if (SUCCEEDED(hr)) hr = made.Write(reason);
-  else made.slots_.clear();
+  if (SUCCEEDED(hr))
+    hr = made.Write(reason);
+  else
+    made.slots_.clear();
   if (SUCCEEDED(hr) || !made.slots_.empty()) *patch = std::move(made);
   return hr;
 } catch (const std::bad_alloc&) {
@@ -242,9 +244,8 @@ bool ImportPatch::Store(const Slot& slot, void* desired, void* expected, DWORD* 
 }
 
 bool ImportPatch::IsIntact() const noexcept {
-  return std::all_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
-    return *static_cast<void* volatile*>(slot.address) == slot.replacement;
-  });
+  return std::all_of(slots_.begin(), slots_.end(),
+                     [](const Slot& slot) { return *static_cast<void* volatile*>(slot.address) == slot.replacement; });
 }
 
 std::size_t ImportPatch::Undo() noexcept {

@@ -14,10 +14,11 @@ namespace clr_host_memory::bridge {
 
 // What to do with the imports of one name. name must outlive the patch.
 struct ImportHook {
-  const char* name;              // "VirtualAlloc"
-  void* replacement;             // same signature and calling convention
-  std::atomic<void*>* original;  // receives what the import pointed at, before any call can reach replacement; may be null
-  bool of_c_runtime = false;     // looked for in C run-time libraries, not in the Win32 base libraries
+  const char* name;   // "VirtualAlloc"
+  void* replacement;  // same signature and calling convention
+  std::atomic<void*>*
+      original;               // receives what the import pointed at, before any call can reach replacement; may be null
+  bool of_c_runtime = false;  // looked for in C run-time libraries, not in the Win32 base libraries
 };
 
 // What a patch asks of the OS; tests make it fail.
@@ -41,9 +42,9 @@ class ImportPatch {
   // Points every import of module that has the name of a hook, from whichever library of its kind, at its replacement.
   // Threads may run through the imports meanwhile. On failure every import is as it was, and *reason says why; should
   // even putting one back fail, *patch owns it, for Undo to try again and to count.
-  // S_OK; E_INVALIDARG: module is no module loaded as code, or lacks one of required; HOST_E_INVALIDOPERATION: an import
-  // points at its replacement already, or was changed by others meanwhile; E_OUTOFMEMORY; HRESULT_FROM_WIN32: the table
-  // cannot be made writable.
+  // S_OK; E_INVALIDARG: module is no module loaded as code, or lacks one of required; HOST_E_INVALIDOPERATION: an
+  // import points at its replacement already, or was changed by others meanwhile; E_OUTOFMEMORY; HRESULT_FROM_WIN32:
+  // the table cannot be made writable.
   [[nodiscard]] static HRESULT Apply(HMODULE module, gsl::span<const ImportHook> hooks,
                                      gsl::span<const char* const> required, ImportPatch* patch, std::string* reason,
                                      const ImportPatchSystem& system = Win32ImportPatchSystem()) noexcept;

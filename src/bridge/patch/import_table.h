@@ -26,8 +26,9 @@ struct NamedImport {
 [[nodiscard]] bool IsDebugCRuntimeLibrary(std::string_view library) noexcept;
 
 // Lists all imports by name of the PE image that is mapped at image; imports by ordinal and delay-loaded ones are left
-// out: no CLR has memory functions among them (coreclr.dll delays VERSION.dll and WinRT alone). Any address may be given: nothing is read that VirtualQuery does not show as readable and as part of one image.
-// S_OK; E_INVALIDARG with a reason: no PE image, one for another processor, or a damaged one.
+// out: no CLR has memory functions among them (coreclr.dll delays VERSION.dll and WinRT alone). Any address may be
+// given: nothing is read that VirtualQuery does not show as readable and as part of one image. S_OK; E_INVALIDARG with
+// a reason: no PE image, one for another processor, or a damaged one.
 [[nodiscard]] HRESULT ReadNamedImports(const void* image, std::vector<NamedImport>* imports, std::string* reason);
 
 }  // namespace clr_host_memory::bridge

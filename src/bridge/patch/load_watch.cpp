@@ -100,7 +100,8 @@ void StopLoadWatchUnless(bool (*needed)() noexcept) noexcept {
 HMODULE HoldWhenLoaded(const std::wstring& path) noexcept {
   HMODULE held = nullptr;
   if (!GetModuleHandleExW(0, path.c_str(), &held)) return nullptr;
-  // Held, it is not loaded anew by this, which waits until whoever loads it has resolved its imports and run its DllMain.
+  // Held, it is not loaded anew by this, which waits until whoever loads it has resolved its imports and run its
+  // DllMain.
   const HMODULE loaded = LoadLibraryExW(path.c_str(), nullptr, 0);
   FreeLibrary(held);
   return loaded;

@@ -16,7 +16,8 @@ namespace clr_host_memory::bridge {
 // Compares names of files as Windows does, for ASCII letters.
 [[nodiscard]] bool SameName(std::wstring_view left, std::wstring_view right) noexcept;
 
-// clrgc*.dll, the file names of .NET's standalone garbage collectors; path may lack the extension, as LoadLibrary allows.
+// clrgc*.dll, the file names of .NET's standalone garbage collectors; path may lack the extension, as LoadLibrary
+// allows.
 [[nodiscard]] bool IsGcFileName(std::wstring_view path) noexcept;
 
 // Full path of a module's file; empty when module is none.

@@ -1,5 +1,5 @@
-// Sees the runtime start when hostfxr and hostpolicy host it: hostpolicy.dll asks GetProcAddress for coreclr_initialize, and
-// is given a function that calls it and then tells the bridge.
+// Sees the runtime start when hostfxr and hostpolicy host it: hostpolicy.dll asks GetProcAddress for
+// coreclr_initialize, and is given a function that calls it and then tells the bridge.
 #ifndef CLRHM_BRIDGE_START_RUNTIME_START_H
 #define CLRHM_BRIDGE_START_RUNTIME_START_H
 

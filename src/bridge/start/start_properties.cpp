@@ -34,9 +34,9 @@ bool IsSet(const wchar_t* variable) noexcept {
 // (clrconfignames.h, gcconfig.h).
 bool EnvironmentLimitsGc() noexcept {
   constexpr std::array<const wchar_t*, 10> kLimits{
-      L"DOTNET_GCHeapHardLimit",         L"DOTNET_GCHeapHardLimitPercent",    L"DOTNET_GCHeapHardLimitSOH",
-      L"DOTNET_GCTotalPhysicalMemory",   L"DOTNET_GCHeapHardLimitSOHPercent", L"COMPlus_GCHeapHardLimit",
-      L"COMPlus_GCHeapHardLimitPercent", L"COMPlus_GCTotalPhysicalMemory",    L"COMPlus_GCHeapHardLimitSOH",
+      L"DOTNET_GCHeapHardLimit",           L"DOTNET_GCHeapHardLimitPercent",    L"DOTNET_GCHeapHardLimitSOH",
+      L"DOTNET_GCTotalPhysicalMemory",     L"DOTNET_GCHeapHardLimitSOHPercent", L"COMPlus_GCHeapHardLimit",
+      L"COMPlus_GCHeapHardLimitPercent",   L"COMPlus_GCTotalPhysicalMemory",    L"COMPlus_GCHeapHardLimitSOH",
       L"COMPlus_GCHeapHardLimitSOHPercent"};
   return std::any_of(kLimits.begin(), kLimits.end(), Exists);
 }

@@ -23,8 +23,8 @@ inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
 // where a GC that is only refused asks for new regions and throws (docs/decisions/0011). It cannot be changed later.
 inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
 
-// What is to be passed besides the given properties, as IClrHostMemoryBridge::GetStartProperties has it; size and version
-// are left 0. The manager that is bridged now is asked what it tells of the machine.
+// What is to be passed besides the given properties, as IClrHostMemoryBridge::GetStartProperties has it; size and
+// version are left 0. The manager that is bridged now is asked what it tells of the machine.
 [[nodiscard]] ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,
                                                                 const char* const* values,
                                                                 std::uint64_t gc_hard_limit) noexcept;

@@ -43,7 +43,8 @@ void PublishClient(BridgeClient* client) noexcept;
 // suspended anywhere inside.
 class CallScope {
  public:
-  // Sequentially consistent, as PublishClient is: a call either is counted before the client is withdrawn, or sees none.
+  // Sequentially consistent, as PublishClient is: a call either is counted before the client is withdrawn, or sees
+  // none.
   CallScope() noexcept : inside_(internal::calls_inside[StackShard()].calls) {
     inside_.fetch_add(1, std::memory_order_seq_cst);
     client_ = internal::published_client.load(std::memory_order_seq_cst);

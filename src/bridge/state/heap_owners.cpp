@@ -9,11 +9,11 @@
 #include <string_view>
 #include <vector>
 
-#include "bridge/state/bridge_client.h"
 #include "bridge/patch/import_patch.h"
 #include "bridge/patch/import_table.h"
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
+#include "bridge/state/bridge_client.h"
 #include "bridge/thunks/thunk_support.h"
 #include "bridge/thunks/thunks.h"
 
@@ -31,8 +31,8 @@ struct Owner {
   bool retiring = false;
 };
 
-// A set of thunks (GuardThunksOf) and the module whose imports point at it. Threads may come through these imports for as long
-// as the process lives, so that a patch is never destroyed at its end.
+// A set of thunks (GuardThunksOf) and the module whose imports point at it. Threads may come through these imports for
+// as long as the process lives, so that a patch is never destroyed at its end.
 struct Guard {
   HMODULE module = nullptr;      // also of a guard that was taken back: a late call finds the same originals
   ImportPatch* patch = nullptr;  // null: not in use
@@ -123,9 +123,9 @@ bool FindCRuntimes(const std::vector<NamedImport>& imports, std::vector<HMODULE>
   return true;
 }
 
-// Follows a block of the run-time's own through its functions. Whether each has come by at set, to which the run-time's imports
-// point: then a block of the manager's would, too. Blocks of the manager's are not used for it, since one that does not come by
-// ends up in a heap of the OS's.
+// Follows a block of the run-time's own through its functions. Whether each has come by at set, to which the run-time's
+// imports point: then a block of the manager's would, too. Blocks of the manager's are not used for it, since one that
+// does not come by ends up in a heap of the OS's.
 bool ComesBy(HMODULE runtime, ThunkModule& set) noexcept {
   const auto function_of = [runtime](const char* name) {
     return reinterpret_cast<void*>(GetProcAddress(runtime, name));
@@ -169,7 +169,8 @@ HRESULT GuardModule(HMODULE module, bool is_runtime) {
     return guard.module == module && guard.patch != nullptr && guard.patch->IsIntact();
   });
   if (guarded) return S_OK;
-  // A thread that was on its way to a guard that was taken back calls its originals: they are best those of the same module.
+  // A thread that was on its way to a guard that was taken back calls its originals: they are best those of the same
+  // module.
   const auto fitness = [module](const Guard& guard) {
     if (guard.patch != nullptr || guard.is_hooked_over) return 0;
     return guard.module == module ? 3 : guard.module == nullptr ? 2 : 1;
@@ -225,9 +226,8 @@ Resized ResizeIfOwned(void* memory, SIZE_T size, uint32_t flags, void** resized)
 
 bool ServeFrom(IClrHostMemoryHeap* heap) noexcept {
   const Locked lock(owners_lock);
-  const auto free = std::find_if(owners.begin(), owners.end(), [](const Owner& owner) {
-    return owner.heap.load() == nullptr && !owner.retiring;
-  });
+  const auto free = std::find_if(owners.begin(), owners.end(),
+                                 [](const Owner& owner) { return owner.heap.load() == nullptr && !owner.retiring; });
   if (free == owners.end()) return false;
   heap->AddRef();
   free->heap.store(heap, std::memory_order_seq_cst);
@@ -251,7 +251,8 @@ void RetireHeaps() noexcept {
       leaving[i] = owners[i].heap.exchange(nullptr, std::memory_order_seq_cst);
     }
   }
-  // No new call sees them. A call that is inside may have, so that they go when each of those has left, or another time.
+  // No new call sees them. A call that is inside may have, so that they go when each of those has left, or another
+  // time.
   const bool any_leaves = std::any_of(leaving.begin(), leaving.end(), [](auto* heap) { return heap != nullptr; });
   const bool quiet = any_leaves && WaitUntilNoCallIsInside(kQuietMilliseconds);
   {

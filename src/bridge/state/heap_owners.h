@@ -1,17 +1,19 @@
 // The heaps of the bridge, and the borders that their blocks cross.
 //
-// A bridged module's malloc, calloc and HeapAlloc are served from a heap of the manager (thunk_calls.h). Where a block ends is
-// not known: another module may free it, with the C run-time's free, which any code can have looked up by name. All of that
-// arrives at the imports of HeapFree, HeapReAlloc and HeapSize of two kinds of modules: those that get blocks, and the C
-// run-times that they import malloc and its kin from. There each pointer is looked at. Blocks of these heaps are served by
-// them, in constant time, and all others by the function that this very import pointed at before.
+// A bridged module's malloc, calloc and HeapAlloc are served from a heap of the manager (thunk_calls.h). Where a block
+// ends is not known: another module may free it, with the C run-time's free, which any code can have looked up by name.
+// All of that arrives at the imports of HeapFree, HeapReAlloc and HeapSize of two kinds of modules: those that get
+// blocks, and the C run-times that they import malloc and its kin from. There each pointer is looked at. Blocks of
+// these heaps are served by them, in constant time, and all others by the function that this very import pointed at
+// before.
 //
 // A module gets blocks only if all of these imports are guarded. A run-time is found by the name of the library that is
-// imported from, not by where the import points, which may be another tool's hook. It must import all three functions by name,
-// and a block of its own is followed once to see that its free, realloc and _msize come by; debug run-times are left alone.
+// imported from, not by where the import points, which may be another tool's hook. It must import all three functions
+// by name, and a block of its own is followed once to see that its free, realloc and _msize come by; debug run-times
+// are left alone.
 //
-// These imports stay pointed at the borders while any block is out, also when no bridge is attached any more. They are taken
-// back when a bridge is detached and no block is out then.
+// These imports stay pointed at the borders while any block is out, also when no bridge is attached any more. They are
+// taken back when a bridge is detached and no block is out then.
 #ifndef CLRHM_BRIDGE_STATE_HEAP_OWNERS_H
 #define CLRHM_BRIDGE_STATE_HEAP_OWNERS_H
 
@@ -43,8 +45,8 @@ enum class Resized {
 [[nodiscard]] bool ServeFrom(IClrHostMemoryHeap* heap) noexcept;
 // Stops that. Each heap still takes back what is its own.
 void StopServing() noexcept;
-// After StopServing, when no call is inside the bridge: heaps that have no blocks out end. When none is left, the borders are
-// taken back.
+// After StopServing, when no call is inside the bridge: heaps that have no blocks out end. When none is left, the
+// borders are taken back.
 void RetireHeaps() noexcept;
 
 // Guards every way back of blocks that module may be given. Idempotent.

@@ -1,8 +1,9 @@
-// Which section of the manager's ledger a handle is to: of sections backed by the paging file that bridged modules make.
+// Which section of the manager's ledger a handle is to: of sections backed by the paging file that bridged modules
+// make.
 //
-// Handles that come about otherwise (duplicated, inherited, opened by name) are recognised while a known one is open, where
-// the OS can compare handles (Windows 10); what is known by none is a section the manager does not know.
-// Threads: any number, lock-free; a thread may be suspended anywhere.
+// Handles that come about otherwise (duplicated, inherited, opened by name) are recognised while a known one is open,
+// where the OS can compare handles (Windows 10); what is known by none is a section the manager does not know. Threads:
+// any number, lock-free; a thread may be suspended anywhere.
 #ifndef CLRHM_BRIDGE_STATE_SECTION_HANDLES_H
 #define CLRHM_BRIDGE_STATE_SECTION_HANDLES_H
 
@@ -19,8 +20,8 @@ class SectionHandles {
  public:
   // handle is not known, and section not 0. False: no room, as there are kMost.
   [[nodiscard]] bool Add(HANDLE handle, std::uint64_t section) noexcept;
-  // Before the handle is closed, since its value may be someone else's at once, and when the OS gives it out: it was closed
-  // unseen then. One caller gets its section. 0: none.
+  // Before the handle is closed, since its value may be someone else's at once, and when the OS gives it out: it was
+  // closed unseen then. One caller gets its section. 0: none.
   [[nodiscard]] std::uint64_t Take(HANDLE handle) noexcept;
   // The section that this handle, or another to the same, is to. 0: none.
   [[nodiscard]] std::uint64_t Find(HANDLE handle) const noexcept;

@@ -13,8 +13,8 @@ using Purpose = ClrHostMemoryPurpose;
 
 // A GC's heap is reserved in pieces of at least this size; what it keeps besides in smaller ones is bookkeeping.
 inline constexpr std::uint64_t kLeastGcHeapReservation = std::uint64_t{16} * 1024 * 1024;
-// A GC's tables for a range of address space take about 1/110 of it with concurrent collections (mostly the mark array),
-// 1/1000 without; what is smaller than the largest reservation by this factor is taken for such tables.
+// A GC's tables for a range of address space take about 1/110 of it with concurrent collections (mostly the mark
+// array), 1/1000 without; what is smaller than the largest reservation by this factor is taken for such tables.
 inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
 
 [[nodiscard]] constexpr bool IsExecutable(DWORD protect) noexcept {
@@ -30,14 +30,14 @@ inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
   return region.is_view == 0 && region.reserved_as == PAGE_READWRITE;
 }
 
-// For what is committed in a region of private pages or a view. protect: of the pages; largest_gc_reservation: bytes, of
-// all that the module that asks has made: another module's GC, in a plug-in, says nothing about this one's.
+// For what is committed in a region of private pages or a view. protect: of the pages; largest_gc_reservation: bytes,
+// of all that the module that asks has made: another module's GC, in a plug-in, says nothing about this one's.
 [[nodiscard]] constexpr Purpose PurposeIn(const ClrHostMemoryRegion& region, DWORD protect,
                                           std::uint64_t largest_gc_reservation) noexcept {
   if ((region.reserved_as & kClrHostMemoryOfHeap) != 0) return kClrHostMemoryNativeHeap;
   if (IsGcReservation(region)) {
-    const bool is_heap = region.reserved >= kLeastGcHeapReservation &&
-                         region.reserved > largest_gc_reservation / kHeapPerBookkeeping;
+    const bool is_heap =
+        region.reserved >= kLeastGcHeapReservation && region.reserved > largest_gc_reservation / kHeapPerBookkeeping;
     return is_heap ? kClrHostMemoryGcHeap : kClrHostMemoryGcBookkeeping;
   }
   if (IsExecutable(protect)) return kClrHostMemoryCodeHeap;
@@ -58,10 +58,10 @@ inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
   return IsExecutable(protect) ? kClrHostMemoryCodeHeap : kClrHostMemoryUnknownPurpose;
 }
 
-// What a refusal costs: a GC turns that of its heap's growth into an OutOfMemoryException, which a program can catch. Code,
-// types and stacks cannot be refused safely: the runtime fails fast, throws where nobody expects it, or hangs. A GC's
-// tables could, but that is when it needs them: at its limit it collects, and a concurrent collection needs its mark array.
-// Before the runtime has started, everything: start-up would fail.
+// What a refusal costs: a GC turns that of its heap's growth into an OutOfMemoryException, which a program can catch.
+// Code, types and stacks cannot be refused safely: the runtime fails fast, throws where nobody expects it, or hangs. A
+// GC's tables could, but that is when it needs them: at its limit it collects, and a concurrent collection needs its
+// mark array. Before the runtime has started, everything: start-up would fail.
 [[nodiscard]] constexpr EMemoryCriticalLevel LevelOf(Purpose purpose, bool runtime_started) noexcept {
   return runtime_started && purpose == kClrHostMemoryGcHeap ? eTaskCritical : eProcessCritical;
 }

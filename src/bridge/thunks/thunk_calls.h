@@ -1,6 +1,6 @@
 // What the bridged Win32 functions do (a thunk_calls_*.cpp for each group): each keeps the contract of the function it
-// stands for, return value and last error included, and gets the memory from the published client. Without a client they
-// are the original functions.
+// stands for, return value and last error included, and gets the memory from the published client. Without a client
+// they are the original functions.
 //
 // They hold no lock, allocate nothing and never throw: a GC suspends threads anywhere inside and calls them itself.
 #ifndef CLRHM_BRIDGE_THUNKS_THUNK_CALLS_H
@@ -49,8 +49,8 @@ enum class BridgedFunction : std::size_t {
 inline constexpr std::size_t kBridgedFunctionCount = static_cast<std::size_t>(BridgedFunction::kCount);
 inline constexpr std::size_t kBorderFunctionCount = 3;
 
-// One bridged or guarded module, as its thunks see it. Never destroyed: a thunk can be called for as long as the process
-// lives.
+// One bridged or guarded module, as its thunks see it. Never destroyed: a thunk can be called for as long as the
+// process lives.
 struct ThunkModule {
   std::size_t index;  // which set of thunks is its own
   // What its imports pointed at before; set before the import is patched, and never null again.
@@ -60,8 +60,8 @@ struct ThunkModule {
   // Requests that commit, and those of them that were not granted, by ClrHostMemoryPurpose; relaxed.
   std::array<std::atomic<std::uint64_t>, kClrHostMemoryPurposeCount> requests{};
   std::array<std::atomic<std::uint64_t>, kClrHostMemoryPurposeCount> refusals{};
-  // Bytes: of all that the module has made as a GC does, also of those that are gone; relaxed. What lies in its others is
-  // judged by it (purpose.h).
+  // Bytes: of all that the module has made as a GC does, also of those that are gone; relaxed. What lies in its others
+  // is judged by it (purpose.h).
   std::atomic<std::uint64_t> largest_gc_reservation{0};
   // Whether the module gets blocks of the manager: it is attached, and every way back of its blocks is guarded.
   std::atomic<bool> gets_blocks{false};
@@ -80,14 +80,15 @@ BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) n
 SIZE_T VirtualQuery(ThunkModule& module, LPCVOID address, PMEMORY_BASIC_INFORMATION buffer, SIZE_T length) noexcept;
 BOOL VirtualProtect(ThunkModule& module, LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) noexcept;
 
-// Sections backed by the paging file are made known to the manager, with their views and until their handle is closed, so
-// that it can tell views of the same pages. One that is committed as a whole may be refused by its limit.
+// Sections backed by the paging file are made known to the manager, with their views and until their handle is closed,
+// so that it can tell views of the same pages. One that is committed as a whole may be refused by its limit.
 HANDLE CreateFileMappingW(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
                           DWORD size_high, DWORD size_low, LPCWSTR name) noexcept;
 HANDLE CreateFileMappingA(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
                           DWORD size_high, DWORD size_low, LPCSTR name) noexcept;
 BOOL CloseHandle(ThunkModule& module, HANDLE handle) noexcept;
-// Views are announced to the manager; when address space is short it is asked to make room, and the call tried once more.
+// Views are announced to the manager; when address space is short it is asked to make room, and the call tried once
+// more.
 LPVOID MapViewOfFile(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
                      SIZE_T size) noexcept;
 LPVOID MapViewOfFileEx(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
@@ -100,12 +101,12 @@ HMODULE LoadLibraryExA(ThunkModule& module, LPCSTR name, HANDLE file, DWORD flag
 HMODULE LoadLibraryW(ThunkModule& module, LPCWSTR name) noexcept;
 HMODULE LoadLibraryA(ThunkModule& module, LPCSTR name) noexcept;
 
-// Memory as the manager's limit leaves it, in the fields for load, physical memory and page file; the rest is Win32's, and
-// all of it when the manager is shut down.
+// Memory as the manager's limit leaves it, in the fields for load, physical memory and page file; the rest is Win32's,
+// and all of it when the manager is shut down.
 BOOL GlobalMemoryStatusEx(ThunkModule& module, LPMEMORYSTATUSEX buffer) noexcept;
 // Of this process and any job: in a job whose processes together may commit what the manager allows, when the bridge
-// presents the manager's limit as a container's and that is less than the machine has. Otherwise the original functions;
-// what a real job limits to less stays.
+// presents the manager's limit as a container's and that is less than the machine has. Otherwise the original
+// functions; what a real job limits to less stays.
 BOOL IsProcessInJob(ThunkModule& module, HANDLE process, HANDLE job, PBOOL result) noexcept;
 BOOL QueryInformationJobObject(ThunkModule& module, HANDLE job, JOBOBJECTINFOCLASS kind, LPVOID information,
                                DWORD length, LPDWORD returned) noexcept;
@@ -117,20 +118,19 @@ HANDLE CreateMemoryResourceNotification(ThunkModule& module, MEMORY_RESOURCE_NOT
 // 10) all do: it answers for the events, too, being made for events itself.
 BOOL QueryMemoryResourceNotification(ThunkModule& module, HANDLE notification, PBOOL state) noexcept;
 
-// Blocks, eProcessCritical, from a heap of the manager's that stands for the C run-time's and the process heap. Other heaps
-// are the OS's. A refusal comes from the original function, which is asked for a size that does not exist: errno, the last
-// error and HEAP_GENERATE_EXCEPTIONS are as ever. Bytes beyond the size that was asked for are zero as far as HeapSize goes,
-// since _recalloc and HEAP_ZERO_MEMORY fill from there on.
-// After shutdown new blocks come from the original functions. A block of the manager's that is reallocated then moves to one
-// of theirs.
+// Blocks, eProcessCritical, from a heap of the manager's that stands for the C run-time's and the process heap. Other
+// heaps are the OS's. A refusal comes from the original function, which is asked for a size that does not exist: errno,
+// the last error and HEAP_GENERATE_EXCEPTIONS are as ever. Bytes beyond the size that was asked for are zero as far as
+// HeapSize goes, since _recalloc and HEAP_ZERO_MEMORY fill from there on. After shutdown new blocks come from the
+// original functions. A block of the manager's that is reallocated then moves to one of theirs.
 void* Malloc(ThunkModule& module, std::size_t size) noexcept;
 void* Calloc(ThunkModule& module, std::size_t count, std::size_t size) noexcept;
 void* Realloc(ThunkModule& module, void* memory, std::size_t size) noexcept;
 void Free(ThunkModule& module, void* memory) noexcept;
 LPVOID HeapAlloc(ThunkModule& module, HANDLE heap, DWORD flags, SIZE_T size);
 
-// The borders: blocks of the manager's are served by it, whatever the heap, and all others by the original functions of the
-// guarded module. They serve also when no bridge is attached any more.
+// The borders: blocks of the manager's are served by it, whatever the heap, and all others by the original functions of
+// the guarded module. They serve also when no bridge is attached any more.
 LPVOID HeapReAlloc(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory, SIZE_T size);
 BOOL HeapFree(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory);
 SIZE_T HeapSize(ThunkModule& module, HANDLE heap, DWORD flags, LPCVOID memory);

@@ -33,8 +33,8 @@ Served AllocateFor(ThunkModule& module, const BridgeClient* client, SIZE_T size,
   return hr == HOST_E_CLRNOTAVAILABLE ? Served::kByOriginal : Refused(module);
 }
 
-// Resizes a block whose heap gives out no more: in place if the size is near the old one, else to a block of allocate(size)'s.
-// Null: the block is unchanged. Not inside a CallScope, since allocate may raise an exception.
+// Resizes a block whose heap gives out no more: in place if the size is near the old one, else to a block of
+// allocate(size)'s. Null: the block is unchanged. Not inside a CallScope, since allocate may raise an exception.
 template <typename Allocate>
 void* MoveOut(void* memory, SIZE_T size, bool in_place, Allocate allocate) {
   SIZE_T old_size = 0;
@@ -159,16 +159,13 @@ LPVOID HeapReAlloc(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory,
     return ::HeapAlloc(heap, flags & (HEAP_ZERO_MEMORY | HEAP_GENERATE_EXCEPTIONS | HEAP_NO_SERIALIZE), bytes);
   };
   switch (resized) {
-    case Resized::kDone:
-      return made;
+    case Resized::kDone: return made;
     case Resized::kNotServed:
       made = MoveOut(memory, size, in_place, allocate);
       if (made != nullptr) return made;
       [[fallthrough]];
-    case Resized::kRefused:
-      return allocate(kMoreThanHeapAlloc);
-    case Resized::kNotOwned:
-      break;
+    case Resized::kRefused: return allocate(kMoreThanHeapAlloc);
+    case Resized::kNotOwned: break;
   }
   NotePassing(module, memory);
   return Original<decltype(::HeapReAlloc)>(module, BridgedFunction::kHeapReAlloc)(heap, flags, memory, size);

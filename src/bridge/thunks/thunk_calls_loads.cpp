@@ -37,15 +37,13 @@ HMODULE LoadLibraryExA(ThunkModule& module, LPCSTR name, HANDLE file, DWORD flag
 }
 
 HMODULE LoadLibraryW(ThunkModule& module, LPCWSTR name) noexcept {
-  return LoadThrough(module, BridgedFunction::kLoadLibraryW, 0, [&] {
-    return Original<decltype(::LoadLibraryW)>(module, BridgedFunction::kLoadLibraryW)(name);
-  });
+  return LoadThrough(module, BridgedFunction::kLoadLibraryW, 0,
+                     [&] { return Original<decltype(::LoadLibraryW)>(module, BridgedFunction::kLoadLibraryW)(name); });
 }
 
 HMODULE LoadLibraryA(ThunkModule& module, LPCSTR name) noexcept {
-  return LoadThrough(module, BridgedFunction::kLoadLibraryA, 0, [&] {
-    return Original<decltype(::LoadLibraryA)>(module, BridgedFunction::kLoadLibraryA)(name);
-  });
+  return LoadThrough(module, BridgedFunction::kLoadLibraryA, 0,
+                     [&] { return Original<decltype(::LoadLibraryA)>(module, BridgedFunction::kLoadLibraryA)(name); });
 }
 
 }  // namespace clr_host_memory::bridge::calls

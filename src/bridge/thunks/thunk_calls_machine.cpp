@@ -12,8 +12,8 @@
 namespace clr_host_memory::bridge::calls {
 namespace {
 
-// What the manager leaves of the machine, where it is less than the machine has; 0: the machine is not to be presented as
-// a container.
+// What the manager leaves of the machine, where it is less than the machine has; 0: the machine is not to be presented
+// as a container.
 std::uint64_t ContainerSize(const BridgeClient* client, const ThunkModule& module) noexcept {
   if (client == nullptr || !client->as_container.load(std::memory_order_relaxed)) return 0;
   ClrHostMemoryStatus status{};
@@ -48,7 +48,8 @@ BOOL QueryInformationJobObject(ThunkModule& module, HANDLE job, JOBOBJECTINFOCLA
   const BOOL answered = Original<decltype(::QueryInformationJobObject)>(
       module, BridgedFunction::kQueryInformationJobObject)(job, kind, information, length, returned);
   using Limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION;
-  if (job != nullptr || kind != JobObjectExtendedLimitInformation || information == nullptr || length != sizeof(Limits)) {
+  if (job != nullptr || kind != JobObjectExtendedLimitInformation || information == nullptr ||
+      length != sizeof(Limits)) {
     return answered;
   }
   const DWORD error = GetLastError();

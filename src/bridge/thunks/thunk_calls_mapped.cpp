@@ -69,8 +69,8 @@ HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE fil
   if (section == 0 || (!made && client.ledger->KeepSection(section) != S_OK)) return handle;
   if (client.sections.Add(handle, section)) return handle;
   client.ledger->DropSection(section);
-  // Views of one that is reserved are charged each. What is committed would be on no account: refused, as where there is no
-  // memory for it.
+  // Views of one that is reserved are charged each. What is committed would be on no account: refused, as where there
+  // is no memory for it.
   if (!made || !committed) return handle;
   ::CloseHandle(handle);
   kept.ReportInstead(ERROR_NOT_ENOUGH_MEMORY);
@@ -86,7 +86,8 @@ HANDLE CreateThrough(ThunkModule& module, BridgedFunction function, HANDLE file,
   const auto create = [&] {
     return Original<Function>(module, function)(file, attributes, protect, size_high, size_low, name);
   };
-  return client == nullptr ? create() : CreateSection(module, *client, file, protect, Join(size_high, size_low), create);
+  return client == nullptr ? create()
+                           : CreateSection(module, *client, file, protect, Join(size_high, size_low), create);
 }
 
 // map is the original function, bound to its arguments.
@@ -149,8 +150,7 @@ LPVOID MapViewOfFile(ThunkModule& module, HANDLE mapping, DWORD access, DWORD of
     return Original<decltype(::MapViewOfFile)>(module, BridgedFunction::kMapViewOfFile)(mapping, access, offset_high,
                                                                                         offset_low, size);
   };
-  return client == nullptr ? map()
-                           : MapThrough(*client, mapping, Join(offset_high, offset_low), size, nullptr, map);
+  return client == nullptr ? map() : MapThrough(*client, mapping, Join(offset_high, offset_low), size, nullptr, map);
 }
 
 LPVOID MapViewOfFileEx(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
@@ -161,8 +161,7 @@ LPVOID MapViewOfFileEx(ThunkModule& module, HANDLE mapping, DWORD access, DWORD 
     return Original<decltype(::MapViewOfFileEx)>(module, BridgedFunction::kMapViewOfFileEx)(
         mapping, access, offset_high, offset_low, size, base);
   };
-  return client == nullptr ? map()
-                           : MapThrough(*client, mapping, Join(offset_high, offset_low), size, base, map);
+  return client == nullptr ? map() : MapThrough(*client, mapping, Join(offset_high, offset_low), size, base, map);
 }
 
 BOOL UnmapViewOfFile(ThunkModule& module, LPCVOID address) noexcept {

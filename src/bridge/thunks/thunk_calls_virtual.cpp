@@ -61,7 +61,8 @@ class PurposedRequest {
 
 // After the manager's answer: null, or what allocate, the original function bound to its arguments, gives.
 template <typename Allocate>
-LPVOID AllocateAfterShutdown(const BridgeClient& client, HRESULT answer, DWORD error_before, Allocate allocate) noexcept {
+LPVOID AllocateAfterShutdown(const BridgeClient& client, HRESULT answer, DWORD error_before,
+                             Allocate allocate) noexcept {
   if (!IsShutDown(client, answer)) return nullptr;
   SetLastError(error_before);
   return allocate();
@@ -102,8 +103,7 @@ LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, S
   const DWORD error_before = GetLastError();
   void* memory = nullptr;
   PurposedRequest request(module, *client, address, size, type, protect);
-  const HRESULT hr =
-      client->ledger->VirtualAllocOnNode(address, size, type, protect, node, request.level(), &memory);
+  const HRESULT hr = client->ledger->VirtualAllocOnNode(address, size, type, protect, node, request.level(), &memory);
   return request.Settle(hr == S_OK ? memory : AllocateAfterShutdown(*client, hr, error_before, allocate));
 }
 

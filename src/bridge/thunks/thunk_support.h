@@ -42,8 +42,8 @@ inline const BridgeClient* Count(ThunkModule& module, BridgedFunction function, 
   return scope.client();
 }
 
-// Whether answer comes from a manager that was shut down. Its CLR goes on as without a bridge, since it lives as long as the
-// process; one that is latched goes on refusing.
+// Whether answer comes from a manager that was shut down. Its CLR goes on as without a bridge, since it lives as long
+// as the process; one that is latched goes on refusing.
 inline bool IsShutDown(const BridgeClient& client, HRESULT answer) noexcept {
   std::uint32_t state = kClrHostMemoryRunning;
   return answer == HOST_E_CLRNOTAVAILABLE && client.ledger->GetState(&state) == S_OK && state != kClrHostMemoryRunning;

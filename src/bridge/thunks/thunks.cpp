@@ -39,12 +39,12 @@ struct Thunks {
   static BOOL WINAPI VirtualProtect(LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) {
     return calls::VirtualProtect(Module<kIndex>(), address, size, protect, old_protect);
   }
-  static HANDLE WINAPI CreateFileMappingW(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
-                                          DWORD size_high, DWORD size_low, LPCWSTR name) {
+  static HANDLE WINAPI CreateFileMappingW(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect, DWORD size_high,
+                                          DWORD size_low, LPCWSTR name) {
     return calls::CreateFileMappingW(Module<kIndex>(), file, attributes, protect, size_high, size_low, name);
   }
-  static HANDLE WINAPI CreateFileMappingA(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
-                                          DWORD size_high, DWORD size_low, LPCSTR name) {
+  static HANDLE WINAPI CreateFileMappingA(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect, DWORD size_high,
+                                          DWORD size_low, LPCSTR name) {
     return calls::CreateFileMappingA(Module<kIndex>(), file, attributes, protect, size_high, size_low, name);
   }
   static BOOL WINAPI CloseHandle(HANDLE handle) { return calls::CloseHandle(Module<kIndex>(), handle); }
@@ -87,7 +87,9 @@ struct Thunks {
   static void* __cdecl Calloc(std::size_t count, std::size_t size) {
     return calls::Calloc(Module<kIndex>(), count, size);
   }
-  static void* __cdecl Realloc(void* memory, std::size_t size) { return calls::Realloc(Module<kIndex>(), memory, size); }
+  static void* __cdecl Realloc(void* memory, std::size_t size) {
+    return calls::Realloc(Module<kIndex>(), memory, size);
+  }
   static void __cdecl Free(void* memory) { calls::Free(Module<kIndex>(), memory); }
   static LPVOID WINAPI HeapReAlloc(HANDLE heap, DWORD flags, LPVOID memory, SIZE_T size) {
     return calls::HeapReAlloc(Module<kIndex>(), heap, flags, memory, size);
@@ -103,7 +105,8 @@ struct Thunks {
 // Function is what the replacement must be like in every respect: a thunk of another signature does not compile.
 template <typename Function>
 ImportHook Hook(std::size_t index, BridgedFunction function, const char* name, Function* replacement) noexcept {
-  return {name, reinterpret_cast<void*>(replacement), &thunk_modules[index].originals[static_cast<std::size_t>(function)]};
+  return {name, reinterpret_cast<void*>(replacement),
+          &thunk_modules[index].originals[static_cast<std::size_t>(function)]};
 }
 
 template <typename Function>

@@ -1,5 +1,5 @@
-// The functions that imports point at: a set for each module that can be bridged or guarded at the same time, so that a call
-// knows which module it came from and goes back to that module's own originals.
+// The functions that imports point at: a set for each module that can be bridged or guarded at the same time, so that a
+// call knows which module it came from and goes back to that module's own originals.
 #ifndef CLRHM_BRIDGE_THUNKS_THUNKS_H
 #define CLRHM_BRIDGE_THUNKS_THUNKS_H
 
@@ -15,8 +15,8 @@ inline constexpr std::size_t kMaxBridgedModules = 16;
 // Those of them whose blocks are the manager's, and their C run-times (heap_owners.h).
 inline constexpr std::size_t kMaxGuardedModules = 24;
 
-// The set of thunks with that index, index < kMaxBridgedModules, and the hooks that point a bridged module's imports at it:
-// all but those of the borders.
+// The set of thunks with that index, index < kMaxBridgedModules, and the hooks that point a bridged module's imports at
+// it: all but those of the borders.
 [[nodiscard]] ThunkModule& ThunksOf(std::size_t index) noexcept;
 [[nodiscard]] std::array<ImportHook, kBridgedFunctionCount - kBorderFunctionCount> HooksOf(std::size_t index) noexcept;
 // Of them, those that give out blocks or take them back: for modules whose blocks' ways back are guarded.

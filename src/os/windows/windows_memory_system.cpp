@@ -38,9 +38,7 @@ static_assert(win32::kWorkingSetQuota == ERROR_WORKING_SET_QUOTA && win32::kPage
 static_assert(win32::kCommitmentLimit == ERROR_COMMITMENT_LIMIT && win32::kTimeout == ERROR_TIMEOUT);
 static_assert(win32::kDynamicCodeBlocked == 1655 && win32::kNotEnoughQuota == ERROR_NOT_ENOUGH_QUOTA);
 
-[[nodiscard]] void* ToPointer(Address address) {
-  return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
-}
+[[nodiscard]] void* ToPointer(Address address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
 [[nodiscard]] Address ToAddress(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 // A size the caller's SIZE_T came from fits back; one computed too large for a 32-bit build cannot be served.

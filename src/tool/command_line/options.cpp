@@ -72,12 +72,12 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
                    "What the GC is told to keep to when it starts: auto (default; to fit the limit), off, or a size")
       ->type_name("auto|off|SIZE");
   run_command->add_flag("--count-all", policy.count_all, "What the process has committed besides counts, too");
-  run_command
-      ->add_option("--limit-at", policy.limit_at, "Change the limit while APP runs: 2s=64M, 1m=none; repeatable")
+  run_command->add_option("--limit-at", policy.limit_at, "Change the limit while APP runs: 2s=64M, 1m=none; repeatable")
       ->type_name("TIME=SIZE|none")
       ->expected(1)
       ->take_all();
-  run_command->add_option("--on-thrash", policy.on_thrash, "When the runtime spins at its limit: report it, or stop APP")
+  run_command
+      ->add_option("--on-thrash", policy.on_thrash, "When the runtime spins at its limit: report it, or stop APP")
       ->type_name("report|stop");
   run_command->add_option("--runtime", run.runtime, "A dotnet root, a runtime folder, or auto (default)")
       ->type_name("PATH");
@@ -120,7 +120,7 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
   } catch (const CLI::CallForHelp&) {
     if (app.get_subcommands().empty()) return PrintText{app.help()};
     std::string help = app.get_subcommands().front()->help("clrmem");
-      // APP is none of CLI11's options: it would look at APP's arguments, too.
+    // APP is none of CLI11's options: it would look at APP's arguments, too.
     const std::string usage = "[OPTIONS]";
     if (*run_command) help.replace(help.find(usage), usage.size(), usage + " APP [ARGUMENTS...]");
     return PrintText{help};

@@ -108,8 +108,8 @@ std::vector<LimitChange> ParseLimitChanges(const std::vector<std::string>& texts
 }
 
 // What the GC is told when nobody says otherwise. Not where it could not follow: a limit that comes off, requests that
-// are to wait at the limit for memory to come back. Nor where a runtime that spins is to be stopped: a GC that keeps to a
-// limit of its own asks for nothing when it has reached that, so nobody would see it spin.
+// are to wait at the limit for memory to come back. Nor where a runtime that spins is to be stopped: a GC that keeps to
+// a limit of its own asks for nothing when it has reached that, so nobody would see it spin.
 std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
   if (!limit || policy.wait_ms[eTaskCritical] != 0 || policy.on_thrash == OnThrash::kStop) return 0;
   std::uint64_t highest = *limit;
@@ -170,9 +170,9 @@ const char* PolicyTexts::FirstGiven() const noexcept {
 std::uint64_t ParseLimit(std::string_view text, std::string_view option) {
   const std::uint64_t limit = ParseSize(text, option);
   if (limit >= kLeastLimit) return limit;
-  throw ToolError(std::string(option) + " " + std::string(text) + " is below the " + kLeastLimitText +
-                      " a CLR needs to start",
-                  "give at least that");
+  throw ToolError(
+      std::string(option) + " " + std::string(text) + " is below the " + kLeastLimitText + " a CLR needs to start",
+      "give at least that");
 }
 
 PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
@@ -230,8 +230,6 @@ std::uint64_t OwnReserve(std::uint64_t limit, bool gc_has_own) noexcept {
   return gc_has_own ? reserve : std::min(limit, reserve);
 }
 
-std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept {
-  return allowed < kLeastLimit ? 0 : allowed;
-}
+std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept { return allowed < kLeastLimit ? 0 : allowed; }
 
 }  // namespace clr_host_memory::tool

@@ -43,11 +43,12 @@ struct PolicyOptions {
   std::uint64_t emergency_reserve = 0;  // bytes
   bool own_reserve = false;             // clrmem's own: nobody asked for it
   bool count_all = false;
-  std::uint64_t gc_limit = 0;  // bytes the GC is told to keep to when it starts; 0: none
+  std::uint64_t gc_limit = 0;              // bytes the GC is told to keep to when it starts; 0: none
   std::vector<LimitChange> limit_changes;  // by time, each time once
   OnThrash on_thrash = OnThrash::kReport;
 
-  // For a runtime whose GC takes no limit; clrmem's own reserve is then no larger than the limit. limit: what --limit says.
+  // For a runtime whose GC takes no limit; clrmem's own reserve is then no larger than the limit. limit: what --limit
+  // says.
   void LeaveGcLimitOut(const Limit& limit) noexcept;
   // What is kept of the limit: a reserve on top of it makes that unnecessary, unless it was asked for.
   [[nodiscard]] Headroom HeadroomToKeep() const noexcept;
@@ -71,14 +72,14 @@ struct PolicyTexts {
 // a limit and there is none.
 [[nodiscard]] PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit);
 
-// The reserve under a limit, in bytes, where neither headroom nor a reserve is asked for: what the CLR cannot live without
-// gets it, on top of the limit. gc_has_own: the GC keeps to a limit, and the reserve is for all that a runtime has besides
-// its heap, which is the same under the smallest limit; else it is at most as large as the limit.
+// The reserve under a limit, in bytes, where neither headroom nor a reserve is asked for: what the CLR cannot live
+// without gets it, on top of the limit. gc_has_own: the GC keeps to a limit, and the reserve is for all that a runtime
+// has besides its heap, which is the same under the smallest limit; else it is at most as large as the limit.
 [[nodiscard]] std::uint64_t OwnReserve(std::uint64_t limit, bool gc_has_own) noexcept;
 
-// What a GC is to keep to at least where the manager allows eTaskCritical requests `allowed` bytes within the limit: all of
-// that, since what a runtime has committed besides is paid by the reserve on top (decision 11). 0, for no limit, where that is too
-// little for a GC.
+// What a GC is to keep to at least where the manager allows eTaskCritical requests `allowed` bytes within the limit:
+// all of that, since what a runtime has committed besides is paid by the reserve on top (decision 11). 0, for no limit,
+// where that is too little for a GC.
 [[nodiscard]] std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept;
 
 // text is what option says. Throws ToolError: no size, or below kLeastLimit.

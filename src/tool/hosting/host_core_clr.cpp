@@ -68,8 +68,9 @@ ToolError RuntimeDidNotStart(const Session& session, const RunOptions& options, 
     if (options.policy.count_all) outside = statistics.outside;
   }
   if (refused == 0 && session.gc_limit() != 0) {
-    return ToolError("the runtime did not start with a limit of " + FormatSize(session.gc_limit()) + " for its GC: " + what,
-                     "give a higher --limit, or --gc-limit off");
+    return ToolError(
+        "the runtime did not start with a limit of " + FormatSize(session.gc_limit()) + " for its GC: " + what,
+        "give a higher --limit, or --gc-limit off");
   }
   if (refused == 0) return ToolError("the runtime did not start: " + what, "install it again, or name another one");
   return ToolError("the runtime did not start within " + FormatSize(options.limit.value_or(0)) +

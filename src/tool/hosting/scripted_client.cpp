@@ -113,8 +113,7 @@ Problem GcReset(IHostMemoryManager& manager) {
   Block block(manager, nullptr, kGranularity, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   CLRHM_STEP_CHECK(block.ok(), Answered("the allocation", block.hr()));
   void* memory = nullptr;
-  const HRESULT hr =
-      manager.VirtualAlloc(block.at(0), kGranularity, MEM_RESET, PAGE_READWRITE, eTaskCritical, &memory);
+  const HRESULT hr = manager.VirtualAlloc(block.at(0), kGranularity, MEM_RESET, PAGE_READWRITE, eTaskCritical, &memory);
   CLRHM_STEP_CHECK(hr == S_OK, Answered("MEM_RESET", hr));
   return {};
 }

@@ -11,7 +11,7 @@
 namespace clr_host_memory::tool {
 
 struct ScriptedStep {
-  std::string name;     // what the CLR does: "GC: commit inside a reservation"
+  std::string name;  // what the CLR does: "GC: commit inside a reservation"
   bool passed = false;
   std::string problem;  // when not passed: what was answered, and what should have been
 };

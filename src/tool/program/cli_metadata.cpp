@@ -46,42 +46,42 @@ constexpr Row MakeRow(Columns... columns) {
 }
 
 constexpr std::array<Row, kLaidOutTables> kRows{
-    MakeRow(kU16, kString, kGuid, kGuid, kGuid),                                   // 00 Module
-    MakeRow(kResolutionScope, kString, kString),                                   // 01 TypeRef
-    MakeRow(kU32, kString, kString, kTypeDefOrRef, 0x04, 0x06),                    // 02 TypeDef
-    MakeRow(0x04),                                                                 // 03 FieldPtr
-    MakeRow(kU16, kString, kBlob),                                                 // 04 Field
-    MakeRow(0x06),                                                                 // 05 MethodPtr
-    MakeRow(kU32, kU16, kU16, kString, kBlob, 0x08),                               // 06 MethodDef
-    MakeRow(0x08),                                                                 // 07 ParamPtr
-    MakeRow(kU16, kU16, kString),                                                  // 08 Param
-    MakeRow(0x02, kTypeDefOrRef),                                                  // 09 InterfaceImpl
-    MakeRow(kMemberRefParent, kString, kBlob),                                     // 0A MemberRef
-    MakeRow(kU16, kHasConstant, kBlob),                                            // 0B Constant
-    MakeRow(kHasCustomAttribute, kCustomAttributeType, kBlob),                     // 0C CustomAttribute
-    MakeRow(kHasFieldMarshal, kBlob),                                              // 0D FieldMarshal
-    MakeRow(kU16, kHasDeclSecurity, kBlob),                                        // 0E DeclSecurity
-    MakeRow(kU16, kU32, 0x02),                                                     // 0F ClassLayout
-    MakeRow(kU32, 0x04),                                                           // 10 FieldLayout
-    MakeRow(kBlob),                                                                // 11 StandAloneSig
-    MakeRow(0x02, 0x14),                                                           // 12 EventMap
-    MakeRow(0x14),                                                                 // 13 EventPtr
-    MakeRow(kU16, kString, kTypeDefOrRef),                                         // 14 Event
-    MakeRow(0x02, 0x17),                                                           // 15 PropertyMap
-    MakeRow(0x17),                                                                 // 16 PropertyPtr
-    MakeRow(kU16, kString, kBlob),                                                 // 17 Property
-    MakeRow(kU16, 0x06, kHasSemantics),                                            // 18 MethodSemantics
-    MakeRow(0x02, kMethodDefOrRef, kMethodDefOrRef),                               // 19 MethodImpl
-    MakeRow(kString),                                                              // 1A ModuleRef
-    MakeRow(kBlob),                                                                // 1B TypeSpec
-    MakeRow(kU16, kMemberForwarded, kString, 0x1A),                                // 1C ImplMap
-    MakeRow(kU32, 0x04),                                                           // 1D FieldRVA
-    MakeRow(kU32, kU32),                                                           // 1E EncLog
-    MakeRow(kU32),                                                                 // 1F EncMap
-    MakeRow(kU32, kU16, kU16, kU16, kU16, kU32, kBlob, kString, kString),          // 20 Assembly
-    MakeRow(kU32),                                                                 // 21 AssemblyProcessor
-    MakeRow(kU32, kU32, kU32),                                                     // 22 AssemblyOS
-    MakeRow(kU16, kU16, kU16, kU16, kU32, kBlob, kString, kString, kBlob)};        // 23 AssemblyRef
+    MakeRow(kU16, kString, kGuid, kGuid, kGuid),                             // 00 Module
+    MakeRow(kResolutionScope, kString, kString),                             // 01 TypeRef
+    MakeRow(kU32, kString, kString, kTypeDefOrRef, 0x04, 0x06),              // 02 TypeDef
+    MakeRow(0x04),                                                           // 03 FieldPtr
+    MakeRow(kU16, kString, kBlob),                                           // 04 Field
+    MakeRow(0x06),                                                           // 05 MethodPtr
+    MakeRow(kU32, kU16, kU16, kString, kBlob, 0x08),                         // 06 MethodDef
+    MakeRow(0x08),                                                           // 07 ParamPtr
+    MakeRow(kU16, kU16, kString),                                            // 08 Param
+    MakeRow(0x02, kTypeDefOrRef),                                            // 09 InterfaceImpl
+    MakeRow(kMemberRefParent, kString, kBlob),                               // 0A MemberRef
+    MakeRow(kU16, kHasConstant, kBlob),                                      // 0B Constant
+    MakeRow(kHasCustomAttribute, kCustomAttributeType, kBlob),               // 0C CustomAttribute
+    MakeRow(kHasFieldMarshal, kBlob),                                        // 0D FieldMarshal
+    MakeRow(kU16, kHasDeclSecurity, kBlob),                                  // 0E DeclSecurity
+    MakeRow(kU16, kU32, 0x02),                                               // 0F ClassLayout
+    MakeRow(kU32, 0x04),                                                     // 10 FieldLayout
+    MakeRow(kBlob),                                                          // 11 StandAloneSig
+    MakeRow(0x02, 0x14),                                                     // 12 EventMap
+    MakeRow(0x14),                                                           // 13 EventPtr
+    MakeRow(kU16, kString, kTypeDefOrRef),                                   // 14 Event
+    MakeRow(0x02, 0x17),                                                     // 15 PropertyMap
+    MakeRow(0x17),                                                           // 16 PropertyPtr
+    MakeRow(kU16, kString, kBlob),                                           // 17 Property
+    MakeRow(kU16, 0x06, kHasSemantics),                                      // 18 MethodSemantics
+    MakeRow(0x02, kMethodDefOrRef, kMethodDefOrRef),                         // 19 MethodImpl
+    MakeRow(kString),                                                        // 1A ModuleRef
+    MakeRow(kBlob),                                                          // 1B TypeSpec
+    MakeRow(kU16, kMemberForwarded, kString, 0x1A),                          // 1C ImplMap
+    MakeRow(kU32, 0x04),                                                     // 1D FieldRVA
+    MakeRow(kU32, kU32),                                                     // 1E EncLog
+    MakeRow(kU32),                                                           // 1F EncMap
+    MakeRow(kU32, kU16, kU16, kU16, kU16, kU32, kBlob, kString, kString),    // 20 Assembly
+    MakeRow(kU32),                                                           // 21 AssemblyProcessor
+    MakeRow(kU32, kU32, kU32),                                               // 22 AssemblyOS
+    MakeRow(kU16, kU16, kU16, kU16, kU32, kBlob, kString, kString, kBlob)};  // 23 AssemblyRef
 
 // Coded indexes: how many low bits name the table, and the tables that count for the width (II.24.2.6).
 struct CodedIndex {
@@ -92,8 +92,10 @@ struct CodedIndex {
 constexpr std::array<CodedIndex, 11> kCodedIndexes{{
     {2, {0x02, 0x01, 0x1B}, 3},
     {2, {0x04, 0x08, 0x17}, 3},
-    {5, {0x06, 0x04, 0x01, 0x02, 0x08, 0x09, 0x0A, 0x00, 0x0E, 0x17, 0x14,
-         0x11, 0x1A, 0x1B, 0x20, 0x23, 0x26, 0x27, 0x28, 0x2A, 0x2C, 0x2B}, 22},
+    {5,
+     {0x06, 0x04, 0x01, 0x02, 0x08, 0x09, 0x0A, 0x00, 0x0E, 0x17, 0x14,
+      0x11, 0x1A, 0x1B, 0x20, 0x23, 0x26, 0x27, 0x28, 0x2A, 0x2C, 0x2B},
+     22},
     {1, {0x04, 0x08}, 2},
     {2, {0x02, 0x06, 0x20}, 3},
     {3, {0x02, 0x01, 0x1A, 0x06, 0x1B}, 5},
@@ -105,9 +107,9 @@ constexpr std::array<CodedIndex, 11> kCodedIndexes{{
 }};
 
 // Tags this reader asks for.
-constexpr std::uint32_t kParentIsAssembly = 14;   // HasCustomAttribute
-constexpr std::uint32_t kTypeIsMemberRef = 3;     // CustomAttributeType
-constexpr std::uint32_t kClassIsTypeRef = 1;      // MemberRefParent
+constexpr std::uint32_t kParentIsAssembly = 14;  // HasCustomAttribute
+constexpr std::uint32_t kTypeIsMemberRef = 3;    // CustomAttributeType
+constexpr std::uint32_t kClassIsTypeRef = 1;     // MemberRefParent
 
 // A compressed unsigned integer (II.23.2); advances *at.
 std::optional<std::uint32_t> Compressed(const ByteView& bytes, std::uint64_t* at) {

@@ -25,14 +25,14 @@ inline constexpr std::uint16_t kMachineArm64 = 0xAA64;
 
 struct ManagedImage {
   ImageKind kind = ImageKind::kNotPortableExecutable;
-  std::string problem;               // for kDamaged: what is wrong, as a part of a sentence
-  std::uint16_t machine = 0;         // IMAGE_FILE_MACHINE_*
-  bool is_il_only = false;           // IL only: the machine does not bind it
-  bool requires_32_bit = false;      // 32BITREQUIRED without 32BITPREFERRED
-  bool has_entry_point = false;      // a program, not a library
-  std::string metadata_version;      // "v4.0.30319": the runtime the compiler aimed at
-  std::string assembly_name;         // empty for a module without a manifest
-  std::string target_framework;      // ".NETFramework,Version=v4.8"; empty when the attribute is absent
+  std::string problem;                  // for kDamaged: what is wrong, as a part of a sentence
+  std::uint16_t machine = 0;            // IMAGE_FILE_MACHINE_*
+  bool is_il_only = false;              // IL only: the machine does not bind it
+  bool requires_32_bit = false;         // 32BITREQUIRED without 32BITPREFERRED
+  bool has_entry_point = false;         // a program, not a library
+  std::string metadata_version;         // "v4.0.30319": the runtime the compiler aimed at
+  std::string assembly_name;            // empty for a module without a manifest
+  std::string target_framework;         // ".NETFramework,Version=v4.8"; empty when the attribute is absent
   std::vector<std::string> references;  // names of referenced assemblies
 
   // A program of the .NET Framework: says so, or says nothing and stands on mscorlib rather than on System.Runtime.

@@ -1,7 +1,7 @@
 #include "tool/report/breakdown_summary.h"
 
-#include "tool/text/size_text.h"
 #include "tool/report/summary.h"
+#include "tool/text/size_text.h"
 
 #include <algorithm>
 
@@ -13,7 +13,8 @@ constexpr std::size_t kListedImages = 5;
 // Images with something of their own, largest first.
 std::size_t ListedImages(const Accounting& accounting) {
   const auto& images = accounting.not_hosted.by_image;
-  const auto none = std::find_if(images.begin(), images.end(), [](const NamedBytes& image) { return image.bytes == 0; });
+  const auto none =
+      std::find_if(images.begin(), images.end(), [](const NamedBytes& image) { return image.bytes == 0; });
   return std::min(kListedImages, static_cast<std::size_t>(none - images.begin()));
 }
 
@@ -72,12 +73,9 @@ Json AccountingJson(const Accounting& accounting) {
   }
   Json before = nullptr;
   if (accounting.before) {
-    before = {{"stack_bytes", accounting.before->stacks},
-              {"thread_bytes", accounting.before->thread_data},
-              {"heap_bytes", accounting.before->heaps},
-              {"image_bytes", accounting.before->images},
-              {"own_bytes", accounting.before->own},
-              {"unknown_bytes", accounting.before->unknown}};
+    before = {{"stack_bytes", accounting.before->stacks}, {"thread_bytes", accounting.before->thread_data},
+              {"heap_bytes", accounting.before->heaps},   {"image_bytes", accounting.before->images},
+              {"own_bytes", accounting.before->own},      {"unknown_bytes", accounting.before->unknown}};
   }
   return {{"process", {{"figure", accounting.process_figure}, {"bytes", accounting.process}}},
           {"hosted",

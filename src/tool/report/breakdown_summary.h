@@ -2,8 +2,8 @@
 #ifndef CLRHM_TOOL_REPORT_BREAKDOWN_SUMMARY_H
 #define CLRHM_TOOL_REPORT_BREAKDOWN_SUMMARY_H
 
-#include "tool/run/memory_breakdown.h"
 #include "tool/report/summary_table.h"
+#include "tool/run/memory_breakdown.h"
 
 namespace clr_host_memory::tool {
 

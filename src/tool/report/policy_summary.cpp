@@ -65,9 +65,8 @@ bool AsksForWaits(const PolicyOptions& options) {
 }
 
 bool AsksForAnything(const PolicyOptions& options) {
-  return options.headroom || AsksForWaits(options) ||
-         (options.emergency_reserve != 0 && !options.own_reserve) || options.count_all ||
-         !options.limit_changes.empty();
+  return options.headroom || AsksForWaits(options) || (options.emergency_reserve != 0 && !options.own_reserve) ||
+         options.count_all || !options.limit_changes.empty();
 }
 
 void AddOverLimit(Table& table, const ClrHostMemoryStatistics& statistics, const EventFigures& events) {
@@ -104,8 +103,8 @@ void AddWaits(Table& table, const ClrHostMemoryStatistics& statistics, const Pol
   table.Line("  waits of");
   for (std::size_t level = 0; level < kLevels.size(); ++level) {
     if (statistics.waits[level] == 0) continue;
-    const std::uint64_t ended = statistics.waits_granted[level] + statistics.waits_timed_out[level] +
-                                statistics.waits_abandoned[level];
+    const std::uint64_t ended =
+        statistics.waits_granted[level] + statistics.waits_timed_out[level] + statistics.waits_abandoned[level];
     table.Count(std::string("  ") + kLevels[level].shown, statistics.waits[level],
                 Join({{statistics.waits_granted[level], "granted"},
                       {statistics.waits_timed_out[level], "timed out"},

@@ -2,8 +2,8 @@
 
 #include "tool/report/breakdown_summary.h"
 #include "tool/report/policy_summary.h"
-#include "tool/text/size_text.h"
 #include "tool/report/summary_table.h"
+#include "tool/text/size_text.h"
 #include "tool/text/text.h"
 
 #include <algorithm>
@@ -135,11 +135,11 @@ void AddManager(Json& json, const ManagerFigures& figures, const PolicyFigures& 
   json["app_domain_headroom_bytes"] = BytesOrNull(statistics.app_domain_headroom);
   json["process_headroom_bytes"] = BytesOrNull(statistics.process_headroom);
   json["memory"] = {
-      {"charged_bytes", statistics.charged},       {"peak_charged_bytes", statistics.peak_charged},
-      {"page_bytes", statistics.page_bytes},       {"heap_bytes", statistics.heap_bytes},
-      {"reserved_bytes", statistics.reserved},     {"peak_reserved_bytes", statistics.peak_reserved},
-      {"mapped_bytes", statistics.mapped},         {"metadata_bytes", statistics.metadata},
-      {"regions", statistics.regions},             {"healed_regions", statistics.healed_regions},
+      {"charged_bytes", statistics.charged},   {"peak_charged_bytes", statistics.peak_charged},
+      {"page_bytes", statistics.page_bytes},   {"heap_bytes", statistics.heap_bytes},
+      {"reserved_bytes", statistics.reserved}, {"peak_reserved_bytes", statistics.peak_reserved},
+      {"mapped_bytes", statistics.mapped},     {"metadata_bytes", statistics.metadata},
+      {"regions", statistics.regions},         {"healed_regions", statistics.healed_regions},
   };
   Json calls = Json::object();
   for (std::size_t method = 0; method < kMethods.size(); ++method) {
@@ -156,8 +156,10 @@ void AddManager(Json& json, const ManagerFigures& figures, const PolicyFigures& 
   json["limit_refusals"] = std::move(limit_refusals);
   json["placement_refusals"] = statistics.placement_refusals;
   json["audit"] = {
-      {"ledger_bytes", figures.audit.charged_pages},   {"virtual_query_bytes", figures.audit.committed_pages},
-      {"mismatch_bytes", figures.audit.mismatch},      {"in_flight_bytes", figures.audit.in_flight},
+      {"ledger_bytes", figures.audit.charged_pages},
+      {"virtual_query_bytes", figures.audit.committed_pages},
+      {"mismatch_bytes", figures.audit.mismatch},
+      {"in_flight_bytes", figures.audit.in_flight},
       {"regions", figures.audit.regions},
   };
   AddPolicy(json, statistics, policy);
@@ -193,9 +195,8 @@ std::string FormatTable(const Summary& summary) {
 
 nlohmann::ordered_json ToJson(const Summary& summary) {
   Json json = {{"schema", kSummarySchema}};
-  json["runtime"] = {{"name", summary.runtime_name},
-                     {"version", summary.runtime_version},
-                     {"path", summary.runtime_path}};
+  json["runtime"] = {
+      {"name", summary.runtime_name}, {"version", summary.runtime_version}, {"path", summary.runtime_path}};
   json["app"] = summary.app;
   json["exit_code"] = summary.exit_code ? Json(*summary.exit_code) : Json(nullptr);
   json["ended_by"] = summary.ended_by;
@@ -212,9 +213,8 @@ nlohmann::ordered_json ToJson(const Summary& summary) {
       purposes[kPurposes[purpose].key] = {{"requests", summary.bridge->purposes.requests[purpose]},
                                           {"refusals", summary.bridge->purposes.refusals[purpose]}};
     }
-    json["bridge"] = {{"calls", summary.bridge->calls},
-                      {"modules", std::move(modules)},
-                      {"purposes", std::move(purposes)}};
+    json["bridge"] = {
+        {"calls", summary.bridge->calls}, {"modules", std::move(modules)}, {"purposes", std::move(purposes)}};
   } else {
     json["bridge"] = nullptr;
   }

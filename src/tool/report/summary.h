@@ -2,10 +2,10 @@
 #ifndef CLRHM_TOOL_REPORT_SUMMARY_H
 #define CLRHM_TOOL_REPORT_SUMMARY_H
 
-#include "tool/run/memory_breakdown.h"
+#include "tool/command_line/policy_options.h"
 #include "tool/run/event_log.h"
 #include "tool/run/limit_schedule.h"
-#include "tool/command_line/policy_options.h"
+#include "tool/run/memory_breakdown.h"
 
 #include <clr_host_memory/clr_host_memory.h>
 
@@ -49,12 +49,12 @@ struct BridgeFigures {
 };
 
 struct Summary {
-  std::string runtime_name;     // ".NET", ".NET Framework", "scripted client, no CLR"
-  std::string runtime_version;  // "8.0.33"
-  std::string runtime_path;     // the file or folder, empty when there is none
-  std::string app;              // full path, empty when there is none
+  std::string runtime_name;                // ".NET", ".NET Framework", "scripted client, no CLR"
+  std::string runtime_version;             // "8.0.33"
+  std::string runtime_path;                // the file or folder, empty when there is none
+  std::string app;                         // full path, empty when there is none
   std::optional<std::uint32_t> exit_code;  // none: the process ended too far along for anyone to say
-  std::string ended_by;  // as EndedByText
+  std::string ended_by;                    // as EndedByText
   std::uint64_t elapsed_milliseconds = 0;
   std::optional<ManagerFigures> manager;
   PolicyFigures policy;  // of the manager

@@ -32,8 +32,7 @@ SummaryFile::SummaryFile(const std::filesystem::path& path) {
 }
 
 SummaryFile::SummaryFile(SummaryFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      temporary_(std::move(other.temporary_)),
+    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)),
       file_(std::exchange(other.file_, nullptr)) {}
 
 SummaryFile::~SummaryFile() {

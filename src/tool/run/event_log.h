@@ -38,7 +38,7 @@ struct ThrashFigures {
 struct EventFigures {
   std::vector<PressureChange> pressure_changes;  // the first ones
   std::uint64_t unlisted_pressure_changes = 0;
-  std::uint64_t repeated_low = 0;  // Low was said again while it lasted
+  std::uint64_t repeated_low = 0;                   // Low was said again while it lasted
   std::vector<OverLimitPeriod> over_limit_periods;  // the first ones
   std::uint64_t unlisted_over_limit_periods = 0;
   std::optional<ThrashFigures> first_thrash;

@@ -9,8 +9,8 @@
 namespace clr_host_memory::tool {
 
 // What a started runtime needs besides what it has committed, in bytes, before Main can do anything: measured on hello
-// world (docs/tool.md), with room to spare. The first is for what must not fail (jitted code, types, stacks), the second
-// for the GC's heap, which may have the limit less the headrooms.
+// world (docs/tool.md), with room to spare. The first is for what must not fail (jitted code, types, stacks), the
+// second for the GC's heap, which may have the limit less the headrooms.
 inline constexpr std::uint64_t kNeededAfterStart = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t kHeapNeededAfterStart = std::uint64_t{512} << 10;
 

@@ -74,8 +74,8 @@ Accounting Account(const std::vector<MemoryRun>& runs, const Landmarks& landmark
   // The own tables lie in allocations that were counted above, of which only the sum is known.
   rest.own = sums.own;
   rest.own -= TakeFrom(&rest.unknown, sums.own);
-  accounting.unexplained = static_cast<std::int64_t>(
-      accounting.process - (HostedBytes(accounting) - hosted.mapped) - NotHostedBytes(accounting));
+  accounting.unexplained = static_cast<std::int64_t>(accounting.process - (HostedBytes(accounting) - hosted.mapped) -
+                                                     NotHostedBytes(accounting));
   return accounting;
 }
 

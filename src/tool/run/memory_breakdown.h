@@ -1,5 +1,5 @@
-// Where a process's committed memory is: what the manager hosts, and what it does not, by name. Portable and pure: tables
-// in, sums out, to the byte; process_memory.h fills the tables.
+// Where a process's committed memory is: what the manager hosts, and what it does not, by name. Portable and pure:
+// tables in, sums out, to the byte; process_memory.h fills the tables.
 #ifndef CLRHM_TOOL_RUN_MEMORY_BREAKDOWN_H
 #define CLRHM_TOOL_RUN_MEMORY_BREAKDOWN_H
 
@@ -33,7 +33,7 @@ struct MemoryRun {
 struct Landmarks {
   std::vector<std::uint64_t> stacks;       // of each thread
   std::vector<std::uint64_t> thread_data;  // what threads have besides: TEBs, under Wine a second stack
-  std::vector<std::uint64_t> heaps;   // and their further segments
+  std::vector<std::uint64_t> heaps;        // and their further segments
   struct Image {
     std::uint64_t base = 0;
     std::string name;  // "ntdll.dll"
@@ -43,10 +43,10 @@ struct Landmarks {
 
 // What is known as a sum only. Bytes.
 struct KnownSums {
-  std::uint64_t process = 0;   // the OS's figure of the process
+  std::uint64_t process = 0;       // the OS's figure of the process
   std::uint64_t hosted_pages = 0;  // on the manager's account, in mapped views, too
   std::uint64_t hosted_heap = 0;   // of them: what IHostMalloc's heaps have committed
-  std::uint64_t own = 0;       // the manager's own tables and reserve
+  std::uint64_t own = 0;           // the manager's own tables and reserve
 };
 
 struct NamedBytes {
@@ -78,7 +78,7 @@ struct Accounting {
     std::uint64_t unknown = 0;         // private, and nobody's by name
   } not_hosted;
   std::optional<NotHosted> before;  // what was not hosted when the bridge took over
-  std::int64_t unexplained = 0;  // the OS's figure less all of the above that is private
+  std::int64_t unexplained = 0;     // the OS's figure less all of the above that is private
 };
 
 [[nodiscard]] std::uint64_t HostedBytes(const Accounting& accounting);

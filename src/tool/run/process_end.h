@@ -43,8 +43,8 @@ void WatchProcessEndOf(HMODULE module);
 // Main returned to us: reports now, unless another end was reported before.
 void ReportReturn(std::uint32_t exit_code) noexcept;
 
-// Ends the process from any of our own threads: reports, and terminates it, for the app's threads would not let go of it.
-// Returns only when it is ending in another way already, which is left to do so.
+// Ends the process from any of our own threads: reports, and terminates it, for the app's threads would not let go of
+// it. Returns only when it is ending in another way already, which is left to do so.
 void EndProcess(EndedBy how, std::uint32_t exit_code) noexcept;
 
 // No report at all from now on: clrmem ends on an error of its own.

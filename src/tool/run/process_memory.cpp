@@ -20,8 +20,7 @@ namespace {
 
 static_assert(kAccountingPurposes == kClrHostMemoryPurposeCount);
 
-constexpr DWORD kWritable =
-    PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
+constexpr DWORD kWritable = PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
 
 std::uint64_t ToNumber(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 
@@ -60,7 +59,8 @@ const void* TebOf(DWORD thread_id) {
   static const auto query = reinterpret_cast<QueryThread>(
       reinterpret_cast<void*>(GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtQueryInformationThread")));
   const OwnedHandle thread(OpenThread(THREAD_QUERY_INFORMATION, FALSE, thread_id));
-  const bool known = thread != nullptr && query != nullptr && query(thread.get(), 0, &basic, sizeof(basic), nullptr) >= 0;
+  const bool known =
+      thread != nullptr && query != nullptr && query(thread.get(), 0, &basic, sizeof(basic), nullptr) >= 0;
   return known ? basic.teb : nullptr;
 }
 
@@ -120,7 +120,8 @@ bool BeginsLikeAHeapSegment(std::uint64_t base) {
 std::string ImageName(std::uint64_t base) {
   std::array<wchar_t, 1024> path{};
   const auto module = reinterpret_cast<HMODULE>(static_cast<std::uintptr_t>(base));
-  if (K32GetModuleFileNameExW(GetCurrentProcess(), module, path.data(), static_cast<DWORD>(path.size())) == 0) return {};
+  if (K32GetModuleFileNameExW(GetCurrentProcess(), module, path.data(), static_cast<DWORD>(path.size())) == 0)
+    return {};
   const std::wstring text = path.data();
   return ToUtf8(text.substr(text.find_last_of(L"\\/") + 1));
 }
@@ -217,12 +218,11 @@ Accounting AccountForProcess(const MemoryManager& manager) {
   const ClrHostMemoryStatistics statistics = manager.Statistics();
   // Wine fills in the older of the two alone.
   const bool has_private_usage = counters.PrivateUsage != 0;
-  Accounting accounting = Account(
-      runs, FindLandmarks(runs, Guarded(seen)),
-      {.process = has_private_usage ? counters.PrivateUsage : counters.PagefileUsage,
-       .hosted_pages = statistics.charged,
-       .hosted_heap = statistics.heap_bytes,
-       .own = statistics.metadata + statistics.emergency_held});
+  Accounting accounting = Account(runs, FindLandmarks(runs, Guarded(seen)),
+                                  {.process = has_private_usage ? counters.PrivateUsage : counters.PagefileUsage,
+                                   .hosted_pages = statistics.charged,
+                                   .hosted_heap = statistics.heap_bytes,
+                                   .own = statistics.metadata + statistics.emergency_held});
   accounting.process_figure = has_private_usage ? "PrivateUsage" : "PagefileUsage";
   return accounting;
 }

@@ -19,10 +19,10 @@ struct SystemInfo {
   std::uint64_t physical_available = 0;
   std::uint64_t commit_limit = 0;
   std::uint64_t commit_in_use = 0;
-  std::uint64_t address_space = 0;                    // of this process
-  std::uint64_t large_page_minimum = 0;               // 0: none
-  std::optional<std::uint64_t> job_process_limit;     // committed memory the job allows this process
-  std::optional<std::uint64_t> job_limit;             // and all of its processes together
+  std::uint64_t address_space = 0;                 // of this process
+  std::uint64_t large_page_minimum = 0;            // 0: none
+  std::optional<std::uint64_t> job_process_limit;  // committed memory the job allows this process
+  std::optional<std::uint64_t> job_limit;          // and all of its processes together
 };
 [[nodiscard]] SystemInfo ReadSystemInfo();
 [[nodiscard]] std::string FormatSystemInfo(const SystemInfo& info);

@@ -1,6 +1,6 @@
-// Stands in for a C run-time's DLL: malloc and its kin over the process heap, as the universal one has them. Variants take
-// blocks back past their imports (FAKE_PAST_IMPORTS), as a run-time does that calls ntdll or an allocator of its own, or have
-// no such imports to begin with (FAKE_NO_IMPORTS).
+// Stands in for a C run-time's DLL: malloc and its kin over the process heap, as the universal one has them. Variants
+// take blocks back past their imports (FAKE_PAST_IMPORTS), as a run-time does that calls ntdll or an allocator of its
+// own, or have no such imports to begin with (FAKE_NO_IMPORTS).
 #include <windows.h>
 
 #include <cstddef>
@@ -20,7 +20,9 @@ const auto resize_block = OfKernel32<decltype(::HeapReAlloc)>("HeapReAlloc");
 const auto size_of_block = OfKernel32<decltype(::HeapSize)>("HeapSize");
 #else
 BOOL free_block(HANDLE heap, DWORD flags, void* memory) { return HeapFree(heap, flags, memory); }
-void* resize_block(HANDLE heap, DWORD flags, void* memory, SIZE_T size) { return HeapReAlloc(heap, flags, memory, size); }
+void* resize_block(HANDLE heap, DWORD flags, void* memory, SIZE_T size) {
+  return HeapReAlloc(heap, flags, memory, size);
+}
 SIZE_T size_of_block(HANDLE heap, DWORD flags, const void* memory) { return HeapSize(heap, flags, memory); }
 #endif
 

@@ -1,5 +1,5 @@
-// Stands in for coreclr.dll: imports the memory functions from KERNEL32 by name, as the real one does, and calls them for
-// whoever calls its exports. What a test sees is what the CLR would see: value returned and last error.
+// Stands in for coreclr.dll: imports the memory functions from KERNEL32 by name, as the real one does, and calls them
+// for whoever calls its exports. What a test sees is what the CLR would see: value returned and last error.
 #include <windows.h>
 
 #include <cstddef>

@@ -7,7 +7,8 @@ using Initialize = int(WINAPI*)(const char*, const char*, int, const char**, con
 // null.
 extern "C" __declspec(dllexport) int FakeStartRuntimeWith(HMODULE coreclr, const char* wanted, const char* key,
                                                           const char* value) {
-  const auto initialize = reinterpret_cast<Initialize>(reinterpret_cast<void*>(GetProcAddress(coreclr, "coreclr_initialize")));
+  const auto initialize =
+      reinterpret_cast<Initialize>(reinterpret_cast<void*>(GetProcAddress(coreclr, "coreclr_initialize")));
   if (initialize == nullptr) return E_NOTIMPL;
   const char* keys[] = {"ANSWER", key};
   const char* values[] = {wanted, value};
