@@ -19,7 +19,7 @@
 #include "com/sized_struct.h"
 #include "os/windows/process_ending.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
@@ -78,23 +78,23 @@ class Bridge final : public IClrHostMemoryBridge {
   STDMETHODIMP_(ULONG) Release() noexcept override {
     const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
     // At the end of the process calls of threads that were killed stay inside for good, with the locks they hold.
-    if (left == 0 && !os::ProcessIsEnding()) delete this;
+    if (left == 0 && !ProcessIsEnding()) delete this;
     return left;
   }
 
   // The first module comes with the manager; see ClrHostMemoryAttachToCoreClr.
   HRESULT Attach(HMODULE coreclr, IHostMemoryManager* manager, std::string* reason) {
     const HRESULT hr = OpenBridge(manager, record_, reason);
-    return FAILED(hr) ? hr : bridge::AttachModule(record_, coreclr, reason);
+    return FAILED(hr) ? hr : clr_host_memory::AttachModule(record_, coreclr, reason);
   }
 
   STDMETHODIMP AttachModule(HMODULE module, char* reason, SIZE_T reason_size) noexcept override {
     return WithReason(reason, reason_size,
-                      [&](std::string* text) { return bridge::AttachModule(record_, module, text); });
+                      [&](std::string* text) { return clr_host_memory::AttachModule(record_, module, text); });
   }
 
   STDMETHODIMP NoteRuntimeStarted() noexcept override {
-    bridge::NoteRuntimeStarted(record_);
+    clr_host_memory::NoteRuntimeStarted(record_);
     return S_OK;
   }
 
@@ -132,12 +132,12 @@ class Bridge final : public IClrHostMemoryBridge {
 
   STDMETHODIMP AttachModulesNamed(const wchar_t* file_name, char* reason, SIZE_T reason_size) noexcept override {
     return WithReason(reason, reason_size, [&](std::string* text) {
-      return bridge::AttachModulesNamed(record_, file_name == nullptr ? std::wstring_view() : file_name, text);
+      return clr_host_memory::AttachModulesNamed(record_, file_name == nullptr ? std::wstring_view() : file_name, text);
     });
   }
 
   STDMETHODIMP PresentAsContainer(BOOL as_container) noexcept override {
-    return bridge::PresentAsContainer(record_, as_container != FALSE) ? S_OK : HOST_E_CLRNOTAVAILABLE;
+    return clr_host_memory::PresentAsContainer(record_, as_container != FALSE) ? S_OK : HOST_E_CLRNOTAVAILABLE;
   }
 
   STDMETHODIMP GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
@@ -209,22 +209,22 @@ Bridge* AdoptedBridge(HMODULE coreclr, IHostMemoryManager* manager) {
 }
 
 }  // namespace
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(
     HMODULE coreclr, IHostMemoryManager* manager, IClrHostMemoryBridge** bridge, char* reason, SIZE_T reason_size) {
   using namespace clr_host_memory;
   if (bridge != nullptr) *bridge = nullptr;
-  return bridge::WithReason(reason, reason_size, [&](std::string* text) {
+  return WithReason(reason, reason_size, [&](std::string* text) {
     if (bridge == nullptr || manager == nullptr) {
       *text = bridge == nullptr ? "bridge is null: there is nowhere to return the bridge."
                                 : "manager is null; make one with ClrHostMemoryCreate.";
       return E_POINTER;
     }
-    ComPtr<IClrHostMemoryBridge> owned(bridge::AdoptedBridge(coreclr, manager));
+    ComPtr<IClrHostMemoryBridge> owned(AdoptedBridge(coreclr, manager));
     HRESULT hr = S_OK;
     if (!owned) {
-      auto* const made = bridge::NewBridge();
+      auto* const made = NewBridge();
       owned = ComPtr<IClrHostMemoryBridge>(made);
       hr = made->Attach(coreclr, manager, text);
     }

@@ -19,7 +19,7 @@
 #include "bridge/thunks/thunks.h"
 #include "os/windows/process_ending.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 constexpr std::array<const char*, 2> kRequiredImports = {"VirtualAlloc", "VirtualFree"};
@@ -457,7 +457,7 @@ BridgeRecord* AdoptBridge(HMODULE coreclr, IHostMemoryManager* manager) noexcept
 }
 
 void ReleaseBridge(BridgeRecord* bridge) noexcept {
-  if (os::ProcessIsEnding()) return;
+  if (ProcessIsEnding()) return;
   const bool started = ServesStartedRuntime(bridge);
   {
     const Locked lock;
@@ -469,7 +469,7 @@ void ReleaseBridge(BridgeRecord* bridge) noexcept {
 }
 
 void CloseBridge(BridgeRecord* bridge) noexcept {
-  if (os::ProcessIsEnding()) return;
+  if (ProcessIsEnding()) return;
   const bool started = ServesStartedRuntime(bridge);
   std::array<bool, kMaxBridgedModules> closing{};
   {
@@ -655,4 +655,4 @@ bool IsOpen(const BridgeRecord* bridge) noexcept {
   return bridge->attached;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

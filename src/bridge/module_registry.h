@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // What a bridge keeps here; guarded by the registry.
 struct BridgeRecord {
@@ -74,6 +74,6 @@ void NoteRuntimeStarted(BridgeRecord* bridge) noexcept;
 [[nodiscard]] std::string LateFailure(const BridgeRecord* bridge);
 [[nodiscard]] bool IsOpen(const BridgeRecord* bridge) noexcept;
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_MODULE_REGISTRY_H

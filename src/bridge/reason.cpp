@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 std::string Utf8(std::wstring_view text) {
   // A path has at most 32,767 characters; what is longer is cut.
@@ -38,4 +38,4 @@ void CopyReason(std::string_view text, char* buffer, std::size_t buffer_size) no
   buffer[length] = '\0';
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

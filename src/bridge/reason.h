@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 [[nodiscard]] std::string Utf8(std::wstring_view text);
 
@@ -18,6 +18,6 @@ namespace clr_host_memory::bridge {
 // Copies text with its terminating null, cut between two characters to buffer_size bytes. buffer may be null.
 void CopyReason(std::string_view text, char* buffer, std::size_t buffer_size) noexcept;
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_REASON_H

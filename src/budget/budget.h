@@ -19,43 +19,43 @@ namespace clr_host_memory {
 
 class Budget {
  public:
-  explicit Budget(const policy::Limits& limits) { SetLimits(limits); }
+  explicit Budget(const Limits& limits) { SetLimits(limits); }
 
   // Who serves the requests that wait; before any waits. Woken when charge is returned while some do.
   void SetServer(Waker* server) { server_.store(server); }
 
   // Charges amount if the policy admits it at this level; otherwise changes nothing. While requests of the same or a
   // higher level wait for memory, nobody passes them.
-  [[nodiscard]] policy::Admission TryCharge(Bytes amount, Criticality level) {
+  [[nodiscard]] Admission TryCharge(Bytes amount, Criticality level) {
     if (waiting_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
       WakeForAnnounced();
-      if (amount != Bytes{} && WaitingFrom(level)) return policy::Admission::kBehindOthers;
+      if (amount != Bytes{} && WaitingFrom(level)) return Admission::kBehindOthers;
     }
     // Relaxed: who acts on figures that are being changed is one who came a moment earlier.
     return ChargeIfAdmitted(amount, level, {}, std::memory_order_relaxed);
   }
   // The same, and a process-critical request may use what was given up of the emergency reserve; when it is shared,
   // any.
-  [[nodiscard]] policy::Admission TryChargeWithReserve(Bytes amount, Criticality level) {
+  [[nodiscard]] Admission TryChargeWithReserve(Bytes amount, Criticality level) {
     if (amount != Bytes{} && WaitingFrom(level)) {
       WakeForAnnounced();
-      return policy::Admission::kBehindOthers;
+      return Admission::kBehindOthers;
     }
     return TryChargeForWaiter(amount, level);
   }
   // The same for a request whose turn it is.
   //
   // What these two charge is pending until Confirm or WithdrawPending: the OS may refuse it yet, so it is no peak.
-  [[nodiscard]] policy::Admission TryChargeForWaiter(Bytes amount, Criticality level) {
+  [[nodiscard]] Admission TryChargeForWaiter(Bytes amount, Criticality level) {
     // In the one order with Return and SetLimits: what a waiter's try does not see, wakes the server again.
     constexpr auto kOrder = std::memory_order_seq_cst;
     const bool may_go_beyond = level == Criticality::kProcess || ReserveIsShared();
     AddPending(amount);
     while (true) {
       const Bytes beyond = may_go_beyond && amount != Bytes{} ? Beyond() : Bytes{};
-      const policy::Admission verdict = ChargeIfAdmitted(amount, level, beyond, kOrder);
-      if (verdict != policy::Admission::kAdmitted) SubtractPending(amount);
-      if (verdict != policy::Admission::kAdmitted || beyond == Bytes{} || FitsWithBeyond()) return verdict;
+      const Admission verdict = ChargeIfAdmitted(amount, level, beyond, kOrder);
+      if (verdict != Admission::kAdmitted) SubtractPending(amount);
+      if (verdict != Admission::kAdmitted || beyond == Bytes{} || FitsWithBeyond()) return verdict;
       Withdraw(amount);  // some of it has been taken back meanwhile
     }
   }
@@ -64,7 +64,7 @@ class Budget {
     if (amount == Bytes{}) return true;
     const bool may_go_beyond = level == Criticality::kProcess || ReserveIsShared();
     const Bytes ceiling = Ceiling(level, may_go_beyond ? Beyond() : Bytes{});
-    return !WaitingFrom(level) && policy::Admit({amount, level}, {Charged()}, ceiling) == policy::Admission::kAdmitted;
+    return !WaitingFrom(level) && Admit({amount, level}, {Charged()}, ceiling) == Admission::kAdmitted;
   }
   // The OS has granted what a pending charge was for.
   void Confirm(Bytes amount) {
@@ -154,10 +154,10 @@ class Budget {
 
   // ---- limits. All take effect for the next request, each level by itself. A limit below what is in use admits
   // nothing for lower levels; process-critical requests may use again what comes back of it, until SettleCeilings.
-  // limits: valid by policy::Validate.
+  // limits: valid by Validate.
   // reserve: of what was taken while process-critical requests might exceed the limit, so much has the emergency
   // reserve to pay for instead of the ceilings. How much that is.
-  Bytes SetLimits(const policy::Limits& limits, Bytes reserve = {}) {
+  Bytes SetLimits(const Limits& limits, Bytes reserve = {}) {
     Bytes to_pay;
     {
       const std::lock_guard lock(limits_lock_);
@@ -197,12 +197,12 @@ class Budget {
     const std::lock_guard lock(limits_lock_);
     StoreCeilings(Charged());
   }
-  [[nodiscard]] policy::Limits CurrentLimits() const {
+  [[nodiscard]] Limits CurrentLimits() const {
     const std::lock_guard lock(limits_lock_);
     return limits_;
   }
   // How the limit stands, without the lock: for the GC, which asks at every collection.
-  [[nodiscard]] policy::LimitUse Use() const {
+  [[nodiscard]] LimitUse Use() const {
     return {.limit = {whole_limit_.load(std::memory_order_relaxed)},
             .charged = Charged(),
             .outside = {counted_outside_.load(std::memory_order_relaxed)},
@@ -238,16 +238,16 @@ class Budget {
   [[nodiscard]] static constexpr unsigned ShiftOf(Criticality level) { return 16 + 16 * static_cast<unsigned>(level); }
 
   // order: of the loads that a refusal rests on.
-  [[nodiscard]] policy::Admission ChargeIfAdmitted(Bytes amount, Criticality level, Bytes beyond,
+  [[nodiscard]] Admission ChargeIfAdmitted(Bytes amount, Criticality level, Bytes beyond,
                                                    std::memory_order order) {
-    const policy::Request request{amount, level};
+    const Request request{amount, level};
     std::uint64_t charged = charged_.load(order);
     const Bytes ceiling = Ceiling(level, beyond, order);
     do {
-      const policy::Admission verdict = policy::Admit(request, {{charged}}, ceiling);
-      if (verdict != policy::Admission::kAdmitted) return verdict;
+      const Admission verdict = Admit(request, {{charged}}, ceiling);
+      if (verdict != Admission::kAdmitted) return verdict;
     } while (!charged_.compare_exchange_weak(charged, charged + amount.value));
-    return policy::Admission::kAdmitted;
+    return Admission::kAdmitted;
   }
   void WakeForWaiters() {
     if (waiting_.load() != 0) [[unlikely]]
@@ -262,7 +262,7 @@ class Budget {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
     counted_outside_.store(outside_.value, std::memory_order_relaxed);
     headroom_.store((limits_.app_domain_headroom + limits_.process_headroom).value, std::memory_order_relaxed);
-    policy::Ceilings ceilings = policy::CeilingsOf(limits_);
+    Ceilings ceilings = CeilingsOf(limits_);
     for (Bytes& ceiling : ceilings) {
       if (ceiling != kUnlimited) ceiling = ceiling - std::min(ceiling, outside_);
     }
@@ -275,7 +275,7 @@ class Budget {
   }
 
   mutable std::mutex limits_lock_;  // for whoever sets or reports limits; no request takes it
-  policy::Limits limits_;
+  Limits limits_;
   Bytes outside_;
   bool process_exceeds_ = false;
   std::atomic<Waker*> server_ = nullptr;

@@ -26,7 +26,7 @@ win32::Error EmergencyReserve::Open(Bytes size) {
   const std::uint64_t pages = (size.value >> kPageShift) + ((size.value & (kPageSize - 1)) != 0 ? 1 : 0);
   const Pages slice{(pages + kMostSlices - 1) / kMostSlices};
   const std::uint64_t slices = (pages + slice.value - 1) / slice.value;
-  const os::AllocateResult result = os_.Allocate({.size = (slice.InBytes() * slices).value,
+  const AllocateResult result = os_.Allocate({.size = (slice.InBytes() * slices).value,
                                                   .type = win32::kMemReserve | win32::kMemCommit,
                                                   .protect = win32::kPageReadWrite});
   if (result.error != win32::kSuccess) return result.error;
@@ -80,7 +80,7 @@ bool EmergencyReserve::TakeBack() {
       break;
     }
     const Address address = base_ + static_cast<std::uint64_t>(std::countr_zero(bit)) * slice.value;
-    const os::AllocateResult result = os_.Allocate(
+    const AllocateResult result = os_.Allocate(
         {.address = address, .size = slice.value, .type = win32::kMemCommit, .protect = win32::kPageReadWrite});
     if (result.error != win32::kSuccess) {
       budget_.AddBeyond(slice);

@@ -21,7 +21,7 @@ namespace clr_host_memory {
 class EmergencyReserve {
  public:
   // Both outlive the reserve. budget: what is given up may be charged above the limit by process-critical requests.
-  EmergencyReserve(os::MemorySystem& os, Budget& budget) : os_(os), budget_(budget) {}
+  EmergencyReserve(MemorySystem& os, Budget& budget) : os_(os), budget_(budget) {}
   ~EmergencyReserve();
   EmergencyReserve(const EmergencyReserve&) = delete;
   EmergencyReserve& operator=(const EmergencyReserve&) = delete;
@@ -57,7 +57,7 @@ class EmergencyReserve {
   template <typename Act>
   bool ForEachRun(std::uint64_t* mask, Act act) const;
 
-  os::MemorySystem& os_;
+  MemorySystem& os_;
   Budget& budget_;
   Address base_ = 0;
   Pages slice_;

@@ -16,7 +16,7 @@ struct Purse {
   const Criticality level;
 
   // False: refused, and nothing has changed.
-  [[nodiscard]] bool TryCharge(Bytes amount) { return budget.TryCharge(amount, level) == policy::Admission::kAdmitted; }
+  [[nodiscard]] bool TryCharge(Bytes amount) { return budget.TryCharge(amount, level) == Admission::kAdmitted; }
   // The OS has refused the memory, or granted it.
   void Withdraw(Bytes amount) { budget.Withdraw(amount); }
   void Confirm(Bytes /*amount*/) {}
@@ -37,13 +37,13 @@ class Payer {
     asked_ = amount;
     if (credit_ != Bytes{}) [[unlikely]] {
       const Bytes paid = std::min(credit_, amount);
-      if (budget_.TryChargeForWaiter(amount - paid, level_) != policy::Admission::kAdmitted) return false;
+      if (budget_.TryChargeForWaiter(amount - paid, level_) != Admission::kAdmitted) return false;
       credit_ = credit_ - paid;
       return true;
     }
-    const policy::Admission verdict = std::exchange(passes_line_, false) ? budget_.TryChargeForWaiter(amount, level_)
+    const Admission verdict = std::exchange(passes_line_, false) ? budget_.TryChargeForWaiter(amount, level_)
                                                                          : budget_.TryChargeWithReserve(amount, level_);
-    return verdict == policy::Admission::kAdmitted;
+    return verdict == Admission::kAdmitted;
   }
   // Whether TryCharge would admit it now. Charges nothing.
   [[nodiscard]] bool WouldAdmit(Bytes amount) {

@@ -223,7 +223,7 @@ bool WaitList::TryGrant(Name name, Round* round) {
     return false;
   }
   const auto charged = [&] {
-    return budget_.TryChargeForWaiter(request.bytes, request.level) == policy::Admission::kAdmitted;
+    return budget_.TryChargeForWaiter(request.bytes, request.level) == Admission::kAdmitted;
   };
   const bool may_use_reserve = request.level == Criticality::kProcess && reserve_ != nullptr;
   if (!charged() && !(may_use_reserve && reserve_->CoverForWaiter(request.bytes) && charged())) return false;

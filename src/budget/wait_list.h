@@ -69,7 +69,7 @@ class WaitList {
   };
 
   // All outlive the list. reserve may be null.
-  WaitList(os::MemorySystem& memory, os::ThreadSystem& threads, Budget& budget, Reserve* reserve = nullptr)
+  WaitList(MemorySystem& memory, ThreadSystem& threads, Budget& budget, Reserve* reserve = nullptr)
       : memory_(memory), threads_(threads), budget_(budget), reserve_(reserve) {}
   // Nobody waits any more, and nobody serves.
   ~WaitList();
@@ -109,7 +109,7 @@ class WaitList {
   struct Record {
     std::atomic<State> state;
     std::atomic<Name> next;  // that was freed, or announced, before this one
-    os::EventHandle event;   // made by the first to use it, kept for the rest; may be signalled for no reason
+    EventHandle event;   // made by the first to use it, kept for the rest; may be signalled for no reason
     WaitRequest request;
     Milliseconds end{};              // the deadline as a point of the clock
     Milliseconds os_retry{};         // likewise
@@ -148,8 +148,8 @@ class WaitList {
   [[nodiscard]] bool TryGrant(Name name, Round* round);
   bool End(Name name, State outcome);
 
-  os::MemorySystem& memory_;
-  os::ThreadSystem& threads_;
+  MemorySystem& memory_;
+  ThreadSystem& threads_;
   Budget& budget_;
   Reserve* const reserve_;
   std::atomic<Tables*> tables_ = nullptr;  // set last of all in Open

@@ -30,7 +30,7 @@ class CallsUnderWay {
 
   // Whether this thread is inside any call.
   [[nodiscard]] static bool IsThisThreadInside() noexcept {
-    if (os::ProcessIsEnding()) return false;
+    if (ProcessIsEnding()) return false;
     const Locked lock;
     return FindThisThread();
   }
@@ -122,7 +122,7 @@ class CallbackSlot {
   // once: then calls that are under way end as they will, and the last of them says the farewell. False: no memory, or
   // closed, and nothing changed.
   [[nodiscard]] bool Set(Interface* callback) noexcept {
-    if (os::ProcessIsEnding()) return callback == nullptr;
+    if (ProcessIsEnding()) return callback == nullptr;
     Registration* made = nullptr;
     if (callback != nullptr) {
       made = new (std::nothrow) Registration(callback);
@@ -135,11 +135,11 @@ class CallbackSlot {
 
   // Unregisters for good, with a farewell if something stands. Idempotent.
   void Close() noexcept {
-    if (!os::ProcessIsEnding()) (void)Replace(nullptr, true, true);
+    if (!ProcessIsEnding()) (void)Replace(nullptr, true, true);
   }
 
   [[nodiscard]] bool IsSet() const noexcept {
-    if (os::ProcessIsEnding()) return false;
+    if (ProcessIsEnding()) return false;
     const CallsUnderWay::Locked lock;
     return registration_ != nullptr;
   }
@@ -147,7 +147,7 @@ class CallbackSlot {
   // Runs call(Interface&) → HRESULT outside of any lock; S_FALSE when no callback is registered.
   template <typename Function>
   [[nodiscard]] HRESULT Call(Function call, Effect effect = Effect::kNone) noexcept {
-    if (os::ProcessIsEnding()) return S_FALSE;
+    if (ProcessIsEnding()) return S_FALSE;
     CallsUnderWay::Entry entry;
     Registration* registration = nullptr;
     std::uint64_t begin = 0;

@@ -43,7 +43,7 @@ HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* option
   const ManagerSettings settings = SettingsOf(GivenOrDefault(options), reason);
   if (*reason != nullptr) return E_INVALIDARG;
 
-  auto* manager = new (std::nothrow) HostMemoryManager(os::WindowsMemorySystem(), os::WindowsThreadSystem(),
+  auto* manager = new (std::nothrow) HostMemoryManager(WindowsMemorySystem(), WindowsThreadSystem(),
                                                        settings.limits, settings.monitor, settings.sampling);
   if (manager == nullptr) {
     *reason = "there is no memory for the manager itself";

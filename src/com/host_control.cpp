@@ -29,7 +29,7 @@ class HostControl final : public IHostControl {
   ULONG STDMETHODCALLTYPE AddRef() noexcept override { return references_.fetch_add(1) + 1; }
   ULONG STDMETHODCALLTYPE Release() noexcept override {
     const ULONG left = references_.fetch_sub(1) - 1;
-    if (left == 0 && !os::ProcessIsEnding()) delete this;
+    if (left == 0 && !ProcessIsEnding()) delete this;
     return left;
   }
 

@@ -59,7 +59,7 @@ ULONG HostMalloc::AddRef() noexcept { return references_.fetch_add(1, std::memor
 
 ULONG HostMalloc::Release() noexcept {
   const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-  if (left == 0 && !os::ProcessIsEnding()) {  // then the OS takes all of it back
+  if (left == 0 && !ProcessIsEnding()) {  // then the OS takes all of it back
     // The heap returns its charge to the manager's ledger, so the manager goes last.
     HostMemoryManager& manager = manager_;
     delete this;
@@ -157,7 +157,7 @@ HRESULT HostMalloc::GetFigures(ClrHostMemoryHeapFigures* figures) noexcept {
 HRESULT HostMalloc::GetSite(uint32_t index, ClrHostMemoryHeapSite* site) noexcept {
   if (site == nullptr) return E_POINTER;
   ClrHostMemoryHeapSite ours{};
-  heap::SiteFigures figures;
+  SiteFigures figures;
   const bool found = heap_.sites().Read(index, &figures);
   if (found) {
     ours.line = figures.line;

@@ -65,7 +65,7 @@ ULONG HostMemoryManager::Release() noexcept {
   }
   if (references != 1) return references - 1;
   // Then the OS takes all of it back, and threads that were killed may be inside.
-  if (os::ProcessIsEnding()) return 0;
+  if (ProcessIsEnding()) return 0;
   Shutdown();
   attendants_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
   return 0;
@@ -92,7 +92,7 @@ HRESULT HostMemoryManager::VirtualAllocOnNode(void* address, SIZE_T size, DWORD 
   if (memory == nullptr) return barrier_.Reject(kMethod, E_POINTER);
   *memory = nullptr;
   return barrier_.ServeAllocation(kMethod, level, [&](Criticality criticality) {
-    const os::AllocateRequest request{ToAddress(address), size, allocation_type, protect, node};
+    const AllocateRequest request{ToAddress(address), size, allocation_type, protect, node};
     const AddressOutcome result = engine_.Allocate(request, criticality);
     *memory = ToPointer(result.address);
     return result.outcome;
@@ -152,7 +152,7 @@ HRESULT HostMemoryManager::GetMemoryLoad(DWORD* memory_load, SIZE_T* available_b
 HRESULT HostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback* callback) noexcept {
   const Reference keep(*this);
   return barrier_.Serve(kClrHostMemoryRegisterMemoryNotificationCallback, [&] {
-    if (!engine_.Serving() || (callback != nullptr && os::ProcessIsEnding())) return Outcome::Unavailable();
+    if (!engine_.Serving() || (callback != nullptr && ProcessIsEnding())) return Outcome::Unavailable();
     if (attendants_.SetCallback(callback)) return Outcome::Done();
     return engine_.Serving() ? Outcome::NoTracking() : Outcome::Unavailable();  // it may have been shut down meanwhile
   });
@@ -181,7 +181,7 @@ void HostMemoryManager::FillStatistics(ClrHostMemoryStatistics* statistics) cons
   ClrHostMemoryStatistics& ours = *statistics;
   const Ledger& ledger = engine_.ledger();
   const Budget& budget = ledger.budget();
-  const policy::Limits limits = budget.CurrentLimits();
+  const Limits limits = budget.CurrentLimits();
   const LedgerFigures figures = ledger.Figures();
   ours.limit = limits.limit.value;
   ours.app_domain_headroom = limits.app_domain_headroom.value;
@@ -203,7 +203,7 @@ void HostMemoryManager::FillStatistics(ClrHostMemoryStatistics* statistics) cons
   ours.latch_cause = static_cast<uint32_t>(latched.cause);
   ours.latch_method = latched.method;
   ours.latch_error = latched.error;
-  ours.over_limit = policy::OverLimit(budget.Use()).value;
+  ours.over_limit = OverLimit(budget.Use()).value;
   ours.waiting = budget.Waiting();
   for (std::size_t level = 0; level < kCriticalityCount; ++level) {
     const WaitCounts counts = engine_.waits().Counts(static_cast<Criticality>(level));
@@ -258,9 +258,9 @@ HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
 }
 
 HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) noexcept {
-  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
+  if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const char* reason = nullptr;
-  const policy::Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
+  const Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
   if (reason != nullptr) return E_INVALIDARG;
   Budget& budget = engine_.ledger().budget();
   // What a start took above the limit is paid out of a shared reserve, so that limit + reserve is the most from here
@@ -268,23 +268,23 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
   const Bytes above = budget.SetLimits(limits, budget.ReserveIsShared() ? engine_.emergency().Size() : Bytes{});
   if (above != Bytes{}) static_cast<void>(engine_.PayFromReserve(above));
   // Somebody has to see to it that the excess goes down. Without a thread it is bounded all the same.
-  if (policy::OverLimit(budget.Use()) != Bytes{}) static_cast<void>(attendants_.Watch());
+  if (OverLimit(budget.Use()) != Bytes{}) static_cast<void>(attendants_.Watch());
   attendants_.Wake();
   return S_OK;
 }
 
 HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds* thresholds) noexcept {
-  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
+  if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   if (thresholds == nullptr) return E_POINTER;
   const char* reason = nullptr;
-  const policy::PressureThresholds ours = ThresholdsOf(*thresholds, &reason);
+  const PressureThresholds ours = ThresholdsOf(*thresholds, &reason);
   if (reason != nullptr) return E_INVALIDARG;
   attendants_.monitor().SetThresholds(ours);
   return S_OK;
 }
 
 HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t milliseconds) noexcept {
-  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
+  if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   if (level < eTaskCritical || level > eProcessCritical || milliseconds > kLongestWait) return E_INVALIDARG;
   if (engine_.stage() != Stage::kRunning) return HOST_E_CLRNOTAVAILABLE;
   if (milliseconds != 0 && !attendants_.ServeWaits()) return E_OUTOFMEMORY;
@@ -293,9 +293,9 @@ HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t millisec
 }
 
 HRESULT HostMemoryManager::SetThrashGuard(uint32_t window_ms, uint32_t refusals) noexcept {
-  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
+  if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const char* reason = nullptr;
-  const policy::ThrashSettings settings = ThrashSettingsOf(window_ms, refusals, &reason);
+  const ThrashSettings settings = ThrashSettingsOf(window_ms, refusals, &reason);
   if (reason != nullptr) return E_INVALIDARG;
   attendants_.monitor().SetThrash(settings);
   return S_OK;
@@ -315,7 +315,7 @@ HRESULT HostMemoryManager::LeaveExclusive() noexcept {
 }
 
 HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
-  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
+  if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const auto range = PageRange::Covering(ToAddress(address), size);
   if (!range) return E_INVALIDARG;
   switch (engine_.Pin(*range)) {
@@ -328,7 +328,7 @@ HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
 }
 
 HRESULT HostMemoryManager::UnpinRegion(void* address) noexcept {
-  if (os::ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
+  if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   if (!engine_.Unpin(ToAddress(address))) return S_FALSE;
   PrivateHeap::FreeOrphans(engine_);
   return S_OK;
@@ -336,7 +336,7 @@ HRESULT HostMemoryManager::UnpinRegion(void* address) noexcept {
 
 HRESULT HostMemoryManager::SetEventSink(IClrHostMemoryEventSink* sink) noexcept {
   const Reference keep(*this);
-  if (sink != nullptr && (engine_.stage() != Stage::kRunning || os::ProcessIsEnding())) return HOST_E_CLRNOTAVAILABLE;
+  if (sink != nullptr && (engine_.stage() != Stage::kRunning || ProcessIsEnding())) return HOST_E_CLRNOTAVAILABLE;
   if (attendants_.SetSink(sink)) return S_OK;
   return engine_.stage() == Stage::kRunning ? E_OUTOFMEMORY : HOST_E_CLRNOTAVAILABLE;
 }
@@ -348,7 +348,7 @@ HRESULT HostMemoryManager::NotifyMemoryAvailable(EMemoryAvailable available) noe
 }
 
 HRESULT HostMemoryManager::Shutdown() noexcept {
-  if (os::ProcessIsEnding()) return S_OK;
+  if (ProcessIsEnding()) return S_OK;
   const Reference keep(*this);
   engine_.Shutdown();
   attendants_.Stop();

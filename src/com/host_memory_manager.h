@@ -19,11 +19,11 @@ namespace clr_host_memory {
 class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemoryControl, public IClrHostMemoryClient {
  public:
   // os and threads outlive the object; limits and settings are valid. Starts with one reference, the caller's.
-  HostMemoryManager(os::MemorySystem& os, os::ThreadSystem& threads, const policy::Limits& limits,
+  HostMemoryManager(MemorySystem& os, ThreadSystem& threads, const Limits& limits,
                     const Monitor::Settings& settings = {}, Milliseconds sampling = Engine::kDefaultSampling)
       : engine_(os, threads, limits, sampling), barrier_(engine_, counters_),
         attendants_(engine_, threads, counters_, settings) {
-    os::PrepareProcessIsEnding();
+    PrepareProcessIsEnding();
   }
 
   HostMemoryManager(const HostMemoryManager&) = delete;

@@ -2,14 +2,14 @@
 
 namespace clr_host_memory {
 
-static_assert(static_cast<int>(policy::Availability::kLow) == eMemoryAvailableLow &&
-              static_cast<int>(policy::Availability::kNeutral) == eMemoryAvailableNeutral &&
-              static_cast<int>(policy::Availability::kHigh) == eMemoryAvailableHigh);
+static_assert(static_cast<int>(Availability::kLow) == eMemoryAvailableLow &&
+              static_cast<int>(Availability::kNeutral) == eMemoryAvailableNeutral &&
+              static_cast<int>(Availability::kHigh) == eMemoryAvailableHigh);
 static_assert(static_cast<int>(Stage::kRunning) == kClrHostMemoryRunning &&
               static_cast<int>(Stage::kDraining) == kClrHostMemoryDraining &&
               static_cast<int>(Stage::kStopped) == kClrHostMemoryStopped);
 
-Attendants::Attendants(Engine& engine, os::ThreadSystem& threads, const CallCounters& counters,
+Attendants::Attendants(Engine& engine, ThreadSystem& threads, const CallCounters& counters,
                        const Monitor::Settings& settings)
     : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), callback_(&EndLow, this),
       monitor_(engine.ledger().budget(), engine.sampler(), *this, *this, settings, began_), watcher_(threads, monitor_),
@@ -100,7 +100,7 @@ Bytes Attendants::GivenSoFar() {
   return engine_.emergency().GivenSoFar() + address_space.Size() * address_space.Uses();
 }
 
-void Attendants::OnPressure(policy::Availability availability, std::uint32_t available_percent) {
+void Attendants::OnPressure(Availability availability, std::uint32_t available_percent) {
   available_percent_ = available_percent;
   const auto available = static_cast<EMemoryAvailable>(availability);
   (void)Notify(available);
@@ -121,7 +121,7 @@ void Attendants::OnReserveUsed(Bytes given) {
 
 void Attendants::OnReserveRestored() { Tell(EventOf(kClrHostMemoryEventReserveRestored)); }
 
-void Attendants::OnThrash(const policy::ThrashReport& report) {
+void Attendants::OnThrash(const ThrashReport& report) {
   thrashes_.fetch_add(1, std::memory_order_relaxed);
   ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventThrash);
   event.bytes = report.obtained.value;
@@ -132,7 +132,7 @@ void Attendants::OnThrash(const policy::ThrashReport& report) {
 }
 
 // Process-critical requests must not fail: their refusals are no sign of a program that goes on trying.
-policy::ThrashCounts Attendants::CountsNow() {
+ThrashCounts Attendants::CountsNow() {
   return {.refusals = counters_.LimitRefusals(Criticality::kTask) + counters_.LimitRefusals(Criticality::kAppDomain),
           .grants = counters_.Calls(kClrHostMemoryVirtualAlloc, kClrHostMemoryOk),
           .collections = engine_.StatusQuestions()};
@@ -149,7 +149,7 @@ void Attendants::OnRound(Milliseconds /*now*/) {
 }
 
 ClrHostMemoryEvent Attendants::EventOf(ClrHostMemoryEventKind kind) {
-  const policy::LimitUse use = engine_.ledger().budget().Use();
+  const LimitUse use = engine_.ledger().budget().Use();
   ClrHostMemoryEvent event{};
   event.size = sizeof(event);
   event.kind = kind;

@@ -21,7 +21,7 @@ namespace clr_host_memory {
 class Attendants final : private Monitor::Listener, private Monitor::Reserves, private Monitor::Activity {
  public:
   // All outlive the attendants; engine is told whom to wake.
-  Attendants(Engine& engine, os::ThreadSystem& threads, const CallCounters& counters,
+  Attendants(Engine& engine, ThreadSystem& threads, const CallCounters& counters,
              const Monitor::Settings& settings);
   ~Attendants() { Stop(); }
   Attendants(const Attendants&) = delete;
@@ -64,17 +64,17 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
     Attendants& owner_;
   };
 
-  void OnPressure(policy::Availability availability, std::uint32_t available_percent) override;
+  void OnPressure(Availability availability, std::uint32_t available_percent) override;
   void OnOverLimit(Bytes over) override;
   void OnReserveUsed(Bytes given) override;
   void OnReserveRestored() override;
-  void OnThrash(const policy::ThrashReport& report) override;
+  void OnThrash(const ThrashReport& report) override;
   void OnRound(Milliseconds now) override;
   void OnEnd() override;
   Bytes GivenSoFar() override;
   Bytes Held() override { return engine_.emergency().Held(); }
   bool TakeBack() override { return engine_.TakeBackReserves(); }
-  policy::ThrashCounts CountsNow() override;
+  ThrashCounts CountsNow() override;
 
   [[nodiscard]] ClrHostMemoryEvent EventOf(ClrHostMemoryEventKind kind);
   static void EndLow(void* attendants, ICLRMemoryNotificationCallback& callback);
@@ -87,7 +87,7 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   void TellStage();
 
   Engine& engine_;
-  os::ThreadSystem& threads_;
+  ThreadSystem& threads_;
   const CallCounters& counters_;
   const Milliseconds began_;
   CallbackSlot<ICLRMemoryNotificationCallback> callback_;

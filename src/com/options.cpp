@@ -28,7 +28,7 @@ constexpr std::uint32_t kNotAPercentage = 101;
 
 }  // namespace
 
-policy::Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
+Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
                         const char** reason) noexcept {
   *reason = nullptr;
   if (IsPercent(app_domain_headroom) && PercentIn(app_domain_headroom) > 100) {
@@ -40,26 +40,26 @@ policy::Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t p
   if (limit != 0 && limit < kLeastLimit) {
     *reason = "limit is below 65536 bytes (64 KiB), which hold nothing: give what the CLR may commit, such as 67108864";
   }
-  const policy::Headroom defaults = policy::DefaultHeadroom({limit});
-  const policy::Limits limits{.limit = {limit},
+  const Headroom defaults = DefaultHeadroom({limit});
+  const Limits limits{.limit = {limit},
                               .app_domain_headroom = HeadroomOf(app_domain_headroom, {limit}, defaults.app_domain),
                               .process_headroom = HeadroomOf(process_headroom, {limit}, defaults.process)};
   if (*reason != nullptr) return limits;
-  switch (policy::Validate(limits)) {
-    case policy::LimitsError::kNone: break;
-    case policy::LimitsError::kLimitIsZero:
+  switch (Validate(limits)) {
+    case LimitsError::kNone: break;
+    case LimitsError::kLimitIsZero:
       *reason = "limit is 0: give the bytes the CLR may commit, or CLR_HOST_MEMORY_NO_LIMIT";
       break;
-    case policy::LimitsError::kHeadroomExceedsLimit:
+    case LimitsError::kHeadroomExceedsLimit:
       *reason = "app_domain_headroom and process_headroom add up to more than limit: lower them or raise limit";
       break;
   }
   return limits;
 }
 
-policy::PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds, const char** reason) noexcept {
+PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds, const char** reason) noexcept {
   *reason = nullptr;
-  const policy::PressureThresholds ours{.enter_low = thresholds.enter_low,
+  const PressureThresholds ours{.enter_low = thresholds.enter_low,
                                         .leave_low = thresholds.leave_low,
                                         .leave_high = thresholds.leave_high,
                                         .enter_high = thresholds.enter_high,
@@ -79,7 +79,7 @@ policy::PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& threshold
   return ours;
 }
 
-policy::ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals, const char** reason) noexcept {
+ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals, const char** reason) noexcept {
   *reason = nullptr;
   if (window_ms != 0 && (window_ms < kShortestThrashWindow || window_ms > kLongestThrashWindow)) {
     *reason = "thrash_window_ms is not within 1000 to 3600000: give a few seconds, such as 5000, or 0 not to look";

@@ -20,7 +20,7 @@ inline constexpr std::uint32_t kShortestThrashWindow = 1000;   // milliseconds: 
 inline constexpr std::uint32_t kLongestThrashWindow = 60 * 60 * 1000;  // milliseconds
 
 struct ManagerSettings {
-  policy::Limits limits;
+  Limits limits;
   Monitor::Settings monitor;
   Milliseconds sampling{};
   Bytes emergency_reserve;
@@ -33,12 +33,12 @@ struct ManagerSettings {
 // Each reads no further than options.size. Each sets *reason to null, or to a sentence that names the field that is
 // wrong and says what to change.
 [[nodiscard]] ManagerSettings SettingsOf(const ClrHostMemoryOptions& options, const char** reason) noexcept;
-[[nodiscard]] policy::Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
+[[nodiscard]] Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
                                       const char** reason) noexcept;
-[[nodiscard]] policy::PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds,
+[[nodiscard]] PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds,
                                                       const char** reason) noexcept;
 
-[[nodiscard]] policy::ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals,
+[[nodiscard]] ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals,
                                                       const char** reason) noexcept;
 
 }  // namespace clr_host_memory

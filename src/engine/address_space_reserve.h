@@ -14,7 +14,7 @@ namespace clr_host_memory {
 
 class AddressSpaceReserve {
  public:
-  explicit AddressSpaceReserve(os::MemorySystem& os) : os_(os) {}
+  explicit AddressSpaceReserve(MemorySystem& os) : os_(os) {}
   ~AddressSpaceReserve() { Close(); }
   AddressSpaceReserve(const AddressSpaceReserve&) = delete;
   AddressSpaceReserve& operator=(const AddressSpaceReserve&) = delete;
@@ -64,7 +64,7 @@ class AddressSpaceReserve {
   [[nodiscard]] win32::Error Reserve() {
     Address none = 0;
     if (size_ == Bytes{} || !base_.compare_exchange_strong(none, kAtWork)) return win32::kSuccess;
-    const os::AllocateResult result =
+    const AllocateResult result =
         os_.Allocate({.size = size_.value, .type = win32::kMemReserve, .protect = win32::kPageNoAccess});
     const bool done = result.error == win32::kSuccess;
     Address at_work = kAtWork;
@@ -74,7 +74,7 @@ class AddressSpaceReserve {
     return result.error;
   }
 
-  os::MemorySystem& os_;
+  MemorySystem& os_;
   Bytes size_;
   std::atomic<Address> base_ = 0;
   std::atomic<std::uint64_t> uses_ = 0;

@@ -12,7 +12,7 @@ namespace {
 [[nodiscard]] bool HasAny(std::uint32_t flags, std::uint32_t any_of) { return (flags & any_of) != 0; }
 
 // The pages a new region will have, and from where the OS counts them: it rounds a wanted address down to a granule.
-[[nodiscard]] std::optional<PageRange> PagesOfNewRegion(const os::AllocateRequest& request) {
+[[nodiscard]] std::optional<PageRange> PagesOfNewRegion(const AllocateRequest& request) {
   const auto range = PageRange::Covering(request.address, request.size);
   if (!range) return std::nullopt;
   const std::uint64_t start = RoundDownToGranule(request.address) >> kPageShift;
@@ -20,7 +20,7 @@ namespace {
 }
 
 // As Region::reserved_as.
-[[nodiscard]] std::uint16_t ReservedAs(const os::AllocateRequest& request) {
+[[nodiscard]] std::uint16_t ReservedAs(const AllocateRequest& request) {
   constexpr std::uint32_t kWithoutModifiers = 0xFF;  // PAGE_GUARD and what is above it
   const bool committed = HasAny(request.type, win32::kMemCommit);
   return static_cast<std::uint16_t>((request.protect & kWithoutModifiers) | (committed ? Region::kCommittedAtOnce : 0));
@@ -29,7 +29,7 @@ namespace {
 // The whole of a commit in a region the ledger knows. A function of this file alone, so that it is compiled into its
 // caller: it is the hottest path there is.
 template <typename Commit, typename Payer>
-AddressOutcome CommitInRegion(os::MemorySystem& os, Payer& payer, Commit& commit, const os::AllocateRequest& request) {
+AddressOutcome CommitInRegion(MemorySystem& os, Payer& payer, Commit& commit, const AllocateRequest& request) {
   const Pages missing = commit.Missing();
   const Bytes charge = missing.InBytes();
   if (!payer.TryCharge(charge)) return {Outcome::OverLimit()};
@@ -38,7 +38,7 @@ AddressOutcome CommitInRegion(os::MemorySystem& os, Payer& payer, Commit& commit
     return {Outcome::NoTracking()};
   }
 
-  const os::AllocateResult result = os.Allocate(request);
+  const AllocateResult result = os.Allocate(request);
   if (result.error != win32::kSuccess) {
     payer.Withdraw(charge);
     return {Outcome::OsRefused(result.error)};
@@ -56,7 +56,7 @@ AddressOutcome CommitInRegion(os::MemorySystem& os, Payer& payer, Commit& commit
 
 }  // namespace
 
-AddressOutcome Engine::Allocate(const os::AllocateRequest& request, Criticality level) {
+AddressOutcome Engine::Allocate(const AllocateRequest& request, Criticality level) {
   if (request.type != win32::kMemCommit) return AllocateFurther(request, level);
   const PageSpan span = ledger_.LocateOwn(request.address, request.size);
   if (span.word == nullptr) return AllocateFurther(request, level);
@@ -73,11 +73,11 @@ AddressOutcome Engine::Allocate(const os::AllocateRequest& request, Criticality 
   return AllocateFurther(request, level, result, span.range.count);
 }
 
-AddressOutcome Engine::AllocateFurther(const os::AllocateRequest& request, Criticality level) {
+AddressOutcome Engine::AllocateFurther(const AllocateRequest& request, Criticality level) {
   return AllocateFurther(request, level, {Outcome::HeldStill()}, {});
 }
 
-AddressOutcome Engine::AllocateFurther(const os::AllocateRequest& request, Criticality level, AddressOutcome result,
+AddressOutcome Engine::AllocateFurther(const AllocateRequest& request, Criticality level, AddressOutcome result,
                                        Pages asked) {
   const bool anywhere = request.address == 0 && HasAny(request.type, win32::kMemReserve);
   Relief relief{.room = anywhere ? request.size : 0, .possible = !HasAny(request.type, win32::kMemLargePages)};
@@ -89,7 +89,7 @@ AddressOutcome Engine::AllocateFurther(const os::AllocateRequest& request, Criti
   return result;
 }
 
-AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Payer& payer) {
+AddressOutcome Engine::AllocateSlowly(const AllocateRequest& request, Payer& payer) {
   const Visit visit(*this);
   if (const Outcome closed = CheckOpen(); !closed.ok()) return {closed};
   // Whatever comes of it is new memory; Wine reserves some even for a MEM_RESET at null.
@@ -108,7 +108,7 @@ AddressOutcome Engine::AllocateSlowly(const os::AllocateRequest& request, Payer&
   return CommitInKnownRegion(request, *range, region->kind, payer);
 }
 
-AddressOutcome Engine::CommitInKnownRegion(const os::AllocateRequest& request, PageRange range, Region::Kind kind,
+AddressOutcome Engine::CommitInKnownRegion(const AllocateRequest& request, PageRange range, Region::Kind kind,
                                            Payer& payer) {
   if (ledger_.IsWide(range)) return CommitWidely(request, range, payer);
   CommitInFlight commit(ledger_, range);
@@ -119,12 +119,12 @@ AddressOutcome Engine::CommitInKnownRegion(const os::AllocateRequest& request, P
 }
 
 // Of so many pages that tables for them are made only when the OS has granted them.
-AddressOutcome Engine::CommitWidely(const os::AllocateRequest& request, PageRange range, Payer& payer) {
+AddressOutcome Engine::CommitWidely(const AllocateRequest& request, PageRange range, Payer& payer) {
   const WideCommit wide(ledger_);
   CommitInFlight commit(ledger_, range);
   const Pages missing = commit.Missing();
   if (!payer.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
-  const os::AllocateResult result = os_.Allocate(request);
+  const AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
     payer.Withdraw(missing.InBytes());
     return {Outcome::OsRefused(result.error)};
@@ -146,7 +146,7 @@ AddressOutcome Engine::CommitWidely(const os::AllocateRequest& request, PageRang
 }
 
 // In a view of a section: the pages may be committed already through another view, and stay so when this one is gone.
-AddressOutcome Engine::CommitInSection(const os::AllocateRequest& request, PageRange range, const Region& view,
+AddressOutcome Engine::CommitInSection(const AllocateRequest& request, PageRange range, const Region& view,
                                        Payer& payer) {
   const SectionView shown = SectionView::Unpack(view.shows);
   Sections::Use section(ledger_.sections(), shown.section);
@@ -159,7 +159,7 @@ AddressOutcome Engine::CommitInSection(const os::AllocateRequest& request, PageR
     return {Outcome::NoTracking()};
   }
 
-  const os::AllocateResult result = os_.Allocate(request);
+  const AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
     payer.Withdraw(missing.InBytes());
     return {Outcome::OsRefused(result.error)};
@@ -183,13 +183,13 @@ AddressOutcome Engine::CommitInSection(const os::AllocateRequest& request, PageR
   return {Outcome::Done(), result.address};
 }
 
-AddressOutcome Engine::Forward(const os::AllocateRequest& request) {
-  const os::AllocateResult result = os_.Allocate(request);
+AddressOutcome Engine::Forward(const AllocateRequest& request) {
+  const AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) return {Outcome::OsRefused(result.error)};
   return {Outcome::Done(), result.address};
 }
 
-AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Payer& payer) {
+AddressOutcome Engine::AllocateRegion(const AllocateRequest& request, Payer& payer) {
   const bool commits = HasAny(request.type, win32::kMemCommit);
   const auto expected = PagesOfNewRegion(request);
   // No such size, or nothing that can be: the OS says so.
@@ -203,7 +203,7 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Payer&
   // In two steps, so that an address that is taken, or address space that is not to be had, is never charged for. What
   // the limit refuses now is not even reserved.
   if (!payer.WouldAdmit(expected->count.InBytes())) return {Outcome::OverLimit()};
-  os::AllocateRequest step = request;
+  AllocateRequest step = request;
   step.type = (request.type & ~win32::kMemCommit) | win32::kMemReserve;
   const AddressOutcome reserved = ReserveRegion(step, *expected, reserved_as, payer);
   if (!reserved.outcome.ok()) return reserved;
@@ -217,14 +217,14 @@ AddressOutcome Engine::AllocateRegion(const os::AllocateRequest& request, Payer&
 }
 
 // One question to the OS, which commits the region, too, if the request says so.
-AddressOutcome Engine::ReserveRegion(const os::AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
+AddressOutcome Engine::ReserveRegion(const AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
                                      Payer& payer) {
   const bool commits = HasAny(request.type, win32::kMemCommit);
   const Bytes charge = commits ? expected.count.InBytes() : Bytes{};
   if (commits && !payer.TryCharge(charge)) return {Outcome::OverLimit()};
 
   const std::uint64_t doubts = ledger_.Doubts();
-  const os::AllocateResult result = os_.Allocate(request);
+  const AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
     if (commits) payer.Withdraw(charge);
     return {Outcome::OsRefused(result.error)};
@@ -254,8 +254,8 @@ AddressOutcome Engine::ReserveRegion(const os::AllocateRequest& request, PageRan
 
 // Memory that others reserved: a view nobody announced, a thread's stack. Rare, so it may ask the OS what is committed
 // there already, which is not the CLR's.
-AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Payer& payer) {
-  const os::PageRun start = os_.Describe(range.Start());
+AddressOutcome Engine::CommitInForeignMemory(const AllocateRequest& request, PageRange range, Payer& payer) {
+  const PageRun start = os_.Describe(range.Start());
   if (start.allocation_base == 0) {
     const AddressOutcome forwarded = Forward(request);  // nothing is reserved there: the OS says so
     if (!forwarded.outcome.ok()) return forwarded;
@@ -277,7 +277,7 @@ AddressOutcome Engine::CommitInForeignMemory(const os::AllocateRequest& request,
   }
   commit->ClaimUncommitted(missing);
 
-  const os::AllocateResult result = os_.Allocate(request);
+  const AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
     commit->AskOs();
     commit.reset();  // the charge is returned, unless another commit is at work there
@@ -432,9 +432,9 @@ Outcome Engine::Protect(Address address, std::uint64_t size, std::uint32_t prote
 StatusOutcome Engine::Status() {
   questions_.fetch_add(1, std::memory_order_relaxed);
   if (!Serving()) return {Outcome::Unavailable(), {}};
-  os::MemoryLoad load;
+  MemoryLoad load;
   if (const win32::Error error = sampler_.Read(&load); error != win32::kSuccess) return {Outcome::OsRefused(error), {}};
-  return {Outcome::Done(), policy::StatusOf(load, ledger_.budget().Use())};
+  return {Outcome::Done(), StatusOf(load, ledger_.budget().Use())};
 }
 
 Outcome Engine::CheckOpen() const {

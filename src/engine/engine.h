@@ -33,7 +33,7 @@ namespace clr_host_memory {
 
 struct [[nodiscard]] StatusOutcome {
   Outcome outcome;
-  policy::MemoryStatus status;
+  MemoryStatus status;
 };
 
 struct [[nodiscard]] SectionOutcome {
@@ -54,9 +54,9 @@ enum class Stage : std::uint8_t { kRunning, kDraining, kStopped };
 
 class Engine final : private WaitList::Reserve {
  public:
-  // os and threads outlive the engine. limits: valid by policy::Validate. sampling: how old what the OS says of memory
+  // os and threads outlive the engine. limits: valid by Validate. sampling: how old what the OS says of memory
   // may be.
-  Engine(os::MemorySystem& os, os::ThreadSystem& threads, const policy::Limits& limits,
+  Engine(MemorySystem& os, ThreadSystem& threads, const Limits& limits,
          Milliseconds sampling = kDefaultSampling)
       : os_(os), threads_(threads), ledger_(os, limits), sampler_(os, threads, sampling),
         waits_(os, threads, ledger_.budget(), this), emergency_(os, ledger_.budget()), address_space_(os) {}
@@ -64,11 +64,11 @@ class Engine final : private WaitList::Reserve {
 
   [[nodiscard]] Ledger& ledger() { return ledger_; }
   [[nodiscard]] const Ledger& ledger() const { return ledger_; }
-  [[nodiscard]] os::MemorySystem& os() { return os_; }
+  [[nodiscard]] MemorySystem& os() { return os_; }
   [[nodiscard]] LoadSampler& sampler() { return sampler_; }
 
   // VirtualAlloc with all its flags. What commits is charged at `level`; reserving is free.
-  AddressOutcome Allocate(const os::AllocateRequest& request, Criticality level);
+  AddressOutcome Allocate(const AllocateRequest& request, Criticality level);
   // VirtualFree. Memory the manager did not give out is kNotOurs and stays as it is. Works in every state.
   Outcome Free(Address address, std::uint64_t size, std::uint32_t type);
   Outcome Query(Address address, void* buffer, std::size_t length, std::size_t* written);
@@ -217,20 +217,20 @@ class Engine final : private WaitList::Reserve {
   };
 
   // What is not a commit that is granted at once. result, asked: of the attempt so far; kHeldStill: there was none.
-  AddressOutcome AllocateFurther(const os::AllocateRequest& request, Criticality level);
-  AddressOutcome AllocateFurther(const os::AllocateRequest& request, Criticality level, AddressOutcome result,
+  AddressOutcome AllocateFurther(const AllocateRequest& request, Criticality level);
+  AddressOutcome AllocateFurther(const AllocateRequest& request, Criticality level, AddressOutcome result,
                                  Pages asked);
-  AddressOutcome AllocateSlowly(const os::AllocateRequest& request, Payer& payer);
-  AddressOutcome AllocateRegion(const os::AllocateRequest& request, Payer& payer);
-  AddressOutcome ReserveRegion(const os::AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
+  AddressOutcome AllocateSlowly(const AllocateRequest& request, Payer& payer);
+  AddressOutcome AllocateRegion(const AllocateRequest& request, Payer& payer);
+  AddressOutcome ReserveRegion(const AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
                                Payer& payer);
-  AddressOutcome CommitInKnownRegion(const os::AllocateRequest& request, PageRange range, Region::Kind kind,
+  AddressOutcome CommitInKnownRegion(const AllocateRequest& request, PageRange range, Region::Kind kind,
                                      Payer& payer);
-  AddressOutcome CommitWidely(const os::AllocateRequest& request, PageRange range, Payer& payer);
-  AddressOutcome CommitInSection(const os::AllocateRequest& request, PageRange range, const Region& view, Payer& payer);
+  AddressOutcome CommitWidely(const AllocateRequest& request, PageRange range, Payer& payer);
+  AddressOutcome CommitInSection(const AllocateRequest& request, PageRange range, const Region& view, Payer& payer);
   [[nodiscard]] std::optional<Region> FindMappedView(Address address);
-  AddressOutcome CommitInForeignMemory(const os::AllocateRequest& request, PageRange range, Payer& payer);
-  AddressOutcome Forward(const os::AllocateRequest& request);
+  AddressOutcome CommitInForeignMemory(const AllocateRequest& request, PageRange range, Payer& payer);
+  AddressOutcome Forward(const AllocateRequest& request);
   // After a refusal. True: the request is to be tried again. False: *refused is the answer.
   bool Relieve(Outcome* refused, Payer& payer, Relief* relief);
   bool RelieveFromReserve(bool by_os, Payer& payer, Relief* relief);
@@ -260,8 +260,8 @@ class Engine final : private WaitList::Reserve {
     if (alarm_ != nullptr) alarm_->Wake();
   }
 
-  os::MemorySystem& os_;
-  os::ThreadSystem& threads_;
+  MemorySystem& os_;
+  ThreadSystem& threads_;
   std::atomic<std::uint32_t> gate_ = 0;
   std::atomic<bool> host_owns_ = false;  // anything, now or before: frees and protections have to look
   Ledger ledger_;

@@ -47,7 +47,7 @@ bool Engine::RelieveFromReserve(bool by_os, Payer& payer, Relief* relief) {
     const bool some = payer.asked() != Bytes{} || (relief->room == 0 && !std::exchange(relief->helped_a_little, true));
     const Bytes wanted = std::max(payer.asked(), Bytes{kGranuleSize});
     given = (relief->room != 0 && address_space_.GiveUp({relief->room})) ||
-            (some && emergency_.GiveUp(wanted, policy::ReserveToLeave(payer.level(), emergency_.Size())));
+            (some && emergency_.GiveUp(wanted, ReserveToLeave(payer.level(), emergency_.Size())));
   } else if (MayGoBeyond(payer.level()) && emergency_.Size() != Bytes{}) {
     const Bytes lacks = payer.asked() - std::min(payer.asked(), payer.credit());
     if (!ledger_.budget().WaitingFrom(payer.level())) {
@@ -65,7 +65,7 @@ bool Engine::RelieveFromReserve(bool by_os, Payer& payer, Relief* relief) {
 // For a request that may go beyond the limit: gives up as much as it lacks, but for what is left to higher levels.
 bool Engine::CoverFromReserve(Bytes asked, Criticality level) {
   const Budget& budget = ledger_.budget();
-  const Bytes kept = level == Criticality::kProcess ? Bytes{} : policy::ReserveToLeave(level, emergency_.Size());
+  const Bytes kept = level == Criticality::kProcess ? Bytes{} : ReserveToLeave(level, emergency_.Size());
   Bytes lacking;
   for (Bytes before = kUnlimited;; before = lacking) {
     const Bytes allowed = budget.Ceiling(level, budget.Beyond());

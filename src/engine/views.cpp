@@ -39,7 +39,7 @@ Outcome Engine::AcquireView(Address base, std::uint64_t size, SectionName sectio
   bool reserved = false;
   ledger_.ForEachRegionIn(*range, [&](const Region& other) {
     if (other.kind != Region::Kind::kReserved) return;
-    const os::PageRun run = os_.Describe(std::max(other.base, base));
+    const PageRun run = os_.Describe(std::max(other.base, base));
     reserved = reserved || (run.is_private && run.allocation_base == other.base);
   });
   if (reserved) return Outcome::OsRefused(win32::kInvalidParameter);
@@ -62,7 +62,7 @@ Outcome Engine::AcquireView(Address base, std::uint64_t size, SectionName sectio
 std::optional<Region> Engine::FindMappedView(Address address) {
   const auto region = ledger_.FindRegion(address);
   if (!region || region->kind != Region::Kind::kView) return std::nullopt;
-  const os::PageRun run = os_.Describe(address);
+  const PageRun run = os_.Describe(address);
   if (run.is_private || run.allocation_base != region->base) return std::nullopt;
   return region;
 }

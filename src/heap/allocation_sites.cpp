@@ -4,7 +4,7 @@
 #include <cstring>
 #include <new>
 
-namespace clr_host_memory::heap {
+namespace clr_host_memory {
 namespace {
 
 // FNV-1a of the name and the line; never 0.
@@ -84,4 +84,4 @@ bool AllocationSites::Read(std::size_t position, SiteFigures* figures) const {
   return false;
 }
 
-}  // namespace clr_host_memory::heap
+}  // namespace clr_host_memory

@@ -10,7 +10,7 @@
 
 #include "engine/engine.h"
 
-namespace clr_host_memory::heap {
+namespace clr_host_memory {
 
 // What is held of one place. file: the last characters of the name that was given.
 struct SiteFigures {
@@ -57,6 +57,6 @@ class AllocationSites {
   std::atomic<Table*> table_ = nullptr;
 };
 
-}  // namespace clr_host_memory::heap
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_HEAP_ALLOCATION_SITES_H

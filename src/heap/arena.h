@@ -13,7 +13,7 @@
 #include "base/units.h"
 #include "heap/size_classes.h"
 
-namespace clr_host_memory::heap {
+namespace clr_host_memory {
 
 // An arena is one region of address space: 64 units, a bit each in one word.
 inline constexpr std::size_t kArenaUnits = 64;
@@ -98,6 +98,6 @@ struct Arena {
   std::array<Slab, kArenaUnits> slabs;
 };
 
-}  // namespace clr_host_memory::heap
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_HEAP_ARENA_H

@@ -1,6 +1,6 @@
 #include "heap/arena_table.h"
 
-namespace clr_host_memory::heap {
+namespace clr_host_memory {
 
 Outcome ArenaTable::EnsureChunk(std::size_t index, Criticality level) {
   if (chunks_[index].load() != nullptr) return Outcome::Done();
@@ -47,4 +47,4 @@ Outcome ArenaTable::TakeVacant(Criticality level, Arena** arena) {
   return outcome;
 }
 
-}  // namespace clr_host_memory::heap
+}  // namespace clr_host_memory

@@ -13,7 +13,7 @@
 #include "engine/engine.h"
 #include "heap/arena.h"
 
-namespace clr_host_memory::heap {
+namespace clr_host_memory {
 
 // A bit for each arena of a chunk.
 class ArenaSet {
@@ -119,6 +119,6 @@ class ArenaTable {
   std::array<std::atomic<ArenaChunk*>, kMostChunks> chunks_{};
 };
 
-}  // namespace clr_host_memory::heap
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_HEAP_ARENA_TABLE_H

@@ -8,16 +8,6 @@
 namespace clr_host_memory {
 namespace {
 
-using heap::AllocationSites;
-using heap::Arena;
-using heap::kArenaSize;
-using heap::kArenaUnits;
-using heap::kClasses;
-using heap::kUnitShift;
-using heap::kUnitSize;
-using heap::SizeClass;
-using heap::Slab;
-using heap::SlabState;
 
 constexpr std::uint32_t kPageReadWrite = 0x04;
 constexpr std::uint32_t kPageExecuteReadWrite = 0x40;
@@ -69,8 +59,8 @@ Outcome PrivateHeap::Open(Criticality level) {
 // ---- blocks
 
 BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level) {
-  if (size <= heap::kLargestSmall) [[likely]]
-    return AllocateSmall(heap::ClassOf(size + (size == 0)), level);
+  if (size <= kLargestSmall) [[likely]]
+    return AllocateSmall(ClassOf(size + (size == 0)), level);
   return size <= kLargestRun ? AllocateRun(size, level, true) : AllocateLarge(size, level);
 }
 
@@ -78,7 +68,7 @@ BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level, Fill fil
   if (fill == Fill::kAnything) return Allocate(size, level);
   // What is committed for it is zero already.
   if (size > kLargestRun) return AllocateLarge(size, level);
-  if (size > heap::kLargestSmall) {
+  if (size > kLargestSmall) {
     const BlockOutcome run = AllocateRun(size, level, fill != Fill::kZero);
     if (run.outcome.ok() && fill == Fill::kZeroBeyond) {
       std::memset(static_cast<char*>(run.block) + size, 0, SizeOf(run.block) - size);
@@ -88,7 +78,7 @@ BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level, Fill fil
   const BlockOutcome result = Allocate(size, level);
   if (!result.outcome.ok()) return result;
   const std::size_t from = fill == Fill::kZero ? 0 : size;
-  std::memset(static_cast<char*>(result.block) + from, 0, kClasses[heap::ClassOf(size + (size == 0))].size - from);
+  std::memset(static_cast<char*>(result.block) + from, 0, kClasses[ClassOf(size + (size == 0))].size - from);
   return result;
 }
 
@@ -217,7 +207,7 @@ BlockOutcome PrivateHeap::Refill(std::size_t index, std::size_t shard, Criticali
 
 Slab* PrivateHeap::AdoptPartial(std::size_t index) {
   Slab* adopted = nullptr;
-  arenas_.FindChunk([&](heap::ArenaChunk& chunk) {
+  arenas_.FindChunk([&](ArenaChunk& chunk) {
     return chunk.partial[index].FindUp([&](std::size_t bit) {
       Arena& arena = *chunk.arenas[bit].load();
       std::atomic<std::uint64_t>& units = arena.partial[index];
@@ -239,7 +229,7 @@ void PrivateHeap::MarkPartial(Slab& slab, std::size_t index) {
   Arena& arena = *slab.arena;
   const std::uint64_t mask = std::uint64_t{1} << slab.unit;
   if ((arena.partial[index].load() & mask) == 0) arena.partial[index].fetch_or(mask);
-  arenas_.ChunkOf(arena).partial[index].Add(arena.index % heap::ArenaSet::kSize);
+  arenas_.ChunkOf(arena).partial[index].Add(arena.index % ArenaSet::kSize);
 }
 
 void PrivateHeap::MakeCurrent(Slab& slab, std::size_t index, std::size_t shard) {
@@ -607,11 +597,11 @@ Arena::Site* PrivateHeap::SitesOf(Arena& arena) {
   Arena::Site* sites = arena.sites.load();
   if (sites != nullptr) return sites;
   void* memory = nullptr;
-  if (!engine_.AllocateMetadata(heap::ArenaTable::kSitesSize, Criticality::kTask, &memory).ok()) return nullptr;
+  if (!engine_.AllocateMetadata(ArenaTable::kSitesSize, Criticality::kTask, &memory).ok()) return nullptr;
   auto* made = static_cast<Arena::Site*>(memory);
-  std::uninitialized_value_construct_n(made, kArenaUnits * heap::kMostSlots);
+  std::uninitialized_value_construct_n(made, kArenaUnits * kMostSlots);
   if (arena.sites.compare_exchange_strong(sites, made)) return made;
-  engine_.FreeMetadata(memory, heap::ArenaTable::kSitesSize);
+  engine_.FreeMetadata(memory, ArenaTable::kSitesSize);
   return sites;
 }
 
@@ -622,7 +612,7 @@ void PrivateHeap::KeepSite(void* block, AllocationSites::Index site) {
   } else {
     Arena::Site* sites = SitesOf(*place.slab->arena);
     if (sites == nullptr) return;
-    sites[place.slab->unit * heap::kMostSlots + place.slot].store(site);
+    sites[place.slab->unit * kMostSlots + place.slot].store(site);
   }
   sites_.Add(site, place.size);
 }
@@ -632,7 +622,7 @@ void PrivateHeap::ForgetSite(const Place& place) {
   if (place.slab == nullptr) {
     site = static_cast<std::uint16_t>(place.owner & 0xFFFF);
   } else if (Arena::Site* sites = place.slab->arena->sites.load(); sites != nullptr) {
-    site = sites[place.slab->unit * heap::kMostSlots + place.slot].exchange(AllocationSites::kNone);
+    site = sites[place.slab->unit * kMostSlots + place.slot].exchange(AllocationSites::kNone);
   }
   if (site != AllocationSites::kNone) sites_.Subtract(site, place.size);
 }

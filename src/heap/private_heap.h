@@ -50,7 +50,7 @@ struct HeapFigures {
 
 class PrivateHeap {
  public:
-  static constexpr std::size_t kLargestRun = heap::kArenaSize / 2;
+  static constexpr std::size_t kLargestRun = kArenaSize / 2;
   // Runs that came back and are still committed: so many at most, each of so many bytes at most, and only while a
   // request of the lowest level could have so many bytes besides.
   static constexpr std::size_t kMostKeptRuns = 4;
@@ -93,14 +93,11 @@ class PrivateHeap {
   [[nodiscard]] std::size_t SizeOf(const void* block) const;
 
   [[nodiscard]] HeapFigures Figures() const;
-  [[nodiscard]] const heap::AllocationSites& sites() const { return sites_; }
+  [[nodiscard]] const AllocationSites& sites() const { return sites_; }
   // Decommits what is empty, what is kept, and what is not pinned any more. True: there was something.
   bool Trim();
 
  private:
-  using Slab = heap::Slab;
-  using Arena = heap::Arena;
-  using SizeClass = heap::SizeClass;
 
   enum class IfPinned : std::uint8_t { kRefuse, kPark };
 
@@ -111,14 +108,14 @@ class PrivateHeap {
   // A block as the heap finds it. slab null: a region of its own.
   struct Place {
     Slab* slab = nullptr;
-    heap::SlabState state;
+    SlabState state;
     std::uint32_t slot = 0;
     std::size_t size = 0;     // 0: no block of this heap
     std::uint64_t owner = 0;  // of the region
   };
   [[nodiscard]] static Place AsBlock(Slab& run, Pages pages) {
     return {
-        .slab = &run, .state = heap::SlabState::OfRun(pages), .size = static_cast<std::size_t>(pages.InBytes().value)};
+        .slab = &run, .state = SlabState::OfRun(pages), .size = static_cast<std::size_t>(pages.InBytes().value)};
   }
   struct Units {
     Arena* arena = nullptr;
@@ -128,7 +125,7 @@ class PrivateHeap {
       return (count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1) << first;
     }
     [[nodiscard]] Slab& Head() const { return arena->slabs[first]; }
-    [[nodiscard]] Address Base() const { return arena->base.load(std::memory_order_relaxed) + first * heap::kUnitSize; }
+    [[nodiscard]] Address Base() const { return arena->base.load(std::memory_order_relaxed) + first * kUnitSize; }
   };
 
   [[nodiscard]] std::size_t Shard() const { return shards_ == 1 ? 0 : StackShard() % shards_; }
@@ -204,7 +201,7 @@ class PrivateHeap {
 
   [[nodiscard]] Place Locate(const void* block) const;
   [[nodiscard]] std::uint64_t OwnerOf(const Arena& arena) const { return tag_ | arena.index; }
-  void KeepSite(void* block, heap::AllocationSites::Index site);
+  void KeepSite(void* block, AllocationSites::Index site);
   [[nodiscard]] Arena::Site* SitesOf(Arena& arena);
   void ForgetSite(const Place& place);
 
@@ -212,7 +209,7 @@ class PrivateHeap {
   const std::uint32_t protect_;
   const std::size_t shards_;
   const std::uint64_t tag_;  // in the owner's word of each region of this heap
-  std::array<ClassState, heap::kClassCount> classes_{};
+  std::array<ClassState, kClassCount> classes_{};
   std::array<std::atomic<Slab*>, kMostKeptRuns> kept_runs_{};
   std::atomic<std::size_t> oldest_kept_run_ = 0;  // counts on; about the oldest
   std::atomic<Arena*> spare_arena_ = nullptr;
@@ -221,8 +218,8 @@ class PrivateHeap {
   std::atomic<std::uint64_t> parked_large_ = 0;  // bytes of regions that are parked
   std::atomic<std::uint64_t> large_bytes_ = 0;
   std::atomic<std::uint64_t> large_blocks_ = 0;
-  heap::ArenaTable arenas_;
-  heap::AllocationSites sites_;
+  ArenaTable arenas_;
+  AllocationSites sites_;
 };
 
 }  // namespace clr_host_memory

@@ -8,12 +8,6 @@
 
 namespace clr_host_memory {
 
-using heap::Arena;
-using heap::kArenaSize;
-using heap::kUnitShift;
-using heap::kUnitSize;
-using heap::Slab;
-using heap::SlabState;
 
 bool PrivateHeap::ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units) {
   const std::uint64_t pinned = PinnedUnits(arena);
@@ -34,7 +28,7 @@ bool PrivateHeap::ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units) 
 
 Outcome PrivateHeap::ClaimUnits(std::uint32_t count, Criticality level, Units* units) {
   for (bool trimmed = false;;) {
-    const bool found = arenas_.FindChunk([&](heap::ArenaChunk& chunk) {
+    const bool found = arenas_.FindChunk([&](ArenaChunk& chunk) {
       return chunk.roomy.FindUp([&](std::size_t bit) {
         Arena& arena = *chunk.arenas[bit].load();
         if (ClaimUnitsIn(arena, count, units)) return true;
@@ -61,7 +55,7 @@ std::uint64_t PrivateHeap::PinnedUnits(const Arena& arena) const {
   std::uint64_t pinned = 0;
   if (!engine_.TouchesPinned(base, kArenaSize)) [[likely]]
     return pinned;
-  for (std::uint64_t unit = 0; unit < heap::kArenaUnits; ++unit) {
+  for (std::uint64_t unit = 0; unit < kArenaUnits; ++unit) {
     if (engine_.TouchesPinned(base + unit * kUnitSize, kUnitSize)) pinned |= std::uint64_t{1} << unit;
   }
   return pinned;
@@ -86,7 +80,7 @@ Outcome PrivateHeap::ClaimCommitted(std::uint32_t count, std::uint64_t bytes, Cr
 void PrivateHeap::ReleaseUnits(const Units& units) {
   Arena& arena = *units.arena;
   const std::uint64_t before = arena.used.fetch_and(~units.Mask());
-  arenas_.ChunkOf(arena).roomy.Add(arena.index % heap::ArenaSet::kSize);
+  arenas_.ChunkOf(arena).roomy.Add(arena.index % ArenaSet::kSize);
   if (before == units.Mask()) NoteEmptyArena(arena);
 }
 
@@ -104,7 +98,7 @@ Outcome PrivateHeap::MakeArena(Criticality level, Arena** made) {
   arena->base.store(region.address);
   engine_.ledger().ChangeOwner(region.address, 0, OwnerOf(*arena));
   arena->used.store(0);
-  arenas_.ChunkOf(*arena).roomy.Add(arena->index % heap::ArenaSet::kSize);
+  arenas_.ChunkOf(*arena).roomy.Add(arena->index % ArenaSet::kSize);
   *made = arena;
   return Outcome::Done();
 }
@@ -136,7 +130,7 @@ bool PrivateHeap::RetireArena(Arena& arena) {
   ledger.ChangeOwner(base, 0, OwnerOf(arena));
   arena.used.store(0);
   // Those who looked for units meanwhile may have found it full.
-  arenas_.ChunkOf(arena).roomy.Add(arena.index % heap::ArenaSet::kSize);
+  arenas_.ChunkOf(arena).roomy.Add(arena.index % ArenaSet::kSize);
   if (outcome.verdict == Verdict::kNotOwner) NoteParked(unpins);
   return false;
 }

@@ -13,7 +13,7 @@
 
 #include "base/units.h"
 
-namespace clr_host_memory::heap {
+namespace clr_host_memory {
 
 inline constexpr std::size_t kBlockAlignment = 16;
 // Arenas are given out in units, a slab is some of them: small enough that a class with few blocks wastes little.
@@ -77,6 +77,6 @@ inline constexpr std::array<SizeClass, kClassCount> kClasses = [] {
 static_assert(kClasses.front().size == kBlockAlignment && kClasses.front().slots == kMostSlots);
 static_assert(kClasses.back().size == kLargestSmall && ClassOf(kLargestSmall) == kClassCount - 1);
 
-}  // namespace clr_host_memory::heap
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_HEAP_SIZE_CLASSES_H

@@ -144,7 +144,7 @@ void Ledger::Auditor::WalkWord(std::uint64_t index, std::uint64_t mask, std::uin
 
 // One question per run of pages: where address space is huge and empty, Wine takes milliseconds to answer.
 void Ledger::Auditor::WalkRegion(const Region& region) {
-  ledger_.ForEachRun(region.Range(), [&](PageRange pages, const os::PageRun& run) {
+  ledger_.ForEachRun(region.Range(), [&](PageRange pages, const PageRun& run) {
     // Elsewhere than in the region, where it is gone: what is charged there is a difference.
     if (run.committed && run.allocation_base == region.base) {
       for (std::uint64_t index = pages.first / 64; index * 64 < pages.end(); ++index) {
@@ -279,7 +279,7 @@ Pages Ledger::CompareView(const Region& view, bool* at_work) const {
   *at_work = section.OthersAtWork();
   Pages different;
   bool unmapped = false;
-  ForEachRun(view.Range(), [&](PageRange run_pages, const os::PageRun& run) {
+  ForEachRun(view.Range(), [&](PageRange run_pages, const PageRun& run) {
     unmapped = run.allocation_base != view.base;
     if (unmapped) return false;
     const PageRange pages{run_pages.first - view.Range().first + window.FirstPage(), run_pages.count};

@@ -127,7 +127,7 @@ void Ledger::AskOsAboutView(PageRange range) {
   Sections::Use section(sections_, shown.section);
   const std::uint64_t offset = shown.FirstPage();
   if (!section.ok() || !section.Prepare({range.first - view->Range().first + offset, range.count})) return;
-  ForEachRun(range, [&](PageRange pages, const os::PageRun& run) {
+  ForEachRun(range, [&](PageRange pages, const PageRun& run) {
     if (run.allocation_base != view->base) return false;
     if (run.committed) {
       const Pages marked = section.Mark({pages.first - view->Range().first + offset, pages.count});
@@ -181,7 +181,7 @@ bool Ledger::IsWide(PageRange range) const {
 
 Pages Ledger::CountUncommitted(PageRange range) const {
   Pages uncommitted;
-  ForEachRun(range, [&](PageRange pages, const os::PageRun& run) {
+  ForEachRun(range, [&](PageRange pages, const PageRun& run) {
     if (!run.committed) uncommitted += pages.count - ChargedIn(pages);
     return true;
   });
@@ -230,7 +230,7 @@ bool Ledger::ReturnWhatIsGone() {
   if (mapped_.load() == 0) return any;
   map_.ForEachRegion([&](const Region& region) {
     if (region.kind != Region::Kind::kView) return;
-    const os::PageRun run = os_.Describe(region.base);
+    const PageRun run = os_.Describe(region.base);
     if (!run.is_private && run.allocation_base == region.base) return;
     // This very view: another may have been mapped and announced there meanwhile.
     if (const auto gone = TakeRegion(region)) {
@@ -304,7 +304,7 @@ bool Ledger::Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate) 
 
 Ledger::Truth Ledger::AskOs(std::uint64_t index) const {
   Truth truth;
-  ForEachRun({index * 64, {64}}, [&](PageRange pages, const os::PageRun& run) {
+  ForEachRun({index * 64, {64}}, [&](PageRange pages, const PageRun& run) {
     if (!run.committed) return true;
     const auto region = map_.RegionAt(run.allocation_base);
     const bool ours = region && region->kind == Region::Kind::kReserved && run.is_private;
@@ -364,7 +364,7 @@ void CommitInFlight::Settle(Pages paid) {
 
 void CommitInFlight::ClaimUncommitted(Pages paid) {
   NoteForeign();
-  ledger_.ForEachRun(range_, [&](PageRange pages, const os::PageRun& run) {
+  ledger_.ForEachRun(range_, [&](PageRange pages, const PageRun& run) {
     if (run.committed) return true;
     for (std::uint64_t index = pages.first / 64; index * 64 < pages.end(); ++index) {
       ledger_.Mark(*ledger_.map_.FindWord(index), MaskOf(pages, index), &paid);

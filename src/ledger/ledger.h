@@ -54,7 +54,7 @@ struct LedgerFigures {
 
 class Ledger {
  public:
-  Ledger(os::MemorySystem& os, const policy::Limits& limits)
+  Ledger(MemorySystem& os, const Limits& limits)
       : os_(os), map_(os), budget_(limits), sections_(os, budget_) {}
 
   [[nodiscard]] Budget& budget() { return budget_; }
@@ -222,7 +222,7 @@ class Ledger {
   // changed the bits, while the OS was asked.
   [[nodiscard]] bool Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate);
   [[nodiscard]] Truth AskOs(std::uint64_t index) const;
-  // Calls visit(pages, os::PageRun) → bool for each run of equal pages in range, as the OS has it, until it returns
+  // Calls visit(pages, PageRun) → bool for each run of equal pages in range, as the OS has it, until it returns
   // false.
   template <typename Visitor>
   void ForEachRun(PageRange range, Visitor visit) const;
@@ -242,7 +242,7 @@ class Ledger {
     if (shows != 0) sections_.Drop(SectionView::Unpack(shows).section);
   }
 
-  os::MemorySystem& os_;
+  MemorySystem& os_;
   PageMap map_;
   Budget budget_;
   mutable Sections sections_;  // to look at one is to keep it meanwhile

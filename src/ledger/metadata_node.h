@@ -13,7 +13,7 @@ namespace clr_host_memory {
 // The node at place, which was found empty: a new one, Node(arguments...), or the one of whoever was faster. Null: no
 // memory. bytes: of all nodes, for the figures.
 template <typename Node, typename... Arguments>
-[[nodiscard]] Node* PublishNode(os::MemorySystem& os, std::atomic<Node*>& place, std::atomic<std::uint64_t>& bytes,
+[[nodiscard]] Node* PublishNode(MemorySystem& os, std::atomic<Node*>& place, std::atomic<std::uint64_t>& bytes,
                                 Arguments... arguments) {
   void* memory = os.AllocateMetadata(sizeof(Node));
   if (memory == nullptr) return nullptr;

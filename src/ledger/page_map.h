@@ -106,7 +106,7 @@ class PageMap {
 
   static constexpr PageRange kEverything{0, {std::uint64_t{1} << (kAddressBits - kPageShift)}};
 
-  explicit PageMap(os::MemorySystem& os) : os_(os) {}
+  explicit PageMap(MemorySystem& os) : os_(os) {}
   ~PageMap();
   PageMap(const PageMap&) = delete;
   PageMap& operator=(const PageMap&) = delete;
@@ -348,7 +348,7 @@ class PageMap {
   [[nodiscard]] std::optional<Region> FindRegionBelow(Address address, PageWord* word) const;
   [[nodiscard]] static const RegionSlot* LastSlotIn(const Leaf& leaf, std::size_t end_granule);
 
-  os::MemorySystem& os_;
+  MemorySystem& os_;
   std::atomic<std::uint64_t> metadata_ = 0;
   Bitmap<kMiddleCount> present_;
   Bitmap<kMiddleCount> with_bases_;

@@ -24,7 +24,7 @@ namespace clr_host_memory {
 template <typename Visitor>
 void Ledger::ForEachRun(PageRange range, Visitor visit) const {
   for (std::uint64_t page = range.first; page < range.end();) {
-    const os::PageRun run = os_.Describe(page << kPageShift);
+    const PageRun run = os_.Describe(page << kPageShift);
     const std::uint64_t end = std::min((run.base + run.size) >> kPageShift, range.end());
     if (run.size == 0 || end <= page) return;
     if (!visit(PageRange{page, {end - page}}, run)) return;

@@ -46,7 +46,7 @@ class Sections {
   static constexpr Bytes kLargest{std::uint64_t{1} << 42};
 
   // os and budget outlive the table.
-  Sections(os::MemorySystem& os, Budget& budget) : os_(os), budget_(budget) {}
+  Sections(MemorySystem& os, Budget& budget) : os_(os), budget_(budget) {}
   ~Sections();
   Sections(const Sections&) = delete;
   Sections& operator=(const Sections&) = delete;
@@ -142,7 +142,7 @@ class Sections {
   template <typename Node>
   void Free(Node* node);
 
-  os::MemorySystem& os_;
+  MemorySystem& os_;
   Budget& budget_;
   std::atomic<std::uint64_t> charged_ = 0;
   std::atomic<std::uint64_t> metadata_ = 0;

@@ -25,7 +25,7 @@ void Monitor::Order(Change change) {
   if (waker_ != nullptr) waker_->Wake();
 }
 
-void Monitor::SetThresholds(const policy::PressureThresholds& thresholds) {
+void Monitor::SetThresholds(const PressureThresholds& thresholds) {
   Order([&](Orders& orders) { orders.settings.thresholds = thresholds; });
 }
 
@@ -37,7 +37,7 @@ void Monitor::SetCountAll(bool count_all) {
   Order([&](Orders& orders) { orders.settings.count_all = count_all; });
 }
 
-void Monitor::SetThrash(const policy::ThrashSettings& settings) {
+void Monitor::SetThrash(const ThrashSettings& settings) {
   Order([&](Orders& orders) { orders.settings.thrash = settings; });
 }
 
@@ -65,7 +65,7 @@ bool Monitor::Sample(Milliseconds now) {
   return true;
 }
 
-policy::LimitUse Monitor::LookAtLimit(bool count_all) {
+LimitUse Monitor::LookAtLimit(bool count_all) {
   const Bytes counted = count_all ? Outside() : Bytes{};
   if (counted != counted_outside_) {
     counted_outside_ = counted;
@@ -75,13 +75,13 @@ policy::LimitUse Monitor::LookAtLimit(bool count_all) {
   return budget_.Use();
 }
 
-policy::PressureReading Monitor::Read(const policy::PressureSources& sources, bool exhausted) const {
+PressureReading Monitor::Read(const PressureSources& sources, bool exhausted) const {
   return {.sources = sources,
           .os_says_low = load_.low_signalled || exhausted,
           .os_denies_high = os_tells_high_ && !load_.high_signalled};
 }
 
-void Monitor::Say(policy::Availability availability) {
+void Monitor::Say(Availability availability) {
   if (finished_.load()) return;
   told_.store(availability);
   listener_.OnPressure(availability, available_percent_);
@@ -93,9 +93,9 @@ void Monitor::SayWhetherItFits(Bytes over) {
   listener_.OnOverLimit(over);
 }
 
-void Monitor::LookForThrashing(const policy::LimitUse& use, Milliseconds now) {
+void Monitor::LookForThrashing(const LimitUse& use, Milliseconds now) {
   if (activity_ == nullptr) return;
-  const policy::ThrashReading reading{
+  const ThrashReading reading{
       .counts = activity_->CountsNow(), .charged = use.charged, .ceiling = budget_.Ceiling(Criticality::kTask)};
   const auto report = thrash_.Observe(reading, now);
   if (report && !finished_.load()) listener_.OnThrash(*report);
@@ -107,27 +107,27 @@ Milliseconds Monitor::Run(Milliseconds now) {
   pressure_.SetThresholds(orders.settings.thresholds);
   thrash_.SetSettings(orders.settings.thrash);
   const bool sampled = Sample(now);
-  const policy::LimitUse use = LookAtLimit(orders.settings.count_all);
+  const LimitUse use = LookAtLimit(orders.settings.count_all);
   const Bytes given_before = std::exchange(reserves_given_, reserves_.GivenSoFar());
   const Bytes given = reserves_given_ - given_before;
 
   // Who waits found nothing, and neither did who used a reserve, whatever the last reading says.
   const bool exhausted = given != Bytes{} || budget_.Waiting() != 0;
-  const policy::PressureSources sources = policy::SourcesOf(load_, use);
-  const policy::PressureReading reading = Read(sources, exhausted);
+  const PressureSources sources = SourcesOf(load_, use);
+  const PressureReading reading = Read(sources, exhausted);
   auto message = pressure_.Observe(reading, now);
-  available_percent_ = policy::AvailablePercent(reading);
+  available_percent_ = AvailablePercent(reading);
   if (!message && orders.repeat) message = pressure_.Repeat(now);
 
   if (given != Bytes{}) {
     reserves_whole_ = false;
     listener_.OnReserveUsed(given);
   }
-  SayWhetherItFits(policy::OverLimit(use));
+  SayWhetherItFits(clr_host_memory::OverLimit(use));
   if (message) Say(*message);
   LookForThrashing(use, now);
   // More in use than the limit is Low, too.
-  const bool pressed = pressure_.state() == policy::Availability::kLow;
+  const bool pressed = pressure_.state() == Availability::kLow;
   if (!reserves_whole_ && sampled && !pressed && !finished_.load() && reserves_.TakeBack()) {
     reserves_whole_ = true;
     listener_.OnReserveRestored();
@@ -139,9 +139,9 @@ Milliseconds Monitor::Run(Milliseconds now) {
 void Monitor::Finish(Milliseconds now) {
   if (finished_.exchange(true)) return;
   (void)pressure_.Finish(now);
-  if (told_.load() != policy::Availability::kLow) return;
-  told_.store(policy::Availability::kNeutral);
-  listener_.OnPressure(policy::Availability::kNeutral, available_percent_);
+  if (told_.load() != Availability::kLow) return;
+  told_.store(Availability::kNeutral);
+  listener_.OnPressure(Availability::kNeutral, available_percent_);
 }
 
 }  // namespace clr_host_memory

@@ -31,14 +31,14 @@ class Monitor final : public Worker::Step {
   class Listener {
    public:
     // Low is said again while it lasts. available_percent: of the tightest bound.
-    virtual void OnPressure(policy::Availability availability, std::uint32_t available_percent) = 0;
+    virtual void OnPressure(Availability availability, std::uint32_t available_percent) = 0;
     // What is in use has come to be more than the limit, by `over`; 0: it fits again.
     virtual void OnOverLimit(Bytes over) = 0;
     // Reserves were given up since this was last said.
     virtual void OnReserveUsed(Bytes given) = 0;
     virtual void OnReserveRestored() = 0;
     // The CLR has spent a window in refusals and collections without progress.
-    virtual void OnThrash(const policy::ThrashReport& /*report*/) {}
+    virtual void OnThrash(const ThrashReport& /*report*/) {}
     // The end of every round.
     virtual void OnRound(Milliseconds now) = 0;
     // After the last one, on the same thread.
@@ -63,16 +63,16 @@ class Monitor final : public Worker::Step {
   // Who counts requests. Called on the monitor's thread.
   class Activity {
    public:
-    virtual policy::ThrashCounts CountsNow() = 0;
+    virtual ThrashCounts CountsNow() = 0;
 
    protected:
     ~Activity() = default;
   };
 
   struct Settings {
-    policy::PressureThresholds thresholds;  // valid
+    PressureThresholds thresholds;  // valid
     bool count_all = false;                 // what the process has besides counts against the limit
-    policy::ThrashSettings thrash;
+    ThrashSettings thrash;
   };
 
   // All outlive the monitor. The sampler's interval is the sampling interval. now: of the clock that Run is told.
@@ -92,15 +92,15 @@ class Monitor final : public Worker::Step {
   void Finish(Milliseconds now);
 
   // From the next round on, which comes at once. thresholds: valid; interval: above 0.
-  void SetThresholds(const policy::PressureThresholds& thresholds);
+  void SetThresholds(const PressureThresholds& thresholds);
   void SetSampling(Milliseconds interval);
   void SetCountAll(bool count_all);
-  void SetThrash(const policy::ThrashSettings& settings);
+  void SetThrash(const ThrashSettings& settings);
   // Someone new listens, who is told the state at once.
   void Repeat();
 
   // As of the last round. Outside: private bytes of the process that are not charged, whether they count or not.
-  [[nodiscard]] policy::Availability Told() const { return told_.load(); }  // what the CLR is to believe
+  [[nodiscard]] Availability Told() const { return told_.load(); }  // what the CLR is to believe
   [[nodiscard]] Bytes OverLimit() const { return {over_limit_.load()}; }
   [[nodiscard]] Bytes Outside() const { return {outside_.load()}; }
 
@@ -115,11 +115,11 @@ class Monitor final : public Worker::Step {
   void Order(Change change);
 
   [[nodiscard]] bool Sample(Milliseconds now);
-  [[nodiscard]] policy::LimitUse LookAtLimit(bool count_all);
-  [[nodiscard]] policy::PressureReading Read(const policy::PressureSources& sources, bool exhausted) const;
-  void Say(policy::Availability availability);
+  [[nodiscard]] LimitUse LookAtLimit(bool count_all);
+  [[nodiscard]] PressureReading Read(const PressureSources& sources, bool exhausted) const;
+  void Say(Availability availability);
   void SayWhetherItFits(Bytes over);
-  void LookForThrashing(const policy::LimitUse& use, Milliseconds now);
+  void LookForThrashing(const LimitUse& use, Milliseconds now);
 
   Budget& budget_;
   LoadSampler& sampler_;
@@ -132,9 +132,9 @@ class Monitor final : public Worker::Step {
   Orders orders_;
 
   // The rounds' own.
-  policy::Pressure pressure_;
-  policy::ThrashGuard thrash_;
-  os::MemoryLoad load_;
+  Pressure pressure_;
+  ThrashGuard thrash_;
+  MemoryLoad load_;
   std::optional<Milliseconds> sampled_at_;
   bool os_tells_high_ = false;  // its high-memory notification has been seen signalled
   std::uint32_t available_percent_ = 100;
@@ -143,7 +143,7 @@ class Monitor final : public Worker::Step {
   bool reserves_whole_ = true;
 
   std::atomic<bool> finished_ = false;
-  std::atomic<policy::Availability> told_ = policy::Availability::kNeutral;
+  std::atomic<Availability> told_ = Availability::kNeutral;
   std::atomic<std::uint64_t> over_limit_ = 0;
   std::atomic<std::uint64_t> outside_ = 0;
 };

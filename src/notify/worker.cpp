@@ -2,7 +2,7 @@
 
 namespace clr_host_memory {
 
-Worker::Worker(os::ThreadSystem& threads, Step& step) : threads_(threads), step_(step), event_(threads.MakeEvent()) {}
+Worker::Worker(ThreadSystem& threads, Step& step) : threads_(threads), step_(step), event_(threads.MakeEvent()) {}
 
 Worker::~Worker() {
   Stop();
@@ -10,7 +10,7 @@ Worker::~Worker() {
     frame_->destroyed = true;
     DetachOwnThread();
   }
-  if (const os::EventHandle event = event_.load(); event != nullptr) threads_.CloseEvent(event);
+  if (const EventHandle event = event_.load(); event != nullptr) threads_.CloseEvent(event);
 }
 
 bool Worker::Start() {
@@ -29,7 +29,7 @@ bool Worker::Start() {
 }
 
 void Worker::Wake() noexcept {
-  if (const os::EventHandle event = event_.load(); event != nullptr) threads_.Signal(event);
+  if (const EventHandle event = event_.load(); event != nullptr) threads_.Signal(event);
 }
 
 void Worker::Stop() {
@@ -49,7 +49,7 @@ bool Worker::StopWithoutWaiting() {
 
 void Worker::Join() {
   const std::lock_guard lock(join_);
-  if (const os::ThreadHandle thread = thread_.exchange(nullptr); thread != nullptr) threads_.Join(thread);
+  if (const ThreadHandle thread = thread_.exchange(nullptr); thread != nullptr) threads_.Join(thread);
 }
 
 void Worker::StopAndThen(void (*run)(void* context), void* context) {
@@ -91,8 +91,8 @@ void Worker::Loop(Frame& frame) {
 
 // Not when another thread is joining it: then there is nothing to give up.
 void Worker::DetachOwnThread() {
-  os::ThreadSystem& threads = threads_;
-  if (const os::ThreadHandle thread = thread_.exchange(nullptr); thread != nullptr) threads.Detach(thread);
+  ThreadSystem& threads = threads_;
+  if (const ThreadHandle thread = thread_.exchange(nullptr); thread != nullptr) threads.Detach(thread);
 }
 
 }  // namespace clr_host_memory

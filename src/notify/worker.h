@@ -31,7 +31,7 @@ class Worker final : public Waker {
   };
 
   // Both outlive the worker's thread.
-  Worker(os::ThreadSystem& threads, Step& step);
+  Worker(ThreadSystem& threads, Step& step);
   // Stops. On the worker's own thread: nothing of the worker is touched after the step that is running.
   ~Worker();
   Worker(const Worker&) = delete;
@@ -70,9 +70,9 @@ class Worker final : public Waker {
   void Join();
   void DetachOwnThread();
 
-  os::ThreadSystem& threads_;
+  ThreadSystem& threads_;
   Step& step_;
-  std::atomic<os::EventHandle> event_;
+  std::atomic<EventHandle> event_;
   std::atomic<bool> stopping_ = false;
   std::atomic<std::uint64_t> own_thread_ = 0;  // while the loop runs
   Frame* frame_ = nullptr;                     // used by the own thread only
@@ -80,7 +80,7 @@ class Worker final : public Waker {
   void (*last_)(void* context) = nullptr;  // written before the phase says that they are handed over
   void* last_context_ = nullptr;
   // The one that takes it out joins the thread, or gives the handle up.
-  std::atomic<os::ThreadHandle> thread_ = nullptr;
+  std::atomic<ThreadHandle> thread_ = nullptr;
   std::mutex start_;  // held for as long as a thread takes to be made
   std::mutex join_;   // held for as long as the thread takes to end; never taken by it
 };

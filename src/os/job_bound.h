@@ -6,7 +6,7 @@
 
 #include "base/units.h"
 
-namespace clr_host_memory::os {
+namespace clr_host_memory {
 
 // A limit of 0 or kUnlimited is none.
 struct JobFigures {
@@ -37,6 +37,6 @@ struct JobBound {
   return tightest.total == Bytes{} ? JobBound{} : tightest;
 }
 
-}  // namespace clr_host_memory::os
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_OS_JOB_BOUND_H

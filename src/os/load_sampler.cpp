@@ -9,7 +9,7 @@ constexpr std::uint64_t kHighSignalled = std::uint64_t{1} << 33;
 }  // namespace
 
 LoadSampler::Words LoadSampler::Pack(const Reading& reading) {
-  const os::MemoryLoad& load = reading.load;
+  const MemoryLoad& load = reading.load;
   const std::uint64_t flags =
       (load.low_signalled ? kLowSignalled : 0) | (load.high_signalled ? kHighSignalled : 0) | load.percent_in_use;
   return {flags,
@@ -56,7 +56,7 @@ void LoadSampler::Store(std::uint64_t sequence, const Reading& reading) {
   sequence_.store(sequence + 2, std::memory_order_release);
 }
 
-win32::Error LoadSampler::Ask(std::uint64_t sequence, os::MemoryLoad* load) {
+win32::Error LoadSampler::Ask(std::uint64_t sequence, MemoryLoad* load) {
   Reading reading;
   reading.taken_at = threads_.Now();
   if (const win32::Error error = memory_.Load(&reading.load); error != win32::kSuccess) return error;
@@ -65,7 +65,7 @@ win32::Error LoadSampler::Ask(std::uint64_t sequence, os::MemoryLoad* load) {
   return win32::kSuccess;
 }
 
-win32::Error LoadSampler::Read(os::MemoryLoad* load) {
+win32::Error LoadSampler::Read(MemoryLoad* load) {
   const std::uint64_t sequence = sequence_.load(std::memory_order_acquire);
   const auto stored = Stored(sequence);
   if (!stored || threads_.Now() - stored->taken_at >= interval()) return Ask(sequence, load);
@@ -73,6 +73,6 @@ win32::Error LoadSampler::Read(os::MemoryLoad* load) {
   return win32::kSuccess;
 }
 
-win32::Error LoadSampler::Refresh(os::MemoryLoad* load) { return Ask(sequence_.load(std::memory_order_acquire), load); }
+win32::Error LoadSampler::Refresh(MemoryLoad* load) { return Ask(sequence_.load(std::memory_order_acquire), load); }
 
 }  // namespace clr_host_memory

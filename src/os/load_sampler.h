@@ -23,23 +23,23 @@ namespace clr_host_memory {
 class LoadSampler {
  public:
   // Both outlive the sampler.
-  LoadSampler(os::MemorySystem& memory, os::ThreadSystem& threads, Milliseconds interval)
+  LoadSampler(MemorySystem& memory, ThreadSystem& threads, Milliseconds interval)
       : memory_(memory), threads_(threads), interval_(interval.count()) {}
   LoadSampler(const LoadSampler&) = delete;
   LoadSampler& operator=(const LoadSampler&) = delete;
 
   // A reading taken less than the interval ago: the stored one, or a new one, which is stored for others. On failure
   // *load is as it was.
-  [[nodiscard]] win32::Error Read(os::MemoryLoad* load);
+  [[nodiscard]] win32::Error Read(MemoryLoad* load);
   // A new reading, however young the stored one is; stored for others.
-  [[nodiscard]] win32::Error Refresh(os::MemoryLoad* load);
+  [[nodiscard]] win32::Error Refresh(MemoryLoad* load);
 
   void SetInterval(Milliseconds interval) { interval_.store(interval.count(), std::memory_order_relaxed); }
   [[nodiscard]] Milliseconds interval() const { return Milliseconds{interval_.load(std::memory_order_relaxed)}; }
 
  private:
   struct Reading {
-    os::MemoryLoad load;
+    MemoryLoad load;
     Milliseconds taken_at{};
   };
   static constexpr std::size_t kWords = 9;
@@ -48,11 +48,11 @@ class LoadSampler {
   [[nodiscard]] static Reading Unpack(const Words& words);
 
   [[nodiscard]] std::optional<Reading> Stored(std::uint64_t sequence) const;
-  [[nodiscard]] win32::Error Ask(std::uint64_t sequence, os::MemoryLoad* load);
+  [[nodiscard]] win32::Error Ask(std::uint64_t sequence, MemoryLoad* load);
   void Store(std::uint64_t sequence, const Reading& reading);
 
-  os::MemorySystem& memory_;
-  os::ThreadSystem& threads_;
+  MemorySystem& memory_;
+  ThreadSystem& threads_;
   std::atomic<std::int64_t> interval_;
   std::atomic<std::uint64_t> sequence_ = 0;  // 0: nothing stored yet
   std::array<std::atomic<std::uint64_t>, kWords> words_{};

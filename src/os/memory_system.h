@@ -15,7 +15,7 @@
 #include "base/units.h"
 #include "base/win32.h"
 
-namespace clr_host_memory::os {
+namespace clr_host_memory {
 
 struct AllocateRequest {
   Address address = 0;  // 0: the OS chooses
@@ -80,6 +80,6 @@ class MemorySystem {
   virtual void FreeMetadata(void* memory, std::size_t size) = 0;
 };
 
-}  // namespace clr_host_memory::os
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_OS_MEMORY_SYSTEM_H

@@ -10,7 +10,7 @@
 
 #include "base/time.h"
 
-namespace clr_host_memory::os {
+namespace clr_host_memory {
 
 using EventHandle = void*;
 using ThreadHandle = void*;
@@ -41,6 +41,6 @@ class ThreadSystem {
   virtual void Sleep(Milliseconds duration) = 0;
 };
 
-}  // namespace clr_host_memory::os
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_OS_THREAD_SYSTEM_H

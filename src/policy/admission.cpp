@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 
 Headroom DefaultHeadroom(Bytes limit) {
   constexpr std::uint64_t kMiB = 1024 * 1024;
@@ -21,4 +21,4 @@ LimitsError Validate(const Limits& limits) {
   return LimitsError::kNone;
 }
 
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory

@@ -12,7 +12,7 @@
 #include "base/outcome.h"
 #include "base/units.h"
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 
 // Invariant: app_domain_headroom + process_headroom <= limit.
 struct Limits {
@@ -76,6 +76,6 @@ struct Headroom {
 enum class LimitsError : std::uint8_t { kNone, kLimitIsZero, kHeadroomExceedsLimit };
 [[nodiscard]] LimitsError Validate(const Limits& limits);
 
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_POLICY_ADMISSION_H

@@ -4,7 +4,7 @@
 
 #include "policy/percent.h"
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 namespace {
 
 enum : std::uint8_t { kLimit, kJob, kPhysical, kCommit };
@@ -21,7 +21,7 @@ enum : std::uint8_t { kLimit, kJob, kPhysical, kCommit };
 
 }  // namespace
 
-PressureSources SourcesOf(const os::MemoryLoad& load, const LimitUse& use) {
+PressureSources SourcesOf(const MemoryLoad& load, const LimitUse& use) {
   PressureSources sources;
   // A limit of nothing is a bound all the same.
   const Bytes reach = use.limit == kUnlimited ? use.limit : use.limit - std::min(use.headroom, use.limit);
@@ -32,7 +32,7 @@ PressureSources SourcesOf(const os::MemoryLoad& load, const LimitUse& use) {
   return sources;
 }
 
-MemoryStatus StatusOf(const os::MemoryLoad& load, const LimitUse& use) {
+MemoryStatus StatusOf(const MemoryLoad& load, const LimitUse& use) {
   const PressureSources sources = SourcesOf(load, use);
   const PressureSource limit = OrNone(sources[kLimit]);
   const PressureSource job = OrNone(sources[kJob]);
@@ -53,4 +53,4 @@ MemoryStatus StatusOf(const os::MemoryLoad& load, const LimitUse& use) {
   return status;
 }
 
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory

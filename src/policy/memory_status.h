@@ -10,7 +10,7 @@
 #include "os/memory_system.h"
 #include "policy/pressure.h"
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 
 // How the limit stands. What counts against it may be more than it: it was lowered, or the process grew.
 struct LimitUse {
@@ -37,12 +37,12 @@ struct MemoryStatus {
   Bytes total_commit;                // the least of limit, job and commit limit; kUnlimited where none is known
   Bytes available_commit;            // the least that they leave
 };
-[[nodiscard]] MemoryStatus StatusOf(const os::MemoryLoad& load, const LimitUse& use);
+[[nodiscard]] MemoryStatus StatusOf(const MemoryLoad& load, const LimitUse& use);
 
 // Limit, job, physical memory, commit limit, for Pressure.
 using PressureSources = std::array<PressureSource, 4>;
-[[nodiscard]] PressureSources SourcesOf(const os::MemoryLoad& load, const LimitUse& use);
+[[nodiscard]] PressureSources SourcesOf(const MemoryLoad& load, const LimitUse& use);
 
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_POLICY_MEMORY_STATUS_H

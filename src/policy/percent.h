@@ -6,7 +6,7 @@
 
 #include "base/units.h"
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 
 // part in percent of whole, rounded down; 100 when part is more than whole. whole: not 0.
 [[nodiscard]] constexpr std::uint32_t PercentOf(Bytes part, Bytes whole) {
@@ -23,6 +23,6 @@ namespace clr_host_memory::policy {
   return low;
 }
 
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_POLICY_PERCENT_H

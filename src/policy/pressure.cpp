@@ -4,7 +4,7 @@
 
 #include "policy/percent.h"
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 
 bool AreValid(const PressureThresholds& thresholds) {
   return thresholds.enter_low < thresholds.leave_low && thresholds.leave_low <= thresholds.leave_high &&
@@ -59,4 +59,4 @@ std::optional<Availability> Pressure::Finish(Milliseconds now) {
   return Enter(Availability::kNeutral, now);
 }
 
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory

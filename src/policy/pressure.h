@@ -16,7 +16,7 @@
 #include "base/time.h"
 #include "base/units.h"
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 
 // The values of EMemoryAvailable.
 enum class Availability : std::uint8_t { kLow = 1, kNeutral = 2, kHigh = 3 };
@@ -73,6 +73,6 @@ class Pressure {
   Milliseconds last_low_{};  // meaningful in kLow
 };
 
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_POLICY_PRESSURE_H

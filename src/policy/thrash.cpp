@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 namespace {
 
 // A quarter of the ceiling is let be free: what is refused may be a large block.
@@ -78,4 +78,4 @@ std::optional<ThrashReport> ThrashGuard::CloseQuarter(Milliseconds now, Bytes ce
   return report;
 }
 
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory

@@ -16,7 +16,7 @@
 #include "base/time.h"
 #include "base/units.h"
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 
 struct ThrashSettings {
   Milliseconds window{5000};    // 0: nothing is ever reported
@@ -75,6 +75,6 @@ class ThrashGuard {
   std::size_t steady_count_ = 0;
 };
 
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_POLICY_THRASH_H

@@ -66,8 +66,8 @@ Session::Session(const RunOptions& options, Streams streams)
 }
 
 void Session::CheckRoomBesides(std::uint64_t limit) const {
-  os::MemoryLoad load;
-  if (os::WindowsMemorySystem().Load(&load) != win32::kSuccess) return;
+  MemoryLoad load;
+  if (WindowsMemorySystem().Load(&load) != win32::kSuccess) return;
   const std::uint64_t besides =
       load.process_private.value - std::min(load.process_private.value, policy_.emergency_reserve);
   if (limit >= kLeastLimit && limit - kLeastLimit >= besides) return;

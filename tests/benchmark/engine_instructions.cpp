@@ -16,13 +16,13 @@ using namespace clr_host_memory;  // NOLINT: a program of one page
 constexpr std::uint64_t kSize = 16 * kPageSize;
 
 // One pair of calls; how many failed.
-std::uint64_t ThroughEngine(Engine& engine, os::MemorySystem&, const os::AllocateRequest& commit) {
+std::uint64_t ThroughEngine(Engine& engine, MemorySystem&, const AllocateRequest& commit) {
   std::uint64_t failures = 0;
   if (!engine.Allocate(commit, Criticality::kTask).outcome.ok()) ++failures;
   if (!engine.Free(commit.address, kSize, win32::kMemDecommit).ok()) ++failures;
   return failures;
 }
-std::uint64_t StraightToOs(Engine&, os::MemorySystem& os, const os::AllocateRequest& commit) {
+std::uint64_t StraightToOs(Engine&, MemorySystem& os, const AllocateRequest& commit) {
   std::uint64_t failures = 0;
   if (os.Allocate(commit).error != win32::kSuccess) ++failures;
   if (os.Free(commit.address, kSize, win32::kMemDecommit) != win32::kSuccess) ++failures;
@@ -40,7 +40,7 @@ int main(int argc, char** argv) {
   const AddressOutcome region =
       engine.Allocate({.size = 1 << 20, .type = win32::kMemReserve, .protect = 4}, Criticality::kTask);
   if (!region.outcome.ok()) return 1;
-  const os::AllocateRequest commit{.address = region.address, .size = kSize, .type = win32::kMemCommit, .protect = 4};
+  const AllocateRequest commit{.address = region.address, .size = kSize, .type = win32::kMemCommit, .protect = 4};
   std::uint64_t failures = 0;
   // By a pointer the compiler cannot see through, so that virtual calls stay what they are in the engine.
   auto* volatile const pair_of_calls = through_engine ? &ThroughEngine : &StraightToOs;

@@ -124,10 +124,10 @@ TEST_F(BridgedFakeClr, ModulesAreListedInTheirOrderWithTheirImports) {
   module.size = sizeof(module);
   ASSERT_EQ(bridge()->GetModule(0, &module), S_OK);
   EXPECT_EQ(module.module, clr_.get());
-  EXPECT_EQ(module.path, clr_host_memory::bridge::ModulePath(clr_.get()));
+  EXPECT_EQ(module.path, clr_host_memory::ModulePath(clr_.get()));
   // The fake imports all of them, but this manager has no heap to serve blocks from.
   constexpr std::size_t kOfBlocks = 8;
-  EXPECT_EQ(module.import_count, clr_host_memory::bridge::kBridgedFunctionCount - kOfBlocks);
+  EXPECT_EQ(module.import_count, clr_host_memory::kBridgedFunctionCount - kOfBlocks);
   const std::string imports = module.imports;
   EXPECT_EQ(std::count(imports.begin(), imports.end(), ' ') + 1, module.import_count) << imports;
   EXPECT_NE((" " + imports + " ").find(" VirtualAllocExNuma "), std::string::npos) << imports;

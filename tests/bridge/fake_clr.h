@@ -40,8 +40,8 @@ class LoadedModule {
 
 // Full path of a file beside this program.
 inline std::wstring Beside(const wchar_t* name) {
-  std::wstring path = clr_host_memory::bridge::ModulePath(nullptr);
-  path.resize(path.size() - clr_host_memory::bridge::BaseName(path).size());
+  std::wstring path = clr_host_memory::ModulePath(nullptr);
+  path.resize(path.size() - clr_host_memory::BaseName(path).size());
   return path + name;
 }
 
@@ -79,9 +79,9 @@ class CopiedFakeCoreClr {
 
 // What the import address table of a module holds, by name.
 inline std::vector<void*> ImportsOf(HMODULE module) {
-  std::vector<clr_host_memory::bridge::NamedImport> imports;
+  std::vector<clr_host_memory::NamedImport> imports;
   std::string reason;
-  EXPECT_EQ(clr_host_memory::bridge::ReadNamedImports(module, &imports, &reason), S_OK) << reason;
+  EXPECT_EQ(clr_host_memory::ReadNamedImports(module, &imports, &reason), S_OK) << reason;
   std::vector<void*> values;
   for (const auto& import : imports) values.push_back(*import.slot);
   return values;
@@ -130,9 +130,9 @@ class FakeCoreClr : public LoadedModule {
 
   // The place in the import address table for the import called name.
   [[nodiscard]] void** Slot(const char* name) const {
-    std::vector<clr_host_memory::bridge::NamedImport> imports;
+    std::vector<clr_host_memory::NamedImport> imports;
     std::string reason;
-    EXPECT_EQ(clr_host_memory::bridge::ReadNamedImports(get(), &imports, &reason), S_OK) << reason;
+    EXPECT_EQ(clr_host_memory::ReadNamedImports(get(), &imports, &reason), S_OK) << reason;
     for (const auto& import : imports) {
       if (import.name == name) return import.slot;
     }

@@ -11,7 +11,7 @@
 
 #include "bridge/fake_clr.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 using clrhm_test::Beside;
@@ -230,4 +230,4 @@ TEST_F(ImportPatchTest, MovedPatchesUndoOnce) {
 }
 
 }  // namespace
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

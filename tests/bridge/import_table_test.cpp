@@ -13,7 +13,7 @@
 
 #include "bridge/fake_clr.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 #if defined(_WIN64)
@@ -206,4 +206,4 @@ TEST(ImportTable, RandomDamageIsNeverReadOutsideTheImage) {
 }
 
 }  // namespace
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -176,7 +176,7 @@ TEST_F(Notifications, OtherHandlesAreQueriedByWin32) {
     EXPECT_EQ(clr_.query_notification(other, &state), expected);
     EXPECT_EQ(GetLastError(), expected_error);
     EXPECT_EQ(state, expected_state);
-    EXPECT_EQ(clr_host_memory::bridge::NotificationState(other), std::nullopt);
+    EXPECT_EQ(clr_host_memory::NotificationState(other), std::nullopt);
   }
   CloseHandle(semaphore);
   if (win32s != nullptr) CloseHandle(win32s);
@@ -252,13 +252,13 @@ TEST_F(BridgedFakeClr, AManagerThatTakesNoCallbackLeavesTheNotificationToWin32) 
   HANDLE win32s = clr_.create_notification(kLow);
   EXPECT_EQ(win32s == nullptr, expected == nullptr);
   EXPECT_EQ(GetLastError(), expected_error);
-  EXPECT_EQ(clr_host_memory::bridge::NotificationState(win32s), std::nullopt);
+  EXPECT_EQ(clr_host_memory::NotificationState(win32s), std::nullopt);
   if (win32s != nullptr) CloseHandle(win32s);
   if (expected != nullptr) CloseHandle(expected);
 
   manager_.register_answer = S_OK;
   HANDLE ours = clr_.create_notification(kLow);
-  EXPECT_NE(clr_host_memory::bridge::NotificationState(ours), std::nullopt) << "a later one is tried again";
+  EXPECT_NE(clr_host_memory::NotificationState(ours), std::nullopt) << "a later one is tried again";
   EXPECT_TRUE(manager_.callback());
   CloseHandle(ours);
 }
@@ -282,7 +282,7 @@ TEST(NotificationsLifetime, DetachDuringRegistrationLeavesNothingRegistered) {
   caller.join();
   EXPECT_EQ(manager.registrations(), 2);
   EXPECT_EQ(manager.callback().get(), nullptr);
-  EXPECT_EQ(clr_host_memory::bridge::NotificationState(low), std::nullopt) << "Win32's, for there is no bridge";
+  EXPECT_EQ(clr_host_memory::NotificationState(low), std::nullopt) << "Win32's, for there is no bridge";
   if (low != nullptr) CloseHandle(low);
 }
 
@@ -331,7 +331,7 @@ TEST(NotificationsLifetime, NotifyingWhileAttachingAndDetachingNeverLeavesThemSi
 }
 
 TEST(MemoryNotificationCallback, QueryInterfaceFollowsTheRules) {
-  using clr_host_memory::bridge::MemoryNotificationCallback;
+  using clr_host_memory::MemoryNotificationCallback;
   constexpr GUID kUnknown = {0, 0, 0, {0xC0, 0, 0, 0, 0, 0, 0, 0x46}};
   auto* callback = new MemoryNotificationCallback();
   void* as_unknown = nullptr;
@@ -351,8 +351,8 @@ TEST(MemoryNotificationCallback, QueryInterfaceFollowsTheRules) {
 
 TEST(MemoryNotificationCallback, WithdrawnItRegistersNoMore) {
   RecordingManager manager;
-  clr_host_memory::ComPtr<clr_host_memory::bridge::MemoryNotificationCallback> callback(
-      new clr_host_memory::bridge::MemoryNotificationCallback());
+  clr_host_memory::ComPtr<clr_host_memory::MemoryNotificationCallback> callback(
+      new clr_host_memory::MemoryNotificationCallback());
   callback->Withdraw(&manager);
   callback->Withdraw(&manager);
   EXPECT_EQ(callback->Register(&manager), HOST_E_CLRNOTAVAILABLE);

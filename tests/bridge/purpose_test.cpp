@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
@@ -88,4 +88,4 @@ TEST(Purpose, OnlyTheGcHeapMayBeRefusedAndOnlyOnceTheRuntimeHasStarted) {
 }
 
 }  // namespace
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -82,9 +82,9 @@ TEST_P(RealClr, StandaloneGcsCanBeBridged) {
 TEST_P(RealClr, PatchingLeavesTheImportTableReadOnlyAndUndoLeavesItAsItWas) {
   const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   ASSERT_NE(coreclr.get(), nullptr);
-  std::vector<clr_host_memory::bridge::NamedImport> imports;
+  std::vector<clr_host_memory::NamedImport> imports;
   std::string reason;
-  ASSERT_EQ(clr_host_memory::bridge::ReadNamedImports(coreclr.get(), &imports, &reason), S_OK) << reason;
+  ASSERT_EQ(clr_host_memory::ReadNamedImports(coreclr.get(), &imports, &reason), S_OK) << reason;
   ASSERT_GT(imports.size(), 100U);
   const auto values = [&] {
     std::vector<void*> result;
@@ -119,8 +119,8 @@ TEST_P(RealClr, HostpolicyAsksGetProcAddressByName) {
   auto bridge = AttachToCoreClr(coreclr.get(), *manager);
   ASSERT_TRUE(bridge) << bridge.reason();
   std::string reason;
-  EXPECT_EQ(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy.get(), bridge->get(), &reason), S_OK) << reason;
-  clr_host_memory::bridge::StopWatchingRuntimeStart();
+  EXPECT_EQ(clr_host_memory::WatchRuntimeStart(hostpolicy.get(), bridge->get(), &reason), S_OK) << reason;
+  clr_host_memory::StopWatchingRuntimeStart();
 }
 
 TEST_P(RealClr, GoesOnAsWithoutABridgeWhenTheManagerIsShutDownInTheMiddle) {

@@ -10,9 +10,9 @@
 namespace clrhm_test {
 namespace {
 
-using clr_host_memory::bridge::RuntimeStartResult;
-using clr_host_memory::bridge::StopWatchingRuntimeStart;
-using clr_host_memory::bridge::WatchRuntimeStart;
+using clr_host_memory::RuntimeStartResult;
+using clr_host_memory::StopWatchingRuntimeStart;
+using clr_host_memory::WatchRuntimeStart;
 
 class RuntimeStart : public BridgedFakeClr {
  protected:
@@ -86,7 +86,7 @@ class RuntimeStartProperties : public RuntimeStart {
 };
 
 TEST_F(RuntimeStartProperties, HaveARangeForTheHeapThatNoLimitMakesSmall) {
-  const std::string range = std::to_string(clr_host_memory::bridge::RegionRange(machine_.ullTotalPhys));
+  const std::string range = std::to_string(clr_host_memory::RegionRange(machine_.ullTotalPhys));
   const std::string added = "System.GC.RegionRange=" + range + "\n";
   EXPECT_EQ(PropertiesWith(nullptr, nullptr), added);
   EXPECT_EQ(PropertiesWith("System.GC.Server", "false"), "System.GC.Server=false\n" + added);
@@ -115,7 +115,7 @@ class RuntimeStartGcLimit : public RuntimeStartProperties {
   void SetUp() override {
     RuntimeStartProperties::SetUp();
     manager_.memory_status.total_physical = machine_.ullTotalPhys;  // so that no range is added
-    clr_host_memory::bridge::StopWatchingRuntimeStart();
+    clr_host_memory::StopWatchingRuntimeStart();
     ASSERT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_, 12345678), S_OK) << reason_;
   }
 };
@@ -143,9 +143,9 @@ TEST_F(RuntimeStartGcLimit, MakesARangeBesidesItNeedless) {
 
 TEST(RegionRange, IsTwiceTheMachinesMemoryAndNeverAbove256GiB) {
   constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
-  EXPECT_EQ(clr_host_memory::bridge::RegionRange(24 * kGiB), 48 * kGiB);
-  EXPECT_EQ(clr_host_memory::bridge::RegionRange(128 * kGiB), 256 * kGiB);
-  EXPECT_EQ(clr_host_memory::bridge::RegionRange(512 * kGiB), 256 * kGiB);
+  EXPECT_EQ(clr_host_memory::RegionRange(24 * kGiB), 48 * kGiB);
+  EXPECT_EQ(clr_host_memory::RegionRange(128 * kGiB), 256 * kGiB);
+  EXPECT_EQ(clr_host_memory::RegionRange(512 * kGiB), 256 * kGiB);
 }
 
 TEST_F(RuntimeStart, OtherLookUpsGoAsEver) {

@@ -190,11 +190,11 @@ TEST(StartedRuntimes, AreToldApartByTheirFolders) {
   CopiedFakeCoreClr files(L"coreclr.dll");
   const LoadedModule other(files.path());
   ASSERT_NE(other.get(), nullptr);
-  EXPECT_FALSE(clr_host_memory::bridge::HasBegunToStart(clr.get()));
-  EXPECT_FALSE(clr_host_memory::bridge::HasBegunToStart(other.get()));
+  EXPECT_FALSE(clr_host_memory::HasBegunToStart(clr.get()));
+  EXPECT_FALSE(clr_host_memory::HasBegunToStart(other.get()));
   const LoadedModule core_library(files.AddCoreLibrary());
-  EXPECT_FALSE(clr_host_memory::bridge::HasBegunToStart(clr.get()));
-  EXPECT_TRUE(clr_host_memory::bridge::HasBegunToStart(other.get()));
+  EXPECT_FALSE(clr_host_memory::HasBegunToStart(clr.get()));
+  EXPECT_TRUE(clr_host_memory::HasBegunToStart(other.get()));
 }
 
 // TRUSTED_PLATFORM_ASSEMBLIES may lead to a core library in any folder.
@@ -202,7 +202,7 @@ TEST(StartedRuntimes, MayHaveTheirCoreLibraryElsewhere) {
   FakeCoreClr clr;
   CopiedFakeCoreClr files(L"unused_coreclr.dll");
   const LoadedModule core_library(files.AddCoreLibrary());
-  EXPECT_TRUE(clr_host_memory::bridge::HasBegunToStart(clr.get()));
+  EXPECT_TRUE(clr_host_memory::HasBegunToStart(clr.get()));
 }
 
 // The bridge sees the start by what the runtime loads: here the real assemblies, through a fake runtime's imports.

@@ -7,7 +7,7 @@
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 TEST(Reason, IsCutBetweenTwoCharacters) {
@@ -72,4 +72,4 @@ TEST(CRuntimeLibrary, IsADebugOneByTheEndOfItsName) {
 }
 
 }  // namespace
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

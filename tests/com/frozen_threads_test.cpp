@@ -152,9 +152,9 @@ class FrozenThreads : public ::testing::Test {
  protected:
   static constexpr unsigned kWorkers = 2;
 
-  void Start(os::MemorySystem& beneath, std::uint32_t most_spins) {
+  void Start(MemorySystem& beneath, std::uint32_t most_spins) {
     os_ = std::make_unique<SpinningMemorySystem>(beneath, most_spins);
-    manager_ = ComPtr<HostMemoryManager>(new HostMemoryManager(*os_, os::WindowsThreadSystem(), {}));
+    manager_ = ComPtr<HostMemoryManager>(new HostMemoryManager(*os_, WindowsThreadSystem(), {}));
     shared_ = Allocate(manager_.get(), nullptr, kSharedSize, MEM_RESERVE, PAGE_NOACCESS);
     ASSERT_NE(nullptr, shared_);
     helper_ = std::make_unique<Rounds>(*manager_.get(), shared_, 99);
@@ -280,7 +280,7 @@ TEST_F(FrozenThreads, NeverHoldUpOthersOverWindowsUnlessWindowsDoes) {
   // The spins are as long as Windows' own calls: a freeze that is asked for inside one takes effect at its end, so that
   // most of them would stand there.
   constexpr std::uint64_t kFreezes = 1'000;
-  ASSERT_NO_FATAL_FAILURE(Start(os::WindowsMemorySystem(), 60'000));
+  ASSERT_NO_FATAL_FAILURE(Start(WindowsMemorySystem(), 60'000));
   const Tally tally = FreezeManyTimes(kFreezes, std::chrono::seconds(5));
   EXPECT_EQ(kFreezes, tally.in_manager) << "too few of " << tally.freezes << " freezes met the manager's own code";
   EXPECT_EQ(std::uint64_t{0}, tally.stalls_by_manager) << "a frozen thread held up others";

@@ -81,9 +81,9 @@ class HostOverFake {
   static constexpr SIZE_T kRegionSize = 64 * kGranule;
   // Not small, so that the OS is asked for each, as no run is kept under such a limit.
   static constexpr SIZE_T kBlock = 5 * kPage;
-  static constexpr policy::Limits kNothingKept{.limit = {PrivateHeap::kRoomToKeepRuns}};
+  static constexpr Limits kNothingKept{.limit = {PrivateHeap::kRoomToKeepRuns}};
 
-  explicit HostOverFake(const policy::Limits& limits = kNothingKept)
+  explicit HostOverFake(const Limits& limits = kNothingKept)
       : manager_(new HostMemoryManager(os, threads, limits)) {
     region_ = Allocate(manager(), nullptr, kRegionSize, MEM_RESERVE, PAGE_NOACCESS);
     page_ = Allocate(manager(), region_, kPage, MEM_COMMIT, PAGE_READWRITE);

@@ -16,9 +16,9 @@
 
 namespace clr_host_memory::test {
 
-class LockFreeMemorySystem final : public os::MemorySystem {
+class LockFreeMemorySystem final : public MemorySystem {
  public:
-  os::AllocateResult Allocate(const os::AllocateRequest& request) override {
+  AllocateResult Allocate(const AllocateRequest& request) override {
     if (request.address == 0) return Reserve(request);
     const auto range = PageRange::Covering(request.address, request.size);
     Slot* slot = SlotOf(request.address);
@@ -47,7 +47,7 @@ class LockFreeMemorySystem final : public os::MemorySystem {
     *old = PAGE_READWRITE;
     return win32::kSuccess;
   }
-  os::PageRun Describe(Address address) override {
+  PageRun Describe(Address address) override {
     const Address page_base = RoundDownToPage(address);
     const Slot* slot = SlotOf(address);
     if (slot == nullptr) return {.base = page_base, .size = kPageSize};
@@ -64,7 +64,7 @@ class LockFreeMemorySystem final : public os::MemorySystem {
             .committed = committed,
             .is_private = true};
   }
-  win32::Error Load(os::MemoryLoad*) override { return win32::kSuccess; }
+  win32::Error Load(MemoryLoad*) override { return win32::kSuccess; }
 
   // Rare, and straight to the kernel.
   void* AllocateMetadata(std::size_t size) override {
@@ -83,7 +83,7 @@ class LockFreeMemorySystem final : public os::MemorySystem {
   };
   using Slots = std::array<Slot, 256>;
 
-  os::AllocateResult Reserve(const os::AllocateRequest& request) {
+  AllocateResult Reserve(const AllocateRequest& request) {
     const std::uint64_t pages = (request.size + kPageSize - 1) >> kPageShift;
     if (pages == 0 || pages > kSlotPages) return {0, win32::kNotEnoughMemory};
     for (Slot& slot : *slots_) {

@@ -15,13 +15,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr policy::PressureThresholds kEager{.dwell = Milliseconds{0}, .repeat_low = Milliseconds{5}};
+constexpr PressureThresholds kEager{.dwell = Milliseconds{0}, .repeat_low = Milliseconds{5}};
 constexpr std::uint64_t kLimit = 100 * kMiB;
 
 class NotificationsTest : public testing::Test {
  protected:
   NotificationsTest()
-      : manager_(new HostMemoryManager(os_, os::WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kEager},
+      : manager_(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kEager},
                                        Milliseconds{1})) {
     region_ = Allocate(manager(), nullptr, kLimit, MEM_RESERVE, PAGE_READWRITE);
   }
@@ -69,7 +69,7 @@ TEST_F(NotificationsTest, OneWhoRegistersWhileMemoryIsLowIsToldSoSoon) {
 
 TEST_F(NotificationsTest, LowIsNeverLeftBehindAtShutdown) {
   for (const bool by_host : {false, true}) {
-    ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, os::WindowsThreadSystem(), {.limit = {kLimit}},
+    ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
                                                           {.thresholds = kEager}, Milliseconds{1}));
     Callback callback;
     ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
@@ -362,7 +362,7 @@ TEST_F(NotificationsTest, AClrThatSpinsAtItsLimitIsToldToTheHostWithFigures) {
 
 TEST_F(NotificationsTest, TheEndIsToldOnTheManagersOwnThreadAndNeverInsideAnotherCall) {
   for (const bool from_inside : {true, false}) {
-    ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, os::WindowsThreadSystem(), {.limit = {kLimit}},
+    ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
                                                           {.thresholds = kEager}, Milliseconds{1}));
     HostMemoryManager* const its = other.get();
     std::atomic<int> depth = 0;
@@ -407,7 +407,7 @@ TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
     std::atomic<bool> released = false;
-    auto* const other = new HostMemoryManager(os, os::WindowsThreadSystem(), {.limit = {kLimit}},
+    auto* const other = new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}},
                                               {.thresholds = kEager}, Milliseconds{1});
     // Low, which is said again and again: also after the sink is there, however late that is.
     ASSERT_NE(nullptr, Allocate(other, nullptr, kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
@@ -430,7 +430,7 @@ TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
 TEST_F(NotificationsTest, ShutdownFromSeveralThreadsWhileRequestsWaitEndsThemAll) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
-    ComPtr<HostMemoryManager> other(new HostMemoryManager(os, os::WindowsThreadSystem(), {.limit = {kMiB}},
+    ComPtr<HostMemoryManager> other(new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kMiB}},
                                                           {.thresholds = kEager}, Milliseconds{1}));
     ASSERT_HR(S_OK, other->SetWait(eTaskCritical, 60000));
     void* const all = Allocate(other.get(), nullptr, kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);

@@ -23,7 +23,7 @@ class WaitingHost : public HostOverFake {
     for (const auto level : {eTaskCritical, eAppDomainCritical, eProcessCritical}) {
       EXPECT_HR(S_OK, object().SetWait(level, 1000));
     }
-    threads.SetWaitHook([this](os::EventHandle, Milliseconds deadline) {
+    threads.SetWaitHook([this](EventHandle, Milliseconds deadline) {
       (void)object().engine().ServeWaiters(threads.Now());
       if (during) during();
       threads.SetNow(std::min(deadline, threads.Now() + Milliseconds{100}));

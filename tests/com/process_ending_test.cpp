@@ -53,8 +53,8 @@ INSTANTIATE_TEST_SUITE_P(Ways, ProcessEnding, testing::Values(L"event", L"callba
                          });
 
 TEST(ProcessEndingAnswer, IsFalseWhileTheProcessLives) {
-  os::PrepareProcessIsEnding();
-  EXPECT_FALSE(os::ProcessIsEnding());
+  PrepareProcessIsEnding();
+  EXPECT_FALSE(ProcessIsEnding());
 }
 
 }  // namespace

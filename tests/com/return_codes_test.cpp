@@ -181,7 +181,7 @@ TEST(Pointer, ANullOneOfWin32sLeavesTheErrorThatWin32Leaves) {
   void* const page = Allocate(manager.get(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   void* const nowhere = reinterpret_cast<void*>(~std::uintptr_t{0});
   for (void* const address : {page, static_cast<void*>(nullptr), nowhere}) {
-    for (const SIZE_T size : {SIZE_T{0}, SIZE_T{1}, kPage, SIZE_MAX}) {
+    for (const SIZE_T size : {SIZE_T{0}, SIZE_T{1}, SIZE_T{kPage}, SIZE_T{SIZE_MAX}}) {
       for (const DWORD protect : {DWORD{PAGE_READONLY}, DWORD{0}}) {
         ::SetLastError(kCallersError);
         EXPECT_FALSE(::VirtualProtect(address, size, protect, nullptr));
@@ -190,7 +190,7 @@ TEST(Pointer, ANullOneOfWin32sLeavesTheErrorThatWin32Leaves) {
         EXPECT_HR(E_POINTER, answer.hr);
         EXPECT_EQ(raw, answer.last_error) << address << ' ' << size << ' ' << protect;
       }
-      for (const SIZE_T length : {size, sizeof(MEMORY_BASIC_INFORMATION)}) {
+      for (const SIZE_T length : {size, SIZE_T{sizeof(MEMORY_BASIC_INFORMATION)}}) {
         ::SetLastError(kCallersError);
         EXPECT_EQ(0u, ::VirtualQuery(address, nullptr, length));
         const DWORD raw = ::GetLastError();

@@ -18,7 +18,7 @@ struct ThreadPlace {
   std::uint32_t random = 1;
 };
 
-class SpinningMemorySystem final : public os::MemorySystem {
+class SpinningMemorySystem final : public MemorySystem {
   // One call on its way to the OS and back. Before the methods, which deduce what Call returns.
   class Passage {
    public:
@@ -51,7 +51,7 @@ class SpinningMemorySystem final : public os::MemorySystem {
 
  public:
   // beneath outlives the object. Each spin is of 0 to most_spins - 1 steps, of about a nanosecond.
-  SpinningMemorySystem(os::MemorySystem& beneath, std::uint32_t most_spins)
+  SpinningMemorySystem(MemorySystem& beneath, std::uint32_t most_spins)
       : beneath_(beneath), most_spins_(most_spins) {}
 
   [[nodiscard]] static ThreadPlace& PlaceOfThisThread() {
@@ -61,7 +61,7 @@ class SpinningMemorySystem final : public os::MemorySystem {
     return place;
   }
 
-  os::AllocateResult Allocate(const os::AllocateRequest& request) override {
+  AllocateResult Allocate(const AllocateRequest& request) override {
     const Passage passage(most_spins_);
     return passage.Call([&] { return beneath_.Allocate(request); });
   }
@@ -77,7 +77,7 @@ class SpinningMemorySystem final : public os::MemorySystem {
     const Passage passage(most_spins_);
     return passage.Call([&] { return beneath_.Protect(address, size, protect, old); });
   }
-  os::PageRun Describe(Address address) override {
+  PageRun Describe(Address address) override {
     const Passage passage(most_spins_);
     return passage.Call([&] { return beneath_.Describe(address); });
   }
@@ -86,10 +86,10 @@ class SpinningMemorySystem final : public os::MemorySystem {
     return passage.Call([&] { return beneath_.AllocateMetadata(size); });
   }
   void FreeMetadata(void* memory, std::size_t size) override { beneath_.FreeMetadata(memory, size); }
-  win32::Error Load(os::MemoryLoad* load) override { return beneath_.Load(load); }
+  win32::Error Load(MemoryLoad* load) override { return beneath_.Load(load); }
 
  private:
-  os::MemorySystem& beneath_;
+  MemorySystem& beneath_;
   const std::uint32_t most_spins_;
 };
 

@@ -11,8 +11,8 @@ void Run(void* event) { ::WaitForSingleObject(event, INFINITE); }
 }  // namespace
 
 extern "C" __declspec(dllexport) BOOL StartThread(HANDLE event) {
-  using clr_host_memory::os::ThreadHandle;
-  using clr_host_memory::os::WindowsThreadSystem;
+  using clr_host_memory::ThreadHandle;
+  using clr_host_memory::WindowsThreadSystem;
   const ThreadHandle thread = WindowsThreadSystem().Start(&Run, event);
   if (thread == nullptr) return FALSE;
   WindowsThreadSystem().Detach(thread);

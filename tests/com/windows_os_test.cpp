@@ -22,13 +22,13 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
 
-os::MemoryLoad Load() {
-  os::MemoryLoad load;
-  EXPECT_EQ(os::WindowsMemorySystem().Load(&load), win32::kSuccess);
+MemoryLoad Load() {
+  MemoryLoad load;
+  EXPECT_EQ(WindowsMemorySystem().Load(&load), win32::kSuccess);
   return load;
 }
 
-os::ThreadSystem& Threads() { return os::WindowsThreadSystem(); }
+ThreadSystem& Threads() { return WindowsThreadSystem(); }
 
 // How high handles go: they count up in steps of 4, past those that are open and into the gaps of those closed. (Wine 8
 // does not answer GetProcessHandleCount.)
@@ -44,7 +44,7 @@ void WaitUntil(const std::function<bool()>& done) {
 }
 
 TEST(WindowsLoad, TellsWhatTheMachineHas) {
-  const os::MemoryLoad load = Load();
+  const MemoryLoad load = Load();
   EXPECT_LE(load.percent_in_use, 100U);
   EXPECT_GT(load.total_physical, Bytes{});
   EXPECT_LE(load.available_physical, load.total_physical);
@@ -107,7 +107,7 @@ TEST(WindowsLoad, TheTightestLimitOfTheJobIsTold) {
       told.ProcessMemoryLimit == 0) {
     GTEST_SKIP() << "this system does not tell a job's limits (Wine 8 does not); Windows does";
   }
-  const os::MemoryLoad load = Load();
+  const MemoryLoad load = Load();
   EXPECT_EQ(load.total_in_job, Bytes{900 * kMiB});
   EXPECT_EQ(load.available_in_job, Bytes{900 * kMiB} - load.process_private);
 }
@@ -123,7 +123,7 @@ TEST(WindowsThreads, TheClockGoesOnAndNeverBack) {
 }
 
 TEST(WindowsThreads, AnEventLetsOneWaiterThroughOnce) {
-  const os::EventHandle event = Threads().MakeEvent();
+  const EventHandle event = Threads().MakeEvent();
   ASSERT_NE(event, nullptr);
   EXPECT_FALSE(Threads().WaitFor(event, Milliseconds{0}));
   EXPECT_FALSE(Threads().WaitFor(event, Milliseconds{-5}));
@@ -137,7 +137,7 @@ TEST(WindowsThreads, AnEventLetsOneWaiterThroughOnce) {
 }
 
 TEST(WindowsThreads, EventsLeaveTheLastErrorAlone) {
-  const os::EventHandle event = Threads().MakeEvent();
+  const EventHandle event = Threads().MakeEvent();
   ::SetLastError(1234);
   Threads().Signal(event);
   (void)Threads().WaitFor(event, kForever);
@@ -152,7 +152,7 @@ TEST(WindowsThreads, AThreadRunsOnceAndJoinWaitsForItsEnd) {
     std::atomic<int> runs = 0;
     std::uint64_t thread = 0;
   } work;
-  const os::ThreadHandle thread = Threads().Start(
+  const ThreadHandle thread = Threads().Start(
       [](void* context) {
         ::Sleep(20);
         static_cast<Work*>(context)->thread = Threads().CurrentThread();
@@ -170,7 +170,7 @@ TEST(WindowsThreads, ADetachedThreadRunsOn) {
   std::atomic<bool> go = false;
   static std::atomic<bool> done;
   done = false;
-  const os::ThreadHandle thread = Threads().Start(
+  const ThreadHandle thread = Threads().Start(
       [](void* context) {
         while (!static_cast<std::atomic<bool>*>(context)->load()) ::Sleep(1);
         done = true;
@@ -185,7 +185,7 @@ TEST(WindowsThreads, ADetachedThreadRunsOn) {
 TEST(WindowsThreads, NoHandleIsLeft) {
   const std::uintptr_t before = HighHandle();
   for (int round = 0; round < 400; ++round) {
-    const os::EventHandle event = Threads().MakeEvent();
+    const EventHandle event = Threads().MakeEvent();
     Threads().Join(Threads().Start([](void* it) { Threads().Signal(it); }, event));
     EXPECT_TRUE(Threads().WaitFor(event, Milliseconds{0}));
     Threads().CloseEvent(event);
@@ -256,9 +256,9 @@ TEST(WorkerOnWindows, MayDestroyItsOwnerLastOfAll) {
 }
 
 TEST(SamplerOnWindows, ReadsWhatTheOsSays) {
-  LoadSampler sampler(os::WindowsMemorySystem(), Threads(), Milliseconds{10'000});
-  os::MemoryLoad first;
-  os::MemoryLoad second;
+  LoadSampler sampler(WindowsMemorySystem(), Threads(), Milliseconds{10'000});
+  MemoryLoad first;
+  MemoryLoad second;
   ASSERT_EQ(sampler.Read(&first), win32::kSuccess);
   ASSERT_EQ(sampler.Read(&second), win32::kSuccess);
   EXPECT_EQ(first.total_physical, Load().total_physical);

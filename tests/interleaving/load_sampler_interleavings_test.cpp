@@ -15,18 +15,18 @@ namespace {
 constexpr Milliseconds kInterval{100};
 
 // Every answer is another one, and notes when it was given.
-class CountingOs final : public os::MemorySystem {
+class CountingOs final : public MemorySystem {
  public:
   explicit CountingOs(FakeThreadSystem& threads) : threads_(threads) {}
 
-  win32::Error Load(os::MemoryLoad* load) override {
+  win32::Error Load(MemoryLoad* load) override {
     const std::uint64_t n = told_at.size();
     told_at.push_back(threads_.Now());
     InterleavingPoint();
     *load = {.available_physical = {n}, .total_physical = {n * 2}, .total_in_job = {n * 3}, .process_private = {n * 5}};
     return win32::kSuccess;
   }
-  os::AllocateResult Allocate(const os::AllocateRequest& request) override { return rest_.Allocate(request); }
+  AllocateResult Allocate(const AllocateRequest& request) override { return rest_.Allocate(request); }
   win32::Error Free(Address address, std::uint64_t size, std::uint32_t type) override {
     return rest_.Free(address, size, type);
   }
@@ -34,7 +34,7 @@ class CountingOs final : public os::MemorySystem {
     return rest_.Query(address, buffer, length, written);
   }
   win32::Error Protect(Address, std::uint64_t, std::uint32_t, std::uint32_t*) override { return win32::kSuccess; }
-  os::PageRun Describe(Address address) override { return rest_.Describe(address); }
+  PageRun Describe(Address address) override { return rest_.Describe(address); }
   void* AllocateMetadata(std::size_t size) override { return rest_.AllocateMetadata(size); }
   void FreeMetadata(void* memory, std::size_t size) override { rest_.FreeMetadata(memory, size); }
 
@@ -48,7 +48,7 @@ class CountingOs final : public os::MemorySystem {
 class SamplerWorld final : public InterleavedWorld {
  public:
   explicit SamplerWorld(std::uint64_t* kept) : kept_(kept) {
-    os::MemoryLoad first;
+    MemoryLoad first;
     (void)sampler_.Refresh(&first);
   }
 
@@ -70,9 +70,9 @@ class SamplerWorld final : public InterleavedWorld {
   }
 
  private:
-  void Take(win32::Error (LoadSampler::*ask)(os::MemoryLoad*)) {
+  void Take(win32::Error (LoadSampler::*ask)(MemoryLoad*)) {
     const Milliseconds begin = threads_.Now();
-    os::MemoryLoad load;
+    MemoryLoad load;
     (void)(sampler_.*ask)(&load);
     const std::uint64_t n = load.available_physical.value;
     if (load.total_physical.value != n * 2 || load.total_in_job.value != n * 3 || load.process_private.value != n * 5) {

@@ -13,7 +13,7 @@ namespace clr_host_memory::test {
 namespace {
 
 constexpr std::size_t kSize = 4096;  // eight to a slab, all in one word
-constexpr std::uint32_t kSlots = heap::kClasses[heap::ClassOf(kSize)].slots;
+constexpr std::uint32_t kSlots = kClasses[ClassOf(kSize)].slots;
 
 class HeapWorld final : public InterleavedWorld {
  public:

@@ -19,17 +19,17 @@ constexpr Criticality kAppDomain = Criticality::kAppDomain;
 constexpr Criticality kProcess = Criticality::kProcess;
 
 // Events and a clock for operations of an exploration.
-class InterleavedThreads final : public os::ThreadSystem {
+class InterleavedThreads final : public ThreadSystem {
  public:
   Milliseconds Now() override { return now_; }
   std::uint64_t CurrentThread() override { return 1; }
-  os::EventHandle MakeEvent() override { return std::make_unique<bool>(false).release(); }
-  void CloseEvent(os::EventHandle event) override { const std::unique_ptr<bool> owned(static_cast<bool*>(event)); }
-  void Signal(os::EventHandle event) override {
+  EventHandle MakeEvent() override { return std::make_unique<bool>(false).release(); }
+  void CloseEvent(EventHandle event) override { const std::unique_ptr<bool> owned(static_cast<bool*>(event)); }
+  void Signal(EventHandle event) override {
     InterleavingPoint();
     *static_cast<bool*>(event) = true;
   }
-  bool WaitFor(os::EventHandle event, Milliseconds at_most) override {
+  bool WaitFor(EventHandle event, Milliseconds at_most) override {
     InterleavingPoint();
     bool& signalled = *static_cast<bool*>(event);
     const std::size_t self = InterleavingOperation();
@@ -38,9 +38,9 @@ class InterleavedThreads final : public os::ThreadSystem {
     asleep_.erase(self);
     return std::exchange(signalled, false);
   }
-  os::ThreadHandle Start(void (*)(void*), void*) override { return nullptr; }
-  void Join(os::ThreadHandle) override {}
-  void Detach(os::ThreadHandle) override {}
+  ThreadHandle Start(void (*)(void*), void*) override { return nullptr; }
+  void Join(ThreadHandle) override {}
+  void Detach(ThreadHandle) override {}
   void Sleep(Milliseconds duration) override {
     const Milliseconds end = now_ + duration;
     asleep_[InterleavingOperation()] = end;
@@ -67,16 +67,16 @@ class InterleavedThreads final : public os::ThreadSystem {
 
 class EventWaker final : public Waker {
  public:
-  explicit EventWaker(os::ThreadSystem& threads) : threads_(threads), event_(threads.MakeEvent()) {}
+  explicit EventWaker(ThreadSystem& threads) : threads_(threads), event_(threads.MakeEvent()) {}
   ~EventWaker() { threads_.CloseEvent(event_); }
   EventWaker(const EventWaker&) = delete;
   EventWaker& operator=(const EventWaker&) = delete;
   void Wake() noexcept override { threads_.Signal(event_); }
-  [[nodiscard]] os::EventHandle event() const { return event_; }
+  [[nodiscard]] EventHandle event() const { return event_; }
 
  private:
-  os::ThreadSystem& threads_;
-  os::EventHandle event_;
+  ThreadSystem& threads_;
+  EventHandle event_;
 };
 
 class WaitingWorld;
@@ -403,7 +403,7 @@ TEST(InterleavedWaits, TheLineIsKept) {
                1);
   const WaitingOperation newcomer{[](WaitingWorld& world, std::size_t) {
     world.AwaitSleepOf(0);
-    if (world.budget.TryCharge({4}, kTask) != policy::Admission::kAdmitted) return;
+    if (world.budget.TryCharge({4}, kTask) != Admission::kAdmitted) return;
     world.expected_charge += 4;
     world.Expect(world.waiters[0].over || world.threads.Now() >= 1100ms, "a newcomer passes nobody who waits");
   }};
@@ -425,7 +425,7 @@ TEST(InterleavedWaits, NobodyIsHeldUpByOneWhoIsSuspended) {
     bool admitted = false;
     for (int tries = 0; tries < 3 && !admitted; ++tries) {
       if (tries != 0) world.threads.Sleep(1ms);
-      admitted = world.budget.TryCharge({1}, kTask) == policy::Admission::kAdmitted;
+      admitted = world.budget.TryCharge({1}, kTask) == Admission::kAdmitted;
     }
     world.expected_charge += admitted ? 1 : 0;
     world.Expect(admitted, "there is enough for both");
@@ -438,7 +438,7 @@ TEST(InterleavedWaits, NobodyIsHeldUpByOneWhoIsSuspended) {
   ExploreWaits({"one who asks for more as soon as it is granted",
                 {{[](WaitingWorld& world, std::size_t self) {
                   world.Wait(self, {{4}, kTask, 100ms, 1});
-                  const bool admitted = world.budget.TryCharge({1}, kTask) == policy::Admission::kAdmitted;
+                  const bool admitted = world.budget.TryCharge({1}, kTask) == Admission::kAdmitted;
                   world.expected_charge += admitted ? 1 : 0;
                   world.Expect(admitted, "nobody is in its own way");
                 }}},

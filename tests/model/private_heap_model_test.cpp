@@ -92,7 +92,7 @@ class HeapModel : public PrivateHeapTest {
       if (block.line != 0) ++of_sites;
     }
     ASSERT_EQ(heap->Figures().live, live);
-    heap::SiteFigures figures;
+    SiteFigures figures;
     for (std::size_t i = 0; heap->sites().Read(i, &figures); ++i) of_sites -= figures.blocks;
     ASSERT_EQ(of_sites, 0u);
   }
@@ -117,8 +117,8 @@ void HeapModel::Play(unsigned seed, int steps, bool pins) {
     if (choice == 0) {
       os.Fail(below(2) == 0 ? OsCall::kAllocate : OsCall::kAllocateMetadata, win32::kNotEnoughMemory, below(3));
     } else if (choice == 1) {
-      engine.ledger().budget().SetLimits(below(2) == 0 ? policy::Limits{}
-                                                       : policy::Limits{.limit = {1 + below(8 * kM)}});
+      engine.ledger().budget().SetLimits(below(2) == 0 ? Limits{}
+                                                       : Limits{.limit = {1 + below(8 * kM)}});
     } else if (choice == 2) {
       if (freed != 0 && live_.count(freed) == 0) {
         EXPECT_EQ(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(freed))), Outcome::NotOurs());
@@ -151,7 +151,7 @@ void HeapModel::Play(unsigned seed, int steps, bool pins) {
                                           : heap->AllocateAt(size, Criticality::kTask, "model.cpp", line);
       if (made.outcome.ok()) {
         // No memory for its site: it has none, which the model cannot know.
-        heap::SiteFigures figures;
+        SiteFigures figures;
         std::uint64_t known = 0;
         for (std::size_t i = 0; line != 0 && heap->sites().Read(i, &figures); ++i) known += figures.blocks;
         std::uint64_t expected = 0;

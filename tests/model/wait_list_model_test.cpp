@@ -38,7 +38,7 @@ class WaitModel {
     WaitResult result;
   };
 
-  void SetLimits(const policy::Limits& limits) {
+  void SetLimits(const Limits& limits) {
     limits_ = limits;
     KeepExcess();
   }
@@ -56,14 +56,14 @@ class WaitModel {
     if (WaitingForMemory() != 0 || announced_) ++returns_;
   }
   void Withdraw(Bytes bytes) { charged_ = charged_ - bytes; }
-  policy::Admission TryCharge(Bytes bytes, Criticality level) {
+  Admission TryCharge(Bytes bytes, Criticality level) {
     const bool behind = std::any_of(line_.begin(), line_.end(), [&](const Entry& it) {
       return it.request.bytes != Bytes{} && it.request.level >= level;
     });
-    if (bytes != Bytes{} && behind) return policy::Admission::kBehindOthers;
-    if (!Fits(bytes, level, {})) return policy::Admission::kOverCeiling;
+    if (bytes != Bytes{} && behind) return Admission::kBehindOthers;
+    if (!Fits(bytes, level, {})) return Admission::kOverCeiling;
     charged_ = charged_ + bytes;
-    return policy::Admission::kAdmitted;
+    return Admission::kAdmitted;
   }
 
   void Add(std::size_t waiter, const WaitRequest& request, Milliseconds now) {
@@ -126,7 +126,7 @@ class WaitModel {
 
  private:
   [[nodiscard]] Bytes CeilingOf(Criticality level) const {
-    const Bytes ceiling = policy::CeilingsOf(limits_)[static_cast<std::size_t>(level)];
+    const Bytes ceiling = CeilingsOf(limits_)[static_cast<std::size_t>(level)];
     return ceiling - std::min(ceiling, outside_);
   }
   // What is in use when the limit goes below it stays the process's.
@@ -139,7 +139,7 @@ class WaitModel {
   }
 
   Bytes process_ceiling_;
-  policy::Limits limits_;
+  Limits limits_;
   Bytes outside_;
   Bytes beyond_;
   Bytes charged_;
@@ -154,8 +154,8 @@ class WaitModel {
 class Schedule {
  public:
   Schedule(WaitStage& stage, std::uint64_t seed) : stage_(stage), random_(seed) {
-    stage_.Open(Limits(100));
-    model_.SetLimits(Limits(100));
+    stage_.Open(LimitsOf(100));
+    model_.SetLimits(LimitsOf(100));
   }
 
   // False: they differ, and Why says how.
@@ -189,7 +189,7 @@ class Schedule {
     std::int64_t b;
   };
 
-  [[nodiscard]] static policy::Limits Limits(std::uint64_t limit) {
+  [[nodiscard]] static Limits LimitsOf(std::uint64_t limit) {
     return {.limit = {limit}, .app_domain_headroom = {5}, .process_headroom = {10}};
   }
   [[nodiscard]] std::uint64_t Below(std::uint64_t n) { return random_() % n; }
@@ -218,8 +218,8 @@ class Schedule {
       case 0: {
         const std::uint64_t limit = 60 + Below(80);
         Note("limit", limit);
-        stage_.budget().SetLimits(Limits(limit));
-        return model_.SetLimits(Limits(limit));
+        stage_.budget().SetLimits(LimitsOf(limit));
+        return model_.SetLimits(LimitsOf(limit));
       }
       case 1: {
         const Bytes outside{Below(30)};
@@ -317,9 +317,9 @@ class Schedule {
     const Bytes bytes{Below(20)};
     const auto level = static_cast<Criticality>(Below(3));
     Note("newcomer", bytes.value, static_cast<std::uint64_t>(level));
-    const policy::Admission verdict = model_.TryCharge(bytes, level);
+    const Admission verdict = model_.TryCharge(bytes, level);
     Expect("newcomer", stage_.budget().TryCharge(bytes, level), verdict);
-    if (verdict == policy::Admission::kAdmitted) newcomers_ = newcomers_ + bytes;
+    if (verdict == Admission::kAdmitted) newcomers_ = newcomers_ + bytes;
   }
   void NewcomerReturns() {
     const Bytes bytes{Below(newcomers_.value + 1)};
@@ -367,8 +367,8 @@ class Schedule {
 
   // All give back what they have: whoever waits for memory that is there gets it, and nothing is left over.
   void Finish() {
-    stage_.budget().SetLimits(Limits(1000));
-    model_.SetLimits(Limits(1000));
+    stage_.budget().SetLimits(LimitsOf(1000));
+    model_.SetLimits(LimitsOf(1000));
     stage_.list().Hold(false);
     model_.SetHeld(false);
     PassTime(1);

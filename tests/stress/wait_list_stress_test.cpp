@@ -23,7 +23,7 @@ constexpr std::uint64_t kLimit = 100;
 
 class EventWaker final : public Waker {
  public:
-  explicit EventWaker(os::ThreadSystem& threads) : threads_(threads), event_(threads.MakeEvent()) {}
+  explicit EventWaker(ThreadSystem& threads) : threads_(threads), event_(threads.MakeEvent()) {}
   ~EventWaker() { threads_.CloseEvent(event_); }
   EventWaker(const EventWaker&) = delete;
   EventWaker& operator=(const EventWaker&) = delete;
@@ -31,8 +31,8 @@ class EventWaker final : public Waker {
   void Sleep(Milliseconds at_most) { static_cast<void>(threads_.WaitFor(event_, at_most)); }
 
  private:
-  os::ThreadSystem& threads_;
-  os::EventHandle event_;
+  ThreadSystem& threads_;
+  EventHandle event_;
 };
 
 class WaitListStress : public testing::Test {
@@ -64,7 +64,7 @@ class WaitListStress : public testing::Test {
   WaitResult Use(WaitRequest request, std::minstd_rand& random, std::uint64_t os_refuses_one_in) {
     request.ticket = 0;
     WaitResult result = WaitResult::kGranted;
-    if (budget_.TryCharge(request.bytes, request.level) != policy::Admission::kAdmitted) {
+    if (budget_.TryCharge(request.bytes, request.level) != Admission::kAdmitted) {
       request.ticket = list_.TakeTicket();
       result = Wait(request);
     }

@@ -34,7 +34,7 @@ struct FakeOsHolder {
 
 class ManagedEngine : public FakeOsHolder {
  public:
-  explicit ManagedEngine(const policy::Limits& limits = {}) : engine(os, threads, limits) {}
+  explicit ManagedEngine(const Limits& limits = {}) : engine(os, threads, limits) {}
 
   [[nodiscard]] AddressOutcome Allocate(Address address, std::uint64_t size, std::uint32_t type,
                                         Criticality level = Criticality::kTask) {
@@ -75,7 +75,7 @@ class ManagedEngine : public FakeOsHolder {
 
 class EngineTest : public testing::Test, public ManagedEngine {
  protected:
-  explicit EngineTest(const policy::Limits& limits = {}) : ManagedEngine(limits) {}
+  explicit EngineTest(const Limits& limits = {}) : ManagedEngine(limits) {}
 };
 
 }  // namespace clr_host_memory::test

@@ -19,7 +19,7 @@ constexpr std::uint64_t kLargePage = 2 * 1024 * 1024;
   return one_bit && (access & ~kAccess) == 0 && !(access == kPageNoAccess && HasAny(protect, kModifiers));
 }
 
-[[nodiscard]] os::AllocateResult Failed(win32::Error error) { return {0, error}; }
+[[nodiscard]] AllocateResult Failed(win32::Error error) { return {0, error}; }
 
 }  // namespace
 
@@ -110,7 +110,7 @@ std::uint64_t FakeAddressSpace::FindFree(Pages count, std::uint64_t alignment, b
   return candidate >= low ? candidate : 0;
 }
 
-win32::Error FakeAddressSpace::CheckAllocate(const os::AllocateRequest& request) const {
+win32::Error FakeAddressSpace::CheckAllocate(const AllocateRequest& request) const {
   constexpr std::uint32_t kKnown = win32::kMemCommit | win32::kMemReserve | win32::kMemReset | win32::kMemResetUndo |
                                    win32::kMemTopDown | win32::kMemWriteWatch | win32::kMemLargePages;
   if (request.size == 0 || HasAny(request.type, ~kKnown)) return win32::kInvalidParameter;
@@ -136,12 +136,12 @@ win32::Error FakeAddressSpace::CheckAllocate(const os::AllocateRequest& request)
   return win32::kSuccess;
 }
 
-os::AllocateResult FakeAddressSpace::Allocate(const os::AllocateRequest& request) {
+AllocateResult FakeAddressSpace::Allocate(const AllocateRequest& request) {
   if (const win32::Error error = CheckAllocate(request); error != win32::kSuccess) return Failed(error);
   const bool commits = HasAny(request.type, win32::kMemCommit);
   const bool resets = HasAny(request.type, win32::kMemReset | win32::kMemResetUndo);
   if (!resets && (HasAny(request.type, win32::kMemReserve) || request.address == 0)) {
-    os::AllocateResult result = Reserve(request, Kind::kPrivate);
+    AllocateResult result = Reserve(request, Kind::kPrivate);
     if (result.error != win32::kSuccess || !commits) return result;
     Region& region = *RegionOf(result.address);
     if (const win32::Error error = Commit(region, region.pages, request.protect); error != win32::kSuccess) {
@@ -155,7 +155,7 @@ os::AllocateResult FakeAddressSpace::Allocate(const os::AllocateRequest& request
   if (region == nullptr || !region->pages.Contains(range)) return Failed(win32::kInvalidAddress);
   if (resets) {
     const bool all = CountCommitted(*region, range) == range.count;
-    return all ? os::AllocateResult{range.Start()} : Failed(win32::kInvalidAddress);
+    return all ? AllocateResult{range.Start()} : Failed(win32::kInvalidAddress);
   }
   if (region->kind == Kind::kCommittedView) return Failed(win32::kAccessDenied);  // STATUS_ALREADY_COMMITTED
   if (const win32::Error error = Commit(*region, range, request.protect); error != win32::kSuccess) {
@@ -164,7 +164,7 @@ os::AllocateResult FakeAddressSpace::Allocate(const os::AllocateRequest& request
   return {range.Start()};
 }
 
-os::AllocateResult FakeAddressSpace::Reserve(const os::AllocateRequest& request, Kind kind) {
+AllocateResult FakeAddressSpace::Reserve(const AllocateRequest& request, Kind kind) {
   PageRange pages = *PageRange::Covering(request.address, request.size);
   if (request.address == 0) {
     const bool large = HasAny(request.type, win32::kMemLargePages);
@@ -212,9 +212,9 @@ std::uint32_t FakeAddressSpace::MakeSection() {
   return last_section_;
 }
 
-os::AllocateResult FakeAddressSpace::MapSection(std::uint32_t section, std::uint64_t offset, Address base,
+AllocateResult FakeAddressSpace::MapSection(std::uint32_t section, std::uint64_t offset, Address base,
                                                 std::uint64_t size) {
-  const os::AllocateResult result = MapView(base, size, ViewPages::kReserved);
+  const AllocateResult result = MapView(base, size, ViewPages::kReserved);
   if (result.error != win32::kSuccess) return result;
   Region& view = *RegionOf(result.address);
   view.section = section;
@@ -270,10 +270,10 @@ win32::Error FakeAddressSpace::Protect(Address address, std::uint64_t size, std:
   return win32::kSuccess;
 }
 
-os::AllocateResult FakeAddressSpace::MapView(Address base, std::uint64_t size, ViewPages pages) {
+AllocateResult FakeAddressSpace::MapView(Address base, std::uint64_t size, ViewPages pages) {
   if (base % kGranuleSize != 0 || !PageRange::Covering(base, size)) return Failed(win32::kInvalidParameter);
   const Kind kind = pages == ViewPages::kReserved ? Kind::kReservedView : Kind::kCommittedView;
-  const os::AllocateResult result = Reserve({.address = base, .size = size, .protect = kPageReadWrite}, kind);
+  const AllocateResult result = Reserve({.address = base, .size = size, .protect = kPageReadWrite}, kind);
   if (result.error != win32::kSuccess || pages == ViewPages::kReserved) return result;
   Region& region = *RegionOf(result.address);
   committed_ += region.pages.count;
@@ -289,7 +289,7 @@ win32::Error FakeAddressSpace::UnmapView(Address base) {
   return win32::kSuccess;
 }
 
-bool FakeAddressSpace::Inspect(Address address, RawMemoryInformation* info, os::PageRun* run) const {
+bool FakeAddressSpace::Inspect(Address address, RawMemoryInformation* info, PageRun* run) const {
   if (address >= kUserSpaceEnd) return false;
   const std::uint64_t page = address >> kPageShift;
   *info = {};

@@ -44,18 +44,18 @@ enum class ViewPages : std::uint8_t { kReserved, kCommitted };
 
 class FakeAddressSpace {
  public:
-  os::AllocateResult Allocate(const os::AllocateRequest& request);
+  AllocateResult Allocate(const AllocateRequest& request);
   win32::Error Free(Address address, std::uint64_t size, std::uint32_t type);
   win32::Error Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect);
-  os::AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
+  AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
   win32::Error UnmapView(Address base);
   // A section backed by the paging file, whose pages VirtualAlloc commits one by one, in whichever view; they stay so
   // until EndSection.
   std::uint32_t MakeSection();
-  os::AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
+  AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
   void EndSection(std::uint32_t section);
   // False: outside of user space.
-  bool Inspect(Address address, RawMemoryInformation* info, os::PageRun* run) const;
+  bool Inspect(Address address, RawMemoryInformation* info, PageRun* run) const;
 
   void SetCommitLimit(Bytes limit) { commit_limit_ = limit; }
   void SetSearchRange(Address low, Address high);
@@ -86,8 +86,8 @@ class FakeAddressSpace {
   };
   using Regions = std::map<std::uint64_t, Region>;  // by first page
 
-  [[nodiscard]] win32::Error CheckAllocate(const os::AllocateRequest& request) const;
-  os::AllocateResult Reserve(const os::AllocateRequest& request, Kind kind);
+  [[nodiscard]] win32::Error CheckAllocate(const AllocateRequest& request) const;
+  AllocateResult Reserve(const AllocateRequest& request, Kind kind);
   [[nodiscard]] win32::Error Commit(Region& region, PageRange range, std::uint32_t protect);
   void Decommit(Region& region, PageRange range);
   void ShowInAllViews(std::uint32_t section, std::uint64_t page);

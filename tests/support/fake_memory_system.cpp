@@ -59,15 +59,15 @@ std::optional<FakeMemorySystem::Fault> FakeMemorySystem::TakeFault(OsCall call) 
   return std::nullopt;
 }
 
-os::AllocateResult FakeMemorySystem::Allocate(const os::AllocateRequest& request) {
+AllocateResult FakeMemorySystem::Allocate(const AllocateRequest& request) {
   OsCallInfo info{.call = OsCall::kAllocate,
                   .address = request.address,
                   .size = request.size,
                   .type = request.type,
                   .node = request.node};
   Perform(info, [&](const std::optional<Fault>& fault) {
-    const os::AllocateResult result =
-        fault ? os::AllocateResult{fault->error == 0 ? fault->address : 0, fault->error} : space_.Allocate(request);
+    const AllocateResult result =
+        fault ? AllocateResult{fault->error == 0 ? fault->address : 0, fault->error} : space_.Allocate(request);
     info.error = result.error;
     info.result = result.address;
   });
@@ -86,7 +86,7 @@ win32::Error FakeMemorySystem::Query(Address address, void* buffer, std::size_t 
   OsCallInfo info{.call = OsCall::kQuery, .address = address, .size = length};
   Perform(info, [&](const std::optional<Fault>& fault) {
     RawMemoryInformation raw{};
-    os::PageRun run;
+    PageRun run;
     *written = 0;
     if (fault) {
       info.error = fault->error;
@@ -111,9 +111,9 @@ win32::Error FakeMemorySystem::Protect(Address address, std::uint64_t size, std:
   return info.error;
 }
 
-os::PageRun FakeMemorySystem::Describe(Address address) {
+PageRun FakeMemorySystem::Describe(Address address) {
   OsCallInfo info{.call = OsCall::kDescribe, .address = address};
-  os::PageRun run;
+  PageRun run;
   Perform(info, [&](const std::optional<Fault>& fault) {
     RawMemoryInformation raw{};
     if (fault || !space_.Inspect(address, &raw, &run)) run = {};
@@ -121,7 +121,7 @@ os::PageRun FakeMemorySystem::Describe(Address address) {
   return run;
 }
 
-win32::Error FakeMemorySystem::Load(os::MemoryLoad* load) {
+win32::Error FakeMemorySystem::Load(MemoryLoad* load) {
   OsCallInfo info{.call = OsCall::kLoad};
   Perform(info, [&](const std::optional<Fault>& fault) {
     if (fault) {
@@ -154,7 +154,7 @@ void FakeMemorySystem::FreeMetadata(void* memory, std::size_t size) {
   });
 }
 
-os::AllocateResult FakeMemorySystem::RawAllocate(const os::AllocateRequest& request) {
+AllocateResult FakeMemorySystem::RawAllocate(const AllocateRequest& request) {
   const std::lock_guard lock(mutex_);
   return space_.Allocate(request);
 }
@@ -162,7 +162,7 @@ win32::Error FakeMemorySystem::RawFree(Address address, std::uint64_t size, std:
   const std::lock_guard lock(mutex_);
   return space_.Free(address, size, type);
 }
-os::AllocateResult FakeMemorySystem::MapView(Address base, std::uint64_t size, ViewPages pages) {
+AllocateResult FakeMemorySystem::MapView(Address base, std::uint64_t size, ViewPages pages) {
   const std::lock_guard lock(mutex_);
   return space_.MapView(base, size, pages);
 }
@@ -170,7 +170,7 @@ std::uint32_t FakeMemorySystem::MakeSection() {
   const std::lock_guard lock(mutex_);
   return space_.MakeSection();
 }
-os::AllocateResult FakeMemorySystem::MapSection(std::uint32_t section, std::uint64_t offset, Address base,
+AllocateResult FakeMemorySystem::MapSection(std::uint32_t section, std::uint64_t offset, Address base,
                                                 std::uint64_t size) {
   const std::lock_guard lock(mutex_);
   return space_.MapSection(section, offset, base, size);
@@ -205,7 +205,7 @@ void FakeMemorySystem::SetLockMemoryPrivilege(bool held) {
   const std::lock_guard lock(mutex_);
   space_.SetLockMemoryPrivilege(held);
 }
-void FakeMemorySystem::SetLoad(const os::MemoryLoad& load) {
+void FakeMemorySystem::SetLoad(const MemoryLoad& load) {
   const std::lock_guard lock(mutex_);
   load_ = load;
 }

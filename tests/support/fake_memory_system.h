@@ -23,7 +23,7 @@
 
 namespace clr_host_memory::test {
 
-// The functions of os::MemorySystem.
+// The functions of MemorySystem.
 enum class OsCall : std::uint8_t {
   kAllocate,
   kFree,
@@ -50,7 +50,7 @@ struct OsCallInfo {
   std::uint32_t node = win32::kNoPreferredNode;
 };
 
-class FakeMemorySystem final : public os::MemorySystem {
+class FakeMemorySystem final : public MemorySystem {
  public:
   using Hook = std::function<void(const OsCallInfo&)>;
 
@@ -58,27 +58,27 @@ class FakeMemorySystem final : public os::MemorySystem {
   FakeMemorySystem(const FakeMemorySystem&) = delete;
   FakeMemorySystem& operator=(const FakeMemorySystem&) = delete;
 
-  // ---- os::MemorySystem
-  os::AllocateResult Allocate(const os::AllocateRequest& request) override;
+  // ---- MemorySystem
+  AllocateResult Allocate(const AllocateRequest& request) override;
   win32::Error Free(Address address, std::uint64_t size, std::uint32_t type) override;
   win32::Error Query(Address address, void* buffer, std::size_t length, std::size_t* written) override;
   win32::Error Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect) override;
-  os::PageRun Describe(Address address) override;
+  PageRun Describe(Address address) override;
   bool ViewsShareCommits() const override { return says_views_share_commits_; }
-  win32::Error Load(os::MemoryLoad* load) override;
+  win32::Error Load(MemoryLoad* load) override;
   void* AllocateMetadata(std::size_t size) override;
   void FreeMetadata(void* memory, std::size_t size) override;
 
   // ---- what others do in the process: no hooks, no faults, not counted
-  os::AllocateResult RawAllocate(const os::AllocateRequest& request);
+  AllocateResult RawAllocate(const AllocateRequest& request);
   win32::Error RawFree(Address address, std::uint64_t size, std::uint32_t type);
   // MapViewOfFileEx; base 0: anywhere. kReserved: a SEC_RESERVE section, whose pages VirtualAlloc commits one by one.
-  os::AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
+  AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
   win32::Error UnmapView(Address base);
   // CreateFileMapping of a SEC_RESERVE section backed by the paging file, MapViewOfFileEx of it, and its end: the
   // caller counts handles and views.
   std::uint32_t MakeSection();
-  os::AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
+  AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
   void EndSection(std::uint32_t section);
 
   // ---- what the machine has
@@ -89,7 +89,7 @@ class FakeMemorySystem final : public os::MemorySystem {
   void SetViewsShareCommits(bool share, bool says_so);
   void SetNumaNodes(std::uint32_t count);
   void SetLockMemoryPrivilege(bool held);
-  void SetLoad(const os::MemoryLoad& load);
+  void SetLoad(const MemoryLoad& load);
 
   // ---- faults
   // Calls skip+1 .. skip+times of this kind, counted from now, do nothing and fail with error (where there is one to
@@ -134,7 +134,7 @@ class FakeMemorySystem final : public os::MemorySystem {
 
   mutable std::mutex mutex_;
   FakeAddressSpace space_;
-  os::MemoryLoad load_{.percent_in_use = 40, .available_physical = {6ull << 30}, .total_physical = {10ull << 30}};
+  MemoryLoad load_{.percent_in_use = 40, .available_physical = {6ull << 30}, .total_physical = {10ull << 30}};
   std::list<Fault> faults_;
   std::list<OneShot> one_shots_;
   Hook observer_;

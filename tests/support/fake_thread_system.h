@@ -24,10 +24,10 @@
 
 namespace clr_host_memory::test {
 
-class FakeThreadSystem final : public os::ThreadSystem {
+class FakeThreadSystem final : public ThreadSystem {
  public:
   enum class Threads : std::uint8_t { kNone, kReal };
-  using WaitHook = std::function<void(os::EventHandle event, Milliseconds deadline)>;
+  using WaitHook = std::function<void(EventHandle event, Milliseconds deadline)>;
 
   explicit FakeThreadSystem(Threads threads = Threads::kNone) : threads_(threads) {}
 
@@ -50,7 +50,7 @@ class FakeThreadSystem final : public os::ThreadSystem {
   // The same for tests that play several threads on one: asked each time.
   void SetIdentity(std::function<std::uint64_t()> identity) { identity_ = std::move(identity); }
   // Plays a thread that Start has made, to its end.
-  void Run(os::ThreadHandle thread) {
+  void Run(ThreadHandle thread) {
     Thread& it = *static_cast<Thread*>(thread);
     const std::uint64_t caller = Claimed();
     it.played = true;
@@ -62,7 +62,7 @@ class FakeThreadSystem final : public os::ThreadSystem {
   void FailThreads(int count) { threads_to_fail_ = count; }
 
   // ---- what a test looks at
-  [[nodiscard]] bool IsSignalled(os::EventHandle event) const {
+  [[nodiscard]] bool IsSignalled(EventHandle event) const {
     const std::lock_guard lock(mutex_);
     return static_cast<const Event*>(event)->signalled;
   }
@@ -70,9 +70,9 @@ class FakeThreadSystem final : public os::ThreadSystem {
   [[nodiscard]] std::uint64_t Waits() const { return waits_; }  // calls of WaitFor
   [[nodiscard]] int LiveEvents() const { return live_events_; }
   [[nodiscard]] int LiveThreads() const { return live_threads_; }
-  [[nodiscard]] os::ThreadHandle LastStarted() const { return last_started_; }
+  [[nodiscard]] ThreadHandle LastStarted() const { return last_started_; }
 
-  // ---- os::ThreadSystem
+  // ---- ThreadSystem
   Milliseconds Now() override {
     const std::lock_guard lock(mutex_);
     return now_;
@@ -82,22 +82,22 @@ class FakeThreadSystem final : public os::ThreadSystem {
     return Claimed() != 0 ? Claimed() : OwnNumber();
   }
 
-  os::EventHandle MakeEvent() override {
+  EventHandle MakeEvent() override {
     if (TakeOne(events_to_fail_)) return nullptr;
     ++live_events_;
     return std::make_unique<Event>().release();
   }
-  void CloseEvent(os::EventHandle event) override {
+  void CloseEvent(EventHandle event) override {
     --live_events_;
     const std::unique_ptr<Event> owned(static_cast<Event*>(event));
   }
-  void Signal(os::EventHandle event) override {
+  void Signal(EventHandle event) override {
     const std::lock_guard lock(mutex_);
     ++signals_;
     static_cast<Event*>(event)->signalled = true;
     changed_.notify_all();
   }
-  bool WaitFor(os::EventHandle event, Milliseconds at_most) override {
+  bool WaitFor(EventHandle event, Milliseconds at_most) override {
     ++waits_;
     std::unique_lock lock(mutex_);
     const Milliseconds deadline = at_most > kForever - now_ ? kForever : now_ + at_most;
@@ -119,7 +119,7 @@ class FakeThreadSystem final : public os::ThreadSystem {
     return std::exchange(signalled, false);
   }
 
-  os::ThreadHandle Start(void (*run)(void* context), void* context) override {
+  ThreadHandle Start(void (*run)(void* context), void* context) override {
     if (TakeOne(threads_to_fail_)) return nullptr;
     ++live_threads_;
     auto made = std::make_unique<Thread>(run, context);
@@ -128,7 +128,7 @@ class FakeThreadSystem final : public os::ThreadSystem {
     last_started_ = it;
     return it;
   }
-  void Join(os::ThreadHandle thread) override {
+  void Join(ThreadHandle thread) override {
     const std::unique_ptr<Thread> owned(static_cast<Thread*>(thread));
     if (owned->thread.joinable()) {
       owned->thread.join();
@@ -137,7 +137,7 @@ class FakeThreadSystem final : public os::ThreadSystem {
     }
     --live_threads_;
   }
-  void Detach(os::ThreadHandle thread) override {
+  void Detach(ThreadHandle thread) override {
     const std::unique_ptr<Thread> owned(static_cast<Thread*>(thread));
     if (owned->thread.joinable()) owned->thread.detach();
     --live_threads_;
@@ -195,7 +195,7 @@ class FakeThreadSystem final : public os::ThreadSystem {
   std::atomic<int> live_threads_ = 0;
   std::atomic<int> events_to_fail_ = 0;
   std::atomic<int> threads_to_fail_ = 0;
-  std::atomic<os::ThreadHandle> last_started_ = nullptr;
+  std::atomic<ThreadHandle> last_started_ = nullptr;
 };
 
 }  // namespace clr_host_memory::test

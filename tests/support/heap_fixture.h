@@ -14,7 +14,7 @@ namespace clr_host_memory::test {
 
 class BackedEngine : public ManagedEngine {
  public:
-  explicit BackedEngine(const policy::Limits& limits = {}, std::uint64_t size = 64 * kMiB)
+  explicit BackedEngine(const Limits& limits = {}, std::uint64_t size = 64 * kMiB)
       : ManagedEngine(limits), size_(size),
         memory_(::operator new(static_cast<std::size_t>(size), std::align_val_t{kGranuleSize})) {
     const Address low = reinterpret_cast<std::uintptr_t>(memory_);

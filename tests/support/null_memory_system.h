@@ -9,9 +9,9 @@
 
 namespace clr_host_memory::test {
 
-class NullMemorySystem final : public os::MemorySystem {
+class NullMemorySystem final : public MemorySystem {
  public:
-  os::AllocateResult Allocate(const os::AllocateRequest& request) override {
+  AllocateResult Allocate(const AllocateRequest& request) override {
     if (request.address != 0) return {RoundDownToPage(request.address)};
     const Address base = next_;
     next_ += RoundDownToGranule(request.size + kGranuleSize - 1);
@@ -23,8 +23,8 @@ class NullMemorySystem final : public os::MemorySystem {
     return win32::kSuccess;
   }
   win32::Error Protect(Address, std::uint64_t, std::uint32_t, std::uint32_t*) override { return win32::kSuccess; }
-  os::PageRun Describe(Address) override { return {}; }
-  win32::Error Load(os::MemoryLoad*) override { return win32::kSuccess; }
+  PageRun Describe(Address) override { return {}; }
+  win32::Error Load(MemoryLoad*) override { return win32::kSuccess; }
   void* AllocateMetadata(std::size_t size) override { return std::calloc(1, size); }
   void FreeMetadata(void* memory, std::size_t) override { std::free(memory); }
 

@@ -16,29 +16,29 @@
 
 namespace clr_host_memory::test {
 
-class StdThreadSystem final : public os::ThreadSystem {
+class StdThreadSystem final : public ThreadSystem {
  public:
   Milliseconds Now() override {
     return std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now().time_since_epoch());
   }
   std::uint64_t CurrentThread() override { return OwnNumber(); }
 
-  os::EventHandle MakeEvent() override {
+  EventHandle MakeEvent() override {
     if (TakeOne(events_to_fail_)) return nullptr;
     ++live_events_;
     return std::make_unique<Event>().release();
   }
-  void CloseEvent(os::EventHandle event) override {
+  void CloseEvent(EventHandle event) override {
     --live_events_;
     const std::unique_ptr<Event> owned(static_cast<Event*>(event));
   }
-  void Signal(os::EventHandle event) override {
+  void Signal(EventHandle event) override {
     Event& it = *static_cast<Event*>(event);
     const std::lock_guard lock(it.mutex);
     it.signalled = true;
     it.changed.notify_one();
   }
-  bool WaitFor(os::EventHandle event, Milliseconds at_most) override {
+  bool WaitFor(EventHandle event, Milliseconds at_most) override {
     Event& it = *static_cast<Event*>(event);
     const auto signalled = [&] { return it.signalled; };
     std::unique_lock lock(it.mutex);
@@ -52,7 +52,7 @@ class StdThreadSystem final : public os::ThreadSystem {
     return true;
   }
 
-  os::ThreadHandle Start(void (*run)(void* context), void* context) override {
+  ThreadHandle Start(void (*run)(void* context), void* context) override {
     if (TakeOne(threads_to_fail_)) return nullptr;
     try {
       auto thread = std::make_unique<std::thread>(run, context);
@@ -62,12 +62,12 @@ class StdThreadSystem final : public os::ThreadSystem {
       return nullptr;
     }
   }
-  void Join(os::ThreadHandle thread) override {
+  void Join(ThreadHandle thread) override {
     const std::unique_ptr<std::thread> owned(static_cast<std::thread*>(thread));
     owned->join();
     --live_threads_;
   }
-  void Detach(os::ThreadHandle thread) override {
+  void Detach(ThreadHandle thread) override {
     const std::unique_ptr<std::thread> owned(static_cast<std::thread*>(thread));
     owned->detach();
     --live_threads_;

@@ -47,12 +47,12 @@ class WaitStage {
   WaitStage& operator=(const WaitStage&) = delete;
 
   // A list of its own, in which nobody waits.
-  void Open(const policy::Limits& limits) {
+  void Open(const Limits& limits) {
     Close();
     world_ = std::make_unique<World>(limits);
     world_->budget.SetServer(&world_->server);
     if (!world_->list.Open(&world_->server)) throw std::logic_error("WaitStage: no records");
-    world_->threads.SetWaitHook([this](os::EventHandle event, Milliseconds) {
+    world_->threads.SetWaitHook([this](EventHandle event, Milliseconds) {
       const std::size_t self = running_;
       slots_[self].event = event;
       static_cast<void>(switcher_.Transfer(self, director_));
@@ -101,7 +101,7 @@ class WaitStage {
 
  private:
   struct World {
-    explicit World(const policy::Limits& limits) : budget(limits), list(memory, threads, budget) {}
+    explicit World(const Limits& limits) : budget(limits), list(memory, threads, budget) {}
     FakeMemorySystem memory;
     FakeThreadSystem threads;
     CountingWaker server;
@@ -112,7 +112,7 @@ class WaitStage {
     WaitRequest request;
     bool waits = false;
     WaitResult result = WaitResult::kNoRoom;
-    os::EventHandle event = nullptr;
+    EventHandle event = nullptr;
   };
 
   void Work(std::size_t self) {

@@ -107,7 +107,7 @@ TEST_F(ExclusiveTest, ALevelThatMayWaitWaitsForTheSectionToEnd) {
   engine.SetWait(Criticality::kTask, Milliseconds{1000});
   int rounds = 0;
   bool end_it = true;
-  threads.SetWaitHook([&](os::EventHandle, Milliseconds deadline) {
+  threads.SetWaitHook([&](EventHandle, Milliseconds deadline) {
     if (++rounds == 3 && end_it) {
       EXPECT_EQ(Leave(kHost), Outcome::Done());
     }
@@ -138,7 +138,7 @@ TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
     ASSERT_TRUE(region.outcome.ok());
     clients.emplace_back([&, base = region.address] {
       for (std::uint64_t i = 0; !stop.load(); ++i) {
-        const os::AllocateRequest commit{base + i % 64 * kPageSize, 4 * kPageSize, win32::kMemCommit, kPageReadWrite};
+        const AllocateRequest commit{base + i % 64 * kPageSize, 4 * kPageSize, win32::kMemCommit, kPageReadWrite};
         const Outcome outcome = engine.Allocate(commit, Criticality::kTask).outcome;
         if (outcome.verdict == Verdict::kHeldStill) held.fetch_add(1);
         if (outcome.ok()) (void)engine.Free(commit.address, commit.size, win32::kMemDecommit);

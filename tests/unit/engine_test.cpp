@@ -247,7 +247,7 @@ TEST_F(EngineTest, QueryAndProtectWorkOnAnyMemory) {
 
 TEST_F(EngineTest, TheLoadIsTheMachinesWithoutALimitAndTheTighterOfTheTwoWithOne) {
   os.SetLoad({.percent_in_use = 40, .available_physical = {6 * kGiB}, .total_physical = {10 * kGiB}});
-  policy::MemoryStatus status = engine.Status().status;
+  MemoryStatus status = engine.Status().status;
   EXPECT_EQ(status.percent_in_use, 40u);
   EXPECT_EQ(status.available_physical, Bytes{6 * kGiB});
 

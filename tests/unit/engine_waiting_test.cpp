@@ -23,7 +23,7 @@ class WaitingTest : public ReliefTest {
     for (const Criticality level : {Criticality::kTask, Criticality::kAppDomain, Criticality::kProcess}) {
       engine.SetWait(level, Milliseconds{1000});
     }
-    threads.SetWaitHook([this](os::EventHandle, Milliseconds deadline) {
+    threads.SetWaitHook([this](EventHandle, Milliseconds deadline) {
       (void)engine.ServeWaiters(threads.Now());
       ++rounds;
       if (during) during(rounds);
@@ -184,7 +184,7 @@ TEST_F(WaitingTest, HeapBlocksWaitAsPagesDo) {
   Fill();
   during = [&](int round) {
     if (round == 2) {
-      EXPECT_TRUE(Decommit(region, heap::kUnitSize).ok());
+      EXPECT_TRUE(Decommit(region, kUnitSize).ok());
     }
   };
   const BlockOutcome block = malloc.Allocate(100, Criticality::kTask);
@@ -222,7 +222,7 @@ TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) 
       while (!stop.load()) {
         std::uint64_t at = 0;
         for (; at < 16 * kMiB; at += 4 * kPageSize) {
-          const os::AllocateRequest commit{base + at, 4 * kPageSize, win32::kMemCommit, kPageReadWrite};
+          const AllocateRequest commit{base + at, 4 * kPageSize, win32::kMemCommit, kPageReadWrite};
           if (engine.Allocate(commit, level).outcome.ok()) continue;
           refused_below.fetch_add(1);
           break;
@@ -237,7 +237,7 @@ TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) 
   constexpr std::uint64_t kStep = 16 * kPageSize;
   for (int round = 0; round < 300 || engine.emergency().Uses() == 0; ++round) {
     for (std::uint64_t at = 0; at < kReserve.value; at += kStep) {
-      const os::AllocateRequest commit{base + at, kStep, win32::kMemCommit, kPageReadWrite};
+      const AllocateRequest commit{base + at, kStep, win32::kMemCommit, kPageReadWrite};
       ASSERT_EQ(engine.Allocate(commit, Criticality::kProcess).outcome, Outcome::Done()) << round << " at " << at;
     }
     ASSERT_TRUE(engine.Free(base, kReserve.value, win32::kMemDecommit).ok());

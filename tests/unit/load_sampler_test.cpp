@@ -15,7 +15,7 @@ namespace {
 constexpr Milliseconds kInterval{100};
 
 // Every figure is a different multiple of n.
-os::MemoryLoad LoadOf(std::uint32_t n) {
+MemoryLoad LoadOf(std::uint32_t n) {
   return {.percent_in_use = n % 101,
           .available_physical = {n * 2ull},
           .total_physical = {n * 3ull},
@@ -27,8 +27,8 @@ os::MemoryLoad LoadOf(std::uint32_t n) {
           .low_signalled = n % 2 == 0,
           .high_signalled = n % 3 == 0};
 }
-void ExpectLoad(const os::MemoryLoad& load, std::uint32_t n) {
-  const os::MemoryLoad expected = LoadOf(n);
+void ExpectLoad(const MemoryLoad& load, std::uint32_t n) {
+  const MemoryLoad expected = LoadOf(n);
   EXPECT_EQ(load.percent_in_use, expected.percent_in_use);
   EXPECT_EQ(load.available_physical, expected.available_physical);
   EXPECT_EQ(load.total_physical, expected.total_physical);
@@ -43,8 +43,8 @@ void ExpectLoad(const os::MemoryLoad& load, std::uint32_t n) {
 
 class LoadSamplerTest : public ::testing::Test {
  protected:
-  os::MemoryLoad Read() {
-    os::MemoryLoad load;
+  MemoryLoad Read() {
+    MemoryLoad load;
     EXPECT_EQ(sampler_.Read(&load), win32::kSuccess);
     return load;
   }
@@ -92,7 +92,7 @@ TEST_F(LoadSamplerTest, RefreshAsksAlwaysAndServesTheOthers) {
   os_.SetLoad(LoadOf(1));
   Read();
   os_.SetLoad(LoadOf(2));
-  os::MemoryLoad load;
+  MemoryLoad load;
   EXPECT_EQ(sampler_.Refresh(&load), win32::kSuccess);
   ExpectLoad(load, 2);
   ExpectLoad(Read(), 2);
@@ -111,7 +111,7 @@ TEST_F(LoadSamplerTest, TheIntervalMayChange) {
 TEST_F(LoadSamplerTest, AFailureIsToldAndNotKept) {
   os_.SetLoad(LoadOf(5));
   os_.Fail(OsCall::kLoad, win32::kAccessDenied);
-  os::MemoryLoad load = LoadOf(9);
+  MemoryLoad load = LoadOf(9);
   EXPECT_EQ(sampler_.Read(&load), win32::kAccessDenied);
   ExpectLoad(load, 9);
   ExpectLoad(Read(), 5);
@@ -143,7 +143,7 @@ TEST_F(LoadSamplerTest, NobodySeesHalfAReading) {
   for (int i = 0; i < 2; ++i) {
     readers.emplace_back([&] {
       while (!stop.load()) {
-        const os::MemoryLoad load = Read();
+        const MemoryLoad load = Read();
         const auto n = static_cast<std::uint32_t>(load.available_physical.value / 2);
         ExpectLoad(load, n);
         if (::testing::Test::HasFailure()) return;
@@ -153,7 +153,7 @@ TEST_F(LoadSamplerTest, NobodySeesHalfAReading) {
   for (std::uint32_t n = 2; n < 20'000 && !HasFailure(); ++n) {
     os_.SetLoad(LoadOf(n));
     threads_.Advance(kInterval);
-    os::MemoryLoad load;
+    MemoryLoad load;
     ASSERT_EQ(sampler_.Refresh(&load), win32::kSuccess);
     ExpectLoad(load, n);
   }

@@ -7,7 +7,7 @@
 #include "os/job_bound.h"
 #include "policy/percent.h"
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
@@ -15,23 +15,23 @@ constexpr std::uint64_t kMost = kUnlimited.value - 1;
 
 struct Row {
   const char* what;
-  os::MemoryLoad load;
+  MemoryLoad load;
   LimitUse use;
   MemoryStatus status;
 };
 
 // A machine of 10,000 bytes with 6,000 to spare.
-constexpr os::MemoryLoad Machine() {
+constexpr MemoryLoad Machine() {
   return {.percent_in_use = 40, .available_physical = {6000}, .total_physical = {10'000}};
 }
-constexpr os::MemoryLoad WithCommit(std::uint64_t available, std::uint64_t total) {
-  os::MemoryLoad load = Machine();
+constexpr MemoryLoad WithCommit(std::uint64_t available, std::uint64_t total) {
+  MemoryLoad load = Machine();
   load.available_commit = {available};
   load.total_commit = {total};
   return load;
 }
-constexpr os::MemoryLoad WithJob(std::uint64_t available, std::uint64_t total) {
-  os::MemoryLoad load = WithCommit(9000, 20'000);
+constexpr MemoryLoad WithJob(std::uint64_t available, std::uint64_t total) {
+  MemoryLoad load = WithCommit(9000, 20'000);
   load.available_in_job = {available};
   load.total_in_job = {total};
   return load;
@@ -92,7 +92,7 @@ TEST(MemoryStatus, TheTightestBoundCounts) {
 }
 
 TEST(MemoryStatus, SourcesArePressuresBounds) {
-  os::MemoryLoad load = WithJob(250, 1000);
+  MemoryLoad load = WithJob(250, 1000);
   load.available_commit = {18'000};
   EXPECT_EQ(AvailablePercent({SourcesOf(load, {{400}, {300}, {}})}), 25U);  // of job and limit alike
   EXPECT_EQ(AvailablePercent({SourcesOf(load, {{400}, {300}, {60}})}), 10U);
@@ -135,7 +135,7 @@ TEST(PercentOf, IsTheQuotientRoundedDownForEverySize) {
 
 TEST(TightestInJob, TheLimitThatLeavesLeastCounts) {
   struct Case {
-    os::JobFigures figures;
+    JobFigures figures;
     std::uint64_t total, available;
   };
   const Case cases[] = {
@@ -152,11 +152,11 @@ TEST(TightestInJob, TheLimitThatLeavesLeastCounts) {
       {{.job_limit = {64 * kMiB}, .job_used = {kMiB}, .process_limit = kUnlimited}, 64 * kMiB, 63 * kMiB},
   };
   for (const Case& it : cases) {
-    const os::JobBound bound = TightestInJob(it.figures);
+    const JobBound bound = TightestInJob(it.figures);
     EXPECT_EQ(bound.total, Bytes{it.total});
     EXPECT_EQ(bound.available, Bytes{it.available});
   }
 }
 
 }  // namespace
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory

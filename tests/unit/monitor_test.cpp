@@ -18,13 +18,12 @@
 namespace clr_host_memory::test {
 namespace {
 
-using policy::Availability;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr Milliseconds kSampling{100};
-constexpr policy::PressureThresholds kThresholds{};
+constexpr PressureThresholds kThresholds{};
 
 [[nodiscard]] const char* NameOf(Availability availability) {
   switch (availability) {
@@ -121,7 +120,7 @@ class MonitorTest : public ::testing::Test {
 
   FakeMemorySystem os_;
   FakeThreadSystem threads_;
-  os::MemoryLoad load_;
+  MemoryLoad load_;
   Budget budget_{{}};
   CountingWaker server_;
   CountingWaker waker_;
@@ -169,13 +168,13 @@ TEST_F(MonitorTest, LowComesBeforeTaskCriticalRequestsAreRefusedWhateverTheHeadr
   EXPECT_THAT(Round(), IsEmpty());  // 10 of 70 MiB are left
   Charge(5);
   EXPECT_THAT(After(100), ElementsAre("Low 7"));  // 5 of 70
-  EXPECT_EQ(budget_.TryCharge({4 * kMiB}, Criticality::kTask), policy::Admission::kAdmitted);
+  EXPECT_EQ(budget_.TryCharge({4 * kMiB}, Criticality::kTask), Admission::kAdmitted);
 }
 
 TEST_F(MonitorTest, EverySourceCounts) {
   struct Row {
     const char* what;
-    std::function<void(os::MemoryLoad&)> make;
+    std::function<void(MemoryLoad&)> make;
     const char* heard;
   };
   const Row rows[] = {
@@ -185,7 +184,7 @@ TEST_F(MonitorTest, EverySourceCounts) {
       {"the OS's own notification", [](auto& load) { load.low_signalled = true; }, "Low 0"},
   };
   Round();
-  const os::MemoryLoad plenty = load_;
+  const MemoryLoad plenty = load_;
   for (const Row& row : rows) {
     SCOPED_TRACE(row.what);
     row.make(load_);
@@ -260,8 +259,8 @@ TEST_F(MonitorTest, WhatTheProcessHasBesidesCountsWhenAsked) {
   EXPECT_EQ(waker_.wakes, 1);
   EXPECT_THAT(Round(), ElementsAre("Low 7"));
   EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{67 * kMiB});
-  EXPECT_EQ(budget_.TryCharge({8 * kMiB}, Criticality::kProcess), policy::Admission::kOverCeiling);
-  EXPECT_EQ(budget_.TryCharge({7 * kMiB}, Criticality::kProcess), policy::Admission::kAdmitted);
+  EXPECT_EQ(budget_.TryCharge({8 * kMiB}, Criticality::kProcess), Admission::kOverCeiling);
+  EXPECT_EQ(budget_.TryCharge({7 * kMiB}, Criticality::kProcess), Admission::kAdmitted);
 
   load_.process_private = {110 * kMiB};
   EXPECT_THAT(After(100), ElementsAre("over 10"));
@@ -547,9 +546,9 @@ TEST(Monitor, RunsOnAWorkerWhileOthersSetIt) {
         monitor.SetThresholds({.dwell = Milliseconds{round % 3}, .repeat_low = Milliseconds{1 + round % 5}});
         monitor.SetCountAll(round % 2 == 0);
         budget.SetLimits({.limit = {(1 + (round + i) % 100) * kMiB}});
-        if (budget.TryCharge({kMiB}, Criticality::kProcess) == policy::Admission::kAdmitted) budget.Return({kMiB});
+        if (budget.TryCharge({kMiB}, Criticality::kProcess) == Admission::kAdmitted) budget.Return({kMiB});
         monitor.Repeat();
-        os::MemoryLoad load;
+        MemoryLoad load;
         EXPECT_EQ(sampler.Read(&load), win32::kSuccess);
         (void)monitor.Outside();
         (void)monitor.OverLimit();

@@ -6,7 +6,7 @@
 #include <optional>
 #include <random>
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 namespace {
 
 using std::optional;
@@ -150,4 +150,4 @@ TEST(Pressure, KeepsItsRatesForAnyReadings) {
 }
 
 }  // namespace
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory

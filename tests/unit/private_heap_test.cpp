@@ -7,7 +7,6 @@
 namespace clr_host_memory::test {
 namespace {
 
-using heap::kClasses;
 
 constexpr std::size_t kK = 1024;
 constexpr std::size_t kM = 1024 * kK;
@@ -20,9 +19,9 @@ constexpr std::size_t kSizes[] = {0,    1,     16,    17,    128,    129,      1
 // ---- sizes, without a heap
 
 TEST(SizeClasses, EachSizeGetsTheSmallestThatHoldsIt) {
-  for (std::size_t size = 1; size <= heap::kLargestSmall; ++size) {
-    const std::size_t index = heap::ClassOf(size);
-    ASSERT_LT(index, heap::kClassCount);
+  for (std::size_t size = 1; size <= kLargestSmall; ++size) {
+    const std::size_t index = ClassOf(size);
+    ASSERT_LT(index, kClassCount);
     ASSERT_GE(kClasses[index].size, size);
     if (index != 0) {
       ASSERT_LT(kClasses[index - 1].size, size);
@@ -32,14 +31,14 @@ TEST(SizeClasses, EachSizeGetsTheSmallestThatHoldsIt) {
 }
 
 TEST(SizeClasses, SlabsHoldTheirBlocksWithLittleLeft) {
-  for (const heap::SizeClass& sizes : kClasses) {
-    EXPECT_EQ(sizes.size % heap::kBlockAlignment, 0u);
+  for (const SizeClass& sizes : kClasses) {
+    EXPECT_EQ(sizes.size % kBlockAlignment, 0u);
     EXPECT_LE(sizes.slots * sizes.size, sizes.committed);
-    EXPECT_LE(sizes.committed, sizes.units * heap::kUnitSize);
+    EXPECT_LE(sizes.committed, sizes.units * kUnitSize);
     EXPECT_LE(sizes.committed - sizes.slots * sizes.size, sizes.committed / 8) << sizes.size;
     EXPECT_GE(sizes.slots, 4u);
-    EXPECT_LE(sizes.slots, heap::kMostSlots);
-    for (std::uint32_t offset = 0; offset < sizes.units * heap::kUnitSize; ++offset) {
+    EXPECT_LE(sizes.slots, kMostSlots);
+    for (std::uint32_t offset = 0; offset < sizes.units * kUnitSize; ++offset) {
       ASSERT_EQ(sizes.SlotAt(offset), offset / sizes.size) << sizes.size << " at " << offset;
     }
     std::uint32_t free = 0;
@@ -58,7 +57,7 @@ TEST_F(PrivateHeapTest, BlocksOfEverySizeAreAlignedApartAndCharged) {
     for (int i = 0; i < 3; ++i) {
       char* block = Block(size);
       ASSERT_NE(block, nullptr) << size;
-      EXPECT_EQ(At(block) % heap::kBlockAlignment, 0u);
+      EXPECT_EQ(At(block) % kBlockAlignment, 0u);
       const std::size_t usable = heap->SizeOf(block);
       EXPECT_GE(usable, std::max<std::size_t>(size, 1));
       EXPECT_LE(usable, size + std::max<std::size_t>(size / 4, kPageSize));
@@ -153,14 +152,14 @@ TEST_F(PrivateHeapTest, AKeptRunThatTheOsWillNotTakeBackNowIsGivenUpLater) {
 
 TEST_F(PrivateHeapTest, UnitsOfKeptRunsServeWhenThereIsNoAddressSpaceForMore) {
   std::vector<char*> blocks;
-  for (std::size_t i = 0; i < heap::kArenaSize / PrivateHeap::kLargestKeptRun; ++i) {
+  for (std::size_t i = 0; i < kArenaSize / PrivateHeap::kLargestKeptRun; ++i) {
     blocks.push_back(Block(PrivateHeap::kLargestKeptRun));
   }
-  ASSERT_EQ(heap->Figures().reserved, Bytes{heap::kArenaSize});
+  ASSERT_EQ(heap->Figures().reserved, Bytes{kArenaSize});
   ASSERT_TRUE(heap->Free(blocks.back()).ok());
   os.Fail(OsCall::kAllocate, win32::kNotEnoughMemory);  // the next arena
   EXPECT_NE(Block(20000), nullptr) << "too short for what is kept";
-  EXPECT_EQ(heap->Figures().reserved, Bytes{heap::kArenaSize});
+  EXPECT_EQ(heap->Figures().reserved, Bytes{kArenaSize});
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
@@ -191,17 +190,17 @@ TEST_F(PrivateHeapTest, NoRunIsKeptNearTheLimitAndWhatIsKeptMakesRoom) {
 
 TEST_F(PrivateHeapTest, ASmallHeapCommitsOneSlabForEachSizeInUse) {
   ASSERT_NE(Block(24), nullptr);
-  EXPECT_EQ(Charged(), Bytes{heap::kUnitSize});
-  EXPECT_EQ(heap->Figures().reserved, Bytes{heap::kArenaSize});
+  EXPECT_EQ(Charged(), Bytes{kUnitSize});
+  EXPECT_EQ(heap->Figures().reserved, Bytes{kArenaSize});
   ASSERT_NE(Block(30), nullptr);
-  EXPECT_EQ(Charged(), Bytes{heap::kUnitSize});
+  EXPECT_EQ(Charged(), Bytes{kUnitSize});
   ASSERT_NE(Block(24 + 32), nullptr);
-  EXPECT_EQ(Charged(), Bytes{2 * heap::kUnitSize});
+  EXPECT_EQ(Charged(), Bytes{2 * kUnitSize});
 }
 
 TEST_F(PrivateHeapTest, EveryBlockOfManySlabsIsGivenOutOnceAndAllOfItComesBack) {
   for (const std::size_t size : {std::size_t{16}, std::size_t{48}, std::size_t{700}, std::size_t{5000}}) {
-    const heap::SizeClass& sizes = kClasses[heap::ClassOf(size)];
+    const SizeClass& sizes = kClasses[ClassOf(size)];
     std::vector<char*> blocks;
     for (std::uint32_t i = 0; i < sizes.slots * 5; ++i) blocks.push_back(Block(size));
     EXPECT_EQ(Charged(), Bytes{std::uint64_t{sizes.committed} * 5}) << "no slab more than it takes";
@@ -216,7 +215,7 @@ TEST_F(PrivateHeapTest, EveryBlockOfManySlabsIsGivenOutOnceAndAllOfItComesBack) 
 }
 
 TEST_F(PrivateHeapTest, WhatCameBackIsUsedBeforeNewPagesAre) {
-  const heap::SizeClass& sizes = kClasses[heap::ClassOf(256)];
+  const SizeClass& sizes = kClasses[ClassOf(256)];
   std::vector<char*> blocks;
   for (std::uint32_t i = 0; i < sizes.slots * 8; ++i) blocks.push_back(Block(256));
   const Bytes charged = Charged();
@@ -240,10 +239,10 @@ TEST_F(PrivateHeapTest, UnitsOfARetiredSlabServeOtherSizes) {
 TEST_F(PrivateHeapTest, EmptyArenasAreGivenBackButForOne) {
   std::vector<char*> blocks;
   for (int i = 0; i < 20; ++i) blocks.push_back(Block(500 * kK));
-  EXPECT_EQ(heap->Figures().reserved, Bytes{10 * heap::kArenaSize});
+  EXPECT_EQ(heap->Figures().reserved, Bytes{10 * kArenaSize});
   const std::uint64_t metadata = os.LiveMetadata();
   for (char* block : blocks) ASSERT_TRUE(heap->Free(block).ok());
-  EXPECT_EQ(heap->Figures().reserved, Bytes{heap::kArenaSize});
+  EXPECT_EQ(heap->Figures().reserved, Bytes{kArenaSize});
   for (int i = 0; i < 20; ++i) ASSERT_NE(Block(500 * kK), nullptr);
   EXPECT_EQ(os.LiveMetadata(), metadata) << "the same descriptors again";
   EXPECT_TRUE(ExactAndTheHeaps());
@@ -262,7 +261,7 @@ TEST_F(PrivateHeapTest, TheOsIsAskedOnceForASlabAndNeverForABlockInOne) {
 }
 
 TEST_F(PrivateHeapTest, AHeapThatSwingsAboutTheBorderOfASlabDoesNotCommitEachTime) {
-  const heap::SizeClass& sizes = kClasses[heap::ClassOf(4096)];
+  const SizeClass& sizes = kClasses[ClassOf(4096)];
   std::vector<char*> blocks;
   for (std::uint32_t i = 0; i < sizes.slots; ++i) blocks.push_back(Block(4096));
   ASSERT_TRUE(heap->Free(Block(4096)).ok());
@@ -315,7 +314,7 @@ TEST_F(PrivateHeapTest, NullIsFreedAndNothingElseThatIsNotABlock) {
 }
 
 TEST_F(PrivateHeapTest, ADoubleFreeIsToldWhateverBecameOfTheSlab) {
-  const heap::SizeClass& sizes = kClasses[heap::ClassOf(1000)];
+  const SizeClass& sizes = kClasses[ClassOf(1000)];
   std::vector<char*> blocks;
   for (std::uint32_t i = 0; i < sizes.slots * 4; ++i) blocks.push_back(Block(1000));
   for (char* block : blocks) ASSERT_TRUE(heap->Free(block).ok());
@@ -408,10 +407,10 @@ TEST_F(PrivateHeapTest, ReallocatingInPlaceDoesNotMoveAndARefusalLeavesTheBlock)
 // ---- refusals
 
 TEST_F(PrivateHeapTest, PagesAndBlocksShareOneLimitByTheirLevel) {
-  engine.ledger().budget().SetLimits({.limit = {10 * heap::kUnitSize},
-                                      .app_domain_headroom = {heap::kUnitSize},
-                                      .process_headroom = {2 * heap::kUnitSize}});
-  ASSERT_TRUE(ReserveAndCommit(6 * heap::kUnitSize).outcome.ok());
+  engine.ledger().budget().SetLimits({.limit = {10 * kUnitSize},
+                                      .app_domain_headroom = {kUnitSize},
+                                      .process_headroom = {2 * kUnitSize}});
+  ASSERT_TRUE(ReserveAndCommit(6 * kUnitSize).outcome.ok());
   ASSERT_NE(Block(100), nullptr);
   EXPECT_EQ(heap->Allocate(200, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(heap->Allocate(20000, Criticality::kTask).outcome, Outcome::OverLimit());
@@ -494,10 +493,10 @@ TEST_F(PrivateHeapTest, ASlabTheOsWillNotTakeBackStaysChargedUntilTheHeapEnds) {
   ASSERT_TRUE(heap->Free(Block(100)).ok());
   os.Fail(OsCall::kFree, win32::kInvalidParameter);
   heap->Trim();
-  EXPECT_EQ(Charged(), Bytes{heap::kUnitSize});
+  EXPECT_EQ(Charged(), Bytes{kUnitSize});
   EXPECT_TRUE(ExactAndTheHeaps());
   ASSERT_NE(Block(100), nullptr);
-  EXPECT_EQ(Charged(), Bytes{2 * heap::kUnitSize});
+  EXPECT_EQ(Charged(), Bytes{2 * kUnitSize});
   heap.reset();
   EXPECT_EQ(Charged(), Bytes{});
   EXPECT_TRUE(Exact());
@@ -611,8 +610,8 @@ TEST_F(PinnedHeapTest, OnePinnedPageOfASlabTakesNoMoreThanItsBlocksAway) {
   ASSERT_TRUE(heap->Free(second).ok());
   Pin(second);
   std::vector<char*> taken;
-  for (std::uint32_t i = 2; i < heap::kClasses[heap::ClassOf(4096)].slots; ++i) taken.push_back(Block(4096));
-  EXPECT_EQ(Charged().value, heap::kClasses[heap::ClassOf(4096)].committed) << "the rest of the slab serves";
+  for (std::uint32_t i = 2; i < kClasses[ClassOf(4096)].slots; ++i) taken.push_back(Block(4096));
+  EXPECT_EQ(Charged().value, kClasses[ClassOf(4096)].committed) << "the rest of the slab serves";
   EXPECT_EQ(std::find(taken.begin(), taken.end(), second), taken.end());
   Unpin(second);
   taken.push_back(first);
@@ -664,7 +663,7 @@ TEST_F(PinnedHeapTest, CyclesOfPinningLeaveTheChargeWhereItWas) {
       EXPECT_EQ(Charged(), after_first) << cycle;
     }
     // A current and a spare slab of the class, and the run that was kept.
-    EXPECT_LE(Charged().value, 2 * heap::kClasses[heap::ClassOf(4096)].committed + 76 * kPageSize);
+    EXPECT_LE(Charged().value, 2 * kClasses[ClassOf(4096)].committed + 76 * kPageSize);
     EXPECT_TRUE(ExactAndTheHeaps());
   }
 }
@@ -773,11 +772,11 @@ TEST_F(PrivateHeapTest, SitesSayWhatIsStillHeldOfThem) {
   char* large = static_cast<char*>(heap->AllocateAt(2 * kM, Criticality::kTask, nullptr, 0).block);
   char* unnamed = Block(100);
   const auto held = [&](int line) {
-    heap::SiteFigures figures;
+    SiteFigures figures;
     for (std::size_t i = 0; heap->sites().Read(i, &figures); ++i) {
       if (figures.line == line) return figures;
     }
-    return heap::SiteFigures{};
+    return SiteFigures{};
   };
   EXPECT_STREQ(held(10).file, "small.cpp");
   EXPECT_EQ(held(10).blocks, 2u);
@@ -799,11 +798,11 @@ TEST_F(PrivateHeapTest, MoreSitesThanThereIsRoomForAreOneAndAreFreedAllTheSame) 
   for (int line = 1; line <= 2000; ++line) {
     blocks.push_back(heap->AllocateAt(16, Criticality::kTask, std::string(300, 'x').c_str(), line).block);
   }
-  heap::SiteFigures figures;
+  SiteFigures figures;
   std::size_t sites = 0;
   std::uint64_t held = 0;
   for (; heap->sites().Read(sites, &figures); ++sites) held += figures.blocks;
-  EXPECT_EQ(sites, heap::AllocationSites::kMost);
+  EXPECT_EQ(sites, AllocationSites::kMost);
   EXPECT_EQ(held, 2000u);
   for (void* block : blocks) EXPECT_TRUE(heap->Free(block).ok());
   for (std::size_t i = 0; heap->sites().Read(i, &figures); ++i) EXPECT_EQ(figures.blocks, 0u);

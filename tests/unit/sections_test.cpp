@@ -16,7 +16,7 @@ constexpr std::uint64_t kSectionSize = 2048 * kGiB;  // what W^X makes
 // A section of the fake OS that the engine knows.
 class SectionTest : public EngineTest {
  protected:
-  explicit SectionTest(const policy::Limits& limits = {}) : EngineTest(limits) {
+  explicit SectionTest(const Limits& limits = {}) : EngineTest(limits) {
     const SectionOutcome added = engine.AddSection(kSectionSize, false, Criticality::kProcess);
     EXPECT_TRUE(added.outcome.ok());
     name_ = added.section;

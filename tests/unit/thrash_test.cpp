@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-namespace clr_host_memory::policy {
+namespace clr_host_memory {
 namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
@@ -150,4 +150,4 @@ TEST(ThrashGuard, AManagerThatWasNotLookedAtForLongIsJudgedByWhatFollows) {
 }
 
 }  // namespace
-}  // namespace clr_host_memory::policy
+}  // namespace clr_host_memory

@@ -14,8 +14,6 @@
 namespace clr_host_memory {
 namespace {
 
-using policy::Admission;
-using policy::Limits;
 
 constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
 constexpr std::uint64_t kMiB = 1024 * 1024;
@@ -99,7 +97,7 @@ TEST(AdmissionPolicy, EachLevelFillsUpToItsOwnCeiling) {
       {kMax, kMax, Criticality::kProcess, Admission::kOverCeiling},
   };
   for (const AdmissionCase& c : kCases) {
-    EXPECT_EQ(policy::Admit({{c.bytes}, c.level}, {{c.charged}}, policy::CeilingsOf(kLimits)), c.verdict)
+    EXPECT_EQ(Admit({{c.bytes}, c.level}, {{c.charged}}, CeilingsOf(kLimits)), c.verdict)
         << c.bytes << " on top of " << c.charged << " at level " << static_cast<int>(c.level);
   }
 }
@@ -109,13 +107,13 @@ TEST(AdmissionPolicy, WhatALowerLevelGetsAHigherLevelGetsToo) {
     for (const std::uint64_t domain : std::array<std::uint64_t, 4>{0, 1, 4096, kMiB << 10}) {
       for (const std::uint64_t process : std::array<std::uint64_t, 4>{0, 1, 8192, kMiB << 11}) {
         const Limits limits{{limit}, {domain}, {process}};
-        if (policy::Validate(limits) != policy::LimitsError::kNone) continue;
-        const policy::Ceilings ceilings = policy::CeilingsOf(limits);
+        if (Validate(limits) != LimitsError::kNone) continue;
+        const Ceilings ceilings = CeilingsOf(limits);
         for (const std::uint64_t charged : {std::uint64_t{0}, limit / 2, limit - 1, limit}) {
           for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{1}, limit / 4, limit, kMax}) {
             bool admitted = false;
             for (const auto level : {Criticality::kTask, Criticality::kAppDomain, Criticality::kProcess}) {
-              const bool now = policy::Admit({{bytes}, level}, {{charged}}, ceilings) == Admission::kAdmitted;
+              const bool now = Admit({{bytes}, level}, {{charged}}, ceilings) == Admission::kAdmitted;
               EXPECT_TRUE(now || !admitted) << limit << ' ' << domain << ' ' << process << ' ' << charged;
               admitted = now;
             }
@@ -127,7 +125,6 @@ TEST(AdmissionPolicy, WhatALowerLevelGetsAHigherLevelGetsToo) {
 }
 
 TEST(AdmissionPolicy, HeadroomThatDoesNotFitTheLimitIsRefused) {
-  using policy::LimitsError;
   struct Case {
     Limits limits;
     LimitsError error;
@@ -141,25 +138,25 @@ TEST(AdmissionPolicy, HeadroomThatDoesNotFitTheLimitIsRefused) {
       {{{100}, {kMax}, {1}}, LimitsError::kHeadroomExceedsLimit},  // the sum would wrap
   };
   for (const Case& c : cases) {
-    EXPECT_EQ(policy::Validate(c.limits), c.error)
+    EXPECT_EQ(Validate(c.limits), c.error)
         << c.limits.limit.value << ' ' << c.limits.app_domain_headroom.value << ' ' << c.limits.process_headroom.value;
   }
 }
 
 TEST(AdmissionPolicy, DefaultHeadroomIsValidAndAQuarterOfTheLimitAtMost) {
-  EXPECT_EQ(policy::DefaultHeadroom(kUnlimited).process, Bytes{});
+  EXPECT_EQ(DefaultHeadroom(kUnlimited).process, Bytes{});
   for (std::uint64_t limit = 1; limit != 0; limit <<= 1) {
     for (const std::uint64_t value : {limit - 1, limit, limit + 1}) {
       if (value == 0) continue;
-      const policy::Headroom headroom = policy::DefaultHeadroom({value});
+      const Headroom headroom = DefaultHeadroom({value});
       const Limits limits{{value}, headroom.app_domain, headroom.process};
-      EXPECT_EQ(policy::Validate(limits), policy::LimitsError::kNone) << value;
+      EXPECT_EQ(Validate(limits), LimitsError::kNone) << value;
       EXPECT_LE((headroom.app_domain + headroom.process).value, value / 4) << value;
     }
   }
-  EXPECT_EQ(policy::DefaultHeadroom({128 * kMiB}).process, Bytes{8 * kMiB});
-  EXPECT_EQ(policy::DefaultHeadroom({128 * kMiB}).app_domain, Bytes{2 * kMiB});
-  EXPECT_EQ(policy::DefaultHeadroom({std::uint64_t{1} << 40}).process, Bytes{64 * kMiB});
+  EXPECT_EQ(DefaultHeadroom({128 * kMiB}).process, Bytes{8 * kMiB});
+  EXPECT_EQ(DefaultHeadroom({128 * kMiB}).app_domain, Bytes{2 * kMiB});
+  EXPECT_EQ(DefaultHeadroom({std::uint64_t{1} << 40}).process, Bytes{64 * kMiB});
 }
 
 TEST(BudgetTest, ARefusedChargeChangesNothing) {

@@ -135,10 +135,10 @@ TEST_F(WaitListTest, ANewcomerOfTheSameOrALowerLevelIsRefusedBehindAWaiterAsSoon
   stage.budget().Return({50});
   stage.Begin(0, Request(60, kAppDomain));
   const auto try_all = [&] {
-    EXPECT_EQ(stage.budget().TryCharge({1}, kTask), policy::Admission::kBehindOthers);
-    EXPECT_EQ(stage.budget().TryCharge({1}, kAppDomain), policy::Admission::kBehindOthers);
-    EXPECT_EQ(stage.budget().TryCharge({1}, kProcess), policy::Admission::kAdmitted);
-    EXPECT_EQ(stage.budget().TryCharge({}, kTask), policy::Admission::kAdmitted);
+    EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindOthers);
+    EXPECT_EQ(stage.budget().TryCharge({1}, kAppDomain), Admission::kBehindOthers);
+    EXPECT_EQ(stage.budget().TryCharge({1}, kProcess), Admission::kAdmitted);
+    EXPECT_EQ(stage.budget().TryCharge({}, kTask), Admission::kAdmitted);
     stage.budget().Return({1});
   };
   try_all();
@@ -146,16 +146,16 @@ TEST_F(WaitListTest, ANewcomerOfTheSameOrALowerLevelIsRefusedBehindAWaiterAsSoon
   try_all();
   stage.threads().Advance(1000ms);
   static_cast<void>(stage.Serve());
-  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), policy::Admission::kAdmitted);
+  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kAdmitted);
 }
 
 TEST_F(WaitListTest, WhoIsRefusedBehindOneJustAnnouncedWakesTheServer) {
   stage.Begin(0, Request(30));
   stage.server().wakes = 0;  // as if its thread had been suspended before it could
-  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), policy::Admission::kBehindOthers);
+  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindOthers);
   EXPECT_GT(stage.server().wakes, 0);
   static_cast<void>(stage.Serve());
-  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), policy::Admission::kBehindOthers);
+  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindOthers);
   EXPECT_EQ(stage.server().wakes, 0);
 }
 
@@ -177,7 +177,7 @@ TEST_F(WaitListTest, ARequestForNoMemoryIsLetThroughWhereverItStandsAndStandsInN
   EXPECT_TRUE(Granted(0));
   EXPECT_TRUE(Granted(2));
   EXPECT_TRUE(Sleeps(1));
-  EXPECT_EQ(stage.budget().TryCharge({0}, kTask), policy::Admission::kAdmitted);
+  EXPECT_EQ(stage.budget().TryCharge({0}, kTask), Admission::kAdmitted);
 }
 
 TEST_F(WaitListTest, TimesOutAtItsDeadlineAndWakesTheServerForItsRecord) {

@@ -12,7 +12,7 @@
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 constexpr DWORD kWritable = PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
@@ -260,4 +260,4 @@ std::size_t ImportPatch::Undo() noexcept {
   return left;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

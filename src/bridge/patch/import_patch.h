@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // What to do with the imports of one name. name must outlive the patch.
 struct ImportHook {
@@ -79,6 +79,6 @@ class ImportPatch {
   std::vector<const char*> names_;
 };
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_PATCH_IMPORT_PATCH_H

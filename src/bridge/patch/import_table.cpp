@@ -8,7 +8,7 @@
 
 #include "bridge/reason.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 #if defined(_M_ARM64) || defined(__aarch64__)
@@ -184,4 +184,4 @@ HRESULT ReadNamedImports(const void* image, std::vector<NamedImport>* imports, s
   }
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

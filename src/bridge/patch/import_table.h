@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // One function that a module imports by name. The views and the slot lie inside the module.
 struct NamedImport {
@@ -31,6 +31,6 @@ struct NamedImport {
 // a reason: no PE image, one for another processor, or a damaged one.
 [[nodiscard]] HRESULT ReadNamedImports(const void* image, std::vector<NamedImport>* imports, std::string* reason);
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_PATCH_IMPORT_TABLE_H

@@ -3,7 +3,7 @@
 #include <array>
 #include <atomic>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 // Of ntdll, as documented with LdrRegisterDllNotification; no header has them.
@@ -107,4 +107,4 @@ HMODULE HoldWhenLoaded(const std::wstring& path) noexcept {
   return loaded;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

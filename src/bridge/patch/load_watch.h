@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // wanted(file name) is asked under the loader lock, for each module, and takes no lock that is held while modules are
 // loaded. attend() is called on the watch's thread after one that was wanted.
@@ -27,6 +27,6 @@ void StopLoadWatchUnless(bool (*needed)() noexcept) noexcept;
 // FreeLibrary. It never loads a module by itself.
 [[nodiscard]] HMODULE HoldWhenLoaded(const std::wstring& path) noexcept;
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_PATCH_LOAD_WATCH_H

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 constexpr wchar_t Lower(wchar_t c) noexcept {
@@ -72,4 +72,4 @@ HMODULE ModuleOf(const void* address) noexcept {
   return module;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // What follows the last separator: L"C:\\x\\coreclr.dll" -> L"coreclr.dll".
 [[nodiscard]] std::wstring_view BaseName(std::wstring_view path) noexcept;
@@ -29,6 +29,6 @@ namespace clr_host_memory::bridge {
 // The module whose code or data includes address, without a reference; null: none.
 [[nodiscard]] HMODULE ModuleOf(const void* address) noexcept;
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_PATCH_MODULE_FILES_H

@@ -12,7 +12,7 @@
 
 #include "bridge/patch/import_patch.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 // coreclr_initialize of coreclrhost.h (dotnet/runtime).
@@ -143,4 +143,4 @@ std::optional<HRESULT> RuntimeStartResult() noexcept {
   return static_cast<HRESULT>(result);
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // Points hostpolicy's import of GetProcAddress at the watch, and holds a reference to hostpolicy and bridge until
 // StopWatchingRuntimeStart. One at a time in a process, since the functions in between are plain ones.
@@ -32,6 +32,6 @@ void StopWatchingRuntimeStart() noexcept;
 // never called.
 [[nodiscard]] std::optional<HRESULT> RuntimeStartResult() noexcept;
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_START_RUNTIME_START_H

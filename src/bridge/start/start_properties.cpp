@@ -8,7 +8,7 @@
 
 #include "bridge/state/bridge_client.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 // The machine's physical memory in bytes, when it is more than a bridged runtime is told; otherwise 0.
@@ -78,4 +78,4 @@ ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const cha
   return additions;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // The runtime property for the address space that the GC's regions are to come from, in bytes. Without it the
 // workstation GC of .NET 10 takes twice the memory it is told of when it starts: too little to start with under limits
@@ -29,6 +29,6 @@ inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
                                                                 const char* const* values,
                                                                 std::uint64_t gc_hard_limit) noexcept;
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_START_START_PROPERTIES_H

@@ -9,7 +9,7 @@
 
 #include "bridge/patch/module_files.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 constexpr wchar_t kCoreLibrary[] = L"System.Private.CoreLib.dll";
@@ -58,4 +58,4 @@ bool IsAssemblyOfProgram(HMODULE module) {
   return HasClrHeader(module) && !SameName(BaseName(ModulePath(module)), kCoreLibrary);
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -4,7 +4,7 @@
 
 #include <windows.h>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // Whether the runtime of coreclr, a loaded coreclr.dll, has begun to start: its core library,
 // System.Private.CoreLib.dll, is loaded. The GC is there by then. A core library in the folder of another loaded
@@ -15,6 +15,6 @@ namespace clr_host_memory::bridge {
 // loaded after coreclr_initialize, which runs code of the core library alone. Throws std::bad_alloc.
 [[nodiscard]] bool IsAssemblyOfProgram(HMODULE module);
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_START_STARTED_RUNTIME_H

@@ -1,6 +1,6 @@
 #include "bridge/state/bridge_client.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 namespace internal {
 constinit std::atomic<BridgeClient*> published_client{nullptr};
@@ -24,4 +24,4 @@ bool WaitUntilNoCallIsInside(DWORD milliseconds) noexcept {
   return true;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -12,7 +12,7 @@
 #include "bridge/state/memory_notifications.h"
 #include "bridge/state/section_handles.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // What calls are forwarded to. The references are owned by whoever published the client.
 struct BridgeClient {
@@ -60,6 +60,6 @@ class CallScope {
   const BridgeClient* client_;
 };
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_STATE_BRIDGE_CLIENT_H

@@ -2,7 +2,7 @@
 
 #include <atomic>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 using CompareHandles = BOOL(WINAPI*)(HANDLE left, HANDLE right);
@@ -23,4 +23,4 @@ bool IsSameObject(HANDLE left, HANDLE right) noexcept {
   return compare != nullptr && compare(left, right) != FALSE;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -4,7 +4,7 @@
 
 #include <windows.h>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // Looks for the OS's function. Before the others, which then take no lock. Idempotent.
 void PrepareHandleComparison() noexcept;
@@ -12,6 +12,6 @@ void PrepareHandleComparison() noexcept;
 // False also where it cannot be told. May change the last error.
 [[nodiscard]] bool IsSameObject(HANDLE left, HANDLE right) noexcept;
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_STATE_HANDLE_IDENTITY_H

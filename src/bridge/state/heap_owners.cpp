@@ -17,7 +17,7 @@
 #include "bridge/thunks/thunk_support.h"
 #include "bridge/thunks/thunks.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 constexpr std::size_t kMostHeaps = 64;
@@ -297,4 +297,4 @@ HRESULT GuardBlocksOf(HMODULE module) noexcept try {
   return E_OUTOFMEMORY;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -19,7 +19,7 @@
 
 #include <clr_host_memory/clr_host_memory.h>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // ---- for thunks: inside a CallScope, no lock
 
@@ -53,6 +53,6 @@ void RetireHeaps() noexcept;
 // S_OK; S_FALSE: one of them cannot be guarded, so the module must get none; E_OUTOFMEMORY.
 [[nodiscard]] HRESULT GuardBlocksOf(HMODULE module) noexcept;
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_STATE_HEAP_OWNERS_H

@@ -4,7 +4,7 @@
 
 #include "bridge/state/handle_identity.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
@@ -150,4 +150,4 @@ void MemoryNotificationCallback::Leave(IHostMemoryManager* manager) noexcept {
   manager->RegisterMemoryNotificationCallback(nullptr);
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // A handle of its own for each caller, who may wait on it and close it; type is Low or High. Null, with the last error:
 // there is no memory for one.
@@ -56,6 +56,6 @@ class MemoryNotificationCallback final : public ICLRMemoryNotificationCallback {
   std::atomic<std::uint64_t> turn_{0};  // its place among those that were registered in this process
 };
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_STATE_MEMORY_NOTIFICATIONS_H

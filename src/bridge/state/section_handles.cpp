@@ -2,7 +2,7 @@
 
 #include "bridge/state/handle_identity.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 bool SectionHandles::Add(HANDLE handle, std::uint64_t section) noexcept {
   for (std::size_t index = 0; index < kMost; ++index) {
@@ -42,4 +42,4 @@ std::uint64_t SectionHandles::Find(HANDLE handle) const noexcept {
   return 0;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

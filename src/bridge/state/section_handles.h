@@ -14,7 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 class SectionHandles {
  public:
@@ -37,6 +37,6 @@ class SectionHandles {
   std::atomic<std::size_t> end_{0};  // of the entries that were ever used
 };
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_STATE_SECTION_HANDLES_H

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 using Purpose = ClrHostMemoryPurpose;
 
@@ -66,6 +66,6 @@ inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
   return runtime_started && purpose == kClrHostMemoryGcHeap ? eTaskCritical : eProcessCritical;
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_THUNKS_PURPOSE_H

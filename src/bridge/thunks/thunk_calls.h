@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 enum class BridgedFunction : std::size_t {
   kVirtualAlloc,
@@ -69,7 +69,7 @@ struct ThunkModule {
   std::atomic<const void*> awaited{nullptr};
 };
 
-namespace calls {
+namespace thunks {
 LPVOID VirtualAlloc(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type, DWORD protect) noexcept;
 // For another process than this one it is the original function.
 LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protect,
@@ -134,8 +134,8 @@ LPVOID HeapAlloc(ThunkModule& module, HANDLE heap, DWORD flags, SIZE_T size);
 LPVOID HeapReAlloc(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory, SIZE_T size);
 BOOL HeapFree(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory);
 SIZE_T HeapSize(ThunkModule& module, HANDLE heap, DWORD flags, LPCVOID memory);
-}  // namespace calls
+}  // namespace thunks
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_THUNKS_THUNK_CALLS_H

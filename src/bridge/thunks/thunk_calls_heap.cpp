@@ -5,7 +5,7 @@
 #include "bridge/state/heap_owners.h"
 #include "bridge/thunks/thunk_support.h"
 
-namespace clr_host_memory::bridge::calls {
+namespace clr_host_memory::thunks {
 namespace {
 
 // The original function refuses a size like this in its own way: errno, the last error, an exception.
@@ -189,4 +189,4 @@ SIZE_T HeapSize(ThunkModule& module, HANDLE heap, DWORD flags, LPCVOID memory) {
   return Original<decltype(::HeapSize)>(module, BridgedFunction::kHeapSize)(heap, flags, memory);
 }
 
-}  // namespace clr_host_memory::bridge::calls
+}  // namespace clr_host_memory::thunks

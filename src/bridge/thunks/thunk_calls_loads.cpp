@@ -2,7 +2,7 @@
 #include "bridge/thunks/thunk_calls.h"
 #include "bridge/thunks/thunk_support.h"
 
-namespace clr_host_memory::bridge::calls {
+namespace clr_host_memory::thunks {
 namespace {
 
 // load is the original function, bound to its arguments. It may run for long, so it is not inside the scope.
@@ -46,4 +46,4 @@ HMODULE LoadLibraryA(ThunkModule& module, LPCSTR name) noexcept {
                      [&] { return Original<decltype(::LoadLibraryA)>(module, BridgedFunction::kLoadLibraryA)(name); });
 }
 
-}  // namespace clr_host_memory::bridge::calls
+}  // namespace clr_host_memory::thunks

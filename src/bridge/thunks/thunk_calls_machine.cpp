@@ -9,7 +9,7 @@
 #include "bridge/state/memory_notifications.h"
 #include "bridge/thunks/thunk_support.h"
 
-namespace clr_host_memory::bridge::calls {
+namespace clr_host_memory::thunks {
 namespace {
 
 // What the manager leaves of the machine, where it is less than the machine has; 0: the machine is not to be presented
@@ -116,4 +116,4 @@ BOOL QueryMemoryResourceNotification(ThunkModule& module, HANDLE notification, P
       module, BridgedFunction::kQueryMemoryResourceNotification)(notification, state);
 }
 
-}  // namespace clr_host_memory::bridge::calls
+}  // namespace clr_host_memory::thunks

@@ -6,7 +6,7 @@
 
 #include "bridge/thunks/thunk_support.h"
 
-namespace clr_host_memory::bridge::calls {
+namespace clr_host_memory::thunks {
 namespace {
 
 // Whether a view could not be mapped for want of memory or address space, rather than for a mistake of the caller.
@@ -173,4 +173,4 @@ BOOL UnmapViewOfFile(ThunkModule& module, LPCVOID address) noexcept {
   return unmapped;
 }
 
-}  // namespace clr_host_memory::bridge::calls
+}  // namespace clr_host_memory::thunks

@@ -5,7 +5,7 @@
 #include "bridge/thunks/purpose.h"
 #include "bridge/thunks/thunk_support.h"
 
-namespace clr_host_memory::bridge::calls {
+namespace clr_host_memory::thunks {
 namespace {
 
 // Whether address lies in the stack of this thread. Two system calls: for memory the manager does not know.
@@ -146,4 +146,4 @@ BOOL VirtualProtect(ThunkModule& module, LPVOID address, SIZE_T size, DWORD prot
                                                                                         old_protect);
 }
 
-}  // namespace clr_host_memory::bridge::calls
+}  // namespace clr_host_memory::thunks

@@ -11,7 +11,7 @@
 #include "bridge/state/bridge_client.h"
 #include "bridge/thunks/thunk_calls.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 // Puts the thread's last error back: what the bridge does beside the function asked for must leave no trace there.
 class KeptLastError {
@@ -55,6 +55,6 @@ inline bool IsThisProcess(HANDLE process) noexcept {
   return GetProcessId(process) == GetCurrentProcessId();
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_THUNKS_THUNK_SUPPORT_H

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <utility>
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 namespace {
 
 template <std::size_t... kIndex>
@@ -24,81 +24,81 @@ ThunkModule& Module() noexcept {
 template <std::size_t kIndex>
 struct Thunks {
   static LPVOID WINAPI VirtualAlloc(LPVOID address, SIZE_T size, DWORD type, DWORD protect) {
-    return calls::VirtualAlloc(Module<kIndex>(), address, size, type, protect);
+    return thunks::VirtualAlloc(Module<kIndex>(), address, size, type, protect);
   }
   static LPVOID WINAPI VirtualAllocExNuma(HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protect,
                                           DWORD node) {
-    return calls::VirtualAllocExNuma(Module<kIndex>(), process, address, size, type, protect, node);
+    return thunks::VirtualAllocExNuma(Module<kIndex>(), process, address, size, type, protect, node);
   }
   static BOOL WINAPI VirtualFree(LPVOID address, SIZE_T size, DWORD type) {
-    return calls::VirtualFree(Module<kIndex>(), address, size, type);
+    return thunks::VirtualFree(Module<kIndex>(), address, size, type);
   }
   static SIZE_T WINAPI VirtualQuery(LPCVOID address, PMEMORY_BASIC_INFORMATION buffer, SIZE_T length) {
-    return calls::VirtualQuery(Module<kIndex>(), address, buffer, length);
+    return thunks::VirtualQuery(Module<kIndex>(), address, buffer, length);
   }
   static BOOL WINAPI VirtualProtect(LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) {
-    return calls::VirtualProtect(Module<kIndex>(), address, size, protect, old_protect);
+    return thunks::VirtualProtect(Module<kIndex>(), address, size, protect, old_protect);
   }
   static HANDLE WINAPI CreateFileMappingW(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect, DWORD size_high,
                                           DWORD size_low, LPCWSTR name) {
-    return calls::CreateFileMappingW(Module<kIndex>(), file, attributes, protect, size_high, size_low, name);
+    return thunks::CreateFileMappingW(Module<kIndex>(), file, attributes, protect, size_high, size_low, name);
   }
   static HANDLE WINAPI CreateFileMappingA(HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect, DWORD size_high,
                                           DWORD size_low, LPCSTR name) {
-    return calls::CreateFileMappingA(Module<kIndex>(), file, attributes, protect, size_high, size_low, name);
+    return thunks::CreateFileMappingA(Module<kIndex>(), file, attributes, protect, size_high, size_low, name);
   }
-  static BOOL WINAPI CloseHandle(HANDLE handle) { return calls::CloseHandle(Module<kIndex>(), handle); }
+  static BOOL WINAPI CloseHandle(HANDLE handle) { return thunks::CloseHandle(Module<kIndex>(), handle); }
   static LPVOID WINAPI MapViewOfFile(HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low, SIZE_T size) {
-    return calls::MapViewOfFile(Module<kIndex>(), mapping, access, offset_high, offset_low, size);
+    return thunks::MapViewOfFile(Module<kIndex>(), mapping, access, offset_high, offset_low, size);
   }
   static LPVOID WINAPI MapViewOfFileEx(HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low, SIZE_T size,
                                        LPVOID base) {
-    return calls::MapViewOfFileEx(Module<kIndex>(), mapping, access, offset_high, offset_low, size, base);
+    return thunks::MapViewOfFileEx(Module<kIndex>(), mapping, access, offset_high, offset_low, size, base);
   }
-  static BOOL WINAPI UnmapViewOfFile(LPCVOID address) { return calls::UnmapViewOfFile(Module<kIndex>(), address); }
+  static BOOL WINAPI UnmapViewOfFile(LPCVOID address) { return thunks::UnmapViewOfFile(Module<kIndex>(), address); }
   static HMODULE WINAPI LoadLibraryExW(LPCWSTR name, HANDLE file, DWORD flags) {
-    return calls::LoadLibraryExW(Module<kIndex>(), name, file, flags);
+    return thunks::LoadLibraryExW(Module<kIndex>(), name, file, flags);
   }
   static HMODULE WINAPI LoadLibraryExA(LPCSTR name, HANDLE file, DWORD flags) {
-    return calls::LoadLibraryExA(Module<kIndex>(), name, file, flags);
+    return thunks::LoadLibraryExA(Module<kIndex>(), name, file, flags);
   }
-  static HMODULE WINAPI LoadLibraryW(LPCWSTR name) { return calls::LoadLibraryW(Module<kIndex>(), name); }
-  static HMODULE WINAPI LoadLibraryA(LPCSTR name) { return calls::LoadLibraryA(Module<kIndex>(), name); }
+  static HMODULE WINAPI LoadLibraryW(LPCWSTR name) { return thunks::LoadLibraryW(Module<kIndex>(), name); }
+  static HMODULE WINAPI LoadLibraryA(LPCSTR name) { return thunks::LoadLibraryA(Module<kIndex>(), name); }
   static BOOL WINAPI GlobalMemoryStatusEx(LPMEMORYSTATUSEX buffer) {
-    return calls::GlobalMemoryStatusEx(Module<kIndex>(), buffer);
+    return thunks::GlobalMemoryStatusEx(Module<kIndex>(), buffer);
   }
   static BOOL WINAPI IsProcessInJob(HANDLE process, HANDLE job, PBOOL result) {
-    return calls::IsProcessInJob(Module<kIndex>(), process, job, result);
+    return thunks::IsProcessInJob(Module<kIndex>(), process, job, result);
   }
   static BOOL WINAPI QueryInformationJobObject(HANDLE job, JOBOBJECTINFOCLASS kind, LPVOID information, DWORD length,
                                                LPDWORD returned) {
-    return calls::QueryInformationJobObject(Module<kIndex>(), job, kind, information, length, returned);
+    return thunks::QueryInformationJobObject(Module<kIndex>(), job, kind, information, length, returned);
   }
   static HANDLE WINAPI CreateMemoryResourceNotification(MEMORY_RESOURCE_NOTIFICATION_TYPE type) {
-    return calls::CreateMemoryResourceNotification(Module<kIndex>(), type);
+    return thunks::CreateMemoryResourceNotification(Module<kIndex>(), type);
   }
   static BOOL WINAPI QueryMemoryResourceNotification(HANDLE notification, PBOOL state) {
-    return calls::QueryMemoryResourceNotification(Module<kIndex>(), notification, state);
+    return thunks::QueryMemoryResourceNotification(Module<kIndex>(), notification, state);
   }
   static LPVOID WINAPI HeapAlloc(HANDLE heap, DWORD flags, SIZE_T size) {
-    return calls::HeapAlloc(Module<kIndex>(), heap, flags, size);
+    return thunks::HeapAlloc(Module<kIndex>(), heap, flags, size);
   }
-  static void* __cdecl Malloc(std::size_t size) { return calls::Malloc(Module<kIndex>(), size); }
+  static void* __cdecl Malloc(std::size_t size) { return thunks::Malloc(Module<kIndex>(), size); }
   static void* __cdecl Calloc(std::size_t count, std::size_t size) {
-    return calls::Calloc(Module<kIndex>(), count, size);
+    return thunks::Calloc(Module<kIndex>(), count, size);
   }
   static void* __cdecl Realloc(void* memory, std::size_t size) {
-    return calls::Realloc(Module<kIndex>(), memory, size);
+    return thunks::Realloc(Module<kIndex>(), memory, size);
   }
-  static void __cdecl Free(void* memory) { calls::Free(Module<kIndex>(), memory); }
+  static void __cdecl Free(void* memory) { thunks::Free(Module<kIndex>(), memory); }
   static LPVOID WINAPI HeapReAlloc(HANDLE heap, DWORD flags, LPVOID memory, SIZE_T size) {
-    return calls::HeapReAlloc(Module<kIndex>(), heap, flags, memory, size);
+    return thunks::HeapReAlloc(Module<kIndex>(), heap, flags, memory, size);
   }
   static BOOL WINAPI HeapFree(HANDLE heap, DWORD flags, LPVOID memory) {
-    return calls::HeapFree(Module<kIndex>(), heap, flags, memory);
+    return thunks::HeapFree(Module<kIndex>(), heap, flags, memory);
   }
   static SIZE_T WINAPI HeapSize(HANDLE heap, DWORD flags, LPCVOID memory) {
-    return calls::HeapSize(Module<kIndex>(), heap, flags, memory);
+    return thunks::HeapSize(Module<kIndex>(), heap, flags, memory);
   }
 };
 
@@ -199,4 +199,4 @@ BorderHooks GuardHooksOf(std::size_t index) noexcept {
   return kMakers[index]();
 }
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory

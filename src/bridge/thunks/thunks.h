@@ -9,7 +9,7 @@
 #include "bridge/patch/import_patch.h"
 #include "bridge/thunks/thunk_calls.h"
 
-namespace clr_host_memory::bridge {
+namespace clr_host_memory {
 
 inline constexpr std::size_t kMaxBridgedModules = 16;
 // Those of them whose blocks are the manager's, and their C run-times (heap_owners.h).
@@ -28,6 +28,6 @@ inline constexpr std::size_t kMaxGuardedModules = 24;
 [[nodiscard]] ThunkModule& GuardThunksOf(std::size_t index) noexcept;
 [[nodiscard]] std::array<ImportHook, kBorderFunctionCount> GuardHooksOf(std::size_t index) noexcept;
 
-}  // namespace clr_host_memory::bridge
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_BRIDGE_THUNKS_THUNKS_H

@@ -4,7 +4,7 @@
 
 #include <windows.h>
 
-namespace clr_host_memory::os {
+namespace clr_host_memory {
 
 class LastErrorKeeper {
  public:
@@ -17,6 +17,6 @@ class LastErrorKeeper {
   DWORD error_;
 };
 
-}  // namespace clr_host_memory::os
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_OS_WINDOWS_LAST_ERROR_SCOPE_H

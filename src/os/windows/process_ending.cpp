@@ -6,7 +6,7 @@
 
 #include "os/windows/last_error_scope.h"
 
-namespace clr_host_memory::os {
+namespace clr_host_memory {
 namespace {
 
 using ShutdownInProgressFunction = BOOLEAN(NTAPI*)();
@@ -27,4 +27,4 @@ bool ProcessIsEnding() noexcept {
   return ask != nullptr && ask() != FALSE;
 }
 
-}  // namespace clr_host_memory::os
+}  // namespace clr_host_memory

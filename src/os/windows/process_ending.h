@@ -6,7 +6,7 @@
 #ifndef CLRHM_OS_WINDOWS_PROCESS_ENDING_H
 #define CLRHM_OS_WINDOWS_PROCESS_ENDING_H
 
-namespace clr_host_memory::os {
+namespace clr_host_memory {
 
 // Looks up what ProcessIsEnding asks; idempotent. Called when a manager is made: at the end the loader must not be
 // asked.
@@ -16,6 +16,6 @@ void PrepareProcessIsEnding() noexcept;
 // PrepareProcessIsEnding.
 [[nodiscard]] bool ProcessIsEnding() noexcept;
 
-}  // namespace clr_host_memory::os
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_OS_WINDOWS_PROCESS_ENDING_H

@@ -14,7 +14,7 @@
 #include "os/job_bound.h"
 #include "os/windows/last_error_scope.h"
 
-namespace clr_host_memory::os {
+namespace clr_host_memory {
 namespace {
 
 static_assert(win32::kMemCommit == MEM_COMMIT && win32::kMemReserve == MEM_RESERVE);
@@ -201,4 +201,4 @@ MemorySystem& WindowsMemorySystem() {
   return *system;
 }
 
-}  // namespace clr_host_memory::os
+}  // namespace clr_host_memory

@@ -4,11 +4,11 @@
 
 #include "os/memory_system.h"
 
-namespace clr_host_memory::os {
+namespace clr_host_memory {
 
 // Alive for the whole process. It keeps two handles, once Load has been called: of the memory resource notifications.
 [[nodiscard]] MemorySystem& WindowsMemorySystem();
 
-}  // namespace clr_host_memory::os
+}  // namespace clr_host_memory
 
 #endif  // CLRHM_OS_WINDOWS_WINDOWS_MEMORY_SYSTEM_H

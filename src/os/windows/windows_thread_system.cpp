@@ -11,7 +11,7 @@
 
 #include "os/windows/last_error_scope.h"
 
-namespace clr_host_memory::os {
+namespace clr_host_memory {
 namespace {
 
 // What a new thread must do; its own from its beginning.
@@ -106,4 +106,4 @@ ThreadSystem& WindowsThreadSystem() {
   return *system;
 }
 
-}  // namespace clr_host_memory::os
+}  // namespace clr_host_memory

@@ -119,7 +119,7 @@ std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
   }
   const Headroom headroom = policy.HeadroomToKeep();
   const char* reason = nullptr;
-  const policy::Limits limits = LimitsOf(highest, headroom.app_domain, headroom.process, &reason);
+  const Limits limits = LimitsOf(highest, headroom.app_domain, headroom.process, &reason);
   const std::uint64_t within =
       GcLimitWithin((limits.limit - limits.process_headroom - limits.app_domain_headroom).value);
   if (within == 0 || !policy.own_reserve) return within;
@@ -136,7 +136,7 @@ std::uint64_t ParseGcLimit(const std::string& text, const PolicyOptions& policy,
 // Whether headroom leaves something, not less than nothing, of a limit that will hold.
 void CheckHeadroom(const Headroom& headroom, std::uint64_t limit, const std::string& text) {
   const char* reason = nullptr;
-  const policy::Limits limits = LimitsOf(limit, headroom.app_domain, headroom.process, &reason);
+  const Limits limits = LimitsOf(limit, headroom.app_domain, headroom.process, &reason);
   if (reason == nullptr) return;
   throw ToolError("--headroom " + text + " is " + FormatSize(limits.process_headroom.value) + " for the process and " +
                       FormatSize(limits.app_domain_headroom.value) +

@@ -164,14 +164,14 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
     std::string reason;
     HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
     auto* const watched = new StartTellingBridge(session, *bridge->get());
-    if (FAILED(clr_host_memory::bridge::WatchRuntimeStart(hostpolicy, watched, &reason, session.gc_limit()))) {
+    if (FAILED(clr_host_memory::WatchRuntimeStart(hostpolicy, watched, &reason, session.gc_limit()))) {
       throw ToolError("the runtime's start cannot be watched: " + reason, "run it with --no-bridge");
     }
   }
 
   const std::int32_t result = fxr.run(context);
   // hostpolicy's own failures are HRESULT-like; an app may end with such a code only after its runtime has started.
-  const std::optional<HRESULT> start = clr_host_memory::bridge::RuntimeStartResult();
+  const std::optional<HRESULT> start = clr_host_memory::RuntimeStartResult();
   const bool started = bridge != nullptr ? start && *start >= 0 : HostMessages().empty();
   if (bridge != nullptr) {
     std::string reason;

@@ -6,7 +6,7 @@ namespace clr_host_memory::tool {
 
 bool FitsAfterStart(std::uint64_t limit, std::uint64_t in_use, const Headroom& headroom) {
   const char* reason = nullptr;
-  const policy::Limits limits = LimitsOf(limit, headroom.app_domain, headroom.process, &reason);
+  const Limits limits = LimitsOf(limit, headroom.app_domain, headroom.process, &reason);
   if (reason != nullptr || in_use > limit) return false;
   const std::uint64_t left = limit - in_use;
   const std::uint64_t kept = (limits.app_domain_headroom + limits.process_headroom).value;

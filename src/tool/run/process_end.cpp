@@ -136,17 +136,17 @@ void WatchProcessEnd(const EndReporter& reporter) {
 }
 
 void WatchProcessEndOf(HMODULE module) {
-  const std::array<bridge::ImportHook, 4> hooks{{
+  const std::array<ImportHook, 4> hooks{{
       {"ExitProcess", reinterpret_cast<void*>(&ExitProcessHook), nullptr},
       {"TerminateProcess", reinterpret_cast<void*>(&TerminateProcessHook), nullptr},
       {"RaiseFailFastException", reinterpret_cast<void*>(&RaiseFailFastExceptionHook), nullptr},
       {"SetUnhandledExceptionFilter", reinterpret_cast<void*>(&SetUnhandledExceptionFilterHook), nullptr},
   }};
   // Patches stay until the process is gone: the hooks are called while it ends.
-  static auto* patches = new std::deque<bridge::ImportPatch>();
+  static auto* patches = new std::deque<ImportPatch>();
   std::string reason;
-  bridge::ImportPatch patch;
-  const HRESULT hr = bridge::ImportPatch::Apply(module, hooks, {}, &patch, &reason);
+  ImportPatch patch;
+  const HRESULT hr = ImportPatch::Apply(module, hooks, {}, &patch, &reason);
   if (FAILED(hr)) throw ToolError("the end of the program cannot be watched: " + reason, "report this as a bug");
   patches->push_back(std::move(patch));
 }

@@ -147,7 +147,7 @@ std::vector<SeenRun> Walk(IClrHostMemoryControl* control, IClrHostMemoryClient* 
                       : info.Type == MEM_MAPPED ? MemoryType::kMapped
                                                 : MemoryType::kPrivate;
       seen.run.writable = (info.Protect & kWritable) != 0;
-      seen.run.executable = bridge::IsExecutable(info.Protect);
+      seen.run.executable = IsExecutable(info.Protect);
       seen.protect = info.Protect;
       control->GetCharged(info.BaseAddress, info.RegionSize, &seen.run.hosted);
       ClrHostMemoryRegion region{};
@@ -163,13 +163,13 @@ std::vector<SeenRun> Walk(IClrHostMemoryControl* control, IClrHostMemoryClient* 
 std::vector<MemoryRun> WithPurposes(const std::vector<SeenRun>& seen) {
   std::uint64_t largest = 0;
   for (const SeenRun& each : seen) {
-    if (each.region && bridge::IsGcReservation(*each.region)) largest = std::max(largest, each.region->reserved);
+    if (each.region && IsGcReservation(*each.region)) largest = std::max(largest, each.region->reserved);
   }
   std::vector<MemoryRun> runs;
   for (const SeenRun& each : seen) {
     runs.push_back(each.run);
     if (each.region) {
-      runs.back().purpose = static_cast<std::size_t>(bridge::PurposeIn(*each.region, each.protect, largest));
+      runs.back().purpose = static_cast<std::size_t>(PurposeIn(*each.region, each.protect, largest));
     }
   }
   return runs;
