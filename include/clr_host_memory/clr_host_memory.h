@@ -54,7 +54,7 @@ enum {
   // What the process has committed besides (private bytes less charged bytes) counts against the limit, too. It is
   // sampled, so the limit holds to within what is committed between two samples, and what is committed in mapped views,
   // which is charged but no private bytes.
-  kClrHostMemoryCountAll = 1,
+  kClrHostMemoryCountWholeProcess = 1,
   // Until SetLimit is called, eProcessCritical requests are not held to the limit, which is told to the CLR all the
   // same: a
   // host sees what its runtime takes to start, before it decides (docs/tool.md, The least limit).
@@ -164,10 +164,10 @@ typedef struct ClrHostMemoryStatistics {
   uint64_t heap_bytes;    // of charged: pages that IHostMalloc's heaps have committed
   uint64_t reserved;      // address space of the regions the manager reserved, committed or not
   uint64_t peak_reserved;
-  uint64_t mapped;          // address space of views announced by AcquiredVirtualAddressSpace
-  uint64_t metadata;        // bytes the manager keeps for its own tables; not charged
-  uint64_t regions;         // reservations and announced views alive
-  uint64_t healed_regions;  // records replaced because the OS gave their address out again behind our back
+  uint64_t mapped;         // address space of views announced by AcquiredVirtualAddressSpace
+  uint64_t metadata;       // bytes the manager keeps for its own tables; not charged
+  uint64_t regions;        // reservations and announced views alive
+  uint64_t stale_regions;  // records replaced because the OS gave their address out again behind our back
   uint64_t calls[kClrHostMemoryMethodCount][kClrHostMemoryCodeCount];    // by method and answer
   uint64_t refusals[kClrHostMemoryLevelCount][kClrHostMemoryCodeCount];  // failed allocations by level and answer
   uint64_t limit_refusals[kClrHostMemoryLevelCount];  // of them: E_OUTOFMEMORY because of limit or headroom
@@ -195,7 +195,7 @@ typedef struct ClrHostMemoryStatistics {
   uint64_t address_space_reserve;  // bytes it has when whole
   uint64_t address_space_held;     // of it: reserved now
   uint64_t address_space_uses;     // how often it was given up
-  uint64_t pinned_regions;
+  uint64_t sealed_regions;
 
   // Version 3
   uint64_t thrashes;  // windows the CLR has spent in refusals and collections without progress
@@ -207,13 +207,13 @@ typedef struct ClrHostMemoryStatistics {
 
 // The ledger compared with what VirtualQuery says of the same memory.
 typedef struct ClrHostMemoryAudit {
-  uint32_t size;             // sizeof(ClrHostMemoryAudit) of the caller
-  uint32_t version;          // 1
-  uint64_t charged_pages;    // bytes of pages the ledger holds as committed
-  uint64_t committed_pages;  // bytes of them and of unknown ones in the same regions that the OS holds as committed
-  uint64_t mismatch;         // bytes on which the two disagree, page by page; 0 is the invariant
-  uint64_t regions;          // reservations and views visited
-  uint64_t in_flight;        // bytes not judged since calls on them were running all the time
+  uint32_t size;       // sizeof(ClrHostMemoryAudit) of the caller
+  uint32_t version;    // 1
+  uint64_t charged;    // bytes of pages the ledger holds as committed
+  uint64_t committed;  // bytes of them and of unknown ones in the same regions that the OS holds as committed
+  uint64_t mismatch;   // bytes on which the two disagree, page by page; 0 is the invariant
+  uint64_t regions;    // reservations and views visited
+  uint64_t in_flight;  // bytes not judged since calls on them were running all the time
 } ClrHostMemoryAudit;
 
 // A region as the ledger knows it.
@@ -343,9 +343,9 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // HOST_E_NOT_OWNER. So is IHostMalloc::Free of a block that touches them, which stays the caller's; and no block that
   // touches them is given out. Calls at work already may still end otherwise. E_INVALIDARG: no such range, or it meets
   // a pinned one; E_OUTOFMEMORY: 64 are pinned.
-  STDMETHOD(PinRegion)(THIS_ void* address, uint64_t size) PURE;
+  STDMETHOD(SealRegion)(THIS_ void* address, uint64_t size) PURE;
   // S_FALSE: no pinned region begins there.
-  STDMETHOD(UnpinRegion)(THIS_ void* address) PURE;
+  STDMETHOD(UnsealRegion)(THIS_ void* address) PURE;
   // Who is told of events from now on; null: nobody. Takes a reference. When it returns, the one before is not called
   // any more (but when called from inside OnEvent, that one call ends as it will). E_OUTOFMEMORY: no thread to call it
   // on. HOST_E_CLRNOTAVAILABLE: shut down.

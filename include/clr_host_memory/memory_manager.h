@@ -95,7 +95,7 @@ struct MemoryManagerOptions {
   std::uint64_t emergency_reserve = 0;
   std::uint64_t address_space_reserve = 0;
   std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};  // by EMemoryCriticalLevel
-  bool count_all = false;
+  bool count_whole_process = false;
   bool let_start = false;
   bool share_reserve = false;
   std::uint32_t sampling_ms = 100;
@@ -202,14 +202,15 @@ class MemoryManager {
   }
   HRESULT CancelWaits() const noexcept { return control_->CancelWaits(); }
   // Holds the manager still for as long as the section lives; none when *hr is not S_OK. The manager must outlive it.
-  [[nodiscard]] std::optional<ExclusiveSection> HoldStill(std::uint32_t milliseconds, HRESULT* hr = nullptr) const {
+  [[nodiscard]] std::optional<ExclusiveSection> EnterExclusive(std::uint32_t milliseconds,
+                                                               HRESULT* hr = nullptr) const {
     const HRESULT entered = control_->EnterExclusive(milliseconds);
     if (hr != nullptr) *hr = entered;
     if (FAILED(entered)) return std::nullopt;
     return std::optional<ExclusiveSection>(std::in_place, control_.get());
   }
-  HRESULT PinRegion(void* address, std::uint64_t size) const noexcept { return control_->PinRegion(address, size); }
-  HRESULT UnpinRegion(void* address) const noexcept { return control_->UnpinRegion(address); }
+  HRESULT SealRegion(void* address, std::uint64_t size) const noexcept { return control_->SealRegion(address, size); }
+  HRESULT UnsealRegion(void* address) const noexcept { return control_->UnsealRegion(address); }
   // Who is told of events from now on, on the manager's own thread; an empty function: nobody. The function is
   // destroyed when it is replaced, or at Shutdown. Throws std::bad_alloc.
   HRESULT OnEvent(std::function<void(const ClrHostMemoryEvent&)> function) const {
@@ -247,7 +248,7 @@ inline ValueOrReason<MemoryManager> CreateMemoryManager(const MemoryManagerOptio
   abi_options.limit = options.limit;
   abi_options.app_domain_headroom = options.app_domain_headroom;
   abi_options.process_headroom = options.process_headroom;
-  if (options.count_all) abi_options.flags |= kClrHostMemoryCountAll;
+  if (options.count_whole_process) abi_options.flags |= kClrHostMemoryCountWholeProcess;
   if (options.let_start) abi_options.flags |= kClrHostMemoryLetStart;
   if (options.share_reserve) abi_options.flags |= kClrHostMemoryShareReserve;
   abi_options.emergency_reserve = options.emergency_reserve;

@@ -3,7 +3,7 @@
 namespace clr_host_memory {
 
 // Apart from NotePeak, which most requests call and which then has nothing to do.
-void Budget::NoteNewPeak() {
+void Budget::RaisePeak() {
   // A pending charge is pending before it is charged, and until it is not: between two equal readings, all that is
   // charged of it is known.
   std::uint64_t pending = pending_.load();

@@ -22,14 +22,14 @@ class Budget {
   explicit Budget(const Limits& limits) { SetLimits(limits); }
 
   // Who serves the requests that wait; before any waits. Woken when charge is returned while some do.
-  void SetServer(Waker* server) { server_.store(server); }
+  void SetDispatcher(Waker* server) { dispatcher_.store(server); }
 
   // Charges amount if the policy admits it at this level; otherwise changes nothing. While requests of the same or a
   // higher level wait for memory, nobody passes them.
   [[nodiscard]] Admission TryCharge(Bytes amount, Criticality level) {
     if (waiting_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
-      WakeForAnnounced();
-      if (amount != Bytes{} && WaitingFrom(level)) return Admission::kBehindOthers;
+      WakeForArrivals();
+      if (amount != Bytes{} && AnyWaitingFrom(level)) return Admission::kBehindQueue;
     }
     // Relaxed: who acts on figures that are being changed is one who came a moment earlier.
     return ChargeIfAdmitted(amount, level, {}, std::memory_order_relaxed);
@@ -37,34 +37,34 @@ class Budget {
   // The same, and a process-critical request may use what was given up of the emergency reserve; when it is shared,
   // any.
   [[nodiscard]] Admission TryChargeWithReserve(Bytes amount, Criticality level) {
-    if (amount != Bytes{} && WaitingFrom(level)) {
-      WakeForAnnounced();
-      return Admission::kBehindOthers;
+    if (amount != Bytes{} && AnyWaitingFrom(level)) {
+      WakeForArrivals();
+      return Admission::kBehindQueue;
     }
-    return TryChargeForWaiter(amount, level);
+    return TryChargeAheadOfQueue(amount, level);
   }
   // The same for a request whose turn it is.
   //
-  // What these two charge is pending until Confirm or WithdrawPending: the OS may refuse it yet, so it is no peak.
-  [[nodiscard]] Admission TryChargeForWaiter(Bytes amount, Criticality level) {
+  // What these two charge is pending until Confirm or CancelPending: the OS may refuse it yet, so it is no peak.
+  [[nodiscard]] Admission TryChargeAheadOfQueue(Bytes amount, Criticality level) {
     // In the one order with Return and SetLimits: what a waiter's try does not see, wakes the server again.
     constexpr auto kOrder = std::memory_order_seq_cst;
-    const bool may_go_beyond = level == Criticality::kProcess || ReserveIsShared();
+    const bool may_exceed_limit = level == Criticality::kProcess || ReserveIsShared();
     AddPending(amount);
     while (true) {
-      const Bytes beyond = may_go_beyond && amount != Bytes{} ? Beyond() : Bytes{};
+      const Bytes beyond = may_exceed_limit && amount != Bytes{} ? Allowance() : Bytes{};
       const Admission verdict = ChargeIfAdmitted(amount, level, beyond, kOrder);
       if (verdict != Admission::kAdmitted) SubtractPending(amount);
-      if (verdict != Admission::kAdmitted || beyond == Bytes{} || FitsWithBeyond()) return verdict;
-      Withdraw(amount);  // some of it has been taken back meanwhile
+      if (verdict != Admission::kAdmitted || beyond == Bytes{} || FitsAllowance()) return verdict;
+      CancelCharge(amount);  // some of it has been taken back meanwhile
     }
   }
   // Whether TryChargeWithReserve would admit it now; charges nothing.
   [[nodiscard]] bool WouldAdmit(Bytes amount, Criticality level) const {
     if (amount == Bytes{}) return true;
-    const bool may_go_beyond = level == Criticality::kProcess || ReserveIsShared();
-    const Bytes ceiling = Ceiling(level, may_go_beyond ? Beyond() : Bytes{});
-    return !WaitingFrom(level) && Admit({amount, level}, {Charged()}, ceiling) == Admission::kAdmitted;
+    const bool may_exceed_limit = level == Criticality::kProcess || ReserveIsShared();
+    const Bytes ceiling = Ceiling(level, may_exceed_limit ? Allowance() : Bytes{});
+    return !AnyWaitingFrom(level) && Admit({amount, level}, {Charged()}, ceiling) == Admission::kAdmitted;
   }
   // The OS has granted what a pending charge was for.
   void Confirm(Bytes amount) {
@@ -72,38 +72,38 @@ class Budget {
     NotePeak();
   }
   // The OS has refused it.
-  void WithdrawPending(Bytes amount) {
-    Withdraw(amount);
-    ForgetPending(amount);
+  void CancelPending(Bytes amount) {
+    CancelCharge(amount);
+    DropPending(amount);
   }
   // The same where the charge was returned already.
-  void ForgetPending(Bytes amount) {
+  void DropPending(Bytes amount) {
     SubtractPending(amount);
     NotePeak();
   }
   // Charges what is committed already, whatever the limit says: the ledger follows the facts.
   void Charge(Bytes amount) { charged_.fetch_add(amount.value); }
   // Of memory that went back to the OS.
-  void Return(Bytes amount) {
+  void Uncharge(Bytes amount) {
     charged_.fetch_sub(amount.value);
     // A waiter is counted before its turn is tried: either it is seen here, or its try sees the charge returned.
     if (waiting_.load() != 0) [[unlikely]] {
       returns_.fetch_add(1);
-      server_.load()->Wake();
+      dispatcher_.load()->Wake();
     }
   }
   // Of memory that the OS refused: others may be charged for it, but a request the OS refused need not try again. (Two
   // of them would wake each other for ever.)
-  void Withdraw(Bytes amount) {
+  void CancelCharge(Bytes amount) {
     charged_.fetch_sub(amount.value);
-    WakeForWaiters();
+    WakeDispatcherIfNeeded();
   }
 
   // After every change that may be a new peak. Of requests that the OS is asked for at this moment, those of at most 64
   // pages in one region count already.
   void NotePeak() {
     if (charged_.load(std::memory_order_relaxed) > peak_.load(std::memory_order_relaxed)) [[unlikely]]
-      NoteNewPeak();
+      RaisePeak();
   }
 
   // ---- requests that wait, announced to the server; at most 2^16 - 1
@@ -111,23 +111,23 @@ class Budget {
   // since its thread may be suspended between any two. before(next) is called first, to tell it who was announced
   // before it.
   template <typename Before>
-  void Announce(std::uint16_t name, Criticality level, bool for_memory, Before before) {
+  void Enqueue(std::uint16_t name, Criticality level, bool for_memory, Before before) {
     const std::uint64_t one = for_memory ? std::uint64_t{1} << ShiftOf(level) : 0;
     std::uint64_t waiting = waiting_.load();
     do {
-      before(static_cast<std::uint16_t>(waiting & kAnnounced));
-    } while (!waiting_.compare_exchange_weak(waiting, ((waiting & ~kAnnounced) | name) + one));
+      before(static_cast<std::uint16_t>(waiting & kArrivalMask));
+    } while (!waiting_.compare_exchange_weak(waiting, ((waiting & ~kArrivalMask) | name) + one));
   }
   // For the server: who was announced last, and leads to those before; 0: nobody. All of them are the server's now.
-  [[nodiscard]] std::uint16_t TakeAnnounced() {
-    return static_cast<std::uint16_t>(waiting_.fetch_and(~kAnnounced) & kAnnounced);
+  [[nodiscard]] std::uint16_t TakeArrivals() {
+    return static_cast<std::uint16_t>(waiting_.fetch_and(~kArrivalMask) & kArrivalMask);
   }
   // Whether anybody has been since the server took them.
-  [[nodiscard]] bool HasAnnounced() const { return (waiting_.load() & kAnnounced) != 0; }
+  [[nodiscard]] bool HasArrivals() const { return (waiting_.load() & kArrivalMask) != 0; }
   // For the server: a request that was counted waits no more.
   void RemoveWaiting(Criticality level) { waiting_.fetch_sub(std::uint64_t{1} << ShiftOf(level)); }
   // Whether any of this level or a higher one waits for memory.
-  [[nodiscard]] bool WaitingFrom(Criticality level) const {
+  [[nodiscard]] bool AnyWaitingFrom(Criticality level) const {
     return waiting_.load(std::memory_order_relaxed) >> ShiftOf(level) != 0;
   }
   // How many wait for memory.
@@ -137,20 +137,20 @@ class Budget {
     return sum;
   }
   // Changes whenever memory went back to the OS while requests waited.
-  [[nodiscard]] std::uint64_t Returns() const { return returns_.load(); }
+  [[nodiscard]] std::uint64_t UnchargeCount() const { return returns_.load(); }
 
   // ---- the emergency reserve: what process-critical requests may use above the limit, since it was given up. Who
   // takes some back subtracts it first and then looks whether what is charged still fits; who uses it charges first and
   // then looks: one of them sees the other, and together they never have more than limit and reserve.
-  void AddBeyond(Bytes given_up) {
-    beyond_.fetch_add(given_up.value);
-    WakeForWaiters();
+  void RaiseAllowance(Bytes given_up) {
+    allowance_.fetch_add(given_up.value);
+    WakeDispatcherIfNeeded();
   }
-  void SubtractBeyond(Bytes taken_back) { beyond_.fetch_sub(taken_back.value); }
-  [[nodiscard]] bool FitsWithBeyond() const {
-    return Charged() <= Ceiling(Criticality::kProcess, Beyond(), std::memory_order_seq_cst);
+  void LowerAllowance(Bytes taken_back) { allowance_.fetch_sub(taken_back.value); }
+  [[nodiscard]] bool FitsAllowance() const {
+    return Charged() <= Ceiling(Criticality::kProcess, Allowance(), std::memory_order_seq_cst);
   }
-  [[nodiscard]] Bytes Beyond() const { return {beyond_.load()}; }
+  [[nodiscard]] Bytes Allowance() const { return {allowance_.load()}; }
 
   // ---- limits. All take effect for the next request, each level by itself. A limit below what is in use admits
   // nothing for lower levels; process-critical requests may use again what comes back of it, until SettleCeilings.
@@ -163,34 +163,34 @@ class Budget {
       const std::lock_guard lock(limits_lock_);
       limits_ = limits;
       const Bytes charged = Charged();
-      if (std::exchange(process_exceeds_, false)) {
+      if (std::exchange(process_unlimited_, false)) {
         to_pay = std::min(charged - std::min(charged, limits.limit), reserve);
       }
       StoreCeilings(charged, to_pay);
     }
-    WakeForWaiters();
+    WakeDispatcherIfNeeded();
     return to_pay;
   }
   // Until SetLimits, process-critical requests are not held to the limit.
-  void LetProcessCriticalExceed() {
+  void SuspendProcessCriticalLimit() {
     {
       const std::lock_guard lock(limits_lock_);
-      process_exceeds_ = true;
+      process_unlimited_ = true;
       StoreCeilings(Charged());
     }
-    WakeForWaiters();
+    WakeDispatcherIfNeeded();
   }
   // Before any request: the emergency reserve is for every level.
   void ShareReserve() { shared_.store(true, std::memory_order_relaxed); }
   [[nodiscard]] bool ReserveIsShared() const { return shared_.load(std::memory_order_relaxed); }
   // Memory that counts against the limit without being charged: what the process has besides.
-  void SetOutside(Bytes outside) {
+  void SetUncharged(Bytes outside) {
     {
       const std::lock_guard lock(limits_lock_);
-      outside_ = outside;
+      uncharged_ = outside;
       StoreCeilings(Charged());
     }
-    WakeForWaiters();
+    WakeDispatcherIfNeeded();
   }
   // From time to time: what has come back of an excess over the limit stays back.
   void SettleCeilings() {
@@ -205,7 +205,7 @@ class Budget {
   [[nodiscard]] LimitUse Use() const {
     return {.limit = {whole_limit_.load(std::memory_order_relaxed)},
             .charged = Charged(),
-            .outside = {counted_outside_.load(std::memory_order_relaxed)},
+            .outside = {counted_uncharged_.load(std::memory_order_relaxed)},
             .headroom = {headroom_.load(std::memory_order_relaxed)}};
   }
 
@@ -231,15 +231,14 @@ class Budget {
   void SubtractPending(Bytes amount) {
     if (amount != Bytes{}) pending_.fetch_add(kPendingChange - (amount.value >> kPageShift));
   }
-  void NoteNewPeak();
+  void RaisePeak();
 
   // Of waiting_: the name last announced, and above it how many wait, a level in 16 bits.
-  static constexpr std::uint64_t kAnnounced = 0xFFFF;
+  static constexpr std::uint64_t kArrivalMask = 0xFFFF;
   [[nodiscard]] static constexpr unsigned ShiftOf(Criticality level) { return 16 + 16 * static_cast<unsigned>(level); }
 
   // order: of the loads that a refusal rests on.
-  [[nodiscard]] Admission ChargeIfAdmitted(Bytes amount, Criticality level, Bytes beyond,
-                                                   std::memory_order order) {
+  [[nodiscard]] Admission ChargeIfAdmitted(Bytes amount, Criticality level, Bytes beyond, std::memory_order order) {
     const Request request{amount, level};
     std::uint64_t charged = charged_.load(order);
     const Bytes ceiling = Ceiling(level, beyond, order);
@@ -249,38 +248,38 @@ class Budget {
     } while (!charged_.compare_exchange_weak(charged, charged + amount.value));
     return Admission::kAdmitted;
   }
-  void WakeForWaiters() {
+  void WakeDispatcherIfNeeded() {
     if (waiting_.load() != 0) [[unlikely]]
-      server_.load()->Wake();
+      dispatcher_.load()->Wake();
   }
   // Whoever announced a request may be suspended before it could wake the server.
-  void WakeForAnnounced() {
-    if (HasAnnounced()) server_.load()->Wake();
+  void WakeForArrivals() {
+    if (HasArrivals()) dispatcher_.load()->Wake();
   }
   // charged: what is in use. paid: of that, by the emergency reserve.
   void StoreCeilings(Bytes charged, Bytes paid = {}) {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
-    counted_outside_.store(outside_.value, std::memory_order_relaxed);
+    counted_uncharged_.store(uncharged_.value, std::memory_order_relaxed);
     headroom_.store((limits_.app_domain_headroom + limits_.process_headroom).value, std::memory_order_relaxed);
     Ceilings ceilings = CeilingsOf(limits_);
     for (Bytes& ceiling : ceilings) {
-      if (ceiling != kUnlimited) ceiling = ceiling - std::min(ceiling, outside_);
+      if (ceiling != kUnlimited) ceiling = ceiling - std::min(ceiling, uncharged_);
     }
     // What is in use is in use: to go on with it, and with the emergency reserve above it, is what the process must be
     // able to do.
     const Bytes held = std::min(charged, Ceiling(Criticality::kProcess));
     const Bytes in_use = held - std::min(held, paid);
-    ceilings.back() = process_exceeds_ ? kUnlimited : std::max(ceilings.back(), in_use);
+    ceilings.back() = process_unlimited_ ? kUnlimited : std::max(ceilings.back(), in_use);
     for (std::size_t i = 0; i < ceilings.size(); ++i) ceilings_[i].store(ceilings[i].value);
   }
 
   mutable std::mutex limits_lock_;  // for whoever sets or reports limits; no request takes it
   Limits limits_;
-  Bytes outside_;
-  bool process_exceeds_ = false;
-  std::atomic<Waker*> server_ = nullptr;
+  Bytes uncharged_;
+  bool process_unlimited_ = false;
+  std::atomic<Waker*> dispatcher_ = nullptr;
   std::atomic<std::uint64_t> whole_limit_ = 0;
-  std::atomic<std::uint64_t> counted_outside_ = 0;
+  std::atomic<std::uint64_t> counted_uncharged_ = 0;
   std::atomic<std::uint64_t> headroom_ = 0;
   // Apart from the limits, which every request reads and hardly anyone writes.
   alignas(64) std::atomic<std::uint64_t> charged_ = 0;
@@ -288,7 +287,7 @@ class Budget {
   alignas(64) std::array<std::atomic<std::uint64_t>, kCriticalityCount> ceilings_{};
   std::atomic<std::uint64_t> waiting_ = 0;
   std::atomic<std::uint64_t> returns_ = 0;
-  std::atomic<std::uint64_t> beyond_ = 0;
+  std::atomic<std::uint64_t> allowance_ = 0;
   std::atomic<std::uint64_t> pending_ = 0;
   std::atomic<bool> shared_ = false;
 };

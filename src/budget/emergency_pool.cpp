@@ -4,12 +4,12 @@
 
 namespace clr_host_memory {
 
-EmergencyReserve::~EmergencyReserve() {
+EmergencyPool::~EmergencyPool() {
   if (slices_ != 0) (void)os_.Free(base_, 0, win32::kMemRelease);
 }
 
 template <typename Act>
-bool EmergencyReserve::ForEachRun(std::uint64_t* mask, Act act) const {
+bool EmergencyPool::ForEachRun(std::uint64_t* mask, Act act) const {
   while (*mask != 0) {
     const auto first = static_cast<unsigned>(std::countr_zero(*mask));
     const auto length = static_cast<unsigned>(std::countr_one(*mask >> first));
@@ -21,14 +21,14 @@ bool EmergencyReserve::ForEachRun(std::uint64_t* mask, Act act) const {
   return true;
 }
 
-win32::Error EmergencyReserve::Open(Bytes size) {
+win32::Error EmergencyPool::Open(Bytes size) {
   if (size == Bytes{}) return win32::kSuccess;
   const std::uint64_t pages = (size.value >> kPageShift) + ((size.value & (kPageSize - 1)) != 0 ? 1 : 0);
   const Pages slice{(pages + kMostSlices - 1) / kMostSlices};
   const std::uint64_t slices = (pages + slice.value - 1) / slice.value;
   const AllocateResult result = os_.Allocate({.size = (slice.InBytes() * slices).value,
-                                                  .type = win32::kMemReserve | win32::kMemCommit,
-                                                  .protect = win32::kPageReadWrite});
+                                              .type = win32::kMemReserve | win32::kMemCommit,
+                                              .protect = win32::kPageReadWrite});
   if (result.error != win32::kSuccess) return result.error;
   base_ = result.address;
   slice_ = slice;
@@ -37,14 +37,14 @@ win32::Error EmergencyReserve::Open(Bytes size) {
   return win32::kSuccess;
 }
 
-void EmergencyReserve::Close() {
+void EmergencyPool::Close() {
   std::uint64_t held = held_.exchange(0);
   (void)ForEachRun(&held, [&](Address address, std::uint64_t size) {
     return os_.Free(address, size, win32::kMemDecommit) == win32::kSuccess;
   });
 }
 
-bool EmergencyReserve::GiveUp(Bytes bytes, Bytes leave) {
+bool EmergencyPool::GiveUp(Bytes bytes, Bytes leave) {
   const std::uint64_t slice = slice_.InBytes().value;
   if (slices_ == 0 || bytes == Bytes{} || bytes > Size()) return false;
   const std::uint64_t wanted = (bytes.value + slice - 1) / slice;
@@ -66,24 +66,24 @@ bool EmergencyReserve::GiveUp(Bytes bytes, Bytes leave) {
   const std::uint64_t given = Count(taken & ~left) * slice;
   if (given != 0) uses_.fetch_add(1, std::memory_order_relaxed);
   given_so_far_.fetch_add(given, std::memory_order_relaxed);
-  budget_.AddBeyond({given});
+  budget_.RaiseAllowance({given});
   return done;
 }
 
-bool EmergencyReserve::TakeBack() {
+bool EmergencyPool::TakeBack() {
   const Bytes slice = slice_.InBytes();
   for (std::uint64_t given = given_.load(); given != 0; given &= given - 1) {
     const std::uint64_t bit = given & (~given + 1);
-    budget_.SubtractBeyond(slice);
-    if (!budget_.FitsWithBeyond()) {
-      budget_.AddBeyond(slice);
+    budget_.LowerAllowance(slice);
+    if (!budget_.FitsAllowance()) {
+      budget_.RaiseAllowance(slice);
       break;
     }
     const Address address = base_ + static_cast<std::uint64_t>(std::countr_zero(bit)) * slice.value;
     const AllocateResult result = os_.Allocate(
         {.address = address, .size = slice.value, .type = win32::kMemCommit, .protect = win32::kPageReadWrite});
     if (result.error != win32::kSuccess) {
-      budget_.AddBeyond(slice);
+      budget_.RaiseAllowance(slice);
       break;
     }
     given_.fetch_and(~bit);

@@ -18,13 +18,13 @@
 
 namespace clr_host_memory {
 
-class EmergencyReserve {
+class EmergencyPool {
  public:
   // Both outlive the reserve. budget: what is given up may be charged above the limit by process-critical requests.
-  EmergencyReserve(MemorySystem& os, Budget& budget) : os_(os), budget_(budget) {}
-  ~EmergencyReserve();
-  EmergencyReserve(const EmergencyReserve&) = delete;
-  EmergencyReserve& operator=(const EmergencyReserve&) = delete;
+  EmergencyPool(MemorySystem& os, Budget& budget) : os_(os), budget_(budget) {}
+  ~EmergencyPool();
+  EmergencyPool(const EmergencyPool&) = delete;
+  EmergencyPool& operator=(const EmergencyPool&) = delete;
 
   // Commits it, rounded up to whole slices; once. The error of the OS when it has not that much.
   [[nodiscard]] win32::Error Open(Bytes size);

@@ -34,8 +34,8 @@ WaitList::~WaitList() {
 bool WaitList::Open(Waker* server) {
   void* const memory = memory_.AllocateMetadata(sizeof(Tables));
   if (memory == nullptr) return false;
-  server_.store(server);
-  budget_.SetServer(server);
+  dispatcher_.store(server);
+  budget_.SetDispatcher(server);
   tables_.store(new (memory) Tables{});
   for (Name name = kMostWaiters; name != 0; --name) FreeRecord(name);
   return true;
@@ -86,11 +86,11 @@ WaitResult WaitList::Wait(const WaitRequest& request) {
   record.request = request;
   record.end = Later(now, request.deadline);
   record.os_retry = Later(now, kOsRetry);
-  record.returns_seen = budget_.Returns();
+  record.returns_seen = budget_.UnchargeCount();
   record.state.store(State::kWaiting);
   counters.waits.fetch_add(1);
-  budget_.Announce(name, request.level, IsForMemory(request), [&](Name before) { record.next.store(before); });
-  WakeServer();
+  budget_.Enqueue(name, request.level, IsForMemory(request), [&](Name before) { record.next.store(before); });
+  WakeDispatcher();
   return Count(request.level, Sleep(name));
 }
 
@@ -110,7 +110,7 @@ WaitList::State WaitList::Sleep(Name name) {
         continue;
       }
       if (record.state.compare_exchange_strong(state, State::kLeft)) {
-        WakeServer();
+        WakeDispatcher();
         return withdrawn ? State::kAbandoned : State::kTimedOut;
       }
     }
@@ -148,16 +148,16 @@ void WaitList::Abandon(bool for_good) {
   std::uint64_t before = abandoned_through_.load();
   while (before < through && !abandoned_through_.compare_exchange_weak(before, through)) {
   }
-  WakeServer();
+  WakeDispatcher();
 }
 
 void WaitList::Hold(bool held) {
   held_.store(held);
-  WakeServer();
+  WakeDispatcher();
 }
 
-void WaitList::WakeServer() {
-  if (Waker* const server = server_.load(); server != nullptr) server->Wake();
+void WaitList::WakeDispatcher() {
+  if (Waker* const server = dispatcher_.load(); server != nullptr) server->Wake();
 }
 
 Milliseconds WaitList::Serve(Milliseconds now) {
@@ -180,7 +180,7 @@ Milliseconds WaitList::Serve(Milliseconds now) {
 
 // Those announced since the last time, into the line.
 void WaitList::TakeIn() {
-  for (Name name = budget_.TakeAnnounced(); name != 0;) {
+  for (Name name = budget_.TakeArrivals(); name != 0;) {
     const Record& record = RecordOf(name);
     Name* const begin = tables_.load()->line.data();
     Name* const end = begin + length_;
@@ -218,23 +218,23 @@ bool WaitList::TryGrant(Name name, Round* round) {
   const Record& record = RecordOf(name);
   const WaitRequest request = record.request;
   if (round->held || (round->blocked && IsForMemory(request))) return false;
-  if (request.refused_by_os && round->now < record.os_retry && budget_.Returns() == record.returns_seen) {
+  if (request.refused_by_os && round->now < record.os_retry && budget_.UnchargeCount() == record.returns_seen) {
     round->sleep = std::min(round->sleep, record.os_retry - round->now);
     return false;
   }
   const auto charged = [&] {
-    return budget_.TryChargeForWaiter(request.bytes, request.level) == Admission::kAdmitted;
+    return budget_.TryChargeAheadOfQueue(request.bytes, request.level) == Admission::kAdmitted;
   };
   const bool may_use_reserve = request.level == Criticality::kProcess && reserve_ != nullptr;
   if (!charged() && !(may_use_reserve && reserve_->CoverForWaiter(request.bytes) && charged())) return false;
   // Someone who comes first may be among them, and have waited before this memory came back. All those announced before
   // the charge are in the line if nobody is found after it.
-  if (IsForMemory(request) && budget_.HasAnnounced()) {
-    budget_.WithdrawPending(request.bytes);
+  if (IsForMemory(request) && budget_.HasArrivals()) {
+    budget_.CancelPending(request.bytes);
     round->again = true;
     return false;
   }
-  if (!End(name, State::kGranted)) budget_.WithdrawPending(request.bytes);
+  if (!End(name, State::kGranted)) budget_.CancelPending(request.bytes);
   return true;
 }
 

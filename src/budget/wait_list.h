@@ -109,7 +109,7 @@ class WaitList {
   struct Record {
     std::atomic<State> state;
     std::atomic<Name> next;  // that was freed, or announced, before this one
-    EventHandle event;   // made by the first to use it, kept for the rest; may be signalled for no reason
+    EventHandle event;       // made by the first to use it, kept for the rest; may be signalled for no reason
     WaitRequest request;
     Milliseconds end{};              // the deadline as a point of the clock
     Milliseconds os_retry{};         // likewise
@@ -140,7 +140,7 @@ class WaitList {
   [[nodiscard]] bool IsWithdrawn(std::uint64_t ticket) const { return ticket <= abandoned_through_.load(); }
   [[nodiscard]] State Sleep(Name name);
   [[nodiscard]] WaitResult Count(Criticality level, State ended);
-  void WakeServer();
+  void WakeDispatcher();
 
   // The server's.
   void TakeIn();
@@ -153,7 +153,7 @@ class WaitList {
   Budget& budget_;
   Reserve* const reserve_;
   std::atomic<Tables*> tables_ = nullptr;  // set last of all in Open
-  std::atomic<Waker*> server_ = nullptr;
+  std::atomic<Waker*> dispatcher_ = nullptr;
   std::uint32_t length_ = 0;  // of the line
   // The name last freed, and above it how often one was taken: a record that was taken and freed meanwhile shows.
   std::atomic<std::uint64_t> free_ = 0;

@@ -108,11 +108,11 @@ class CallbackSlot {
  public:
   using Effect = Standing::Effect;
   // The last call of a callback that is replaced while something stands; it ends that.
-  using Farewell = void (*)(void* owner, Interface& callback);
+  using LastCall = void (*)(void* owner, Interface& callback);
 
   CallbackSlot() = default;
   // owner outlives every call.
-  CallbackSlot(Farewell farewell, void* owner) : farewell_(farewell), owner_(owner) {}
+  CallbackSlot(LastCall last_call, void* owner) : last_call_(last_call), owner_(owner) {}
   ~CallbackSlot() { Close(); }
   CallbackSlot(const CallbackSlot&) = delete;
   CallbackSlot& operator=(const CallbackSlot&) = delete;
@@ -183,13 +183,13 @@ class CallbackSlot {
     Registration& operator=(const Registration&) = delete;
     Interface* const callback;
     Standing standing;
-    Farewell farewell = nullptr;  // set when it is replaced, with its owner
+    LastCall last_call = nullptr;  // set when it is replaced, with its owner
     void* owner = nullptr;
     bool left_to_calls = false;
   };
 
   // made, if any, is the slot's when it is done. False: closed.
-  bool Replace(Registration* made, bool farewell, bool close) noexcept {
+  bool Replace(Registration* made, bool last_call, bool close) noexcept {
     Registration* previous = nullptr;
     {
       const CallsUnderWay::Locked lock;
@@ -197,7 +197,7 @@ class CallbackSlot {
       closed_ = closed_ || close;
       previous = std::exchange(registration_, made);
       if (previous == nullptr) return true;
-      if (farewell) previous->farewell = farewell_;
+      if (last_call) previous->last_call = last_call_;
       previous->owner = owner_;
       const bool inside = CallsUnderWay::FindThisThread();
       while (!inside && CallsUnderWay::IsCalled(previous)) CallsUnderWay::AwaitAnEnd();
@@ -210,21 +210,21 @@ class CallbackSlot {
 
   // Touches no slot, which may be gone by now.
   static void End(Registration* registration) noexcept {
-    if (registration->farewell != nullptr && registration->standing.May()) {
+    if (registration->last_call != nullptr && registration->standing.May()) {
       CallsUnderWay::Entry entry;
       entry.what = registration;
       {
         const CallsUnderWay::Locked lock;
         CallsUnderWay::Enter(entry);
       }
-      registration->farewell(registration->owner, *registration->callback);
+      registration->last_call(registration->owner, *registration->callback);
       const CallsUnderWay::Locked lock;
       CallsUnderWay::Leave(entry);
     }
     delete registration;
   }
 
-  const Farewell farewell_ = nullptr;
+  const LastCall last_call_ = nullptr;
   void* const owner_ = nullptr;
   Registration* registration_ = nullptr;
   bool closed_ = false;

@@ -43,8 +43,8 @@ HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* option
   const ManagerSettings settings = SettingsOf(GivenOrDefault(options), reason);
   if (*reason != nullptr) return E_INVALIDARG;
 
-  auto* manager = new (std::nothrow) HostMemoryManager(WindowsMemorySystem(), WindowsThreadSystem(),
-                                                       settings.limits, settings.monitor, settings.sampling);
+  auto* manager = new (std::nothrow) HostMemoryManager(WindowsMemorySystem(), WindowsThreadSystem(), settings.limits,
+                                                       settings.monitor, settings.sampling);
   if (manager == nullptr) {
     *reason = "there is no memory for the manager itself";
     return E_OUTOFMEMORY;

@@ -27,11 +27,11 @@ const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexce
   if (engine_.OpenReserves(settings.emergency_reserve, settings.address_space_reserve) != win32::kSuccess) {
     return "emergency_reserve or address_space_reserve is more than the OS has now: lower it";
   }
-  const bool watched =
-      settings.monitor.count_all || settings.emergency_reserve != Bytes{} || settings.address_space_reserve != Bytes{};
+  const bool watched = settings.monitor.count_whole_process || settings.emergency_reserve != Bytes{} ||
+                       settings.address_space_reserve != Bytes{};
   if (settings.share_reserve) engine_.ledger().budget().ShareReserve();
-  if (settings.let_start) engine_.ledger().budget().LetProcessCriticalExceed();
-  bool started = !watched || attendants_.Watch();
+  if (settings.let_start) engine_.ledger().budget().SuspendProcessCriticalLimit();
+  bool started = !watched || notifier_.Watch();
   for (std::size_t level = 0; level < settings.wait_ms.size(); ++level) {
     started = started && SetWait(static_cast<EMemoryCriticalLevel>(level), settings.wait_ms[level]) == S_OK;
   }
@@ -67,7 +67,7 @@ ULONG HostMemoryManager::Release() noexcept {
   // Then the OS takes all of it back, and threads that were killed may be inside.
   if (ProcessIsEnding()) return 0;
   Shutdown();
-  attendants_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
+  notifier_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
   return 0;
 }
 
@@ -153,8 +153,8 @@ HRESULT HostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotifica
   const Reference keep(*this);
   return barrier_.Serve(kClrHostMemoryRegisterMemoryNotificationCallback, [&] {
     if (!engine_.Serving() || (callback != nullptr && ProcessIsEnding())) return Outcome::Unavailable();
-    if (attendants_.SetCallback(callback)) return Outcome::Done();
-    return engine_.Serving() ? Outcome::NoTracking() : Outcome::Unavailable();  // it may have been shut down meanwhile
+    if (notifier_.SetCallback(callback)) return Outcome::Done();
+    return engine_.Serving() ? Outcome::NoMetadata() : Outcome::Unavailable();  // it may have been shut down meanwhile
   });
 }
 
@@ -195,7 +195,7 @@ void HostMemoryManager::FillStatistics(ClrHostMemoryStatistics* statistics) cons
   ours.mapped = figures.mapped.value;
   ours.metadata = figures.metadata.value;
   ours.regions = figures.regions;
-  ours.healed_regions = figures.healed;
+  ours.stale_regions = figures.stale;
   counters_.CopyTo(&ours);
 
   ours.state = static_cast<uint32_t>(engine_.stage());
@@ -212,7 +212,7 @@ void HostMemoryManager::FillStatistics(ClrHostMemoryStatistics* statistics) cons
     ours.waits_timed_out[level] = counts.timed_out;
     ours.waits_abandoned[level] = counts.abandoned;
   }
-  const EmergencyReserve& emergency = engine_.emergency();
+  const EmergencyPool& emergency = engine_.emergency();
   ours.emergency_reserve = emergency.Size().value;
   ours.emergency_held = emergency.Held().value;
   ours.emergency_given = emergency.GivenSoFar().value;
@@ -221,8 +221,8 @@ void HostMemoryManager::FillStatistics(ClrHostMemoryStatistics* statistics) cons
   ours.address_space_reserve = engine_.address_space().Size().value;
   ours.address_space_held = engine_.address_space().Held().value;
   ours.address_space_uses = engine_.address_space().Uses();
-  ours.pinned_regions = engine_.PinnedCount();
-  attendants_.CopyTo(&ours);
+  ours.sealed_regions = engine_.SealedCount();
+  notifier_.CopyTo(&ours);
 }
 
 HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) noexcept {
@@ -231,7 +231,7 @@ HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) no
   constexpr int kAttempts = 20;
   ClrHostMemoryStatistics ours{};
   ClrHostMemoryStatistics again{};
-  engine_.ReturnWhatIsGone();
+  engine_.UnchargeFreedElsewhere();
   FillStatistics(&ours);
   for (int attempt = 0; attempt < kAttempts && ours.consistent == 0; ++attempt) {
     FillStatistics(&again);
@@ -245,11 +245,11 @@ HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) no
 
 HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
   if (audit == nullptr) return E_POINTER;
-  engine_.ReturnWhatIsGone();
+  engine_.UnchargeFreedElsewhere();
   const LedgerAudit ledger_audit = engine_.ledger().Audit();
   ClrHostMemoryAudit ours{};
-  ours.charged_pages = ledger_audit.charged.InBytes().value;
-  ours.committed_pages = ledger_audit.committed.InBytes().value;
+  ours.charged = ledger_audit.charged.InBytes().value;
+  ours.committed = ledger_audit.committed.InBytes().value;
   ours.mismatch = ledger_audit.mismatch.InBytes().value;
   ours.regions = ledger_audit.regions;
   ours.in_flight = ledger_audit.in_flight.InBytes().value;
@@ -268,8 +268,8 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
   const Bytes above = budget.SetLimits(limits, budget.ReserveIsShared() ? engine_.emergency().Size() : Bytes{});
   if (above != Bytes{}) static_cast<void>(engine_.PayFromReserve(above));
   // Somebody has to see to it that the excess goes down. Without a thread it is bounded all the same.
-  if (OverLimit(budget.Use()) != Bytes{}) static_cast<void>(attendants_.Watch());
-  attendants_.Wake();
+  if (OverLimit(budget.Use()) != Bytes{}) static_cast<void>(notifier_.Watch());
+  notifier_.Wake();
   return S_OK;
 }
 
@@ -279,7 +279,7 @@ HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds* threshol
   const char* reason = nullptr;
   const PressureThresholds ours = ThresholdsOf(*thresholds, &reason);
   if (reason != nullptr) return E_INVALIDARG;
-  attendants_.monitor().SetThresholds(ours);
+  notifier_.monitor().SetThresholds(ours);
   return S_OK;
 }
 
@@ -287,7 +287,7 @@ HRESULT HostMemoryManager::SetWait(EMemoryCriticalLevel level, uint32_t millisec
   if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   if (level < eTaskCritical || level > eProcessCritical || milliseconds > kLongestWait) return E_INVALIDARG;
   if (engine_.stage() != Stage::kRunning) return HOST_E_CLRNOTAVAILABLE;
-  if (milliseconds != 0 && !attendants_.ServeWaits()) return E_OUTOFMEMORY;
+  if (milliseconds != 0 && !notifier_.StartDispatcher()) return E_OUTOFMEMORY;
   engine_.SetWait(static_cast<Criticality>(level), Milliseconds{milliseconds});
   return S_OK;
 }
@@ -297,7 +297,7 @@ HRESULT HostMemoryManager::SetThrashGuard(uint32_t window_ms, uint32_t refusals)
   const char* reason = nullptr;
   const ThrashSettings settings = ThrashSettingsOf(window_ms, refusals, &reason);
   if (reason != nullptr) return E_INVALIDARG;
-  attendants_.monitor().SetThrash(settings);
+  notifier_.monitor().SetThrash(settings);
   return S_OK;
 }
 
@@ -314,22 +314,22 @@ HRESULT HostMemoryManager::LeaveExclusive() noexcept {
   return ToHresult(engine_.LeaveExclusive(), kClrHostMemoryVirtualAlloc);
 }
 
-HRESULT HostMemoryManager::PinRegion(void* address, uint64_t size) noexcept {
+HRESULT HostMemoryManager::SealRegion(void* address, uint64_t size) noexcept {
   if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const auto range = PageRange::Covering(ToAddress(address), size);
   if (!range) return E_INVALIDARG;
-  switch (engine_.Pin(*range)) {
-    case PinnedRegions::Result::kDone: return S_OK;
-    case PinnedRegions::Result::kFull: return E_OUTOFMEMORY;
-    case PinnedRegions::Result::kTooLong:
-    case PinnedRegions::Result::kOverlaps: break;
+  switch (engine_.Seal(*range)) {
+    case SealedRegions::Result::kDone: return S_OK;
+    case SealedRegions::Result::kFull: return E_OUTOFMEMORY;
+    case SealedRegions::Result::kTooLong:
+    case SealedRegions::Result::kOverlaps: break;
   }
   return E_INVALIDARG;
 }
 
-HRESULT HostMemoryManager::UnpinRegion(void* address) noexcept {
+HRESULT HostMemoryManager::UnsealRegion(void* address) noexcept {
   if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
-  if (!engine_.Unpin(ToAddress(address))) return S_FALSE;
+  if (!engine_.Unseal(ToAddress(address))) return S_FALSE;
   PrivateHeap::FreeOrphans(engine_);
   return S_OK;
 }
@@ -337,21 +337,21 @@ HRESULT HostMemoryManager::UnpinRegion(void* address) noexcept {
 HRESULT HostMemoryManager::SetEventSink(IClrHostMemoryEventSink* sink) noexcept {
   const Reference keep(*this);
   if (sink != nullptr && (engine_.stage() != Stage::kRunning || ProcessIsEnding())) return HOST_E_CLRNOTAVAILABLE;
-  if (attendants_.SetSink(sink)) return S_OK;
+  if (notifier_.SetSink(sink)) return S_OK;
   return engine_.stage() == Stage::kRunning ? E_OUTOFMEMORY : HOST_E_CLRNOTAVAILABLE;
 }
 
 HRESULT HostMemoryManager::NotifyMemoryAvailable(EMemoryAvailable available) noexcept {
   if (available < eMemoryAvailableLow || available > eMemoryAvailableHigh) return E_INVALIDARG;
   const Reference keep(*this);
-  return attendants_.Notify(available);
+  return notifier_.Notify(available);
 }
 
 HRESULT HostMemoryManager::Shutdown() noexcept {
   if (ProcessIsEnding()) return S_OK;
   const Reference keep(*this);
   engine_.Shutdown();
-  attendants_.Stop();
+  notifier_.Stop();
   return S_OK;
 }
 
@@ -437,7 +437,7 @@ HRESULT HostMemoryManager::UnmapView(const void* address, BOOL(STDMETHODCALLTYPE
 }
 
 HRESULT HostMemoryManager::NoteDetached() noexcept {
-  attendants_.NoteDetached();
+  notifier_.NoteDetached();
   return S_OK;
 }
 

@@ -22,7 +22,7 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HostMemoryManager(MemorySystem& os, ThreadSystem& threads, const Limits& limits,
                     const Monitor::Settings& settings = {}, Milliseconds sampling = Engine::kDefaultSampling)
       : engine_(os, threads, limits, sampling), barrier_(engine_, counters_),
-        attendants_(engine_, threads, counters_, settings) {
+        notifier_(engine_, threads, counters_, settings) {
     PrepareProcessIsEnding();
   }
 
@@ -34,7 +34,7 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
 
   [[nodiscard]] Engine& engine() noexcept { return engine_; }
   [[nodiscard]] Barrier& barrier() noexcept { return barrier_; }
-  [[nodiscard]] Attendants& attendants() noexcept { return attendants_; }
+  [[nodiscard]] Notifier& notifier() noexcept { return notifier_; }
 
   // IUnknown
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override;
@@ -66,8 +66,8 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HRESULT STDMETHODCALLTYPE CancelWaits() noexcept override;
   HRESULT STDMETHODCALLTYPE EnterExclusive(uint32_t milliseconds) noexcept override;
   HRESULT STDMETHODCALLTYPE LeaveExclusive() noexcept override;
-  HRESULT STDMETHODCALLTYPE PinRegion(void* address, uint64_t size) noexcept override;
-  HRESULT STDMETHODCALLTYPE UnpinRegion(void* address) noexcept override;
+  HRESULT STDMETHODCALLTYPE SealRegion(void* address, uint64_t size) noexcept override;
+  HRESULT STDMETHODCALLTYPE UnsealRegion(void* address) noexcept override;
   HRESULT STDMETHODCALLTYPE SetEventSink(IClrHostMemoryEventSink* sink) noexcept override;
   HRESULT STDMETHODCALLTYPE NotifyMemoryAvailable(EMemoryAvailable available) noexcept override;
   HRESULT STDMETHODCALLTYPE Shutdown() noexcept override;
@@ -110,7 +110,7 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   Engine engine_;
   CallCounters counters_;
   Barrier barrier_;
-  Attendants attendants_;
+  Notifier notifier_;
 };
 
 }  // namespace clr_host_memory

@@ -9,38 +9,38 @@ static_assert(static_cast<int>(Stage::kRunning) == kClrHostMemoryRunning &&
               static_cast<int>(Stage::kDraining) == kClrHostMemoryDraining &&
               static_cast<int>(Stage::kStopped) == kClrHostMemoryStopped);
 
-Attendants::Attendants(Engine& engine, ThreadSystem& threads, const CallCounters& counters,
-                       const Monitor::Settings& settings)
+Notifier::Notifier(Engine& engine, ThreadSystem& threads, const CallCounters& counters,
+                   const Monitor::Settings& settings)
     : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), callback_(&EndLow, this),
       monitor_(engine.ledger().budget(), engine.sampler(), *this, *this, settings, began_), watcher_(threads, monitor_),
-      wait_server_(*this), waiter_(threads, wait_server_) {
+      wait_dispatch_(*this), dispatcher_(threads, wait_dispatch_) {
   monitor_.SetWaker(&watcher_);
   monitor_.SetActivity(this);
   engine_.SetAlarm(&watcher_);
 }
 
-bool Attendants::ServeWaits() {
+bool Notifier::StartDispatcher() {
   const std::lock_guard lock(waits_lock_);
-  if (!waits_open_ && !engine_.OpenWaits(&waiter_)) return false;
+  if (!waits_open_ && !engine_.OpenWaits(&dispatcher_)) return false;
   waits_open_ = true;
-  return waiter_.Start() && Watch();
+  return dispatcher_.Start() && Watch();
 }
 
-bool Attendants::SetCallback(ICLRMemoryNotificationCallback* callback) {
+bool Notifier::SetCallback(ICLRMemoryNotificationCallback* callback) {
   if (callback != nullptr && !Watch()) return false;
   if (!callback_.Set(callback)) return false;
   if (callback != nullptr) monitor_.Repeat();
   return true;
 }
 
-bool Attendants::SetSink(IClrHostMemoryEventSink* sink) {
+bool Notifier::SetSink(IClrHostMemoryEventSink* sink) {
   if (sink != nullptr && !Watch()) return false;
   if (!sink_.Set(sink)) return false;
   if (sink != nullptr) Wake();  // for what no sink has heard yet
   return true;
 }
 
-HRESULT Attendants::Notify(EMemoryAvailable available) {
+HRESULT Notifier::Notify(EMemoryAvailable available) {
   const auto effect = available == eMemoryAvailableLow ? Standing::Effect::kLeaves : Standing::Effect::kEnds;
   const auto call = [available](ICLRMemoryNotificationCallback& callback) {
     return callback.OnMemoryNotification(available);
@@ -51,20 +51,20 @@ HRESULT Attendants::Notify(EMemoryAvailable available) {
 }
 
 // Before another CLR takes its place, and at the end, a CLR must not believe in Low for ever.
-void Attendants::EndLow(void* attendants, ICLRMemoryNotificationCallback& callback) {
-  auto& it = *static_cast<Attendants*>(attendants);
+void Notifier::EndLow(void* notifier, ICLRMemoryNotificationCallback& callback) {
+  auto& it = *static_cast<Notifier*>(notifier);
   (void)callback.OnMemoryNotification(eMemoryAvailableNeutral);
   it.CountNotification(eMemoryAvailableNeutral);
   // The same callback may have been registered anew, and told Low before this.
   it.monitor_.Repeat();
 }
 
-void Attendants::CountNotification(EMemoryAvailable available) {
+void Notifier::CountNotification(EMemoryAvailable available) {
   notifications_[static_cast<std::size_t>(available - eMemoryAvailableLow)].fetch_add(1, std::memory_order_relaxed);
 }
 
-void Attendants::Stop() {
-  waiter_.Stop();  // its thread calls nobody
+void Notifier::Stop() {
+  dispatcher_.Stop();  // its thread calls nobody
   // Nobody else serves now, and who waited was abandoned: lets go of them.
   if (!stopping_.exchange(true)) (void)engine_.ServeWaiters(threads_.Now());
   bool ended = false;
@@ -78,7 +78,7 @@ void Attendants::Stop() {
   if (ended) OnEnd();
 }
 
-void Attendants::OnEnd() {
+void Notifier::OnEnd() {
   if (ended_.exchange(true)) return;
   OnRound(threads_.Now());
   monitor_.Finish(threads_.Now());
@@ -88,40 +88,40 @@ void Attendants::OnEnd() {
   sink_.Close();
 }
 
-Milliseconds Attendants::WaitServer::Run(Milliseconds now) {
+Milliseconds Notifier::WaitDispatch::Run(Milliseconds now) {
   const Milliseconds sleep = owner_.engine_.ServeWaiters(now);
   // Those who still wait ask for memory.
   if (owner_.engine_.ledger().budget().Waiting() != 0) owner_.watcher_.Wake();
   return sleep;
 }
 
-Bytes Attendants::GivenSoFar() {
+Bytes Notifier::GivenSoFar() {
   const AddressSpaceReserve& address_space = engine_.address_space();
   return engine_.emergency().GivenSoFar() + address_space.Size() * address_space.Uses();
 }
 
-void Attendants::OnPressure(Availability availability, std::uint32_t available_percent) {
+void Notifier::OnPressure(Availability availability, std::uint32_t available_percent) {
   available_percent_ = available_percent;
   const auto available = static_cast<EMemoryAvailable>(availability);
   (void)Notify(available);
   Tell(EventOf(kClrHostMemoryEventPressure));
 }
 
-void Attendants::OnOverLimit(Bytes over) {
+void Notifier::OnOverLimit(Bytes over) {
   ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventOverLimit);
   event.bytes = over.value;
   Tell(event);
 }
 
-void Attendants::OnReserveUsed(Bytes given) {
+void Notifier::OnReserveUsed(Bytes given) {
   ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventReserveUsed);
   event.bytes = given.value;
   Tell(event);
 }
 
-void Attendants::OnReserveRestored() { Tell(EventOf(kClrHostMemoryEventReserveRestored)); }
+void Notifier::OnReserveRestored() { Tell(EventOf(kClrHostMemoryEventReserveRestored)); }
 
-void Attendants::OnThrash(const ThrashReport& report) {
+void Notifier::OnThrash(const ThrashReport& report) {
   thrashes_.fetch_add(1, std::memory_order_relaxed);
   ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventThrash);
   event.bytes = report.obtained.value;
@@ -132,15 +132,15 @@ void Attendants::OnThrash(const ThrashReport& report) {
 }
 
 // Process-critical requests must not fail: their refusals are no sign of a program that goes on trying.
-ThrashCounts Attendants::CountsNow() {
+ThrashCounts Notifier::CountsNow() {
   return {.refusals = counters_.LimitRefusals(Criticality::kTask) + counters_.LimitRefusals(Criticality::kAppDomain),
           .grants = counters_.Calls(kClrHostMemoryVirtualAlloc, kClrHostMemoryOk),
           .collections = engine_.StatusQuestions()};
 }
 
-void Attendants::OnRound(Milliseconds /*now*/) {
+void Notifier::OnRound(Milliseconds /*now*/) {
   constexpr Milliseconds kBetweenLooksForGone{1000};
-  engine_.ReturnWhatIsGone(kBetweenLooksForGone);
+  engine_.UnchargeFreedElsewhere(kBetweenLooksForGone);
   TellRefusals();
   TellPlacements();
   TellLatch();
@@ -148,7 +148,7 @@ void Attendants::OnRound(Milliseconds /*now*/) {
   TellStage();
 }
 
-ClrHostMemoryEvent Attendants::EventOf(ClrHostMemoryEventKind kind) {
+ClrHostMemoryEvent Notifier::EventOf(ClrHostMemoryEventKind kind) {
   const LimitUse use = engine_.ledger().budget().Use();
   ClrHostMemoryEvent event{};
   event.size = sizeof(event);
@@ -162,11 +162,11 @@ ClrHostMemoryEvent Attendants::EventOf(ClrHostMemoryEventKind kind) {
   return event;
 }
 
-void Attendants::Tell(const ClrHostMemoryEvent& event) {
+void Notifier::Tell(const ClrHostMemoryEvent& event) {
   (void)sink_.Call([&event](IClrHostMemoryEventSink& sink) { return sink.OnEvent(&event); });
 }
 
-void Attendants::TellRefusals() {
+void Notifier::TellRefusals() {
   const RefusalCounts now = counters_.Refusals();
   for (std::size_t level = 0; level < now.size(); ++level) {
     for (std::size_t code = 0; code < now[level].size(); ++code) {
@@ -182,7 +182,7 @@ void Attendants::TellRefusals() {
   }
 }
 
-void Attendants::TellPlacements() {
+void Notifier::TellPlacements() {
   const std::uint64_t more = counters_.PlacementRefusals() - told_placements_;
   if (more == 0) return;
   told_placements_ += more;
@@ -191,18 +191,18 @@ void Attendants::TellPlacements() {
   Tell(event);
 }
 
-void Attendants::TellLatch() {
+void Notifier::TellLatch() {
   if (told_latch_ || engine_.latched().cause == LatchCause::kNone || !sink_.IsSet()) return;
   told_latch_ = true;
   Tell(EventOf(kClrHostMemoryEventLatch));
 }
 
-void Attendants::NoteDetached() {
+void Notifier::NoteDetached() {
   detached_.fetch_add(1, std::memory_order_relaxed);
   Wake();
 }
 
-void Attendants::TellDetached() {
+void Notifier::TellDetached() {
   const std::uint64_t detached = detached_.load(std::memory_order_relaxed);
   if (told_detached_ == detached || !sink_.IsSet()) return;
   ClrHostMemoryEvent event = EventOf(kClrHostMemoryEventDetached);
@@ -211,15 +211,15 @@ void Attendants::TellDetached() {
   Tell(event);
 }
 
-void Attendants::TellStage() {
+void Notifier::TellStage() {
   if (told_stage_ == engine_.stage()) return;
   told_stage_ = engine_.stage();
   Tell(EventOf(kClrHostMemoryEventState));
 }
 
-void Attendants::CopyTo(ClrHostMemoryStatistics* statistics) const {
+void Notifier::CopyTo(ClrHostMemoryStatistics* statistics) const {
   statistics->availability = static_cast<std::uint32_t>(monitor_.Told());
-  statistics->outside = monitor_.Outside().value;
+  statistics->outside = monitor_.Uncharged().value;
   statistics->thrashes = thrashes_.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < notifications_.size(); ++i) {
     statistics->notifications[i] = notifications_[i].load(std::memory_order_relaxed);

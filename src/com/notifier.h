@@ -18,19 +18,18 @@
 
 namespace clr_host_memory {
 
-class Attendants final : private Monitor::Listener, private Monitor::Reserves, private Monitor::Activity {
+class Notifier final : private Monitor::Listener, private Monitor::Reserves, private Monitor::Activity {
  public:
   // All outlive the attendants; engine is told whom to wake.
-  Attendants(Engine& engine, ThreadSystem& threads, const CallCounters& counters,
-             const Monitor::Settings& settings);
-  ~Attendants() { Stop(); }
-  Attendants(const Attendants&) = delete;
-  Attendants& operator=(const Attendants&) = delete;
+  Notifier(Engine& engine, ThreadSystem& threads, const CallCounters& counters, const Monitor::Settings& settings);
+  ~Notifier() { Stop(); }
+  Notifier(const Notifier&) = delete;
+  Notifier& operator=(const Notifier&) = delete;
 
   // Starts the thread that watches; idempotent. False: there is none to be had, or it was stopped.
   [[nodiscard]] bool Watch() { return watcher_.Start(); }
   // Makes it possible for requests to wait; idempotent. False: no memory, or no thread.
-  [[nodiscard]] bool ServeWaits();
+  [[nodiscard]] bool StartDispatcher();
 
   [[nodiscard]] bool SetCallback(ICLRMemoryNotificationCallback* callback);
   [[nodiscard]] bool SetSink(IClrHostMemoryEventSink* sink);
@@ -55,13 +54,13 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   void StopAndThen(void (*last)(void* context), void* context) { watcher_.StopAndThen(last, context); }
 
  private:
-  class WaitServer final : public Worker::Step {
+  class WaitDispatch final : public Worker::Step {
    public:
-    explicit WaitServer(Attendants& owner) : owner_(owner) {}
+    explicit WaitDispatch(Notifier& owner) : owner_(owner) {}
     Milliseconds Run(Milliseconds now) override;
 
    private:
-    Attendants& owner_;
+    Notifier& owner_;
   };
 
   void OnPressure(Availability availability, std::uint32_t available_percent) override;
@@ -77,7 +76,7 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   ThrashCounts CountsNow() override;
 
   [[nodiscard]] ClrHostMemoryEvent EventOf(ClrHostMemoryEventKind kind);
-  static void EndLow(void* attendants, ICLRMemoryNotificationCallback& callback);
+  static void EndLow(void* notifier, ICLRMemoryNotificationCallback& callback);
   void CountNotification(EMemoryAvailable available);
   void Tell(const ClrHostMemoryEvent& event);
   void TellRefusals();
@@ -94,8 +93,8 @@ class Attendants final : private Monitor::Listener, private Monitor::Reserves, p
   CallbackSlot<IClrHostMemoryEventSink> sink_;
   Monitor monitor_;
   Worker watcher_;
-  WaitServer wait_server_;
-  Worker waiter_;
+  WaitDispatch wait_dispatch_;
+  Worker dispatcher_;
   std::mutex waits_lock_;  // for those who set them up
   bool waits_open_ = false;
   std::atomic<bool> stopping_ = false;

@@ -28,8 +28,7 @@ constexpr std::uint32_t kNotAPercentage = 101;
 
 }  // namespace
 
-Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
-                        const char** reason) noexcept {
+Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom, const char** reason) noexcept {
   *reason = nullptr;
   if (IsPercent(app_domain_headroom) && PercentIn(app_domain_headroom) > 100) {
     *reason = "app_domain_headroom is above 100 percent: give CLR_HOST_MEMORY_PERCENT(0) to (100)";
@@ -42,8 +41,8 @@ Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_h
   }
   const Headroom defaults = DefaultHeadroom({limit});
   const Limits limits{.limit = {limit},
-                              .app_domain_headroom = HeadroomOf(app_domain_headroom, {limit}, defaults.app_domain),
-                              .process_headroom = HeadroomOf(process_headroom, {limit}, defaults.process)};
+                      .app_domain_headroom = HeadroomOf(app_domain_headroom, {limit}, defaults.app_domain),
+                      .process_headroom = HeadroomOf(process_headroom, {limit}, defaults.process)};
   if (*reason != nullptr) return limits;
   switch (Validate(limits)) {
     case LimitsError::kNone: break;
@@ -60,11 +59,11 @@ Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_h
 PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds, const char** reason) noexcept {
   *reason = nullptr;
   const PressureThresholds ours{.enter_low = thresholds.enter_low,
-                                        .leave_low = thresholds.leave_low,
-                                        .leave_high = thresholds.leave_high,
-                                        .enter_high = thresholds.enter_high,
-                                        .dwell = Milliseconds{thresholds.dwell_ms},
-                                        .repeat_low = Milliseconds{thresholds.repeat_low_ms}};
+                                .leave_low = thresholds.leave_low,
+                                .leave_high = thresholds.leave_high,
+                                .enter_high = thresholds.enter_high,
+                                .dwell = Milliseconds{thresholds.dwell_ms},
+                                .repeat_low = Milliseconds{thresholds.repeat_low_ms}};
   if (ours.enter_low >= ours.leave_low) {
     *reason = "thresholds.enter_low is not below leave_low: leave a gap, so that Low does not come and go";
   } else if (ours.leave_low > ours.leave_high) {
@@ -100,7 +99,8 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
   }
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   std::memcpy(&options, &given, given.size);
-  constexpr std::uint32_t kFlags = kClrHostMemoryCountAll | kClrHostMemoryLetStart | kClrHostMemoryShareReserve;
+  constexpr std::uint32_t kFlags =
+      kClrHostMemoryCountWholeProcess | kClrHostMemoryLetStart | kClrHostMemoryShareReserve;
   if ((options.flags & ~kFlags) != 0) {
     *reason =
         "options->flags has a bit that is not defined: set kClrHostMemoryCountAll, kClrHostMemoryLetStart, "
@@ -111,7 +111,7 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
   if (*reason != nullptr) return settings;
   settings.monitor.thresholds = ThresholdsOf(options.thresholds, reason);
   if (*reason != nullptr) return settings;
-  settings.monitor.count_all = (options.flags & kClrHostMemoryCountAll) != 0;
+  settings.monitor.count_whole_process = (options.flags & kClrHostMemoryCountWholeProcess) != 0;
   settings.let_start = (options.flags & kClrHostMemoryLetStart) != 0;
   settings.share_reserve = (options.flags & kClrHostMemoryShareReserve) != 0;
 

@@ -34,12 +34,10 @@ struct ManagerSettings {
 // wrong and says what to change.
 [[nodiscard]] ManagerSettings SettingsOf(const ClrHostMemoryOptions& options, const char** reason) noexcept;
 [[nodiscard]] Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
-                                      const char** reason) noexcept;
-[[nodiscard]] PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds,
-                                                      const char** reason) noexcept;
+                              const char** reason) noexcept;
+[[nodiscard]] PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds, const char** reason) noexcept;
 
-[[nodiscard]] ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals,
-                                                      const char** reason) noexcept;
+[[nodiscard]] ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals, const char** reason) noexcept;
 
 }  // namespace clr_host_memory
 

@@ -38,13 +38,13 @@ HRESULT ToHresult(const Outcome& outcome, ClrHostMemoryMethod method) noexcept {
   switch (outcome.verdict) {
     case Verdict::kDone: return S_OK;
     case Verdict::kOverLimit:
-    case Verdict::kNoTracking: return E_OUTOFMEMORY;
+    case Verdict::kNoMetadata: return E_OUTOFMEMORY;
     case Verdict::kOsRefused: return OfError(outcome.error, method);
     case Verdict::kNotOurs: return HOST_E_INVALIDOPERATION;
     case Verdict::kTimedOut: return HOST_E_TIMEOUT;
     case Verdict::kAbandoned: return HOST_E_ABANDONED;
     case Verdict::kNotOwner:
-    case Verdict::kHeldStill: return HOST_E_NOT_OWNER;
+    case Verdict::kExclusiveElsewhere: return HOST_E_NOT_OWNER;
     case Verdict::kUnavailable: return HOST_E_CLRNOTAVAILABLE;
     case Verdict::kInvariantBroken: break;
   }

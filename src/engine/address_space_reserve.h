@@ -35,8 +35,8 @@ class AddressSpaceReserve {
     Address base = base_.load();
     if (size > size_ || !IsHeld(base) || !base_.compare_exchange_strong(base, kAtWork)) return false;
     const bool released = os_.Free(base, 0, win32::kMemRelease) == win32::kSuccess;
-    Address at_work = kAtWork;
-    base_.compare_exchange_strong(at_work, released ? 0 : base);  // fails when it was closed meanwhile
+    Address in_progress = kAtWork;
+    base_.compare_exchange_strong(in_progress, released ? 0 : base);  // fails when it was closed meanwhile
     if (released) uses_.fetch_add(1, std::memory_order_relaxed);
     return released;
   }
@@ -67,8 +67,8 @@ class AddressSpaceReserve {
     const AllocateResult result =
         os_.Allocate({.size = size_.value, .type = win32::kMemReserve, .protect = win32::kPageNoAccess});
     const bool done = result.error == win32::kSuccess;
-    Address at_work = kAtWork;
-    if (!base_.compare_exchange_strong(at_work, done ? result.address : 0) && done) {
+    Address in_progress = kAtWork;
+    if (!base_.compare_exchange_strong(in_progress, done ? result.address : 0) && done) {
       (void)os_.Free(result.address, 0, win32::kMemRelease);
     }
     return result.error;

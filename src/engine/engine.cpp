@@ -28,74 +28,77 @@ namespace {
 
 // The whole of a commit in a region the ledger knows. A function of this file alone, so that it is compiled into its
 // caller: it is the hottest path there is.
-template <typename Commit, typename Payer>
-AddressOutcome CommitInRegion(MemorySystem& os, Payer& payer, Commit& commit, const AllocateRequest& request) {
+template <typename Commit, typename RequestCharge>
+AddressOutcome CommitInRegion(MemorySystem& os, RequestCharge& request_charge, Commit& commit,
+                              const AllocateRequest& request) {
   const Pages missing = commit.Missing();
   const Bytes charge = missing.InBytes();
-  if (!payer.TryCharge(charge)) return {Outcome::OverLimit()};
+  if (!request_charge.TryCharge(charge)) return {Outcome::OverLimit()};
   if (!commit.Enter()) {
-    payer.Withdraw(charge);
-    return {Outcome::NoTracking()};
+    request_charge.Cancel(charge);
+    return {Outcome::NoMetadata()};
   }
 
   const AllocateResult result = os.Allocate(request);
   if (result.error != win32::kSuccess) {
-    payer.Withdraw(charge);
+    request_charge.Cancel(charge);
     return {Outcome::OsRefused(result.error)};
   }
   if (result.address != RoundDownToPage(request.address)) {
-    payer.Withdraw(charge);
+    request_charge.Cancel(charge);
     commit.AskOs();
     return {Outcome::InvariantBroken()};
   }
 
   commit.Settle(missing);
-  payer.Confirm(charge);
+  request_charge.Confirm(charge);
   return {Outcome::Done(), result.address};
 }
 
 }  // namespace
 
 AddressOutcome Engine::Allocate(const AllocateRequest& request, Criticality level) {
-  if (request.type != win32::kMemCommit) return AllocateFurther(request, level);
+  if (request.type != win32::kMemCommit) return AllocateWithRetries(request, level);
   const PageSpan span = ledger_.LocateOwn(request.address, request.size);
-  if (span.word == nullptr) return AllocateFurther(request, level);
+  if (span.word == nullptr) return AllocateWithRetries(request, level);
   const AddressOutcome result = [&] {
     CommitInWord commit(ledger_, span);
     // At work first, and then the look: who closes the gate either is seen here or sees the commit at work.
     if (gate_.load() != 0) [[unlikely]]
-      return AddressOutcome{Outcome::HeldStill()};
-    Purse purse{ledger_.budget(), level};
-    return CommitInRegion(os_, purse, commit, request);
+      return AddressOutcome{Outcome::ExclusiveElsewhere()};
+    FirstCharge first_charge{ledger_.budget(), level};
+    return CommitInRegion(os_, first_charge, commit, request);
   }();
   if (result.outcome.ok()) [[likely]]
     return result;
-  return AllocateFurther(request, level, result, span.range.count);
+  return AllocateWithRetries(request, level, result, span.range.count);
 }
 
-AddressOutcome Engine::AllocateFurther(const AllocateRequest& request, Criticality level) {
-  return AllocateFurther(request, level, {Outcome::HeldStill()}, {});
+AddressOutcome Engine::AllocateWithRetries(const AllocateRequest& request, Criticality level) {
+  return AllocateWithRetries(request, level, {Outcome::ExclusiveElsewhere()}, {});
 }
 
-AddressOutcome Engine::AllocateFurther(const AllocateRequest& request, Criticality level, AddressOutcome result,
-                                       Pages asked) {
+AddressOutcome Engine::AllocateWithRetries(const AllocateRequest& request, Criticality level, AddressOutcome result,
+                                           Pages asked) {
   const bool anywhere = request.address == 0 && HasAny(request.type, win32::kMemReserve);
-  Relief relief{.room = anywhere ? request.size : 0, .possible = !HasAny(request.type, win32::kMemLargePages)};
-  Payer payer(ledger_.budget(), level, asked.InBytes());
+  RetryState retry{.room = anywhere ? request.size : 0, .possible = !HasAny(request.type, win32::kMemLargePages)};
+  RequestCharge request_charge(ledger_.budget(), level, asked.InBytes());
   // What was stopped at the gate was not tried yet; what was refused by the limit may have to know what it lacks.
   const Verdict verdict = result.outcome.verdict;
-  if (verdict == Verdict::kHeldStill || verdict == Verdict::kOverLimit) result = AllocateSlowly(request, payer);
-  while (!result.outcome.ok() && Relieve(&result.outcome, payer, &relief)) result = AllocateSlowly(request, payer);
+  if (verdict == Verdict::kExclusiveElsewhere || verdict == Verdict::kOverLimit)
+    result = AllocateOnce(request, request_charge);
+  while (!result.outcome.ok() && PrepareRetry(&result.outcome, request_charge, &retry))
+    result = AllocateOnce(request, request_charge);
   return result;
 }
 
-AddressOutcome Engine::AllocateSlowly(const AllocateRequest& request, Payer& payer) {
-  const Visit visit(*this);
-  if (const Outcome closed = CheckOpen(); !closed.ok()) return {closed};
+AddressOutcome Engine::AllocateOnce(const AllocateRequest& request, RequestCharge& request_charge) {
+  const AllocationInProgress visit(*this);
+  if (const Outcome closed = CheckGate(); !closed.ok()) return {closed};
   // Whatever comes of it is new memory; Wine reserves some even for a MEM_RESET at null.
-  if (request.address == 0) return AllocateRegion(request, payer);
+  if (request.address == 0) return AllocateRegion(request, request_charge);
   if (IsHostOwned(request.address, std::max<std::uint64_t>(request.size, 1))) return {Outcome::NotOwner()};
-  if (HasAny(request.type, win32::kMemReserve)) return AllocateRegion(request, payer);
+  if (HasAny(request.type, win32::kMemReserve)) return AllocateRegion(request, request_charge);
   // MEM_RESET, MEM_RESET_UNDO and what Win32 will reject change no charge.
   const bool commits = HasAny(request.type, win32::kMemCommit);
   if (HasAny(request.type, win32::kMemReset | win32::kMemResetUndo) || !commits) return Forward(request);
@@ -103,30 +106,30 @@ AddressOutcome Engine::AllocateSlowly(const AllocateRequest& request, Payer& pay
   const auto range = PageRange::Covering(request.address, request.size);
   if (!range || !PageMap::Tracks(*range)) return Forward(request);
   const auto region = ledger_.FindRegion(request.address);
-  if (!region || !region->Range().Contains(*range)) return CommitInForeignMemory(request, *range, payer);
-  if (region->shows != 0) return CommitInSection(request, *range, *region, payer);
-  return CommitInKnownRegion(request, *range, region->kind, payer);
+  if (!region || !region->Range().Contains(*range)) return CommitInForeignMemory(request, *range, request_charge);
+  if (region->section_view != 0) return CommitInSection(request, *range, *region, request_charge);
+  return CommitInKnownRegion(request, *range, region->kind, request_charge);
 }
 
 AddressOutcome Engine::CommitInKnownRegion(const AllocateRequest& request, PageRange range, Region::Kind kind,
-                                           Payer& payer) {
-  if (ledger_.IsWide(range)) return CommitWidely(request, range, payer);
+                                           RequestCharge& request_charge) {
+  if (ledger_.IsWide(range)) return CommitWidely(request, range, request_charge);
   CommitInFlight commit(ledger_, range);
-  const AddressOutcome result = CommitInRegion(os_, payer, commit, request);
+  const AddressOutcome result = CommitInRegion(os_, request_charge, commit, request);
   // A view may be unmapped without a word.
   if (result.outcome.ok() && kind == Region::Kind::kView) commit.NoteForeign();
   return result;
 }
 
 // Of so many pages that tables for them are made only when the OS has granted them.
-AddressOutcome Engine::CommitWidely(const AllocateRequest& request, PageRange range, Payer& payer) {
+AddressOutcome Engine::CommitWidely(const AllocateRequest& request, PageRange range, RequestCharge& request_charge) {
   const WideCommit wide(ledger_);
   CommitInFlight commit(ledger_, range);
   const Pages missing = commit.Missing();
-  if (!payer.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
+  if (!request_charge.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
   const AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
-    payer.Withdraw(missing.InBytes());
+    request_charge.Cancel(missing.InBytes());
     return {Outcome::OsRefused(result.error)};
   }
   if (!commit.Enter()) {
@@ -135,41 +138,41 @@ AddressOutcome Engine::CommitWidely(const AllocateRequest& request, PageRange ra
     ledger_.ForEachUncharged(range, [&](PageRange pages) {
       undone &= os_.Free(pages.Start(), pages.count.InBytes().value, win32::kMemDecommit) == win32::kSuccess;
     });
-    payer.Withdraw(missing.InBytes());
+    request_charge.Cancel(missing.InBytes());
     ledger_.AskOsAbout(range);
-    return {undone ? Outcome::NoTracking() : Outcome::InvariantBroken()};
+    return {undone ? Outcome::NoMetadata() : Outcome::InvariantBroken()};
   }
   commit.Settle(missing);
-  payer.Confirm(missing.InBytes());
-  if (wide.IsInDoubt()) commit.AskOs();
+  request_charge.Confirm(missing.InBytes());
+  if (wide.HasConflict()) commit.AskOs();
   return {Outcome::Done(), result.address};
 }
 
 // In a view of a section: the pages may be committed already through another view, and stay so when this one is gone.
 AddressOutcome Engine::CommitInSection(const AllocateRequest& request, PageRange range, const Region& view,
-                                       Payer& payer) {
-  const SectionView shown = SectionView::Unpack(view.shows);
+                                       RequestCharge& request_charge) {
+  const SectionView shown = SectionView::Unpack(view.section_view);
   Sections::Use section(ledger_.sections(), shown.section);
   if (!section.ok()) return Forward(request);  // unmapped at this moment: the OS says so
   const PageRange pages{range.first - view.Range().first + shown.FirstPage(), range.count};
   const Pages missing = section.Missing(pages);
-  if (!payer.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
+  if (!request_charge.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
   if (!section.Prepare(pages)) {
-    payer.Withdraw(missing.InBytes());
-    return {Outcome::NoTracking()};
+    request_charge.Cancel(missing.InBytes());
+    return {Outcome::NoMetadata()};
   }
 
   const AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
-    payer.Withdraw(missing.InBytes());
+    request_charge.Cancel(missing.InBytes());
     return {Outcome::OsRefused(result.error)};
   }
 
   const auto now = ledger_.FindRegion(request.address);
-  if (!now || now->base != view.base || now->shows != view.shows) {
+  if (!now || now->base != view.base || now->section_view != view.section_view) {
     // Something else has taken its place meanwhile, and the OS has committed there.
-    payer.Withdraw(missing.InBytes());
-    if (now && now->shows != 0) {
+    request_charge.Cancel(missing.InBytes());
+    if (now && now->section_view != 0) {
       ledger_.AskOsAboutView(range);
     } else if (CommitInFlight late(ledger_, range); late.Enter()) {
       late.Settle({});
@@ -178,8 +181,8 @@ AddressOutcome Engine::CommitInSection(const AllocateRequest& request, PageRange
     return {Outcome::Done(), result.address};
   }
   const Pages marked = section.Mark(pages);
-  if (missing != marked) ledger_.budget().Return((missing - marked).InBytes());  // others have committed some of them
-  payer.Confirm(missing.InBytes());
+  if (missing != marked) ledger_.budget().Uncharge((missing - marked).InBytes());  // others have committed some of them
+  request_charge.Confirm(missing.InBytes());
   return {Outcome::Done(), result.address};
 }
 
@@ -189,7 +192,7 @@ AddressOutcome Engine::Forward(const AllocateRequest& request) {
   return {Outcome::Done(), result.address};
 }
 
-AddressOutcome Engine::AllocateRegion(const AllocateRequest& request, Payer& payer) {
+AddressOutcome Engine::AllocateRegion(const AllocateRequest& request, RequestCharge& request_charge) {
   const bool commits = HasAny(request.type, win32::kMemCommit);
   const auto expected = PagesOfNewRegion(request);
   // No such size, or nothing that can be: the OS says so.
@@ -198,18 +201,19 @@ AddressOutcome Engine::AllocateRegion(const AllocateRequest& request, Payer& pay
   // Large pages are committed as they are reserved, and what other types mean together is for the OS to say.
   constexpr std::uint32_t kInTwoSteps =
       win32::kMemReserve | win32::kMemCommit | win32::kMemTopDown | win32::kMemWriteWatch;
-  if (!commits || HasAny(request.type, ~kInTwoSteps)) return ReserveRegion(request, *expected, reserved_as, payer);
+  if (!commits || HasAny(request.type, ~kInTwoSteps))
+    return ReserveRegion(request, *expected, reserved_as, request_charge);
 
   // In two steps, so that an address that is taken, or address space that is not to be had, is never charged for. What
   // the limit refuses now is not even reserved.
-  if (!payer.WouldAdmit(expected->count.InBytes())) return {Outcome::OverLimit()};
+  if (!request_charge.WouldAdmit(expected->count.InBytes())) return {Outcome::OverLimit()};
   AllocateRequest step = request;
   step.type = (request.type & ~win32::kMemCommit) | win32::kMemReserve;
-  const AddressOutcome reserved = ReserveRegion(step, *expected, reserved_as, payer);
+  const AddressOutcome reserved = ReserveRegion(step, *expected, reserved_as, request_charge);
   if (!reserved.outcome.ok()) return reserved;
   step = {reserved.address, expected->count.InBytes().value, win32::kMemCommit, request.protect, request.node};
   const PageRange range{reserved.address >> kPageShift, expected->count};
-  const AddressOutcome committed = CommitInKnownRegion(step, range, Region::Kind::kReserved, payer);
+  const AddressOutcome committed = CommitInKnownRegion(step, range, Region::Kind::kReserved, request_charge);
   if (committed.outcome.ok()) return committed;
   // Should the OS not take it back, it stays reserved, and the ledger has it.
   (void)ReleaseRegion(reserved.address, 0);
@@ -218,22 +222,22 @@ AddressOutcome Engine::AllocateRegion(const AllocateRequest& request, Payer& pay
 
 // One question to the OS, which commits the region, too, if the request says so.
 AddressOutcome Engine::ReserveRegion(const AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
-                                     Payer& payer) {
+                                     RequestCharge& request_charge) {
   const bool commits = HasAny(request.type, win32::kMemCommit);
   const Bytes charge = commits ? expected.count.InBytes() : Bytes{};
-  if (commits && !payer.TryCharge(charge)) return {Outcome::OverLimit()};
+  if (commits && !request_charge.TryCharge(charge)) return {Outcome::OverLimit()};
 
-  const std::uint64_t doubts = ledger_.Doubts();
+  const std::uint64_t conflicts = ledger_.ConflictCount();
   const AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
-    if (commits) payer.Withdraw(charge);
+    if (commits) request_charge.Cancel(charge);
     return {Outcome::OsRefused(result.error)};
   }
 
   const Region region{result.address, expected.count, Region::Kind::kReserved, reserved_as};
   const auto give_back = [&](Outcome outcome) -> AddressOutcome {
     const win32::Error error = os_.Free(result.address, 0, win32::kMemRelease);
-    if (commits) payer.Withdraw(charge);
+    if (commits) request_charge.Cancel(charge);
     return {error == win32::kSuccess ? outcome : Outcome::InvariantBroken()};
   };
   const bool elsewhere = request.address != 0 && region.base != RoundDownToGranule(request.address);
@@ -242,19 +246,20 @@ AddressOutcome Engine::ReserveRegion(const AllocateRequest& request, PageRange e
   }
   // At work on the pages before anyone can find the region and free some of them.
   std::optional<CommitInFlight> commit;
-  if (commits && !commit.emplace(ledger_, region.Range()).Enter()) return give_back(Outcome::NoTracking());
-  if (!ledger_.AddRegion(region)) return give_back(Outcome::NoTracking());
+  if (commits && !commit.emplace(ledger_, region.Range()).Enter()) return give_back(Outcome::NoMetadata());
+  if (!ledger_.AddRegion(region)) return give_back(Outcome::NoMetadata());
   if (commit) {
     commit->Settle(expected.count);
-    payer.Confirm(charge);
+    request_charge.Confirm(charge);
   }
-  if (ledger_.Doubts() != doubts) ledger_.AskOsAbout(region.Range());
+  if (ledger_.ConflictCount() != conflicts) ledger_.AskOsAbout(region.Range());
   return {Outcome::Done(), region.base};
 }
 
 // Memory that others reserved: a view nobody announced, a thread's stack. Rare, so it may ask the OS what is committed
 // there already, which is not the CLR's.
-AddressOutcome Engine::CommitInForeignMemory(const AllocateRequest& request, PageRange range, Payer& payer) {
+AddressOutcome Engine::CommitInForeignMemory(const AllocateRequest& request, PageRange range,
+                                             RequestCharge& request_charge) {
   const PageRun start = os_.Describe(range.Start());
   if (start.allocation_base == 0) {
     const AddressOutcome forwarded = Forward(request);  // nothing is reserved there: the OS says so
@@ -269,11 +274,11 @@ AddressOutcome Engine::CommitInForeignMemory(const AllocateRequest& request, Pag
   }
   const Pages missing = ledger_.CountUncommitted(range);
   const Bytes charge = missing.InBytes();
-  if (!payer.TryCharge(charge)) return {Outcome::OverLimit()};
+  if (!request_charge.TryCharge(charge)) return {Outcome::OverLimit()};
   std::optional<CommitInFlight> commit(std::in_place, ledger_, range);
   if (!commit->Enter()) {
-    payer.Withdraw(charge);
-    return {Outcome::NoTracking()};
+    request_charge.Cancel(charge);
+    return {Outcome::NoMetadata()};
   }
   commit->ClaimUncommitted(missing);
 
@@ -281,10 +286,10 @@ AddressOutcome Engine::CommitInForeignMemory(const AllocateRequest& request, Pag
   if (result.error != win32::kSuccess) {
     commit->AskOs();
     commit.reset();  // the charge is returned, unless another commit is at work there
-    payer.Forget(charge);
+    request_charge.Drop(charge);
     return {Outcome::OsRefused(result.error)};
   }
-  payer.Confirm(charge);
+  request_charge.Confirm(charge);
   return {Outcome::Done(), result.address};
 }
 
@@ -292,17 +297,17 @@ Outcome Engine::Free(Address address, std::uint64_t size, std::uint32_t type) {
   const bool host_owns = host_owns_.load(std::memory_order_relaxed);
   if (type == win32::kMemDecommit && !host_owns) [[likely]]
     return Decommit(address, size);
-  return FreeFurther(address, size, type);
+  return FreeWithHostChecks(address, size, type);
 }
 
-Outcome Engine::FreeFurther(Address address, std::uint64_t size, std::uint32_t type) {
+Outcome Engine::FreeWithHostChecks(Address address, std::uint64_t size, std::uint32_t type) {
   if (IsHostOwned(address, size)) return Outcome::NotOwner();
   if (type == win32::kMemDecommit) return Decommit(address, size);
   if (type == win32::kMemRelease) return ReleaseRegion(address, size);
   // No such type, or one for placeholders, which VirtualAlloc does not make: for the OS to say, and to be believed.
   const win32::Error error = os_.Free(address, size, type);
   if (error != win32::kSuccess) return Outcome::OsRefused(error);
-  ledger_.NoteDoubt();
+  ledger_.NoteConflict();
   if (const auto region = ledger_.FindRegion(address); region) ledger_.AskOsAbout(region->Range());
   return Outcome::Done();
 }
@@ -316,39 +321,40 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
     const win32::Error error = os_.Free(address, size, win32::kMemRelease);
     if (error != win32::kSuccess) return Outcome::OsRefused(error);
     if (os_.Describe(region->base).allocation_base != region->base &&
-        ledger_.TakeRegion(region->base, Region::Kind::kReserved)) {
-      ledger_.budget().Return(ledger_.ClearCharged(region->Range()).InBytes());
+        ledger_.RemoveRegion(region->base, Region::Kind::kReserved)) {
+      ledger_.budget().Uncharge(ledger_.ClearCharged(region->Range()).InBytes());
     }
-    ledger_.NoteDoubt();
+    ledger_.NoteConflict();
     ledger_.AskOsAbout(region->Range());
     return Outcome::Done();
   }
-  if (!ledger_.TakeRegion(region->base, Region::Kind::kReserved)) return Outcome::NotOurs();  // someone else did
-  const std::uint64_t takes = ledger_.Takes();
+  if (!ledger_.RemoveRegion(region->base, Region::Kind::kReserved)) return Outcome::NotOurs();  // someone else did
+  const std::uint64_t removals = ledger_.RemovalCount();
   const Pages cleared = ledger_.ClearCharged(region->Range());
 
   const win32::Error error = os_.Free(address, size, win32::kMemRelease);
   if (error != win32::kSuccess) {
     ledger_.RestoreRegion(*region);
     ledger_.AskOsAbout(region->Range());
-    ledger_.budget().Return(cleared.InBytes());
+    ledger_.budget().Uncharge(cleared.InBytes());
     return Outcome::OsRefused(error);
   }
-  ledger_.budget().Return(cleared.InBytes());
-  ledger_.NoteDoubtUnless(takes);
+  ledger_.budget().Uncharge(cleared.InBytes());
+  ledger_.NoteConflictUnless(removals);
   ledger_.SweepAfterFree(region->Range());
   return Outcome::Done();
 }
 
 Outcome Engine::AwaitOpen(Criticality level) {
-  return AllocateOther<AddressOutcome>(level, [](Payer&) { return AddressOutcome{Outcome::Done()}; }).outcome;
+  return AllocateNonPages<AddressOutcome>(level, [](RequestCharge&) { return AddressOutcome{Outcome::Done()}; })
+      .outcome;
 }
 
 Outcome Engine::AllocateMetadata(std::size_t size, Criticality level, void** memory) {
   *memory = nullptr;
-  const AddressOutcome result = AllocateOther<AddressOutcome>(level, [&](Payer&) {
+  const AddressOutcome result = AllocateNonPages<AddressOutcome>(level, [&](RequestCharge&) {
     *memory = os_.AllocateMetadata(size);
-    return AddressOutcome{*memory != nullptr ? Outcome::Done() : Outcome::NoTracking()};
+    return AddressOutcome{*memory != nullptr ? Outcome::Done() : Outcome::NoMetadata()};
   });
   if (result.outcome.ok()) ledger_.AddMetadata({size});
   return result.outcome;
@@ -364,7 +370,7 @@ void Engine::FreeMetadata(void* memory, std::size_t size) {
 }
 
 Outcome Engine::Decommit(Address address, std::uint64_t size, bool by_owner) {
-  const std::uint64_t takes = ledger_.Takes();
+  const std::uint64_t removals = ledger_.RemovalCount();
   PageSpan span = ledger_.LocateOwn(address, size);
   if (span.word == nullptr) {
     if (!by_owner && ledger_.OwnedAt(address).owner != 0) return Outcome::NotOurs();
@@ -379,11 +385,11 @@ Outcome Engine::Decommit(Address address, std::uint64_t size, bool by_owner) {
   const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
   if (error != win32::kSuccess) [[unlikely]] {
     ledger_.AskOsAbout(span.range);
-    ledger_.budget().Return(cleared.InBytes());
+    ledger_.budget().Uncharge(cleared.InBytes());
     return Outcome::OsRefused(error);
   }
-  ledger_.budget().Return(cleared.InBytes());
-  ledger_.NoteDoubtUnless(takes);
+  ledger_.budget().Uncharge(cleared.InBytes());
+  ledger_.NoteConflictUnless(removals);
   ledger_.SweepAfterFree(span);
   return Outcome::Done();
 }
@@ -408,9 +414,9 @@ Outcome Engine::DecommitElsewhere(Address address, std::uint64_t size) {
   const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
   if (error != win32::kSuccess) return Outcome::OsRefused(error);
   if (range) {
-    ledger_.budget().Return(ledger_.ClearCharged(*range).InBytes());
+    ledger_.budget().Uncharge(ledger_.ClearCharged(*range).InBytes());
     // A region that was reserved there meanwhile has lost pages, or bits of its own.
-    ledger_.NoteDoubt();
+    ledger_.NoteConflict();
     ledger_.AskOsAbout(*range);
   }
   return Outcome::Done();
@@ -437,10 +443,10 @@ StatusOutcome Engine::Status() {
   return {Outcome::Done(), StatusOf(load, ledger_.budget().Use())};
 }
 
-Outcome Engine::CheckOpen() const {
+Outcome Engine::CheckGate() const {
   const std::uint32_t gate = gate_.load();
   if ((gate & kDown) != 0) return Outcome::Unavailable();
-  if ((gate & kHeld) != 0 && owner_.load() != threads_.CurrentThread()) return Outcome::HeldStill();
+  if ((gate & kHeld) != 0 && owner_.load() != threads_.CurrentThread()) return Outcome::ExclusiveElsewhere();
   return Outcome::Done();
 }
 
@@ -452,7 +458,7 @@ bool Engine::IsHostOwned(Address address, std::uint64_t size) const {
   }
   if (!range) return false;
   const auto meets = [&](PageRange own) { return own.first < range->end() && range->first < own.end(); };
-  return meets(emergency_.Range()) || meets(address_space_.Range()) || pins_.Touches(*range);
+  return meets(emergency_.Range()) || meets(address_space_.Range()) || seals_.Touches(*range);
 }
 
 }  // namespace clr_host_memory

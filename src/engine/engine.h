@@ -56,8 +56,7 @@ class Engine final : private WaitList::Reserve {
  public:
   // os and threads outlive the engine. limits: valid by Validate. sampling: how old what the OS says of memory
   // may be.
-  Engine(MemorySystem& os, ThreadSystem& threads, const Limits& limits,
-         Milliseconds sampling = kDefaultSampling)
+  Engine(MemorySystem& os, ThreadSystem& threads, const Limits& limits, Milliseconds sampling = kDefaultSampling)
       : os_(os), threads_(threads), ledger_(os, limits), sampler_(os, threads, sampling),
         waits_(os, threads, ledger_.budget(), this), emergency_(os, ledger_.budget()), address_space_(os) {}
   static constexpr Milliseconds kDefaultSampling{100};
@@ -89,20 +88,20 @@ class Engine final : private WaitList::Reserve {
   // where a view can be; the OS is asked when a reservation of the manager's is known there.
   Outcome AcquireView(Address base, std::uint64_t size, SectionName section = 0, std::uint64_t offset = 0);
   // A view is gone, and with it what was committed in it, unless that is a section's. Where the OS has a view at base,
-  // the word came late, or early: that view stays known, and ReturnWhatIsGone sees its end.
+  // the word came late, or early: that view stays known, and UnchargeFreedElsewhere sees its end.
   Outcome ReleaseView(Address base);
   // Returns the charge for what others have freed or unmapped without a word; see Ledger. True: there was some.
-  bool ReturnWhatIsGone() { return ledger_.ReturnWhatIsGone(); }
+  bool UnchargeFreedElsewhere() { return ledger_.UnchargeFreedElsewhere(); }
   // The same, but only when it was not done for that long.
-  bool ReturnWhatIsGone(Milliseconds at_most_every);
+  bool UnchargeFreedElsewhere(Milliseconds at_most_every);
   // Has unmap() → bool unmap the view that holds address, and believes it. Its answer.
   template <typename Unmap>
   bool UnmapView(Address address, Unmap unmap) {
     std::optional<Region> view = FindMappedView(address);
     // Unknown from now on: as soon as it is unmapped another thread may be given its address.
-    if (view) view = ledger_.TakeRegion(*view);
+    if (view) view = ledger_.RemoveRegion(*view);
     const bool unmapped = unmap();
-    if (view && unmapped) ledger_.ClearViewThatIsGone(*view);
+    if (view && unmapped) ledger_.UnchargeUnmappedView(*view);
     if (view && !unmapped) ledger_.RestoreRegion(*view);
     return unmapped;
   }
@@ -112,15 +111,15 @@ class Engine final : private WaitList::Reserve {
   // For allocations that are not pages: attempt(Payer&) → Result with an `outcome`, called again when its refusal was
   // relieved. It runs between the checks an allocation of pages meets, too.
   template <typename Result, typename Attempt>
-  Result AllocateOther(Criticality level, Attempt attempt) {
-    Payer payer(ledger_.budget(), level);
-    Relief relief;
+  Result AllocateNonPages(Criticality level, Attempt attempt) {
+    RequestCharge request_charge(ledger_.budget(), level);
+    RetryState retry;
     Result result;
     do {
-      const Visit visit(*this);
-      const Outcome closed = CheckOpen();
-      result = closed.ok() ? attempt(payer) : Result{closed};
-    } while (!result.outcome.ok() && Relieve(&result.outcome, payer, &relief));
+      const AllocationInProgress visit(*this);
+      const Outcome closed = CheckGate();
+      result = closed.ok() ? attempt(request_charge) : Result{closed};
+    } while (!result.outcome.ok() && PrepareRetry(&result.outcome, request_charge, &retry));
     return result;
   }
 
@@ -135,13 +134,13 @@ class Engine final : private WaitList::Reserve {
   // Nothing stands in the way of any request: neither is it closed, nor is anything pinned.
   [[nodiscard]] bool IsClear() const { return gate_.load() == 0; }
   // Whether anything is pinned; cheap.
-  [[nodiscard]] bool AnyPinned() const { return (gate_.load(std::memory_order_relaxed) & kPinned) != 0; }
-  [[nodiscard]] bool TouchesPinned(Address address, std::uint64_t size) const {
-    const auto range = AnyPinned() ? PageRange::Covering(address, size) : std::nullopt;
-    return range && pins_.Touches(*range);
+  [[nodiscard]] bool AnySealed() const { return (gate_.load(std::memory_order_relaxed) & kSealed) != 0; }
+  [[nodiscard]] bool TouchesSealed(Address address, std::uint64_t size) const {
+    const auto range = AnySealed() ? PageRange::Covering(address, size) : std::nullopt;
+    return range && seals_.Touches(*range);
   }
   // How often something was unpinned: what was found pinned may not be so any more when it has grown.
-  [[nodiscard]] std::uint64_t Unpins() const { return unpins_.load(); }
+  [[nodiscard]] std::uint64_t Unseals() const { return unseals_.load(); }
   // Memory of a region that has an owner is not the CLR's to free: for its owner, who disowns it (Ledger::ChangeOwner)
   // before he releases it with Free.
   Outcome DecommitOwned(Address address, std::uint64_t size);
@@ -155,7 +154,7 @@ class Engine final : private WaitList::Reserve {
   // Whether what is charged may be `above` the limit from here on: by so much of the emergency reserve, given up now or
   // before.
   bool PayFromReserve(Bytes above);
-  [[nodiscard]] const EmergencyReserve& emergency() const { return emergency_; }
+  [[nodiscard]] const EmergencyPool& emergency() const { return emergency_; }
   [[nodiscard]] const AddressSpaceReserve& address_space() const { return address_space_; }
 
   // Who is woken when a request is refused, waits, or uses a reserve; before any request.
@@ -167,14 +166,14 @@ class Engine final : private WaitList::Reserve {
   [[nodiscard]] Milliseconds ServeWaiters(Milliseconds now) { return waits_.Serve(now); }
   [[nodiscard]] const WaitList& waits() const { return waits_; }
 
-  // Exclusive sections: while a thread owns one, allocations of others are kHeldStill or wait. See
+  // Exclusive sections: while a thread owns one, allocations of others are kExclusiveElsewhere or wait. See
   // IClrHostMemoryControl.
   Outcome EnterExclusive(Milliseconds bound);
   Outcome LeaveExclusive();
 
-  [[nodiscard]] PinnedRegions::Result Pin(PageRange range);
-  bool Unpin(Address address);
-  [[nodiscard]] std::uint64_t PinnedCount() const { return pins_.Count(); }
+  [[nodiscard]] SealedRegions::Result Seal(PageRange range);
+  bool Unseal(Address address);
+  [[nodiscard]] std::uint64_t SealedCount() const { return seals_.Count(); }
 
   // False after Shutdown or Latch: nothing new is served.
   [[nodiscard]] bool Serving() const { return (gate_.load(std::memory_order_relaxed) & kDown) == 0; }
@@ -191,68 +190,72 @@ class Engine final : private WaitList::Reserve {
 
  private:
   // Why requests may not simply go on. Zero nearly always: one look is all it costs them.
-  enum Gate : std::uint32_t { kDown = 1, kHeld = 2, kPinned = 4 };
+  enum Gate : std::uint32_t { kDown = 1, kHeld = 2, kSealed = 4 };
 
   // Counts a request that is not counted by its page words, for exclusive sections.
-  class Visit {
+  class AllocationInProgress {
    public:
-    explicit Visit(Engine& engine) : engine_(engine) { engine_.visits_.fetch_add(1); }
-    ~Visit() { engine_.visits_.fetch_sub(1); }
-    Visit(const Visit&) = delete;
-    Visit& operator=(const Visit&) = delete;
+    explicit AllocationInProgress(Engine& engine) : engine_(engine) { engine_.allocations_in_progress_.fetch_add(1); }
+    ~AllocationInProgress() { engine_.allocations_in_progress_.fetch_sub(1); }
+    AllocationInProgress(const AllocationInProgress&) = delete;
+    AllocationInProgress& operator=(const AllocationInProgress&) = delete;
 
    private:
     Engine& engine_;
   };
 
   // What was done so far for one refused request.
-  struct Relief {
+  struct RetryState {
     std::uint64_t room = 0;  // address space it wants reserved; 0: none, or at a certain place
     bool possible = true;    // by memory of the usual kind
     bool helped_a_little = false;
-    bool looked_for_gone = false;
+    bool looked_for_freed = false;
     bool waited = false;
     std::uint64_t ticket = 0;  // meaningful when it has waited
     Milliseconds deadline{};
   };
 
-  // What is not a commit that is granted at once. result, asked: of the attempt so far; kHeldStill: there was none.
-  AddressOutcome AllocateFurther(const AllocateRequest& request, Criticality level);
-  AddressOutcome AllocateFurther(const AllocateRequest& request, Criticality level, AddressOutcome result,
-                                 Pages asked);
-  AddressOutcome AllocateSlowly(const AllocateRequest& request, Payer& payer);
-  AddressOutcome AllocateRegion(const AllocateRequest& request, Payer& payer);
+  // What is not a commit that is granted at once. result, asked: of the attempt so far; kExclusiveElsewhere: there was
+  // none.
+  AddressOutcome AllocateWithRetries(const AllocateRequest& request, Criticality level);
+  AddressOutcome AllocateWithRetries(const AllocateRequest& request, Criticality level, AddressOutcome result,
+                                     Pages asked);
+  AddressOutcome AllocateOnce(const AllocateRequest& request, RequestCharge& request_charge);
+  AddressOutcome AllocateRegion(const AllocateRequest& request, RequestCharge& request_charge);
   AddressOutcome ReserveRegion(const AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
-                               Payer& payer);
+                               RequestCharge& request_charge);
   AddressOutcome CommitInKnownRegion(const AllocateRequest& request, PageRange range, Region::Kind kind,
-                                     Payer& payer);
-  AddressOutcome CommitWidely(const AllocateRequest& request, PageRange range, Payer& payer);
-  AddressOutcome CommitInSection(const AllocateRequest& request, PageRange range, const Region& view, Payer& payer);
+                                     RequestCharge& request_charge);
+  AddressOutcome CommitWidely(const AllocateRequest& request, PageRange range, RequestCharge& request_charge);
+  AddressOutcome CommitInSection(const AllocateRequest& request, PageRange range, const Region& view,
+                                 RequestCharge& request_charge);
   [[nodiscard]] std::optional<Region> FindMappedView(Address address);
-  AddressOutcome CommitInForeignMemory(const AllocateRequest& request, PageRange range, Payer& payer);
+  AddressOutcome CommitInForeignMemory(const AllocateRequest& request, PageRange range, RequestCharge& request_charge);
   AddressOutcome Forward(const AllocateRequest& request);
   // After a refusal. True: the request is to be tried again. False: *refused is the answer.
-  bool Relieve(Outcome* refused, Payer& payer, Relief* relief);
-  bool RelieveFromReserve(bool by_os, Payer& payer, Relief* relief);
-  bool RelieveFromGone(Criticality level, Relief* relief);
+  bool PrepareRetry(Outcome* refused, RequestCharge& request_charge, RetryState* retry);
+  bool RetryWithReserve(bool by_os, RequestCharge& request_charge, RetryState* retry);
+  bool RetryAfterFreedElsewhere(Criticality level, RetryState* retry);
   // Whether requests of this level may use, above the limit, what is given up of the emergency reserve.
-  [[nodiscard]] bool MayGoBeyond(Criticality level) const {
+  [[nodiscard]] bool MayExceedLimit(Criticality level) const {
     return level == Criticality::kProcess || ledger_.budget().ReserveIsShared();
   }
   [[nodiscard]] bool CoverFromReserve(Bytes asked, Criticality level);
   bool CoverForWaiter(Bytes asked) override { return CoverFromReserve(asked, Criticality::kProcess); }
-  void NotePins();
-  bool RelieveByWaiting(Outcome* refused, bool by_os, Payer& payer, Relief* relief);
+  void UpdateSealGate();
+  bool RetryAfterWaiting(Outcome* refused, bool by_os, RequestCharge& request_charge, RetryState* retry);
 
-  Outcome FreeFurther(Address address, std::uint64_t size, std::uint32_t type);
+  Outcome FreeWithHostChecks(Address address, std::uint64_t size, std::uint32_t type);
   Outcome ReleaseRegion(Address address, std::uint64_t size);
   Outcome Decommit(Address address, std::uint64_t size, bool by_owner = false);
   Outcome DecommitElsewhere(Address address, std::uint64_t size);
   [[nodiscard]] std::optional<PageSpan> LocateInOwnRegion(Address address, std::uint64_t size) const;
 
-  // Whether a request of this thread may go on; Done, Unavailable or HeldStill.
-  [[nodiscard]] Outcome CheckOpen() const;
-  [[nodiscard]] bool AnyAllocationAtWork() const { return visits_.load() != 0 || ledger_.AnyCommitAtWork(); }
+  // Whether a request of this thread may go on; Done, Unavailable or ExclusiveElsewhere.
+  [[nodiscard]] Outcome CheckGate() const;
+  [[nodiscard]] bool AnyAllocationInProgress() const {
+    return allocations_in_progress_.load() != 0 || ledger_.AnyCommitInProgress();
+  }
   [[nodiscard]] std::atomic<Milliseconds::rep>& BoundOf(Criticality level) {
     return bounds_[static_cast<std::size_t>(level)];
   }
@@ -269,16 +272,16 @@ class Engine final : private WaitList::Reserve {
   // Below: off the path of a request that is granted at once.
   LoadSampler sampler_;
   WaitList waits_;
-  EmergencyReserve emergency_;
+  EmergencyPool emergency_;
   AddressSpaceReserve address_space_;
-  PinnedRegions pins_;
+  SealedRegions seals_;
   Waker* alarm_ = nullptr;
-  std::atomic<std::uint64_t> unpins_ = 0;
-  std::mutex pins_lock_;  // for the host's threads
+  std::atomic<std::uint64_t> unseals_ = 0;
+  std::mutex seals_lock_;  // for the host's threads
   std::array<std::atomic<Milliseconds::rep>, kCriticalityCount> bounds_{};
   std::atomic<std::uint64_t> questions_ = 0;
-  std::atomic<std::uint64_t> visits_ = 0;
-  std::atomic<Milliseconds::rep> looked_for_gone_at_ = 0;
+  std::atomic<std::uint64_t> allocations_in_progress_ = 0;
+  std::atomic<Milliseconds::rep> looked_for_freed_at_ = 0;
   std::atomic<std::uint64_t> owner_ = 0;  // thread of the exclusive section; 0: none
   std::uint32_t depth_ = 0;               // of its nesting; the owner's
   std::atomic<Stage> stage_ = Stage::kRunning;

@@ -12,7 +12,7 @@ win32::Error Engine::OpenReserves(Bytes emergency, Bytes address_space) {
 }
 
 bool Engine::PayFromReserve(Bytes above) {
-  const Bytes lacking = above - std::min(above, ledger_.budget().Beyond());
+  const Bytes lacking = above - std::min(above, ledger_.budget().Allowance());
   if (lacking == Bytes{}) return true;
   const bool given = emergency_.GiveUp(std::min(lacking, emergency_.Held()), {});
   Alarm();
@@ -33,7 +33,7 @@ Outcome Engine::EnterExclusive(Milliseconds bound) {
   constexpr Milliseconds kPoll{1};
   const Milliseconds deadline = threads_.Now() + bound;
   for (std::uint64_t nobody = 0; Serving() && !owner_.compare_exchange_strong(nobody, self); nobody = 0) {
-    if (bound <= Milliseconds::zero()) return Outcome::HeldStill();
+    if (bound <= Milliseconds::zero()) return Outcome::ExclusiveElsewhere();
     if (threads_.Now() >= deadline) return Outcome::TimedOut();
     threads_.Sleep(kPoll);
   }
@@ -41,7 +41,7 @@ Outcome Engine::EnterExclusive(Milliseconds bound) {
   depth_ = 1;
   waits_.Hold(true);
   gate_.fetch_or(kHeld);
-  while (AnyAllocationAtWork()) {
+  while (AnyAllocationInProgress()) {
     if (threads_.Now() >= deadline) {
       (void)LeaveExclusive();
       return Outcome::TimedOut();
@@ -60,28 +60,28 @@ Outcome Engine::LeaveExclusive() {
   return Outcome::Done();
 }
 
-PinnedRegions::Result Engine::Pin(PageRange range) {
-  const std::lock_guard lock(pins_lock_);
-  const PinnedRegions::Result result = pins_.Pin(range);
-  NotePins();
+SealedRegions::Result Engine::Seal(PageRange range) {
+  const std::lock_guard lock(seals_lock_);
+  const SealedRegions::Result result = seals_.Seal(range);
+  UpdateSealGate();
   return result;
 }
 
-bool Engine::Unpin(Address address) {
-  const std::lock_guard lock(pins_lock_);
-  const bool unpinned = pins_.Unpin(address >> kPageShift);
-  NotePins();
-  if (unpinned) unpins_.fetch_add(1);
-  return unpinned;
+bool Engine::Unseal(Address address) {
+  const std::lock_guard lock(seals_lock_);
+  const bool unsealed = seals_.Unseal(address >> kPageShift);
+  UpdateSealGate();
+  if (unsealed) unseals_.fetch_add(1);
+  return unsealed;
 }
 
-void Engine::NotePins() {
-  const bool any = pins_.Count() != 0;
+void Engine::UpdateSealGate() {
+  const bool any = seals_.Count() != 0;
   host_owns_.store(any || emergency_.Size() != Bytes{} || address_space_.Size() != Bytes{});
   if (any) {
-    gate_.fetch_or(kPinned);
+    gate_.fetch_or(kSealed);
   } else {
-    gate_.fetch_and(~std::uint32_t{kPinned});
+    gate_.fetch_and(~std::uint32_t{kSealed});
   }
 }
 

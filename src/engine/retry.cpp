@@ -7,55 +7,57 @@
 
 namespace clr_host_memory {
 
-bool Engine::Relieve(Outcome* refused, Payer& payer, Relief* relief) {
-  const bool by_os = refused->verdict == Verdict::kNoTracking ||  // the OS had none for the manager's own tables
+bool Engine::PrepareRetry(Outcome* refused, RequestCharge& request_charge, RetryState* retry) {
+  const bool by_os = refused->verdict == Verdict::kNoMetadata ||  // the OS had none for the manager's own tables
                      (refused->verdict == Verdict::kOsRefused && FamilyOf(refused->error) == ErrorFamily::kMemory);
-  const bool held = refused->verdict == Verdict::kHeldStill;
+  const bool held = refused->verdict == Verdict::kExclusiveElsewhere;
   if (!by_os && !held && refused->verdict != Verdict::kOverLimit) return false;
   // More than any address space has: nothing helps, and sums would wrap.
   constexpr Bytes kAnySpace{std::uint64_t{1} << PageMap::kAddressBits};
-  const bool possible = relief->possible && payer.asked() < kAnySpace;
-  if (refused->verdict == Verdict::kOverLimit && possible && RelieveFromGone(payer.level(), relief)) return true;
-  if (possible && !held && RelieveFromReserve(by_os, payer, relief)) return true;
-  const bool again = possible && RelieveByWaiting(refused, by_os, payer, relief);
+  const bool possible = retry->possible && request_charge.requested() < kAnySpace;
+  if (refused->verdict == Verdict::kOverLimit && possible && RetryAfterFreedElsewhere(request_charge.level(), retry))
+    return true;
+  if (possible && !held && RetryWithReserve(by_os, request_charge, retry)) return true;
+  const bool again = possible && RetryAfterWaiting(refused, by_os, request_charge, retry);
   if (!again) Alarm();
   return again;
 }
 
 // The limit may be in the way for memory that is gone. A refusal is dear for a process-critical request: it looks
 // always.
-bool Engine::RelieveFromGone(Criticality level, Relief* relief) {
+bool Engine::RetryAfterFreedElsewhere(Criticality level, RetryState* retry) {
   constexpr Milliseconds kBetweenLooks{100};
-  if (std::exchange(relief->looked_for_gone, true)) return false;
-  return level == Criticality::kProcess ? ReturnWhatIsGone() : ReturnWhatIsGone(kBetweenLooks);
+  if (std::exchange(retry->looked_for_freed, true)) return false;
+  return level == Criticality::kProcess ? UnchargeFreedElsewhere() : UnchargeFreedElsewhere(kBetweenLooks);
 }
 
-bool Engine::ReturnWhatIsGone(Milliseconds at_most_every) {
+bool Engine::UnchargeFreedElsewhere(Milliseconds at_most_every) {
   const Milliseconds::rep now = threads_.Now().count();
-  Milliseconds::rep before = looked_for_gone_at_.load(std::memory_order_relaxed);
+  Milliseconds::rep before = looked_for_freed_at_.load(std::memory_order_relaxed);
   if (now - before < at_most_every.count()) return false;
-  return looked_for_gone_at_.compare_exchange_strong(before, now) && ReturnWhatIsGone();
+  return looked_for_freed_at_.compare_exchange_strong(before, now) && UnchargeFreedElsewhere();
 }
 
-bool Engine::RelieveFromReserve(bool by_os, Payer& payer, Relief* relief) {
-  const Visit visit(*this);  // an exclusive section holds the reserves still, too
-  if (!CheckOpen().ok()) return false;
+bool Engine::RetryWithReserve(bool by_os, RequestCharge& request_charge, RetryState* retry) {
+  const AllocationInProgress visit(*this);  // an exclusive section holds the reserves still, too
+  if (!CheckGate().ok()) return false;
   bool given = false;
   if (by_os) {
     // Of address space or of memory: the OS does not say which it lacks. What asks for no pages may lack a little of
     // its own, such as a heap does, and gets that once.
-    const bool some = payer.asked() != Bytes{} || (relief->room == 0 && !std::exchange(relief->helped_a_little, true));
-    const Bytes wanted = std::max(payer.asked(), Bytes{kGranuleSize});
-    given = (relief->room != 0 && address_space_.GiveUp({relief->room})) ||
-            (some && emergency_.GiveUp(wanted, ReserveToLeave(payer.level(), emergency_.Size())));
-  } else if (MayGoBeyond(payer.level()) && emergency_.Size() != Bytes{}) {
-    const Bytes lacks = payer.asked() - std::min(payer.asked(), payer.credit());
-    if (!ledger_.budget().WaitingFrom(payer.level())) {
-      given = CoverFromReserve(lacks, payer.level());
-    } else if (payer.level() == Criticality::kProcess) {
+    const bool some =
+        request_charge.requested() != Bytes{} || (retry->room == 0 && !std::exchange(retry->helped_a_little, true));
+    const Bytes wanted = std::max(request_charge.requested(), Bytes{kGranuleSize});
+    given = (retry->room != 0 && address_space_.GiveUp({retry->room})) ||
+            (some && emergency_.GiveUp(wanted, ReserveToLeave(request_charge.level(), emergency_.Size())));
+  } else if (MayExceedLimit(request_charge.level()) && emergency_.Size() != Bytes{}) {
+    const Bytes lacks = request_charge.requested() - std::min(request_charge.requested(), request_charge.credit());
+    if (!ledger_.budget().AnyWaitingFrom(request_charge.level())) {
+      given = CoverFromReserve(lacks, request_charge.level());
+    } else if (request_charge.level() == Criticality::kProcess) {
       // It takes nothing from those in line that brings all it needs with it.
       given = emergency_.GiveUp(lacks, {});
-      if (given) payer.PassLine();
+      if (given) request_charge.SkipQueue();
     }
   }
   if (given) Alarm();
@@ -68,7 +70,7 @@ bool Engine::CoverFromReserve(Bytes asked, Criticality level) {
   const Bytes kept = level == Criticality::kProcess ? Bytes{} : ReserveToLeave(level, emergency_.Size());
   Bytes lacking;
   for (Bytes before = kUnlimited;; before = lacking) {
-    const Bytes allowed = budget.Ceiling(level, budget.Beyond());
+    const Bytes allowed = budget.Ceiling(level, budget.Allowance());
     const Bytes needed = budget.Charged() + asked;
     if (needed <= allowed) return true;
     lacking = needed - allowed;
@@ -78,30 +80,31 @@ bool Engine::CoverFromReserve(Bytes asked, Criticality level) {
   }
 }
 
-bool Engine::RelieveByWaiting(Outcome* refused, bool by_os, Payer& payer, Relief* relief) {
-  const Criticality level = payer.level();
+bool Engine::RetryAfterWaiting(Outcome* refused, bool by_os, RequestCharge& request_charge, RetryState* retry) {
+  const Criticality level = request_charge.level();
   const Milliseconds bound{BoundOf(level).load(std::memory_order_relaxed)};
   if (bound <= Milliseconds::zero()) return false;
   // Nobody is given anything before this thread itself lets them.
   if ((gate_.load() & kHeld) != 0 && owner_.load() == threads_.CurrentThread()) return false;
-  const bool held = refused->verdict == Verdict::kHeldStill;
-  const Bytes asked = held ? Bytes{} : payer.asked() - std::min(payer.asked(), payer.credit());
+  const bool held = refused->verdict == Verdict::kExclusiveElsewhere;
+  const Bytes asked =
+      held ? Bytes{} : request_charge.requested() - std::min(request_charge.requested(), request_charge.credit());
   // Waiting brings back memory, not address space, and not more than the limit allows when nothing is in use.
   const Bytes beyond = level == Criticality::kProcess ? emergency_.Size() : Bytes{};
   if (!held && (asked == Bytes{} || asked > ledger_.budget().Ceiling(level, beyond))) return false;
   const Milliseconds now = threads_.Now();
-  if (!relief->waited) {
-    relief->waited = true;
-    relief->ticket = waits_.TakeTicket();
-    relief->deadline = now + bound;
+  if (!retry->waited) {
+    retry->waited = true;
+    retry->ticket = waits_.TakeTicket();
+    retry->deadline = now + bound;
   }
   const WaitResult result = waits_.Wait({.bytes = asked,
                                          .level = level,
-                                         .deadline = relief->deadline - now,
-                                         .ticket = relief->ticket,
+                                         .deadline = retry->deadline - now,
+                                         .ticket = retry->ticket,
                                          .refused_by_os = by_os});
   switch (result) {
-    case WaitResult::kGranted: payer.HandOver(asked); return true;
+    case WaitResult::kGranted: request_charge.AddCredit(asked); return true;
     case WaitResult::kTimedOut: *refused = Outcome::TimedOut(); return false;
     case WaitResult::kAbandoned: *refused = Outcome::Abandoned(); return false;
     case WaitResult::kNoRoom: break;
@@ -110,8 +113,8 @@ bool Engine::RelieveByWaiting(Outcome* refused, bool by_os, Payer& payer, Relief
 }
 
 Outcome Engine::MakeRoom(Address base, std::uint64_t size) {
-  const Visit visit(*this);
-  if (const Outcome closed = CheckOpen(); !closed.ok()) return closed;
+  const AllocationInProgress visit(*this);
+  if (const Outcome closed = CheckGate(); !closed.ok()) return closed;
   // A certain place can be made free only where the reserve lies.
   const auto wanted = PageRange::Covering(base, std::max<std::uint64_t>(size, 1));
   const bool helps = base == 0 || (wanted && address_space_.Range().Contains(*wanted));

@@ -13,7 +13,7 @@
 
 namespace clr_host_memory {
 
-class PinnedRegions {
+class SealedRegions {
  public:
   static constexpr std::size_t kMost = 64;
   // A range is one word, so that a reader sees all of it or nothing: 36 bits of page number, 28 of their count.
@@ -22,7 +22,7 @@ class PinnedRegions {
 
   enum class Result : std::uint8_t { kDone, kTooLong, kOverlaps, kFull };
 
-  Result Pin(PageRange range) {
+  Result Seal(PageRange range) {
     if (range.count.value > kMostPages || range.end() >> (64 - kCountBits) != 0) return Result::kTooLong;
     if (Touches(range)) return Result::kOverlaps;
     const auto slot = std::find_if(slots_.begin(), slots_.end(), [](const auto& s) { return s.load() == 0; });
@@ -32,7 +32,7 @@ class PinnedRegions {
     return Result::kDone;
   }
   // False: none begins there.
-  bool Unpin(std::uint64_t first_page) {
+  bool Unseal(std::uint64_t first_page) {
     for (auto& slot : slots_) {
       const std::uint64_t packed = slot.load();
       if (packed == 0 || packed >> kCountBits != first_page) continue;

@@ -8,15 +8,15 @@ namespace clr_host_memory {
 SectionOutcome Engine::AddSection(std::uint64_t size, bool committed, Criticality level) {
   const auto pages = PageRange::Covering(0, size);
   if (!pages) return {Outcome::OsRefused(win32::kInvalidParameter)};
-  return AllocateOther<SectionOutcome>(level, [&](Payer& payer) -> SectionOutcome {
+  return AllocateNonPages<SectionOutcome>(level, [&](RequestCharge& request_charge) -> SectionOutcome {
     const Pages charged = committed ? pages->count : Pages{};
-    if (!payer.TryCharge(charged.InBytes())) return {Outcome::OverLimit()};
+    if (!request_charge.TryCharge(charged.InBytes())) return {Outcome::OverLimit()};
     const SectionName section = ledger_.sections().Add(pages->count, charged);
     if (section == 0) {
-      payer.Withdraw(charged.InBytes());
-      return {Outcome::NoTracking()};
+      request_charge.Cancel(charged.InBytes());
+      return {Outcome::NoMetadata()};
     }
-    payer.Confirm(charged.InBytes());
+    request_charge.Confirm(charged.InBytes());
     return {Outcome::Done(), section};
   });
 }
@@ -53,7 +53,7 @@ Outcome Engine::AcquireView(Address base, std::uint64_t size, SectionName sectio
   }
   if (!ledger_.AddRegion({base, range->count, Region::Kind::kView, 0, shown.Pack()})) {
     if (section != 0) ledger_.sections().Drop(section);
-    return Outcome::NoTracking();
+    return Outcome::NoMetadata();
   }
   return Outcome::Done();
 }
@@ -72,11 +72,11 @@ Outcome Engine::ReleaseView(Address base) {
   const auto view = ledger_.RegionAt(base);
   if (view && view->kind == Region::Kind::kView && FindMappedView(base)) return Outcome::Done();
   if (view && view->kind == Region::Kind::kView) {
-    if (const auto gone = ledger_.TakeRegion(*view)) ledger_.ClearViewThatIsGone(*gone);
+    if (const auto gone = ledger_.RemoveRegion(*view)) ledger_.UnchargeUnmappedView(*gone);
     return Outcome::Done();
   }
   // Mapped before the manager was there, or known as something else by now; others may have reserved it.
-  (void)ReturnWhatIsGone();
+  (void)UnchargeFreedElsewhere();
   return Outcome::Done();
 }
 

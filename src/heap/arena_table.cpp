@@ -28,11 +28,11 @@ Outcome ArenaTable::TakeVacant(Criticality level, Arena** arena) {
   void* memory = nullptr;
   Outcome outcome = engine_.AllocateMetadata(sizeof(Arena), level, &memory);
   if (!outcome.ok()) return outcome;
-  outcome = Outcome::NoTracking();
+  outcome = Outcome::NoMetadata();
   for (std::size_t index = arenas_.load(); index < kMostArenas; index = arenas_.load()) {
     outcome = EnsureChunk(index / ArenaSet::kSize, level);
     if (!outcome.ok()) break;
-    outcome = Outcome::NoTracking();
+    outcome = Outcome::NoMetadata();
     Arena* nobody = nullptr;
     auto* made = new (memory) Arena(static_cast<std::uint32_t>(index));
     std::atomic<Arena*>& place = chunks_[index / ArenaSet::kSize].load()->arenas[index % ArenaSet::kSize];

@@ -8,7 +8,6 @@
 namespace clr_host_memory {
 namespace {
 
-
 constexpr std::uint32_t kPageReadWrite = 0x04;
 constexpr std::uint32_t kPageExecuteReadWrite = 0x40;
 
@@ -38,7 +37,7 @@ PrivateHeap::~PrivateHeap() {
     // What the OS will not take back stays charged; nothing can be done about it. What is pinned is freed later.
     if (engine_.Free(region.base, 0, win32::kMemRelease).verdict != Verdict::kNotOwner) return;
     ledger.ChangeOwner(region.base, 0, kOrphan);
-    if (!engine_.TouchesPinned(region.base, region.pages.InBytes().value)) FreeOrphans(engine_);  // no more
+    if (!engine_.TouchesSealed(region.base, region.pages.InBytes().value)) FreeOrphans(engine_);  // no more
   });
   ledger.SubtractHeapBytes({committed_.load()});
 }
@@ -92,7 +91,7 @@ BlockOutcome PrivateHeap::Reallocate(void* block, std::size_t size, Criticality 
   };
   if (size <= old_size && (in_place || size >= old_size / 2)) return keep();
   if (in_place) return {Outcome::OsRefused(win32::kNotEnoughMemory)};
-  if (engine_.TouchesPinned(ToAddress(block), old_size))
+  if (engine_.TouchesSealed(ToAddress(block), old_size))
     return size <= old_size ? keep() : BlockOutcome{Outcome::NotOwner()};
   const BlockOutcome moved = Allocate(size, level, fill == Fill::kZero ? Fill::kZeroBeyond : fill);
   if (!moved.outcome.ok()) return size <= old_size ? keep() : moved;
@@ -130,18 +129,18 @@ Outcome PrivateHeap::AwaitOpen(void* block, Criticality level) {
 
 BlockOutcome PrivateHeap::GiveOutSlowly(void* block, std::size_t index, std::size_t shard, Criticality level) {
   if (const Outcome closed = AwaitOpen(block, level); !closed.ok()) return {closed};
-  if (!engine_.TouchesPinned(ToAddress(block), kClasses[index].size)) return {Outcome::Done(), block};
+  if (!engine_.TouchesSealed(ToAddress(block), kClasses[index].size)) return {Outcome::Done(), block};
   (void)Discard(block);
-  return TakeUnpinned(index, shard, level);
+  return TakeUnsealed(index, shard, level);
 }
 
 // Rare, so it looks at every slab of the class, and leaves alone what is noted of those with free blocks.
-BlockOutcome PrivateHeap::TakeUnpinned(std::size_t index, std::size_t shard, Criticality level) {
+BlockOutcome PrivateHeap::TakeUnsealed(std::size_t index, std::size_t shard, Criticality level) {
   BlockOutcome taken;
   const bool found = arenas_.FindArena([&](Arena& arena) {
     for (Slab& slab : arena.slabs) {
       if (slab.State().word() != SlabState::OfClass(index).word()) continue;
-      taken.block = TakeFrom<Pinned::kPassedOver>(slab, index);
+      taken.block = TakeFrom<Sealed::kPassedOver>(slab, index);
       if (taken.block == nullptr) continue;
       MakeCurrent(slab, index, shard);
       return true;
@@ -151,18 +150,18 @@ BlockOutcome PrivateHeap::TakeUnpinned(std::size_t index, std::size_t shard, Cri
   return found ? taken : FormSlab(index, shard, level);
 }
 
-std::uint64_t PrivateHeap::PinnedBlocks(const Slab& slab, std::size_t index, std::uint32_t word) const {
+std::uint64_t PrivateHeap::SealedBlocks(const Slab& slab, std::size_t index, std::uint32_t word) const {
   const SizeClass& sizes = kClasses[index];
   const Address base = slab.base.load(std::memory_order_relaxed);
-  std::uint64_t pinned = 0;
-  if (!engine_.TouchesPinned(base, sizes.committed)) return pinned;
+  std::uint64_t sealed = 0;
+  if (!engine_.TouchesSealed(base, sizes.committed)) return sealed;
   for (std::uint64_t bit = 0; bit < 64; ++bit) {
-    if (engine_.TouchesPinned(base + (word * 64 + bit) * sizes.size, sizes.size)) pinned |= std::uint64_t{1} << bit;
+    if (engine_.TouchesSealed(base + (word * 64 + bit) * sizes.size, sizes.size)) sealed |= std::uint64_t{1} << bit;
   }
-  return pinned;
+  return sealed;
 }
 
-template <PrivateHeap::Pinned kPinned>
+template <PrivateHeap::Sealed kSealed>
 void* PrivateHeap::TakeFrom(Slab& slab, std::size_t index) {
   const SizeClass& sizes = kClasses[index];
   std::uint32_t word = slab.search_from.load(std::memory_order_relaxed);
@@ -170,7 +169,7 @@ void* PrivateHeap::TakeFrom(Slab& slab, std::size_t index) {
   for (std::uint32_t looked_at = 0; looked_at < sizes.words; ++looked_at) {
     std::atomic<std::uint64_t>& free = slab.free[word];
     std::uint64_t passed_over = 0;
-    if constexpr (kPinned == Pinned::kPassedOver) passed_over = PinnedBlocks(slab, index, word);
+    if constexpr (kSealed == Sealed::kPassedOver) passed_over = SealedBlocks(slab, index, word);
     for (std::uint64_t bits = free.load(); (bits & ~passed_over) != 0; bits = free.load()) {
       // The highest first. The lowest block begins a page, where much of what is read all the time begins (a TEB does),
       // and the same places in pages compete for the same lines of a cache: a CLR's first thread was seen to allocate
@@ -351,32 +350,32 @@ PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
 Outcome PrivateHeap::Free(void* block) {
   if (block == nullptr) return Outcome::Done();
   const Place place = Locate(block);
-  if (engine_.AnyPinned() && IsPinned(block, place)) [[unlikely]]
+  if (engine_.AnySealed() && IsSealed(block, place)) [[unlikely]]
     return Outcome::NotOwner();
-  return FreeAt(place, block, IfPinned::kRefuse);
+  return FreeAt(place, block, IfSealed::kRefuse);
 }
 
 Outcome PrivateHeap::Discard(void* block) {
-  return block == nullptr ? Outcome::Done() : FreeAt(Locate(block), block, IfPinned::kPark);
+  return block == nullptr ? Outcome::Done() : FreeAt(Locate(block), block, IfSealed::kPark);
 }
 
 // Whether it is a block that is given out and touches a pinned page.
-bool PrivateHeap::IsPinned(const void* block, const Place& place) const {
-  return place.size != 0 && engine_.TouchesPinned(ToAddress(block), place.size) && SizeOf(block) != 0;
+bool PrivateHeap::IsSealed(const void* block, const Place& place) const {
+  return place.size != 0 && engine_.TouchesSealed(ToAddress(block), place.size) && SizeOf(block) != 0;
 }
 
-inline Outcome PrivateHeap::FreeAt(const Place& place, void* block, IfPinned if_pinned) {
+inline Outcome PrivateHeap::FreeAt(const Place& place, void* block, IfSealed if_sealed) {
   if (place.size == 0) return Outcome::NotOurs();
   if (place.state.HasClass()) [[likely]] {
     if (place.slab->arena->sites.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
       ForgetSite(place);
     return ReturnSlot(*place.slab, place.state.Class(), place.slot) ? Outcome::Done() : Outcome::NotOurs();
   }
-  if (place.slab == nullptr) return FreeLarge(place, ToAddress(block), if_pinned);
+  if (place.slab == nullptr) return FreeLarge(place, ToAddress(block), if_sealed);
   std::uint64_t state = place.state.word();
   if (!place.slab->state.compare_exchange_strong(state, 0)) return Outcome::NotOurs();
   const Outcome outcome = KeepOrRetireRun(*place.slab, place.state.RunPages());
-  if (outcome.verdict == Verdict::kNotOwner && if_pinned == IfPinned::kPark) {
+  if (outcome.verdict == Verdict::kNotOwner && if_sealed == IfSealed::kPark) {
     ForgetSite(place);
     ParkRun(*place.slab, place.state.RunPages());
     return Outcome::Done();
@@ -386,12 +385,12 @@ inline Outcome PrivateHeap::FreeAt(const Place& place, void* block, IfPinned if_
   return outcome;
 }
 
-Outcome PrivateHeap::FreeLarge(const Place& place, Address address, IfPinned if_pinned) {
+Outcome PrivateHeap::FreeLarge(const Place& place, Address address, IfSealed if_sealed) {
   // One caller disowns the region: the block is that one's to free.
   Ledger& ledger = engine_.ledger();
   if (!ledger.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
   const Outcome outcome = engine_.Free(address, 0, win32::kMemRelease);
-  const bool parks = outcome.verdict == Verdict::kNotOwner && if_pinned == IfPinned::kPark;
+  const bool parks = outcome.verdict == Verdict::kNotOwner && if_sealed == IfSealed::kPark;
   if (!outcome.ok() && !parks) {
     ledger.ChangeOwner(address, 0, place.owner);
     return outcome;
@@ -476,10 +475,10 @@ bool PrivateHeap::Retire(Slab& slab) {
   if (!state.HasClass()) return false;
   const std::size_t index = state.Class();
   const SizeClass& sizes = kClasses[index];
-  const std::uint64_t unpins = engine_.Unpins();
-  if (engine_.TouchesPinned(slab.base.load(std::memory_order_relaxed), sizes.committed)) [[unlikely]] {
+  const std::uint64_t unseals = engine_.Unseals();
+  if (engine_.TouchesSealed(slab.base.load(std::memory_order_relaxed), sizes.committed)) [[unlikely]] {
     MarkPartial(slab, index);
-    NoteParked(unpins);
+    NoteParked(unseals);
     return false;
   }
   if (!ClaimAll(slab, index)) return false;
@@ -497,7 +496,7 @@ bool PrivateHeap::Retire(Slab& slab) {
   if (outcome.verdict == Verdict::kNotOwner) [[unlikely]] {  // pinned meanwhile
     OpenSlab(slab, index, 0);
     MarkPartial(slab, index);
-    NoteParked(unpins);
+    NoteParked(unseals);
     return false;
   }
   // What the OS will not take back stays charged, and its units stay in use.
@@ -528,9 +527,9 @@ bool PrivateHeap::Trim() {
 
 // ---- what is parked
 
-void PrivateHeap::NoteParked(std::uint64_t unpins) {
+void PrivateHeap::NoteParked(std::uint64_t unseals) {
   std::uint64_t nothing = 0;
-  parked_.compare_exchange_strong(nothing, unpins + 1);
+  parked_.compare_exchange_strong(nothing, unseals + 1);
 }
 
 // When it was found pinned is not known: the next look is sure to come.
@@ -540,9 +539,9 @@ void PrivateHeap::ParkRun(Slab& run, Pages pages) {
 }
 
 void PrivateHeap::ReapParked() {
-  const std::uint64_t unpins = engine_.Unpins();
+  const std::uint64_t unseals = engine_.Unseals();
   std::uint64_t parked = parked_.load();
-  if (parked == 0 || parked == unpins + 1 || !parked_.compare_exchange_strong(parked, 0)) return;
+  if (parked == 0 || parked == unseals + 1 || !parked_.compare_exchange_strong(parked, 0)) return;
   bool any_left = false;
   arenas_.ForEach([&](Arena& arena) { any_left = ReapArena(arena) || any_left; });
   Ledger& ledger = engine_.ledger();
@@ -558,7 +557,7 @@ void PrivateHeap::ReapParked() {
       any_left = true;
     }
   });
-  if (any_left) NoteParked(unpins);
+  if (any_left) NoteParked(unseals);
 }
 
 // True: something is left.

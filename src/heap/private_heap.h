@@ -98,8 +98,7 @@ class PrivateHeap {
   bool Trim();
 
  private:
-
-  enum class IfPinned : std::uint8_t { kRefuse, kPark };
+  enum class IfSealed : std::uint8_t { kRefuse, kPark };
 
   struct alignas(64) ClassState {
     std::array<std::atomic<Slab*>, kStackShards> current{};  // where blocks are taken first
@@ -114,8 +113,7 @@ class PrivateHeap {
     std::uint64_t owner = 0;  // of the region
   };
   [[nodiscard]] static Place AsBlock(Slab& run, Pages pages) {
-    return {
-        .slab = &run, .state = SlabState::OfRun(pages), .size = static_cast<std::size_t>(pages.InBytes().value)};
+    return {.slab = &run, .state = SlabState::OfRun(pages), .size = static_cast<std::size_t>(pages.InBytes().value)};
   }
   struct Units {
     Arena* arena = nullptr;
@@ -133,21 +131,21 @@ class PrivateHeap {
   // may_reuse: it need not be zero.
   BlockOutcome AllocateRun(std::size_t size, Criticality level, bool may_reuse);
   BlockOutcome AllocateLarge(std::size_t size, Criticality level);
-  [[nodiscard]] bool IsPinned(const void* block, const Place& place) const;
-  Outcome FreeAt(const Place& place, void* block, IfPinned if_pinned);
-  Outcome FreeLarge(const Place& place, Address address, IfPinned if_pinned);
+  [[nodiscard]] bool IsSealed(const void* block, const Place& place) const;
+  Outcome FreeAt(const Place& place, void* block, IfSealed if_sealed);
+  Outcome FreeLarge(const Place& place, Address address, IfSealed if_sealed);
   // For a block that was taken without asking the engine, when that is not clear: waits as long as the level may, or
   // gives it back, and takes another when it is pinned.
   Outcome AwaitOpen(void* block, Criticality level);
   BlockOutcome GiveOutSlowly(void* block, std::size_t index, std::size_t shard, Criticality level);
-  BlockOutcome TakeUnpinned(std::size_t index, std::size_t shard, Criticality level);
+  BlockOutcome TakeUnsealed(std::size_t index, std::size_t shard, Criticality level);
   // When the fast path has nothing.
   BlockOutcome Refill(std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome FormSlab(std::size_t index, std::size_t shard, Criticality level);
-  enum class Pinned : std::uint8_t { kTaken, kPassedOver };  // blocks that touch a pinned page
-  template <Pinned kPinned = Pinned::kTaken>
+  enum class Sealed : std::uint8_t { kTaken, kPassedOver };  // blocks that touch a pinned page
+  template <Sealed kSealed = Sealed::kTaken>
   [[nodiscard]] void* TakeFrom(Slab& slab, std::size_t index);
-  [[nodiscard]] std::uint64_t PinnedBlocks(const Slab& slab, std::size_t index, std::uint32_t word) const;
+  [[nodiscard]] std::uint64_t SealedBlocks(const Slab& slab, std::size_t index, std::uint32_t word) const;
   [[nodiscard]] void* TakeFromOtherShards(std::size_t index);
   [[nodiscard]] Slab* AdoptPartial(std::size_t index);
   void MakeCurrent(Slab& slab, std::size_t index, std::size_t shard);
@@ -171,7 +169,7 @@ class PrivateHeap {
 
   // ---- what is empty, but was pinned when it was to be given back
   // unpins: Engine::Unpins from before it was found pinned.
-  void NoteParked(std::uint64_t unpins);
+  void NoteParked(std::uint64_t unseals);
   void ParkRun(Slab& run, Pages pages);
   // Gives back what is not pinned any more. One look when nothing is parked, or nothing was unpinned since.
   void Reap() {
@@ -185,7 +183,7 @@ class PrivateHeap {
   Outcome ClaimCommitted(std::uint32_t count, std::uint64_t bytes, Criticality level, Units* units);
   Outcome ClaimUnits(std::uint32_t count, Criticality level, Units* units);
   // Units that touch a pinned page.
-  [[nodiscard]] std::uint64_t PinnedUnits(const Arena& arena) const;
+  [[nodiscard]] std::uint64_t SealedUnits(const Arena& arena) const;
   [[nodiscard]] bool ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units);
   void ReleaseUnits(const Units& units);
   Outcome MakeArena(Criticality level, Arena** made);

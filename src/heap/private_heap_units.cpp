@@ -8,13 +8,12 @@
 
 namespace clr_host_memory {
 
-
 bool PrivateHeap::ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units) {
-  const std::uint64_t pinned = PinnedUnits(arena);
+  const std::uint64_t sealed = SealedUnits(arena);
   std::uint64_t used = arena.used.load();
   while (true) {
     // Bit i of starts: i and the count - 1 units above it are free.
-    std::uint64_t starts = ~(used | pinned);
+    std::uint64_t starts = ~(used | sealed);
     for (std::uint32_t have = 1; have < count && starts != 0;) {
       const std::uint32_t more = std::min(have, count - have);
       starts &= starts >> more;
@@ -50,15 +49,15 @@ Outcome PrivateHeap::ClaimUnits(std::uint32_t count, Criticality level, Units* u
   }
 }
 
-std::uint64_t PrivateHeap::PinnedUnits(const Arena& arena) const {
+std::uint64_t PrivateHeap::SealedUnits(const Arena& arena) const {
   const Address base = arena.base.load(std::memory_order_relaxed);
-  std::uint64_t pinned = 0;
-  if (!engine_.TouchesPinned(base, kArenaSize)) [[likely]]
-    return pinned;
+  std::uint64_t sealed = 0;
+  if (!engine_.TouchesSealed(base, kArenaSize)) [[likely]]
+    return sealed;
   for (std::uint64_t unit = 0; unit < kArenaUnits; ++unit) {
-    if (engine_.TouchesPinned(base + unit * kUnitSize, kUnitSize)) pinned |= std::uint64_t{1} << unit;
+    if (engine_.TouchesSealed(base + unit * kUnitSize, kUnitSize)) sealed |= std::uint64_t{1} << unit;
   }
-  return pinned;
+  return sealed;
 }
 
 Outcome PrivateHeap::ClaimCommitted(std::uint32_t count, std::uint64_t bytes, Criticality level, Units* units) {
@@ -88,7 +87,7 @@ Outcome PrivateHeap::MakeArena(Criticality level, Arena** made) {
   Arena* arena = nullptr;
   if (const Outcome outcome = arenas_.TakeVacant(level, &arena); !outcome.ok()) return outcome;
   // It asks for no pages, but the OS may lack a little memory of its own for it.
-  const AddressOutcome region = engine_.AllocateOther<AddressOutcome>(level, [&](Payer&) {
+  const AddressOutcome region = engine_.AllocateNonPages<AddressOutcome>(level, [&](RequestCharge&) {
     return engine_.Allocate({.address = 0, .size = kArenaSize, .type = win32::kMemReserve, .protect = protect_}, level);
   });
   if (!region.outcome.ok()) {
@@ -110,9 +109,9 @@ void PrivateHeap::NoteEmptyArena(Arena& arena) {
 }
 
 bool PrivateHeap::RetireArena(Arena& arena) {
-  const std::uint64_t unpins = engine_.Unpins();
-  if (engine_.TouchesPinned(arena.base.load(), kArenaSize)) [[unlikely]] {
-    NoteParked(unpins);
+  const std::uint64_t unseals = engine_.Unseals();
+  if (engine_.TouchesSealed(arena.base.load(), kArenaSize)) [[unlikely]] {
+    NoteParked(unseals);
     return false;
   }
   std::uint64_t none = 0;
@@ -131,7 +130,7 @@ bool PrivateHeap::RetireArena(Arena& arena) {
   arena.used.store(0);
   // Those who looked for units meanwhile may have found it full.
   arenas_.ChunkOf(arena).roomy.Add(arena.index % ArenaSet::kSize);
-  if (outcome.verdict == Verdict::kNotOwner) NoteParked(unpins);
+  if (outcome.verdict == Verdict::kNotOwner) NoteParked(unseals);
   return false;
 }
 
@@ -167,7 +166,7 @@ void PrivateHeap::CountDecommitted(std::uint64_t bytes) {
 }
 
 bool PrivateHeap::WantsMemory(const Outcome& outcome) {
-  return outcome.verdict == Verdict::kOverLimit || outcome.verdict == Verdict::kNoTracking ||
+  return outcome.verdict == Verdict::kOverLimit || outcome.verdict == Verdict::kNoMetadata ||
          outcome.verdict == Verdict::kTimedOut ||
          (outcome.verdict == Verdict::kOsRefused && FamilyOf(outcome.error) == ErrorFamily::kMemory);
 }
@@ -180,7 +179,7 @@ Slab* PrivateHeap::TakeKeptRun(Pages pages) {
     Slab* run = kept.load();
     if (run == nullptr || !fits(run->State().RunPages()) || !kept.compare_exchange_strong(run, nullptr)) continue;
     const Pages has = run->State().RunPages();
-    if (engine_.TouchesPinned(run->base.load(std::memory_order_relaxed), has.InBytes().value)) {
+    if (engine_.TouchesSealed(run->base.load(std::memory_order_relaxed), has.InBytes().value)) {
       ParkRun(*run, has);
     } else if (fits(has)) {
       run->state.store(SlabState::OfRun(has).word());
@@ -196,7 +195,7 @@ bool PrivateHeap::IsWorthKeeping(const Slab& run, Pages pages) const {
   const Budget& budget = engine_.ledger().budget();
   return pages.InBytes() <= Bytes{kLargestKeptRun} &&
          budget.Charged() + Bytes{kRoomToKeepRuns} <= budget.Ceiling(Criticality::kTask) &&
-         !budget.WaitingFrom(Criticality::kTask) && engine_.Serving() &&
+         !budget.AnyWaitingFrom(Criticality::kTask) && engine_.Serving() &&
          !engine_.IsHostOwned(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
 }
 

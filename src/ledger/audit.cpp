@@ -51,7 +51,7 @@ class Ledger::Auditor {
     Pages committed;
     Pages uncharged;  // committed, and not charged
     Pages different;
-    bool at_work = false;
+    bool in_progress = false;
   };
 
   void Walk();
@@ -72,7 +72,7 @@ class Ledger::Auditor {
   [[nodiscard]] Ranges& ranges() const { return tables_->ranges[turn_]; }
   [[nodiscard]] Views& views() const { return tables_->views[turn_]; }
   void AddRange(PageRange range, const Judgement& judgement);
-  void AddView(const Region& view, Pages different, bool at_work);
+  void AddView(const Region& view, Pages different, bool in_progress);
 
   const Ledger& ledger_;
   Tables* tables_ = nullptr;
@@ -85,12 +85,12 @@ class Ledger::Auditor {
 void Ledger::Auditor::Settle(const Judgement& judgement) {
   audit_.charged += judgement.charged;
   audit_.committed += judgement.committed;
-  (judgement.at_work ? audit_.in_flight : audit_.mismatch) += judgement.different;
+  (judgement.in_progress ? audit_.in_flight : audit_.mismatch) += judgement.different;
 }
 
 Ledger::Auditor::Judgement Ledger::Auditor::Judge(std::uint64_t index, std::uint64_t mask) const {
   const PageWord* word = ledger_.map_.FindWord(index);
-  Judgement judgement{.at_work = word != nullptr && (word->gate.load() & kCountMask) != 0};
+  Judgement judgement{.in_progress = word != nullptr && (word->gate.load() & kCountMask) != 0};
   const std::uint64_t charged = word == nullptr ? 0 : word->charged.load() & mask;
   const Truth truth = ledger_.AskOs(index);
   const std::uint64_t committed = (truth.ours | (charged & truth.other)) & mask;
@@ -116,9 +116,9 @@ void Ledger::Auditor::AddRange(PageRange range, const Judgement& judgement) {
   Settle(Judge(range.first / 64, MaskOf(range, range.first / 64)));
 }
 
-void Ledger::Auditor::AddView(const Region& view, Pages different, bool at_work) {
+void Ledger::Auditor::AddView(const Region& view, Pages different, bool in_progress) {
   if (tables_ != nullptr && views().Add(view)) return;
-  Settle({.different = different, .at_work = at_work});
+  Settle({.different = different, .in_progress = in_progress});
 }
 
 // committed: what the OS has just said of the pages of mask.
@@ -169,10 +169,10 @@ void Ledger::Auditor::Walk() {
   ledger_.map_.ForEachRegion([&](const Region& region) {
     ++audit_.regions;
     if (region.kind == Region::Kind::kReserved) WalkRegion(region);
-    if (region.shows == 0) return;
-    bool at_work = false;
-    if (const Pages different = ledger_.CompareView(region, &at_work); different != Pages{}) {
-      AddView(region, different, at_work);
+    if (region.section_view == 0) return;
+    bool in_progress = false;
+    if (const Pages different = ledger_.CompareView(region, &in_progress); different != Pages{}) {
+      AddView(region, different, in_progress);
     }
   });
   ledger_.map_.ForEachTouchedWord(PageMap::kEverything, [&](const PageWord& word, std::uint64_t index, std::uint64_t) {
@@ -206,9 +206,9 @@ void Ledger::Auditor::AskAgain(Clock::time_point deadline) {
   }
   for (std::size_t i = 0; i < tables.views[before].count; ++i) {
     const Region& view = tables.views[before].entries[i];
-    bool at_work = false;
-    const Pages different = ledger_.CompareView(view, &at_work);
-    if (different != Pages{}) AddView(view, different, at_work);
+    bool in_progress = false;
+    const Pages different = ledger_.CompareView(view, &in_progress);
+    if (different != Pages{}) AddView(view, different, in_progress);
   }
 }
 
@@ -221,9 +221,9 @@ void Ledger::Auditor::SettleSuspects() {
     }
   }
   for (std::size_t i = 0; i < views().count; ++i) {
-    bool at_work = false;
-    const Pages different = ledger_.CompareView(views().entries[i], &at_work);
-    Settle({.different = different, .at_work = at_work});
+    bool in_progress = false;
+    const Pages different = ledger_.CompareView(views().entries[i], &in_progress);
+    Settle({.different = different, .in_progress = in_progress});
   }
 }
 
@@ -272,11 +272,11 @@ LedgerAudit Ledger::Auditor::Run() {
 }
 
 // Pages that only one of OS and ledger holds as committed, as far as a view shows what its section has.
-Pages Ledger::CompareView(const Region& view, bool* at_work) const {
-  const SectionView window = SectionView::Unpack(view.shows);
+Pages Ledger::CompareView(const Region& view, bool* in_progress) const {
+  const SectionView window = SectionView::Unpack(view.section_view);
   const Sections::Use section(sections_, window.section);
   if (!section.ok() || section.ChargedAsAWhole()) return {};
-  *at_work = section.OthersAtWork();
+  *in_progress = section.OthersInProgress();
   Pages different;
   bool unmapped = false;
   ForEachRun(view.Range(), [&](PageRange run_pages, const PageRun& run) {
@@ -295,7 +295,7 @@ Pages Ledger::CompareView(const Region& view, bool* at_work) const {
     return true;
   });
   const auto now = map_.RegionAt(view.base);
-  const bool same = now && now->shows == view.shows && now->kind == Region::Kind::kView;
+  const bool same = now && now->section_view == view.section_view && now->kind == Region::Kind::kView;
   return unmapped || !same ? Pages{} : different;
 }
 

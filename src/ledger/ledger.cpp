@@ -13,51 +13,51 @@ bool Ledger::AddRegion(const Region& added) {
   // Nothing of ours can be here any more: what is known of it was freed behind our back, or its end is yet to be told.
   // Its record would hide this one, its bits new commits.
   Pages stale = ClearCharged(region.Range());
-  bool healed = stale.value != 0;
+  bool found_stale = stale.value != 0;
   const auto forget = [&](const Region& gone) {
     stale += ClearCharged(gone.Range());
     CountRegion(gone, false);
-    healed = true;
+    found_stale = true;
   };
   map_.ForEachRegionIn(region.Range(), [&](const Region& other) {
     if (other.base == region.base) return;
-    const auto taken = map_.TakeRegion(other.base, other.kind);
+    const auto taken = map_.RemoveRegion(other.base, other.kind);
     if (!taken) return;
     forget(*taken);
-    DropShown(taken->shows);
+    DropSectionOf(taken->section_view);
   });
   std::optional<Region> replaced;
   std::uint64_t shown = 0;
   if (!map_.AddRegion(region, &replaced, &shown)) {
-    if (stale.value != 0) budget_.Return(stale.InBytes());
+    if (stale.value != 0) budget_.Uncharge(stale.InBytes());
     return false;
   }
   if (replaced) forget(*replaced);
-  DropShown(shown);
+  DropSectionOf(shown);
   stale += ClearCharged(region.Range());
   // Bits found only now need nobody's fault: someone who looked at the record before us may have set them.
-  if (healed) healed_.fetch_add(1, std::memory_order_relaxed);
-  if (stale.value != 0) budget_.Return(stale.InBytes());
+  if (found_stale) stale_.fetch_add(1, std::memory_order_relaxed);
+  if (stale.value != 0) budget_.Uncharge(stale.InBytes());
   CountRegion(region, true);
   // They may also be of a commit that was suspended while its own region went, and has acted on this one.
   if (stale.value != 0) AskOsAbout(region.Range());
   return true;
 }
 
-std::optional<Region> Ledger::TakeRegion(Address base, Region::Kind kind) {
-  const auto region = map_.TakeRegion(base, kind);
-  if (region) NoteTaken(*region);
+std::optional<Region> Ledger::RemoveRegion(Address base, Region::Kind kind) {
+  const auto region = map_.RemoveRegion(base, kind);
+  if (region) NoteRemoval(*region);
   return region;
 }
 
-std::optional<Region> Ledger::TakeRegion(const Region& known) {
-  const auto region = map_.TakeRegion(known);
-  if (region) NoteTaken(*region);
+std::optional<Region> Ledger::RemoveRegion(const Region& known) {
+  const auto region = map_.RemoveRegion(known);
+  if (region) NoteRemoval(*region);
   return region;
 }
 
-void Ledger::NoteTaken(const Region& region) {
-  takes_.fetch_add(kTake);
+void Ledger::NoteRemoval(const Region& region) {
+  removals_.fetch_add(kRemoval);
   CountRegion(region, false);
 }
 
@@ -93,7 +93,7 @@ Pages Ledger::ClearCharged(PageRange range) {
 // Clears mask. A newer view may be known at its pages by now, and have committed some of them: its own coming has
 // cleared what was there before, so that what the OS holds as committed of the cleared pages is its own, and is marked
 // again.
-Pages Ledger::ClearPagesOfGoneView(PageWord& word, std::uint64_t index, std::uint64_t mask) {
+Pages Ledger::ClearPagesOfUnmappedView(PageWord& word, std::uint64_t index, std::uint64_t mask) {
   const std::uint64_t cleared = word.charged.fetch_and(~mask) & mask;
   Pages paid = CountPages(cleared);
   const std::uint64_t newer = PagesInRegions(cleared, index, Region::Kind::kView);
@@ -101,16 +101,16 @@ Pages Ledger::ClearPagesOfGoneView(PageWord& word, std::uint64_t index, std::uin
   return paid;
 }
 
-void Ledger::ClearViewThatIsGone(const Region& view) {
+void Ledger::UnchargeUnmappedView(const Region& view) {
   Pages cleared;
   map_.ForEachTouchedWord(view.Range(), [&](PageWord& word, std::uint64_t index, std::uint64_t mask) {
-    if ((word.charged.load() & mask) != 0) cleared += ClearPagesOfGoneView(word, index, mask);
+    if ((word.charged.load() & mask) != 0) cleared += ClearPagesOfUnmappedView(word, index, mask);
   });
-  if (cleared.value != 0) budget_.Return(cleared.InBytes());
-  DropShown(view.shows);
+  if (cleared.value != 0) budget_.Uncharge(cleared.InBytes());
+  DropSectionOf(view.section_view);
   // The OS gave its address back before we were told. Whose record is here by now may have lost bits to us; whoever
   // brings a record later looks for doubts.
-  NoteDoubt();
+  NoteConflict();
   bool others = false;
   map_.ForEachRegionIn(view.Range(), [&](const Region&) { others = true; });
   if (others) {
@@ -123,7 +123,7 @@ void Ledger::ClearViewThatIsGone(const Region& view) {
 void Ledger::AskOsAboutView(PageRange range) {
   const auto view = map_.FindRegion(range.Start());
   if (!view || !view->Range().Contains(range)) return;
-  const SectionView shown = SectionView::Unpack(view->shows);
+  const SectionView shown = SectionView::Unpack(view->section_view);
   Sections::Use section(sections_, shown.section);
   const std::uint64_t offset = shown.FirstPage();
   if (!section.ok() || !section.Prepare({range.first - view->Range().first + offset, range.count})) return;
@@ -154,7 +154,7 @@ Pages Ledger::ChargedIn(PageRange range) const {
   return charged;
 }
 
-bool Ledger::AnyCommitAtWork() const {
+bool Ledger::AnyCommitInProgress() const {
   bool any = false;
   map_.ForEachTouchedWord(PageMap::kEverything, [&](const PageWord& word, std::uint64_t, std::uint64_t) {
     any = any || (word.gate.load() & kCountMask) != 0;
@@ -211,7 +211,7 @@ std::uint64_t Ledger::ForeignPages(const PageWord& word, std::uint64_t index) co
   return charged & ~PagesInRegions(charged, index, Region::Kind::kReserved);
 }
 
-bool Ledger::ReturnWhatIsGone() {
+bool Ledger::UnchargeFreedElsewhere() {
   bool any = false;
   if (any_foreign_.load()) {
     map_.ForEachForeignWord([&](PageWord& word, std::uint64_t index) {
@@ -233,8 +233,8 @@ bool Ledger::ReturnWhatIsGone() {
     const PageRun run = os_.Describe(region.base);
     if (!run.is_private && run.allocation_base == region.base) return;
     // This very view: another may have been mapped and announced there meanwhile.
-    if (const auto gone = TakeRegion(region)) {
-      ClearViewThatIsGone(*gone);
+    if (const auto gone = RemoveRegion(region)) {
+      UnchargeUnmappedView(*gone);
       any = true;
     }
   });
@@ -277,7 +277,7 @@ void Ledger::Mark(PageWord& word, std::uint64_t mask, Pages* paid) {
 }
 
 void Ledger::FinishMarking(Pages paid) {
-  budget_.Return(paid.InBytes());
+  budget_.Uncharge(paid.InBytes());
   budget_.NotePeak();
 }
 
@@ -298,7 +298,7 @@ bool Ledger::Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate) 
   const Bytes removed = CountPages(charged & ~corrected).InBytes();
   budget_.Charge(added);
   const bool done = word.charged.compare_exchange_strong(charged, corrected);
-  budget_.Return(done ? removed : added);
+  budget_.Uncharge(done ? removed : added);
   return done;
 }
 
@@ -321,7 +321,7 @@ LedgerFigures Ledger::Figures() const {
           .metadata =
               map_.MetadataBytes() + sections_.MetadataBytes() + Bytes{other_metadata_.load(std::memory_order_relaxed)},
           .regions = regions_.load(std::memory_order_relaxed),
-          .healed = healed_.load(std::memory_order_relaxed)};
+          .stale = stale_.load(std::memory_order_relaxed)};
 }
 
 template <typename Visitor>

@@ -17,7 +17,7 @@
 // the others once it is charged; a wide one, which would make many, once the OS has granted it (WideCommit).
 //
 // Memory that others reserve they may also free without a word. The words of pages that are committed in it are marked
-// (NoteForeign), and ReturnWhatIsGone asks the OS about them, and about the views that were announced.
+// (NoteForeign), and UnchargeFreedElsewhere asks the OS about them, and about the views that were announced.
 #ifndef CLRHM_LEDGER_LEDGER_H
 #define CLRHM_LEDGER_LEDGER_H
 
@@ -49,13 +49,12 @@ struct LedgerFigures {
   Bytes mapped;
   Bytes metadata;
   std::uint64_t regions = 0;
-  std::uint64_t healed = 0;
+  std::uint64_t stale = 0;
 };
 
 class Ledger {
  public:
-  Ledger(MemorySystem& os, const Limits& limits)
-      : os_(os), map_(os), budget_(limits), sections_(os, budget_) {}
+  Ledger(MemorySystem& os, const Limits& limits) : os_(os), map_(os), budget_(limits), sections_(os, budget_) {}
 
   [[nodiscard]] Budget& budget() { return budget_; }
   [[nodiscard]] const Budget& budget() const { return budget_; }
@@ -77,9 +76,9 @@ class Ledger {
   // would not have given them out) and is returned. False: no memory for the record; nothing is changed.
   [[nodiscard]] bool AddRegion(const Region& added);
   // Before the OS frees it: one caller gets the region, which is unknown from then on.
-  [[nodiscard]] std::optional<Region> TakeRegion(Address base, Region::Kind kind);
+  [[nodiscard]] std::optional<Region> RemoveRegion(Address base, Region::Kind kind);
   // The same for this very region alone, not for another that has taken its place.
-  [[nodiscard]] std::optional<Region> TakeRegion(const Region& known);
+  [[nodiscard]] std::optional<Region> RemoveRegion(const Region& known);
   // When the OS would not free it after all.
   void RestoreRegion(const Region& region);
 
@@ -90,7 +89,7 @@ class Ledger {
   [[nodiscard]] Pages ClearCharged(PageRange range);
   // Of a view whose record was taken, after the OS has unmapped it: returns what was charged in it, and drops its
   // section.
-  void ClearViewThatIsGone(const Region& view);
+  void UnchargeUnmappedView(const Region& view);
   // Marks what the OS holds as committed of range, in a view that is known by now, as charged to its section: when what
   // was committed is known to none of those who saw the view come and go.
   void AskOsAboutView(PageRange range);
@@ -107,12 +106,12 @@ class Ledger {
   // free may meet a wide commit, which leaves no trace in the words while the OS is asked. Such a free notes a doubt if
   // Takes from before differs afterwards. A thread that is given a region, or commits widely, compares Doubts from
   // before with after, and asks the OS about its pages. So the thread that comes second finds out.
-  [[nodiscard]] std::uint64_t Takes() const { return takes_.load(std::memory_order_acquire) & ~kWideCommits; }
-  void NoteDoubtUnless(std::uint64_t takes_before) {
-    if (takes_.load(std::memory_order_acquire) != takes_before) NoteDoubt();
+  [[nodiscard]] std::uint64_t RemovalCount() const { return removals_.load(std::memory_order_acquire) & ~kWideCommits; }
+  void NoteConflictUnless(std::uint64_t removals_before) {
+    if (removals_.load(std::memory_order_acquire) != removals_before) NoteConflict();
   }
-  [[nodiscard]] std::uint64_t Doubts() const { return doubts_.load(); }
-  void NoteDoubt() { doubts_.fetch_add(1); }
+  [[nodiscard]] std::uint64_t ConflictCount() const { return conflicts_.load(); }
+  void NoteConflict() { conflicts_.fetch_add(1); }
 
   [[nodiscard]] bool AnyCharged(PageRange range) const;
   [[nodiscard]] Pages ChargedIn(PageRange range) const;
@@ -122,7 +121,7 @@ class Ledger {
   template <typename Visitor>
   void ForEachUncharged(PageRange range, Visitor visit) const;
   // Whether a commit is at work on any page. Looks at every touched word.
-  [[nodiscard]] bool AnyCommitAtWork() const;
+  [[nodiscard]] bool AnyCommitInProgress() const;
 
   // Pages of range, in memory of others, that a commit would have to pay for: not committed, and not charged. Asks the
   // OS.
@@ -130,7 +129,7 @@ class Ledger {
 
   // Returns the charge for what others have freed or unmapped without a word. True: there was some. Asks the OS about
   // every view that was announced and every word with pages committed in memory of others: one question each.
-  bool ReturnWhatIsGone();
+  bool UnchargeFreedElsewhere();
 
   // Compares all of it with the OS: one VirtualQuery per run of pages, and at most kAuditPatience more for differences
   // that may come and go while calls run, which they may.
@@ -170,9 +169,9 @@ class Ledger {
   friend class WideCommit;
   class Auditor;
 
-  // Of takes_: how many wide commits are at work.
+  // Of removals_: how many wide commits are at work.
   static constexpr std::uint64_t kWideCommits = 0xFFFF;
-  static constexpr std::uint64_t kTake = kWideCommits + 1;
+  static constexpr std::uint64_t kRemoval = kWideCommits + 1;
 
   struct Truth {
     std::uint64_t ours = 0;   // committed, private, in a region reserved through the manager
@@ -198,8 +197,8 @@ class Ledger {
   }
   void SweepWord(PageWord& word, std::uint64_t index, std::uint64_t mask) {
     // The gate first: a commit that has left by now has set its bits before.
-    const bool at_work = (word.gate.load() & kCountMask) != 0;
-    if (!at_work && (word.charged.load() & mask) == 0) return;
+    const bool in_progress = (word.gate.load() & kCountMask) != 0;
+    if (!in_progress && (word.charged.load() & mask) == 0) return;
     EnterOverlapped(word);
     LeaveOverlapped(word, index);
   }
@@ -228,18 +227,18 @@ class Ledger {
   void ForEachRun(PageRange range, Visitor visit) const;
   // Marks the words of range, which are touched: its pages are in memory of others.
   void NoteForeign(PageRange range);
-  // Pages on which OS and ledger differ, as far as a view of a section shows; none if it is unmapped. *at_work: commits
-  // are.
-  [[nodiscard]] Pages CompareView(const Region& view, bool* at_work) const;
-  Pages ClearPagesOfGoneView(PageWord& word, std::uint64_t index, std::uint64_t mask);
+  // Pages on which OS and ledger differ, as far as a view of a section shows; none if it is unmapped. *in_progress:
+  // commits are.
+  [[nodiscard]] Pages CompareView(const Region& view, bool* in_progress) const;
+  Pages ClearPagesOfUnmappedView(PageWord& word, std::uint64_t index, std::uint64_t mask);
   // Of `pages`, bits of word `index`, those in known regions of that kind.
   [[nodiscard]] std::uint64_t PagesInRegions(std::uint64_t pages, std::uint64_t index, Region::Kind kind) const;
   // The charged pages of a word that are in no region reserved through the manager.
   [[nodiscard]] std::uint64_t ForeignPages(const PageWord& word, std::uint64_t index) const;
-  void NoteTaken(const Region& region);
+  void NoteRemoval(const Region& region);
   void CountRegion(const Region& region, bool added);
-  void DropShown(std::uint64_t shows) {
-    if (shows != 0) sections_.Drop(SectionView::Unpack(shows).section);
+  void DropSectionOf(std::uint64_t section_view) {
+    if (section_view != 0) sections_.Drop(SectionView::Unpack(section_view).section);
   }
 
   MemorySystem& os_;
@@ -253,9 +252,9 @@ class Ledger {
   std::atomic<std::uint64_t> peak_reserved_ = 0;
   std::atomic<std::uint64_t> mapped_ = 0;
   std::atomic<std::uint64_t> regions_ = 0;
-  std::atomic<std::uint64_t> healed_ = 0;
-  std::atomic<std::uint64_t> takes_ = 0;  // regions taken, in units of kTake, and kWideCommits
-  std::atomic<std::uint64_t> doubts_ = 0;
+  std::atomic<std::uint64_t> stale_ = 0;
+  std::atomic<std::uint64_t> removals_ = 0;  // regions taken, in units of kRemoval, and kWideCommits
+  std::atomic<std::uint64_t> conflicts_ = 0;
   std::atomic<std::uint16_t> last_view_ = 0;
   std::atomic<bool> any_foreign_ = false;  // words were marked as foreign, now or before
 };
@@ -332,19 +331,19 @@ class CommitInFlight {
 class WideCommit {
  public:
   explicit WideCommit(Ledger& ledger) : ledger_(ledger) {
-    ledger_.takes_.fetch_add(1);
-    doubts_ = ledger_.Doubts();
+    ledger_.removals_.fetch_add(1);
+    conflicts_ = ledger_.ConflictCount();
   }
-  ~WideCommit() { ledger_.takes_.fetch_sub(1); }
+  ~WideCommit() { ledger_.removals_.fetch_sub(1); }
   WideCommit(const WideCommit&) = delete;
   WideCommit& operator=(const WideCommit&) = delete;
 
   // After the pages are marked: whether a free may have met the commit.
-  [[nodiscard]] bool IsInDoubt() const { return ledger_.Doubts() != doubts_; }
+  [[nodiscard]] bool HasConflict() const { return ledger_.ConflictCount() != conflicts_; }
 
  private:
   Ledger& ledger_;
-  std::uint64_t doubts_;
+  std::uint64_t conflicts_;
 };
 
 }  // namespace clr_host_memory

@@ -91,7 +91,7 @@ bool PageMap::AddRegion(const Region& region, std::optional<Region>* replaced, s
   if (leaf == nullptr) return false;
   RegionSlot& slot = leaf->regions[GranuleInLeaf(region.base)];
   slot.owner.store(0);
-  *shown = slot.shows.exchange(region.shows);
+  *shown = slot.section_view.exchange(region.section_view);
   *replaced = slot.Unpack(slot.packed.exchange(RegionSlot::Pack(region)));
   MarkBase(*leaf, region.base);
   return true;
@@ -104,7 +104,7 @@ void PageMap::MarkBase(Leaf& leaf, Address base) {
   with_bases_.Set(m);
 }
 
-std::optional<Region> PageMap::TakeRegion(Address base, Region::Kind kind) {
+std::optional<Region> PageMap::RemoveRegion(Address base, Region::Kind kind) {
   Leaf* leaf = IsGranuleAligned(base) ? FindLeaf(base) : nullptr;
   if (leaf == nullptr) return std::nullopt;
   RegionSlot& slot = leaf->regions[GranuleInLeaf(base)];
@@ -113,7 +113,7 @@ std::optional<Region> PageMap::TakeRegion(Address base, Region::Kind kind) {
   return region && region->kind == kind ? Take(slot, *leaf, packed) : std::nullopt;
 }
 
-std::optional<Region> PageMap::TakeRegion(const Region& known) {
+std::optional<Region> PageMap::RemoveRegion(const Region& known) {
   Leaf* leaf = FindLeaf(known.base);
   return leaf == nullptr ? std::nullopt
                          : Take(leaf->regions[GranuleInLeaf(known.base)], *leaf, RegionSlot::Pack(known));
@@ -123,8 +123,8 @@ std::optional<Region> PageMap::Take(RegionSlot& slot, Leaf& leaf, std::int64_t p
   auto region = slot.Unpack(packed);
   if (!slot.packed.compare_exchange_strong(packed, 0)) return std::nullopt;
   // Whoever replaces the record at this moment may have it already.
-  std::uint64_t shows = region->shows;
-  if (shows != 0 && !slot.shows.compare_exchange_strong(shows, 0)) region->shows = 0;
+  std::uint64_t section_view = region->section_view;
+  if (section_view != 0 && !slot.section_view.compare_exchange_strong(section_view, 0)) region->section_view = 0;
   const std::size_t granule = GranuleInLeaf(region->base);
   leaf.bases.Clear(granule);
   // A view's end may be told after the OS has given its address to someone else, who is known by now.
@@ -134,9 +134,9 @@ std::optional<Region> PageMap::Take(RegionSlot& slot, Leaf& leaf, std::int64_t p
 
 void PageMap::RestoreRegion(const Region& region) {
   Leaf* leaf = FindLeaf(region.base);
-  assert(leaf != nullptr);  // TakeRegion found it there
+  assert(leaf != nullptr);  // RemoveRegion found it there
   RegionSlot& slot = leaf->regions[GranuleInLeaf(region.base)];
-  slot.shows.store(region.shows);
+  slot.section_view.store(region.section_view);
   slot.packed.store(RegionSlot::Pack(region));
   MarkBase(*leaf, region.base);
 }

@@ -33,8 +33,8 @@ struct Region {
   // How it was reserved: the request's PAGE_* without modifiers, and kCommittedAtOnce. 0 for a view. What the memory is
   // for can be told from it (bridge/purpose.h).
   std::uint16_t reserved_as = 0;
-  std::uint64_t shows = 0;   // of a view: a SectionView in one word
-  std::uint16_t serial = 0;  // of a view: tells it from other views that are mapped at its base, sooner or later
+  std::uint64_t section_view = 0;  // of a view: a SectionView in one word
+  std::uint16_t serial = 0;        // of a view: tells it from other views that are mapped at its base, sooner or later
 
   static constexpr std::uint16_t kCommittedAtOnce = 0x100;
 
@@ -48,7 +48,7 @@ struct RegionSlot {
   static constexpr unsigned kCountShift = 16;
   std::uint64_t first = 0;
   std::atomic<std::int64_t> packed = 0;
-  std::atomic<std::uint64_t> shows = 0;  // of a view: stored before packed, taken away after it
+  std::atomic<std::uint64_t> section_view = 0;  // of a view: stored before packed, taken away after it
   std::atomic<std::uint64_t> owner = 0;  // who gives out parts of the region, for a layer above to say; 0: nobody
 
   [[nodiscard]] static constexpr std::int64_t Pack(const Region& region) {
@@ -65,7 +65,8 @@ struct RegionSlot {
     const auto low = static_cast<std::uint16_t>(value);
     if (count > 0)
       return Region{first << kPageShift, {static_cast<std::uint64_t>(count)}, Region::Kind::kReserved, low};
-    return Region{first << kPageShift, {static_cast<std::uint64_t>(-count)}, Region::Kind::kView, 0, shows.load(), low};
+    return Region{
+        first << kPageShift, {static_cast<std::uint64_t>(-count)}, Region::Kind::kView, 0, section_view.load(), low};
   }
   [[nodiscard]] std::optional<Region> Read() const { return Unpack(packed.load()); }
 };
@@ -229,10 +230,10 @@ class PageMap {
   // *shown: what a view there showed until now, for the caller to drop. False: no memory for it.
   [[nodiscard]] bool AddRegion(const Region& region, std::optional<Region>* replaced, std::uint64_t* shown);
   // Makes the region at base unknown. One caller gets it, and with it what a view shows; any other nothing.
-  [[nodiscard]] std::optional<Region> TakeRegion(Address base, Region::Kind kind);
+  [[nodiscard]] std::optional<Region> RemoveRegion(Address base, Region::Kind kind);
   // The same for this very region alone, not for another that has taken its place.
-  [[nodiscard]] std::optional<Region> TakeRegion(const Region& known);
-  // Undoes TakeRegion.
+  [[nodiscard]] std::optional<Region> RemoveRegion(const Region& known);
+  // Undoes RemoveRegion.
   void RestoreRegion(const Region& region);
   // Calls visit(Region) for every live region.
   template <typename Visitor>

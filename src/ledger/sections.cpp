@@ -82,7 +82,7 @@ void Sections::End(Section& section) {
   }
   const Pages charged{section.charged.exchange(0)};
   charged_.fetch_sub(charged.value);
-  if (charged != Pages{}) budget_.Return(charged.InBytes());
+  if (charged != Pages{}) budget_.Uncharge(charged.InBytes());
 }
 
 bool Sections::Prepare(Section& section, PageRange range) {

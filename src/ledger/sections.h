@@ -64,11 +64,11 @@ class Sections {
    public:
     Use(Sections& sections, SectionName name)
         : sections_(sections), name_(name), section_(sections.Keep(name) ? sections.Find(name) : nullptr) {
-      if (section_ != nullptr) section_->at_work.fetch_add(1);
+      if (section_ != nullptr) section_->in_progress.fetch_add(1);
     }
     ~Use() {
       if (section_ == nullptr) return;
-      section_->at_work.fetch_sub(1);
+      section_->in_progress.fetch_sub(1);
       sections_.Drop(name_);
     }
     Use(const Use&) = delete;
@@ -85,7 +85,7 @@ class Sections {
     [[nodiscard]] std::uint64_t Charged(std::uint64_t word) const;
     [[nodiscard]] bool ChargedAsAWhole() const { return section_->whole; }
     // Whether anybody else works on it.
-    [[nodiscard]] bool OthersAtWork() const { return section_->at_work.load() > 1; }
+    [[nodiscard]] bool OthersInProgress() const { return section_->in_progress.load() > 1; }
 
    private:
     Sections& sections_;
@@ -118,7 +118,7 @@ class Sections {
     // and not kFree: it is being ended.
     std::atomic<std::uint64_t> state = kFree;
     std::atomic<std::uint64_t> charged = 0;  // pages
-    std::atomic<std::uint32_t> at_work = 0;
+    std::atomic<std::uint32_t> in_progress = 0;
     Pages size;
     bool whole = false;  // charged as a whole; no bits
     std::array<std::atomic<Middle*>, kMiddles> middles{};

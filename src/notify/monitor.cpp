@@ -33,8 +33,8 @@ void Monitor::SetSampling(Milliseconds interval) {
   Order([&](Orders&) { sampler_.SetInterval(interval); });
 }
 
-void Monitor::SetCountAll(bool count_all) {
-  Order([&](Orders& orders) { orders.settings.count_all = count_all; });
+void Monitor::SetCountWholeProcess(bool count_whole_process) {
+  Order([&](Orders& orders) { orders.settings.count_whole_process = count_whole_process; });
 }
 
 void Monitor::SetThrash(const ThrashSettings& settings) {
@@ -61,15 +61,15 @@ bool Monitor::Sample(Milliseconds now) {
   os_tells_high_ = os_tells_high_ || load_.high_signalled;
   // Of what was charged or returned just then, nothing is taken for the process' own.
   const Bytes known = std::max(charged_before, budget_.Charged()) + reserves_.Held();
-  outside_.store((load_.process_private - std::min(known, load_.process_private)).value);
+  uncharged_.store((load_.process_private - std::min(known, load_.process_private)).value);
   return true;
 }
 
-LimitUse Monitor::LookAtLimit(bool count_all) {
-  const Bytes counted = count_all ? Outside() : Bytes{};
-  if (counted != counted_outside_) {
-    counted_outside_ = counted;
-    budget_.SetOutside(counted);
+LimitUse Monitor::LookAtLimit(bool count_whole_process) {
+  const Bytes counted = count_whole_process ? Uncharged() : Bytes{};
+  if (counted != counted_uncharged_) {
+    counted_uncharged_ = counted;
+    budget_.SetUncharged(counted);
   }
   if (over_limit_.load() != 0) budget_.SettleCeilings();
   return budget_.Use();
@@ -107,7 +107,7 @@ Milliseconds Monitor::Run(Milliseconds now) {
   pressure_.SetThresholds(orders.settings.thresholds);
   thrash_.SetSettings(orders.settings.thrash);
   const bool sampled = Sample(now);
-  const LimitUse use = LookAtLimit(orders.settings.count_all);
+  const LimitUse use = LookAtLimit(orders.settings.count_whole_process);
   const Bytes given_before = std::exchange(reserves_given_, reserves_.GivenSoFar());
   const Bytes given = reserves_given_ - given_before;
 

@@ -70,8 +70,8 @@ class Monitor final : public Worker::Step {
   };
 
   struct Settings {
-    PressureThresholds thresholds;  // valid
-    bool count_all = false;                 // what the process has besides counts against the limit
+    PressureThresholds thresholds;     // valid
+    bool count_whole_process = false;  // what the process has besides counts against the limit
     ThrashSettings thrash;
   };
 
@@ -94,7 +94,7 @@ class Monitor final : public Worker::Step {
   // From the next round on, which comes at once. thresholds: valid; interval: above 0.
   void SetThresholds(const PressureThresholds& thresholds);
   void SetSampling(Milliseconds interval);
-  void SetCountAll(bool count_all);
+  void SetCountWholeProcess(bool count_whole_process);
   void SetThrash(const ThrashSettings& settings);
   // Someone new listens, who is told the state at once.
   void Repeat();
@@ -102,7 +102,7 @@ class Monitor final : public Worker::Step {
   // As of the last round. Outside: private bytes of the process that are not charged, whether they count or not.
   [[nodiscard]] Availability Told() const { return told_.load(); }  // what the CLR is to believe
   [[nodiscard]] Bytes OverLimit() const { return {over_limit_.load()}; }
-  [[nodiscard]] Bytes Outside() const { return {outside_.load()}; }
+  [[nodiscard]] Bytes Uncharged() const { return {uncharged_.load()}; }
 
  private:
   // What is set by others.
@@ -115,7 +115,7 @@ class Monitor final : public Worker::Step {
   void Order(Change change);
 
   [[nodiscard]] bool Sample(Milliseconds now);
-  [[nodiscard]] LimitUse LookAtLimit(bool count_all);
+  [[nodiscard]] LimitUse LookAtLimit(bool count_whole_process);
   [[nodiscard]] PressureReading Read(const PressureSources& sources, bool exhausted) const;
   void Say(Availability availability);
   void SayWhetherItFits(Bytes over);
@@ -138,14 +138,14 @@ class Monitor final : public Worker::Step {
   std::optional<Milliseconds> sampled_at_;
   bool os_tells_high_ = false;  // its high-memory notification has been seen signalled
   std::uint32_t available_percent_ = 100;
-  Bytes counted_outside_;
+  Bytes counted_uncharged_;
   Bytes reserves_given_;
   bool reserves_whole_ = true;
 
   std::atomic<bool> finished_ = false;
   std::atomic<Availability> told_ = Availability::kNeutral;
   std::atomic<std::uint64_t> over_limit_ = 0;
-  std::atomic<std::uint64_t> outside_ = 0;
+  std::atomic<std::uint64_t> uncharged_ = 0;
 };
 
 }  // namespace clr_host_memory

@@ -33,7 +33,7 @@ struct Usage {
 enum class Admission : std::uint8_t {
   kAdmitted,
   kOverCeiling,
-  kBehindOthers,  // requests that wait for memory come first
+  kBehindQueue,  // requests that wait for memory come first
 };
 
 // The most that may be charged once a request of each level has been admitted.

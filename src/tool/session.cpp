@@ -89,7 +89,7 @@ void Session::MakeManager(const RunOptions& options) {
   }
   manager_options.emergency_reserve = policy_.emergency_reserve;
   manager_options.wait_ms = policy_.wait_ms;
-  manager_options.count_all = policy_.count_all;
+  manager_options.count_whole_process = policy_.count_whole_process;
   auto manager = CreateMemoryManager(manager_options);
   if (!manager) {
     const bool no_reserve = manager.code() == E_OUTOFMEMORY && policy_.emergency_reserve != 0;
@@ -98,7 +98,7 @@ void Session::MakeManager(const RunOptions& options) {
   }
   manager_.emplace(*std::move(manager));
   manager_made_at_ = GetTickCount64();
-  if (policy_.count_all && options.limit) CheckRoomBesides(*options.limit);
+  if (policy_.count_whole_process && options.limit) CheckRoomBesides(*options.limit);
   if (FAILED(manager_->OnEvent([this](const ClrHostMemoryEvent& event) { OnEvent(event); }))) {
     throw ToolError("the memory manager has no thread to tell of events", "close other programs and try again");
   }
@@ -126,7 +126,7 @@ bool Session::HoldToLimit() noexcept {
   if (!manager_ || !initial_limit_) return true;
   const Headroom headroom = policy_.HeadroomToKeep();
   const ClrHostMemoryStatistics statistics = manager_->Statistics();
-  const std::uint64_t in_use = statistics.charged + (policy_.count_all ? statistics.outside : 0);
+  const std::uint64_t in_use = statistics.charged + (policy_.count_whole_process ? statistics.outside : 0);
   // A shared reserve is for this; half of it is left for what comes after the start.
   const std::uint64_t paid = policy_.gc_limit != 0 ? std::min(in_use, policy_.emergency_reserve / 2) : 0;
   if (!FitsAfterStart(*initial_limit_, in_use - paid, headroom)) {
@@ -169,7 +169,7 @@ void Session::AttachToCoreClr(HMODULE coreclr) {
   auto bridge = clr_host_memory::AttachToCoreClr(coreclr, *manager_);
   if (!bridge) throw ToolError("the runtime cannot be bridged: " + bridge.reason(), "or run it with --no-bridge");
   bridge_.emplace(*std::move(bridge));
-  if (accounting_) not_hosted_before_ = AccountForProcess(*manager_).not_hosted;
+  if (accounting_) not_hosted_before_ = BreakDownProcess(*manager_).not_hosted;
   if (gc_container_ && FAILED(bridge_->PresentAsContainer())) {
     throw ToolError("the bridge is detached", "leave --gc-container out");
   }
@@ -212,7 +212,7 @@ void Session::WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code) 
     summary_.policy = PolicyFiguresNow();
     summary_.manager = FiguresOf(*manager_);
     if (accounting_) {
-      summary_.accounting = AccountForProcess(*manager_);
+      summary_.accounting = BreakDownProcess(*manager_);
       summary_.accounting->before = not_hosted_before_;
     }
   }

@@ -81,7 +81,7 @@ class Session {
     std::uint64_t within_limit = 0;
   } too_much_at_start_;
   const bool accounting_;
-  std::optional<Accounting::NotHosted> not_hosted_before_;
+  std::optional<MemoryBreakdown::NotHosted> not_hosted_before_;
   std::optional<MemoryManager> manager_;
   std::optional<LimitSchedule> schedule_;
   std::optional<CoreClrBridge> bridge_;

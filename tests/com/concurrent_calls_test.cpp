@@ -21,7 +21,7 @@ class ConcurrentCalls : public ::testing::Test {
     EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().charged);
     EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().regions);
     if (!races_with_release_) {
-      EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().healed_regions);
+      EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().stale_regions);
     }
   }
   [[nodiscard]] IHostMemoryManager* host() const { return manager_.get(); }

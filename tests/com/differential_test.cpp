@@ -352,7 +352,7 @@ TEST_F(Differential, RandomCallsLeaveBothArenasAlike) {
   ReleaseEverything();
   EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().charged);
   EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().regions);
-  EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().healed_regions);
+  EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().stale_regions);
 }
 
 // Found by the random calls: Wine decommits a page for a size that wraps round.

@@ -51,7 +51,7 @@ struct Host {
     manager.get()->RegisterMemoryNotificationCallback(nullptr);
     constexpr ClrHostMemoryThresholds kThresholds = CLR_HOST_MEMORY_THRESHOLDS_INIT;
     manager.SetThresholds(kThresholds);
-    manager.UnpinRegion(nullptr);
+    manager.UnsealRegion(nullptr);
     manager.control()->NotifyMemoryAvailable(eMemoryAvailableNeutral);
     manager.Shutdown();
   }

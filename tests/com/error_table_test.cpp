@@ -113,7 +113,7 @@ TEST(ErrorTable, EachVerdictHasItsCode) {
     SCOPED_TRACE(name);
     EXPECT_HR(S_OK, ToHresult(Outcome::Done(), method));
     EXPECT_HR(E_OUTOFMEMORY, ToHresult(Outcome::OverLimit(), method));
-    EXPECT_HR(E_OUTOFMEMORY, ToHresult(Outcome::NoTracking(), method));
+    EXPECT_HR(E_OUTOFMEMORY, ToHresult(Outcome::NoMetadata(), method));
     EXPECT_HR(HOST_E_INVALIDOPERATION, ToHresult(Outcome::NotOurs(), method));
     EXPECT_HR(HOST_E_CLRNOTAVAILABLE, ToHresult(Outcome::Unavailable(), method));
     EXPECT_HR(E_FAIL, ToHresult(Outcome::InvariantBroken(), method));

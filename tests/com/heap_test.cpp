@@ -162,7 +162,7 @@ TEST_F(Heap, IsChargedByWhatItHasCommitted) {
   EXPECT_LE(figures.live, figures.committed);
   EXPECT_LE(figures.committed, figures.reserved);
   EXPECT_EQ(std::uint64_t{0}, manager_.Audit().mismatch);
-  EXPECT_EQ(statistics.charged, manager_.Audit().committed_pages);
+  EXPECT_EQ(statistics.charged, manager_.Audit().committed);
 }
 
 TEST_F(Heap, DebugAllocKeepsFileAndLineUntilTheBlockIsFreed) {

@@ -83,8 +83,7 @@ class HostOverFake {
   static constexpr SIZE_T kBlock = 5 * kPage;
   static constexpr Limits kNothingKept{.limit = {PrivateHeap::kRoomToKeepRuns}};
 
-  explicit HostOverFake(const Limits& limits = kNothingKept)
-      : manager_(new HostMemoryManager(os, threads, limits)) {
+  explicit HostOverFake(const Limits& limits = kNothingKept) : manager_(new HostMemoryManager(os, threads, limits)) {
     region_ = Allocate(manager(), nullptr, kRegionSize, MEM_RESERVE, PAGE_NOACCESS);
     page_ = Allocate(manager(), region_, kPage, MEM_COMMIT, PAGE_READWRITE);
     view_ = reinterpret_cast<void*>(static_cast<std::uintptr_t>(os.MapView(0, kGranule, ViewPages::kReserved).address));

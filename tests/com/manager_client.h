@@ -67,7 +67,7 @@ inline ::testing::AssertionResult LedgerIsExact(IUnknown* manager) {
   }
   if (audit.mismatch == 0 && audit.in_flight == 0) return ::testing::AssertionSuccess();
   return ::testing::AssertionFailure() << "mismatch " << audit.mismatch << " bytes, in flight " << audit.in_flight
-                                       << "; charged " << audit.charged_pages << ", committed " << audit.committed_pages
+                                       << "; charged " << audit.charged << ", committed " << audit.committed
                                        << ", charge " << StatisticsOf(manager).charged;
 }
 

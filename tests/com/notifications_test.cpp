@@ -126,8 +126,8 @@ TEST_F(NotificationsTest, ACallbackThatReEntersEveryMethodHoldsUpNobody) {
     EXPECT_HR(S_OK, manager()->CancelWaits());
     EXPECT_HR(S_OK, manager()->EnterExclusive(1000));
     EXPECT_HR(S_OK, manager()->LeaveExclusive());
-    EXPECT_HR(S_OK, manager()->PinRegion(region_, kPage));
-    EXPECT_HR(S_OK, manager()->UnpinRegion(region_));
+    EXPECT_HR(S_OK, manager()->SealRegion(region_, kPage));
+    EXPECT_HR(S_OK, manager()->UnsealRegion(region_));
     EXPECT_HR(S_OK, manager()->SetEventSink(nullptr));
     EXPECT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
     EXPECT_HR(S_FALSE, manager()->NotifyMemoryAvailable(eMemoryAvailableNeutral));
@@ -407,8 +407,8 @@ TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
     std::atomic<bool> released = false;
-    auto* const other = new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}},
-                                              {.thresholds = kEager}, Milliseconds{1});
+    auto* const other =
+        new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kEager}, Milliseconds{1});
     // Low, which is said again and again: also after the sink is there, however late that is.
     ASSERT_NE(nullptr, Allocate(other, nullptr, kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
     Callback callback;
@@ -430,8 +430,8 @@ TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
 TEST_F(NotificationsTest, ShutdownFromSeveralThreadsWhileRequestsWaitEndsThemAll) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
-    ComPtr<HostMemoryManager> other(new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kMiB}},
-                                                          {.thresholds = kEager}, Milliseconds{1}));
+    ComPtr<HostMemoryManager> other(
+        new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kMiB}}, {.thresholds = kEager}, Milliseconds{1}));
     ASSERT_HR(S_OK, other->SetWait(eTaskCritical, 60000));
     void* const all = Allocate(other.get(), nullptr, kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     std::vector<std::thread> waiters;

@@ -37,8 +37,8 @@ class OutOfMemoryByLimit : public ::testing::Test {
   }
   void Drain() { EXPECT_HR(S_OK, host_.manager()->VirtualFree(filler_, filled_, MEM_DECOMMIT)); }
 
-  HostOverFake host_{Limits{
-      .limit = {kLimit}, .app_domain_headroom = {kAppDomainHeadroom}, .process_headroom = {kProcessHeadroom}}};
+  HostOverFake host_{
+      Limits{.limit = {kLimit}, .app_domain_headroom = {kAppDomainHeadroom}, .process_headroom = {kProcessHeadroom}}};
   void* filler_ = nullptr;
   SIZE_T filled_ = 0;
 };

@@ -21,15 +21,15 @@ using Effect = Standing::Effect;
 constexpr std::uint64_t kLimit = 100 * kMiB;
 // The manager says nothing of its own: half of memory is in use, and nothing repeats.
 constexpr PressureThresholds kQuiet{.enter_low = 1,
-                                            .leave_low = 2,
-                                            .leave_high = 98,
-                                            .enter_high = 99,
-                                            .dwell = Milliseconds{0},
-                                            .repeat_low = Milliseconds{3600000}};
+                                    .leave_low = 2,
+                                    .leave_high = 98,
+                                    .enter_high = 99,
+                                    .dwell = Milliseconds{0},
+                                    .repeat_low = Milliseconds{3600000}};
 
 ComPtr<HostMemoryManager> MakeManager(FakeMemorySystem& os) {
-  ComPtr<HostMemoryManager> manager(new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}},
-                                                          {.thresholds = kQuiet}, Milliseconds{1}));
+  ComPtr<HostMemoryManager> manager(
+      new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kQuiet}, Milliseconds{1}));
   EXPECT_NE(nullptr,
             Allocate(manager.get(), nullptr, kLimit / 2, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
   return manager;

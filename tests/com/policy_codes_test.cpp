@@ -19,7 +19,7 @@ constexpr ClrHostMemoryMethod kAllocators[] = {kClrHostMemoryVirtualAlloc, kClrH
 class WaitingHost : public HostOverFake {
  public:
   WaitingHost() : HostOverFake({.limit = {4 * kMiB}}) {
-    EXPECT_TRUE(object().attendants().ServeWaits());
+    EXPECT_TRUE(object().notifier().StartDispatcher());
     for (const auto level : {eTaskCritical, eAppDomainCritical, eProcessCritical}) {
       EXPECT_HR(S_OK, object().SetWait(level, 1000));
     }
@@ -160,8 +160,8 @@ TEST(NotOwner, IsForAllocationsDuringAnExclusiveSectionOfAnotherThread) {
 TEST(NotOwner, IsForWhateverWouldTouchAPinnedRegion) {
   HostOverFake host;
   IHostMemoryManager* const manager = host.manager();
-  ASSERT_HR(S_OK, host.object().PinRegion(host.region(), HostOverFake::kRegionSize));
-  EXPECT_EQ(1u, StatisticsOf(manager).pinned_regions);
+  ASSERT_HR(S_OK, host.object().SealRegion(host.region(), HostOverFake::kRegionSize));
+  EXPECT_EQ(1u, StatisticsOf(manager).sealed_regions);
   const auto expect_refused = [](const Answer& answer) {
     EXPECT_HR(HOST_E_NOT_OWNER, answer.hr);
     EXPECT_EQ(DWORD{ERROR_NOT_OWNER}, answer.last_error);
@@ -172,10 +172,10 @@ TEST(NotOwner, IsForWhateverWouldTouchAPinnedRegion) {
   expect_refused(host.Call(kClrHostMemoryVirtualProtect));
   expect_refused(Ask([&] { return manager->VirtualFree(host.region(), 0, MEM_RELEASE); }));
   EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualQuery).hr);
-  EXPECT_HR(E_INVALIDARG, host.object().PinRegion(host.page(), kPage));  // meets a pinned one
-  EXPECT_HR(E_INVALIDARG, host.object().PinRegion(host.view(), 0));
-  EXPECT_HR(S_FALSE, host.object().UnpinRegion(At(host.region(), kPage)));
-  EXPECT_HR(S_OK, host.object().UnpinRegion(host.region()));
+  EXPECT_HR(E_INVALIDARG, host.object().SealRegion(host.page(), kPage));  // meets a pinned one
+  EXPECT_HR(E_INVALIDARG, host.object().SealRegion(host.view(), 0));
+  EXPECT_HR(S_FALSE, host.object().UnsealRegion(At(host.region(), kPage)));
+  EXPECT_HR(S_OK, host.object().UnsealRegion(host.region()));
   for (const auto method : {kClrHostMemoryVirtualAlloc, kClrHostMemoryVirtualFree, kClrHostMemoryVirtualProtect}) {
     EXPECT_HR(S_OK, host.Call(method).hr);
   }
@@ -191,7 +191,7 @@ TEST(NotOwner, IsForBlocksThatTouchAPinnedPageAndTheyStay) {
     SCOPED_TRACE(size);
     void* block = nullptr;
     ASSERT_HR(S_OK, malloc->Alloc(size, eTaskCritical, &block));
-    ASSERT_HR(S_OK, manager.PinRegion(block, size));
+    ASSERT_HR(S_OK, manager.SealRegion(block, size));
     const Answer freed = Ask([&] { return malloc->Free(block); });
     EXPECT_HR(HOST_E_NOT_OWNER, freed.hr);
     EXPECT_EQ(DWORD{ERROR_NOT_OWNER}, freed.last_error);
@@ -204,7 +204,7 @@ TEST(NotOwner, IsForBlocksThatTouchAPinnedPageAndTheyStay) {
     EXPECT_EQ(nullptr, moved);
     EXPECT_HR(S_OK, heap->FreeIfOwned(block));
     EXPECT_HR(S_FALSE, heap->FreeIfOwned(block));
-    EXPECT_HR(S_OK, manager.UnpinRegion(block));
+    EXPECT_HR(S_OK, manager.UnsealRegion(block));
     EXPECT_HR(S_OK, malloc->Free(other));
   }
   ClrHostMemoryHeapFigures figures{};
@@ -221,10 +221,10 @@ TEST(NotOwner, WhatAHeapLeavesPinnedIsGivenBackWhenItIsUnpinned) {
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
   void* block = nullptr;
   ASSERT_HR(S_OK, malloc->Alloc(1 << 20, eTaskCritical, &block));
-  ASSERT_HR(S_OK, manager.PinRegion(block, 1));
+  ASSERT_HR(S_OK, manager.SealRegion(block, 1));
   malloc.Reset();
   EXPECT_EQ(std::uint64_t{1} << 20, manager.Statistics().charged);
-  EXPECT_HR(S_OK, manager.UnpinRegion(block));
+  EXPECT_HR(S_OK, manager.UnsealRegion(block));
   EXPECT_EQ(std::uint64_t{0}, manager.Statistics().charged);
 }
 

@@ -51,8 +51,7 @@ class SpinningMemorySystem final : public MemorySystem {
 
  public:
   // beneath outlives the object. Each spin is of 0 to most_spins - 1 steps, of about a nanosecond.
-  SpinningMemorySystem(MemorySystem& beneath, std::uint32_t most_spins)
-      : beneath_(beneath), most_spins_(most_spins) {}
+  SpinningMemorySystem(MemorySystem& beneath, std::uint32_t most_spins) : beneath_(beneath), most_spins_(most_spins) {}
 
   [[nodiscard]] static ThreadPlace& PlaceOfThisThread() {
     static std::atomic<std::uint32_t> seeds = 0;

@@ -266,7 +266,7 @@ TEST_P(ClrmemTightLimit, CodeIsExactHoweverItIsMapped) {
       ASSERT_TRUE(run.summary.is_object());
       EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0) << run.summary.dump(2);
       EXPECT_EQ(run.summary["memory"]["mapped_bytes"] > 0, twice == "1") << run.summary["memory"].dump();
-      EXPECT_EQ(run.summary["memory"]["healed_regions"], 0);
+      EXPECT_EQ(run.summary["memory"]["stale_regions"], 0);
     }
   }
 }

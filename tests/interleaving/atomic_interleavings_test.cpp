@@ -110,10 +110,10 @@ class ReserveWorld final : public InterleavedWorld {
     return runs;
   }
   bool Check(const std::string& schedule) override {
-    const EmergencyReserve& reserve = manager_.engine.emergency();
+    const EmergencyPool& reserve = manager_.engine.emergency();
     EXPECT_LE(most_committed_, kLimit + kReserve) << schedule;
     EXPECT_TRUE(manager_.Exact(Pages{reserve.Held().value / kP})) << schedule;
-    EXPECT_EQ(manager_.engine.ledger().budget().Beyond(), reserve.Given()) << schedule;
+    EXPECT_EQ(manager_.engine.ledger().budget().Allowance(), reserve.Given()) << schedule;
     Drop(0, 64);
     EXPECT_TRUE(manager_.engine.TakeBackReserves()) << schedule;
     EXPECT_EQ(reserve.Held(), Bytes{kReserve}) << schedule;

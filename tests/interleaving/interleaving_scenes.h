@@ -105,7 +105,7 @@ inline std::vector<SceneOperation> ViewOperations() {
                           InterleavingPoint();
                           EXPECT_TRUE(m.engine.ReleaseView(b).ok());
                         }});
-  operations.push_back({"look for what is gone", [](ManagedEngine& m, Address) { m.engine.ReturnWhatIsGone(); }});
+  operations.push_back({"look for what is gone", [](ManagedEngine& m, Address) { m.engine.UnchargeFreedElsewhere(); }});
   return operations;
 }
 

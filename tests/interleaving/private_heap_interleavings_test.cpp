@@ -48,8 +48,8 @@ class HeapWorld final : public InterleavedWorld {
   // All of the region that the first block is in; and no longer.
   void PinAndUnpin() {
     const auto region = manager_.engine.ledger().FindRegion(reinterpret_cast<std::uintptr_t>(first_[0]));
-    EXPECT_EQ(manager_.engine.Pin(region->Range()), PinnedRegions::Result::kDone);
-    EXPECT_TRUE(manager_.engine.Unpin(region->base));
+    EXPECT_EQ(manager_.engine.Seal(region->Range()), SealedRegions::Result::kDone);
+    EXPECT_TRUE(manager_.engine.Unseal(region->base));
   }
 
   std::vector<std::function<void()>> Operations() override {
@@ -171,15 +171,15 @@ TEST(InterleavedHeap, TheLastBlocksOfASlabMayComeBackInAnyOrderWhileOthersTake) 
 
 TEST(InterleavedHeap, WhatComesBackWhileItIsPinnedAndUnpinnedIsNotLost) {
   std::uint64_t schedules = 0;
-  const HeapWorld::Operation pin = [](HeapWorld& w) { w.PinAndUnpin(); };
+  const HeapWorld::Operation seal = [](HeapWorld& w) { w.PinAndUnpin(); };
   const HeapWorld::Operation discard = [](HeapWorld& w) { w.DiscardFirst(1); };
   // With a third block the second slab is current, and the first is retired when it is empty.
   for (const std::uint32_t taken : {2u, kSlots + 2}) {
     SCOPED_TRACE(taken);
-    if (!ExploreHeap(taken, {pin, discard}, 2, &schedules)) return;
-    if (!ExploreHeap(taken, {pin, [](HeapWorld& w) { w.Trim(); }}, 2, &schedules)) return;
-    if (!ExploreHeap(taken, {pin, [](HeapWorld& w) { w.Take(20000); }}, 2, &schedules)) return;
-    if (!ExploreHeap(taken, {pin, [](HeapWorld& w) { w.Take(kSize); }}, 2, &schedules)) return;
+    if (!ExploreHeap(taken, {seal, discard}, 2, &schedules)) return;
+    if (!ExploreHeap(taken, {seal, [](HeapWorld& w) { w.Trim(); }}, 2, &schedules)) return;
+    if (!ExploreHeap(taken, {seal, [](HeapWorld& w) { w.Take(20000); }}, 2, &schedules)) return;
+    if (!ExploreHeap(taken, {seal, [](HeapWorld& w) { w.Take(kSize); }}, 2, &schedules)) return;
   }
   std::cout << schedules << " schedules\n";
 }

@@ -96,7 +96,7 @@ class WaitingWorld final : public InterleavedWorld {
  public:
   explicit WaitingWorld(const WaitingScene& scene)
       : server(threads), budget({.limit = {10}}), list(memory, threads, budget), scene_(scene) {
-    budget.SetServer(&server);
+    budget.SetDispatcher(&server);
     EXPECT_TRUE(list.Open(&server));
     budget.Charge({10});
     expected_charge = 10;
@@ -164,7 +164,7 @@ class WaitingWorld final : public InterleavedWorld {
   }
   void Return(std::uint64_t bytes) {
     expected_charge -= bytes;
-    budget.Return({bytes});
+    budget.Uncharge({bytes});
   }
   // Until the others sleep, or are over.
   void AwaitSleepOf(std::size_t operation) {
@@ -271,7 +271,7 @@ TEST(InterleavedWaits, WhateverMakesRoomReachesTheWaiter) {
   ExploreWaits({"a wait and a withdrawal",
                 {wait, {[](WaitingWorld& world, std::size_t) {
                    world.expected_charge -= 4;
-                   world.budget.Withdraw({4});
+                   world.budget.CancelCharge({4});
                  }}},
                 GrantedInTime},
                2);
@@ -280,11 +280,11 @@ TEST(InterleavedWaits, WhateverMakesRoomReachesTheWaiter) {
                 GrantedInTime},
                2);
   ExploreWaits({"a wait, and less besides",
-                {wait, {[](WaitingWorld& world, std::size_t) { world.budget.SetOutside({}); }}},
+                {wait, {[](WaitingWorld& world, std::size_t) { world.budget.SetUncharged({}); }}},
                 GrantedInTime,
                 [](WaitingWorld& world) {
                   world.budget.SetLimits({.limit = {20}});
-                  world.budget.SetOutside({10});
+                  world.budget.SetUncharged({10});
                 }},
                2);
   ExploreWaits({"a wait and the end of a hold",
@@ -304,7 +304,7 @@ TEST(InterleavedWaits, WhateverMakesRoomReachesTheWaiter) {
                1);
   ExploreWaits({"a wait and a reserve given up",
                 {Wait(4, 1, 100ms, kProcess), {[](WaitingWorld& world, std::size_t) {
-                   world.budget.AddBeyond({4});
+                   world.budget.RaiseAllowance({4});
                    world.beyond_allowed = {4};
                  }}},
                 GrantedInTime},

@@ -31,7 +31,7 @@ std::size_t AnySize(Below below) {
 
 class HeapModel : public PrivateHeapTest {
  protected:
-  void Play(unsigned seed, int steps, bool pins = false);
+  void Play(unsigned seed, int steps, bool seals = false);
 
  private:
   // Some pages of the region of a block that is given out, or all of them.
@@ -47,10 +47,10 @@ class HeapModel : public PrivateHeapTest {
     const Address end = region->base + region->pages.InBytes().value;
     const std::uint64_t size = start == region->base ? end - start : std::min(end - start, kPageSize * (1 + below(8)));
     const auto range = PageRange::Covering(start, size);
-    if (engine.Pin(*range) == PinnedRegions::Result::kDone) pinned_.push_back(start);
+    if (engine.Seal(*range) == SealedRegions::Result::kDone) pinned_.push_back(start);
   }
   void UnpinOne(std::size_t i) {
-    ASSERT_TRUE(engine.Unpin(pinned_[i]));
+    ASSERT_TRUE(engine.Unseal(pinned_[i]));
     pinned_.erase(pinned_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   struct Block {
@@ -62,7 +62,7 @@ class HeapModel : public PrivateHeapTest {
   void Add(void* block, std::size_t size, unsigned char pattern, int line, bool resized = false) {
     const std::size_t usable = heap->SizeOf(block);
     ASSERT_GE(usable, std::max<std::size_t>(size, 1));
-    ASSERT_TRUE(resized || !engine.TouchesPinned(At(block), usable));
+    ASSERT_TRUE(resized || !engine.TouchesSealed(At(block), usable));
     const auto next = live_.lower_bound(At(block));
     if (next != live_.end()) {
       ASSERT_LE(At(block) + usable, next->first);
@@ -101,7 +101,7 @@ class HeapModel : public PrivateHeapTest {
   std::vector<Address> pinned_;
 };
 
-void HeapModel::Play(unsigned seed, int steps, bool pins) {
+void HeapModel::Play(unsigned seed, int steps, bool seals) {
   std::minstd_rand random(seed);
   const auto below = [&](std::uint64_t n) { return static_cast<std::size_t>(random() % n); };
   Address freed = 0;
@@ -117,15 +117,14 @@ void HeapModel::Play(unsigned seed, int steps, bool pins) {
     if (choice == 0) {
       os.Fail(below(2) == 0 ? OsCall::kAllocate : OsCall::kAllocateMetadata, win32::kNotEnoughMemory, below(3));
     } else if (choice == 1) {
-      engine.ledger().budget().SetLimits(below(2) == 0 ? Limits{}
-                                                       : Limits{.limit = {1 + below(8 * kM)}});
+      engine.ledger().budget().SetLimits(below(2) == 0 ? Limits{} : Limits{.limit = {1 + below(8 * kM)}});
     } else if (choice == 2) {
       if (freed != 0 && live_.count(freed) == 0) {
         EXPECT_EQ(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(freed))), Outcome::NotOurs());
       }
     } else if (choice == 3 && below(20) == 0) {
       heap->Trim();
-    } else if (choice == 3 && pins && below(20) == 0) {
+    } else if (choice == 3 && seals && below(20) == 0) {
       PinOrUnpin(below, live_.empty() ? 0 : pick()->first);
     } else if (choice == 4 && !live_.empty()) {
       const auto it = pick();
@@ -134,7 +133,7 @@ void HeapModel::Play(unsigned seed, int steps, bool pins) {
       const BlockOutcome moved = heap->Reallocate(reinterpret_cast<void*>(static_cast<std::uintptr_t>(it->first)), size,
                                                   Criticality::kTask, PrivateHeap::Fill::kAnything, below(4) == 0);
       if (moved.outcome.verdict == Verdict::kNotOwner) {
-        ASSERT_TRUE(engine.TouchesPinned(it->first, block.usable));
+        ASSERT_TRUE(engine.TouchesSealed(it->first, block.usable));
       }
       if (moved.outcome.ok()) {
         const bool same = At(moved.block) == it->first;
@@ -160,17 +159,17 @@ void HeapModel::Play(unsigned seed, int steps, bool pins) {
       } else {
         const Verdict verdict = made.outcome.verdict;
         ASSERT_TRUE(verdict == Verdict::kOverLimit || verdict == Verdict::kOsRefused ||
-                    verdict == Verdict::kNoTracking);
+                    verdict == Verdict::kNoMetadata);
       }
     } else if (!live_.empty()) {
       const auto it = pick();
       CheckPattern(it->first, it->second);
       freed = it->first;
       void* const block = reinterpret_cast<void*>(static_cast<std::uintptr_t>(it->first));
-      const bool pinned = engine.TouchesPinned(it->first, it->second.usable);
-      if (!pinned || below(2) == 0) {
+      const bool sealed = engine.TouchesSealed(it->first, it->second.usable);
+      if (!sealed || below(2) == 0) {
         const Outcome outcome = heap->Free(block);
-        ASSERT_EQ(outcome, pinned ? Outcome::NotOwner() : Outcome::Done());
+        ASSERT_EQ(outcome, sealed ? Outcome::NotOwner() : Outcome::Done());
         if (outcome.ok()) live_.erase(it);
       } else {
         ASSERT_TRUE(heap->Discard(block).ok());
@@ -279,9 +278,9 @@ TEST_F(HeapThreads, LoseNothingWhileTheHostPinsAndUnpins) {
       void* const block = heap->Allocate(1 + random() % 200000, Criticality::kProcess).block;
       if (block == nullptr) continue;
       const auto region = engine.ledger().FindRegion(At(block));
-      if (engine.Pin(region->Range()) == PinnedRegions::Result::kDone) {
+      if (engine.Seal(region->Range()) == SealedRegions::Result::kDone) {
         std::this_thread::yield();
-        EXPECT_TRUE(engine.Unpin(region->base));
+        EXPECT_TRUE(engine.Unseal(region->base));
       }
       EXPECT_TRUE(heap->Discard(block).ok());
     }

@@ -42,11 +42,11 @@ class WaitModel {
     limits_ = limits;
     KeepExcess();
   }
-  void SetOutside(Bytes outside) {
-    outside_ = outside;
+  void SetUncharged(Bytes outside) {
+    uncharged_ = outside;
     KeepExcess();
   }
-  void SetBeyond(Bytes beyond) { beyond_ = beyond; }
+  void SetBeyond(Bytes beyond) { allowance_ = beyond; }
   void SetHeld(bool held) { held_ = held; }
   void Abandon(std::uint64_t through) { withdrawn_ = std::max(withdrawn_, through); }
   [[nodiscard]] bool IsWithdrawn(std::uint64_t ticket) const { return ticket <= withdrawn_; }
@@ -60,7 +60,7 @@ class WaitModel {
     const bool behind = std::any_of(line_.begin(), line_.end(), [&](const Entry& it) {
       return it.request.bytes != Bytes{} && it.request.level >= level;
     });
-    if (bytes != Bytes{} && behind) return Admission::kBehindOthers;
+    if (bytes != Bytes{} && behind) return Admission::kBehindQueue;
     if (!Fits(bytes, level, {})) return Admission::kOverCeiling;
     charged_ = charged_ + bytes;
     return Admission::kAdmitted;
@@ -92,7 +92,7 @@ class WaitModel {
     for (const Entry& it : line_) {
       const bool for_memory = it.request.bytes != Bytes{};
       const bool os_may_have_some = !it.request.refused_by_os || now >= it.os_retry || returns_ != it.returns_seen;
-      const Bytes beyond = it.request.level == Criticality::kProcess ? beyond_ : Bytes{};
+      const Bytes beyond = it.request.level == Criticality::kProcess ? allowance_ : Bytes{};
       if (it.left) continue;
       if (IsWithdrawn(it.request.ticket)) {
         endings.push_back({it.waiter, WaitResult::kAbandoned});
@@ -127,7 +127,7 @@ class WaitModel {
  private:
   [[nodiscard]] Bytes CeilingOf(Criticality level) const {
     const Bytes ceiling = CeilingsOf(limits_)[static_cast<std::size_t>(level)];
-    return ceiling - std::min(ceiling, outside_);
+    return ceiling - std::min(ceiling, uncharged_);
   }
   // What is in use when the limit goes below it stays the process's.
   void KeepExcess() {
@@ -140,8 +140,8 @@ class WaitModel {
 
   Bytes process_ceiling_;
   Limits limits_;
-  Bytes outside_;
-  Bytes beyond_;
+  Bytes uncharged_;
+  Bytes allowance_;
   Bytes charged_;
   bool held_ = false;
   bool announced_ = false;  // somebody has been, since the server looked
@@ -224,8 +224,8 @@ class Schedule {
       case 1: {
         const Bytes outside{Below(30)};
         Note("outside", outside.value);
-        stage_.budget().SetOutside(outside);
-        return model_.SetOutside(outside);
+        stage_.budget().SetUncharged(outside);
+        return model_.SetUncharged(outside);
       }
       case 2: {
         const Bytes beyond{Below(20)};
@@ -304,13 +304,13 @@ class Schedule {
     const Bytes held = std::exchange(it.held, Bytes{});
     if (Below(4) == 0) {  // the OS refused: it waits again
       Note("withdraw", i, held.value);
-      stage_.budget().Withdraw(held);
+      stage_.budget().CancelCharge(held);
       model_.Withdraw(held);
       it.request.refused_by_os = true;
       return Wait(i);
     }
     Note("return", i, held.value);
-    stage_.budget().Return(held);
+    stage_.budget().Uncharge(held);
     model_.Return(held);
   }
   void NewcomerCharges() {
@@ -325,7 +325,7 @@ class Schedule {
     const Bytes bytes{Below(newcomers_.value + 1)};
     Note("newcomer returns", bytes.value);
     newcomers_ = newcomers_ - bytes;
-    stage_.budget().Return(bytes);
+    stage_.budget().Uncharge(bytes);
     model_.Return(bytes);
   }
   void PassTime(std::uint64_t most) {
@@ -381,9 +381,9 @@ class Schedule {
         stage_.GoOn(i);
         Ended(i, it.expected);
       }
-      stage_.budget().Return(it.held);
+      stage_.budget().Uncharge(it.held);
     }
-    stage_.budget().Return(newcomers_);
+    stage_.budget().Uncharge(newcomers_);
     Serve();
     Expect("charged at the end", stage_.budget().Charged().value, 0u);
     Expect("waiting at the end", stage_.budget().Waiting(), 0u);

@@ -94,7 +94,7 @@ TEST_F(EngineStress, ThreadsThatTakeEachOthersRegionsAwayLeaveNothingBehind) {
         default: outcome = Commit(page, size).outcome; break;
       }
       EXPECT_NE(outcome.verdict, Verdict::kInvariantBroken);
-      EXPECT_NE(outcome.verdict, Verdict::kNoTracking);
+      EXPECT_NE(outcome.verdict, Verdict::kNoMetadata);
     }
   });
   EXPECT_TRUE(Exact());

@@ -37,14 +37,14 @@ class EventWaker final : public Waker {
 
 class WaitListStress : public testing::Test {
  protected:
-  WaitListStress() : server_(threads_), budget_({.limit = {kLimit}}), list_(memory_, threads_, budget_) {
-    budget_.SetServer(&server_);
-    EXPECT_TRUE(list_.Open(&server_));
+  WaitListStress() : dispatcher_(threads_), budget_({.limit = {kLimit}}), list_(memory_, threads_, budget_) {
+    budget_.SetDispatcher(&dispatcher_);
+    EXPECT_TRUE(list_.Open(&dispatcher_));
     thread_ = std::thread([this] {
       while (!stop_) {
         const Milliseconds sleep = list_.Serve(threads_.Now());
         ++rounds_;
-        server_.Sleep(sleep);
+        dispatcher_.Sleep(sleep);
       }
     });
   }
@@ -55,7 +55,7 @@ class WaitListStress : public testing::Test {
   void StopServing() {
     if (!thread_.joinable()) return;
     stop_ = true;
-    server_.Wake();
+    dispatcher_.Wake();
     thread_.join();
     static_cast<void>(list_.Serve(threads_.Now()));
   }
@@ -69,7 +69,7 @@ class WaitListStress : public testing::Test {
       result = Wait(request);
     }
     while (result == WaitResult::kGranted && random() % os_refuses_one_in == 0) {
-      budget_.Withdraw(request.bytes);
+      budget_.CancelCharge(request.bytes);
       if (request.ticket == 0) request.ticket = list_.TakeTicket();
       request.refused_by_os = true;
       result = Wait(request);
@@ -77,7 +77,7 @@ class WaitListStress : public testing::Test {
     if (result != WaitResult::kGranted) return result;
     EXPECT_LE(budget_.Charged().value, most_charged_);
     for (std::uint64_t i = random() % 3; i != 0; --i) std::this_thread::yield();
-    budget_.Return(request.bytes);
+    budget_.Uncharge(request.bytes);
     return result;
   }
   WaitResult Wait(const WaitRequest& request) {
@@ -121,7 +121,7 @@ class WaitListStress : public testing::Test {
 
   FakeMemorySystem memory_;
   StdThreadSystem threads_;
-  EventWaker server_;
+  EventWaker dispatcher_;
   Budget budget_;
   WaitList list_;
   std::uint64_t most_charged_ = kLimit;
@@ -178,10 +178,10 @@ TEST_F(WaitListStress, DeadlinesCancelsHoldsAndLimitsLeaveNothingBehind) {
           break;
         case 2:
         case 3: budget_.SetLimits({.limit = {kLimit - random() % 50}}); break;
-        case 4: budget_.SetOutside({random() % 20}); break;
+        case 4: budget_.SetUncharged({random() % 20}); break;
         default:
-          budget_.AddBeyond({5});
-          budget_.SubtractBeyond({5});
+          budget_.RaiseAllowance({5});
+          budget_.LowerAllowance({5});
           break;
       }
       std::this_thread::sleep_for(std::chrono::microseconds(300));
@@ -219,7 +219,7 @@ TEST_F(WaitListStress, ShutdownEndsAllWaitsAtOnce) {
   host.join();
   EXPECT_EQ(abandoned, 6);
   EXPECT_LT(threads_.Now() - start, 50s);
-  budget_.Return({kLimit});
+  budget_.Uncharge({kLimit});
   ExpectNothingLeft();
 }
 

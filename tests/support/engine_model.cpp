@@ -219,7 +219,7 @@ void EngineModel::ForeignFree() {
   }
   last_ = "a foreign release";
   static_cast<void>(manager_.os.RawFree(AddressOf(region.first), 0, win32::kMemRelease));
-  if (!tells) static_cast<void>(manager_.engine.ReturnWhatIsGone());
+  if (!tells) static_cast<void>(manager_.engine.UnchargeFreedElsewhere());
   Forget(region);
 }
 
@@ -239,7 +239,7 @@ void EngineModel::ViewUnmap() {
   static_cast<void>(manager_.os.UnmapView(AddressOf(region.first)));
   last_ = "a view that goes without a word";
   if (below_(2) == 0) {
-    static_cast<void>(manager_.engine.ReturnWhatIsGone());
+    static_cast<void>(manager_.engine.UnchargeFreedElsewhere());
   } else {
     Expect(true, manager_.engine.ReleaseView(AddressOf(region.first)), "release view", region);
   }

@@ -213,7 +213,7 @@ std::uint32_t FakeAddressSpace::MakeSection() {
 }
 
 AllocateResult FakeAddressSpace::MapSection(std::uint32_t section, std::uint64_t offset, Address base,
-                                                std::uint64_t size) {
+                                            std::uint64_t size) {
   const AllocateResult result = MapView(base, size, ViewPages::kReserved);
   if (result.error != win32::kSuccess) return result;
   Region& view = *RegionOf(result.address);

@@ -171,7 +171,7 @@ std::uint32_t FakeMemorySystem::MakeSection() {
   return space_.MakeSection();
 }
 AllocateResult FakeMemorySystem::MapSection(std::uint32_t section, std::uint64_t offset, Address base,
-                                                std::uint64_t size) {
+                                            std::uint64_t size) {
   const std::lock_guard lock(mutex_);
   return space_.MapSection(section, offset, base, size);
 }

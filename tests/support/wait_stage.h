@@ -33,8 +33,8 @@ struct CountingWaker final : Waker {
 
 // As if so much of an emergency reserve were given up.
 inline void SetBeyond(Budget& budget, Bytes beyond) {
-  budget.SubtractBeyond(budget.Beyond());
-  budget.AddBeyond(beyond);
+  budget.LowerAllowance(budget.Allowance());
+  budget.RaiseAllowance(beyond);
 }
 
 class WaitStage {
@@ -50,7 +50,7 @@ class WaitStage {
   void Open(const Limits& limits) {
     Close();
     world_ = std::make_unique<World>(limits);
-    world_->budget.SetServer(&world_->server);
+    world_->budget.SetDispatcher(&world_->server);
     if (!world_->list.Open(&world_->server)) throw std::logic_error("WaitStage: no records");
     world_->threads.SetWaitHook([this](EventHandle event, Milliseconds) {
       const std::size_t self = running_;

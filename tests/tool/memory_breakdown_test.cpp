@@ -15,17 +15,17 @@ constexpr MemoryRun Private(std::uint64_t base, std::uint64_t size, std::uint64_
   return {base, size, MemoryType::kPrivate, true, false, hosted, purpose};
 }
 
-std::uint64_t PrivateRows(const Accounting& accounting) {
+std::uint64_t PrivateRows(const MemoryBreakdown& accounting) {
   return HostedBytes(accounting) - accounting.hosted.mapped + NotHostedBytes(accounting);
 }
 
 // Whatever the tables say, the rows and what they do not explain are the process's figure.
-void ExpectExact(const Accounting& accounting) {
+void ExpectExact(const MemoryBreakdown& accounting) {
   EXPECT_EQ(static_cast<std::int64_t>(accounting.process),
             static_cast<std::int64_t>(PrivateRows(accounting)) + accounting.unexplained);
 }
 
-TEST(Accounting, EachPageIsInOneRow) {
+TEST(MemoryBreakdown, EachPageIsInOneRow) {
   const std::vector<MemoryRun> runs{
       Private(0x10000, 4096),                                        // a stack
       Private(0x20000, 8192),                                        // a heap
@@ -39,13 +39,13 @@ TEST(Accounting, EachPageIsInOneRow) {
       Private(0x90000, 100 * 4096),
       Private(0xA0000, 24576),  // a TEB
   };
-  const Landmarks landmarks{.stacks = {0x10000},
-                            .thread_data = {0xA0000},
-                            .heaps = {0x20000},
-                            .images = {{0x70000, "a.dll"}, {0x80000, "b.dll"}}};
-  const Accounting accounting =
-      Account(runs, landmarks,
-              {.process = 1000000, .hosted_pages = 65536 + 8192 + 16384 + 12288, .hosted_heap = 0, .own = 40960});
+  const KnownAllocations known_allocations{.stacks = {0x10000},
+                                           .thread_data = {0xA0000},
+                                           .heaps = {0x20000},
+                                           .images = {{0x70000, "a.dll"}, {0x80000, "b.dll"}}};
+  const MemoryBreakdown accounting =
+      BreakDown(runs, known_allocations,
+                {.process = 1000000, .hosted_pages = 65536 + 8192 + 16384 + 12288, .hosted_heap = 0, .own = 40960});
   EXPECT_EQ(accounting.hosted.data, 65536u + 8192);
   EXPECT_EQ(accounting.hosted.executable, 16384u);
   EXPECT_EQ(accounting.hosted.image, 0u);
@@ -66,16 +66,16 @@ TEST(Accounting, EachPageIsInOneRow) {
   ExpectExact(accounting);
 }
 
-TEST(Accounting, TheManagersOwnIsTakenOutOfWhatNobodyNamesAndNoMoreThanThere) {
+TEST(MemoryBreakdown, TheManagersOwnIsTakenOutOfWhatNobodyNamesAndNoMoreThanThere) {
   const struct {
     std::uint64_t own;
     std::uint64_t said;
     std::uint64_t unknown;
   } table[] = {{0, 0, 8192}, {5000, 5000, 3192}, {8192, 8192, 0}, {20000, 8192, 0}};
   for (const auto& row : table) {
-    const Accounting accounting =
-        Account({Private(0x10000, 8192), Private(0x20000, 4096, 4096)}, {},
-                {.process = 12288, .hosted_pages = 4096, .hosted_heap = 4096, .own = row.own});
+    const MemoryBreakdown accounting =
+        BreakDown({Private(0x10000, 8192), Private(0x20000, 4096, 4096)}, {},
+                  {.process = 12288, .hosted_pages = 4096, .hosted_heap = 4096, .own = row.own});
     EXPECT_EQ(accounting.not_hosted.own, row.said) << row.own;
     EXPECT_EQ(accounting.not_hosted.unknown, row.unknown) << row.own;
     EXPECT_EQ(accounting.hosted.heap, 4096u);
@@ -85,34 +85,34 @@ TEST(Accounting, TheManagersOwnIsTakenOutOfWhatNobodyNamesAndNoMoreThanThere) {
   }
 }
 
-TEST(Accounting, WhatTheOsCountsOtherwiseIsSaidWithItsSign) {
+TEST(MemoryBreakdown, WhatTheOsCountsOtherwiseIsSaidWithItsSign) {
   for (const std::uint64_t process :
        {std::uint64_t{0}, std::uint64_t{4096}, std::uint64_t{8192}, std::uint64_t{1} << 40}) {
-    const Accounting accounting = Account({Private(0x10000, 4096)}, {}, {.process = process});
+    const MemoryBreakdown accounting = BreakDown({Private(0x10000, 4096)}, {}, {.process = process});
     EXPECT_EQ(accounting.unexplained, static_cast<std::int64_t>(process) - 4096);
     ExpectExact(accounting);
   }
-  ExpectExact(Account({}, {}, {}));
-  ExpectExact(Account({Private(0x10000, 4096, 4096, 1)}, {}, {.process = 4096, .hosted_pages = 0}));
-  ExpectExact(Account({}, {}, {.process = 1, .hosted_pages = 2, .hosted_heap = 3, .own = 4}));
+  ExpectExact(BreakDown({}, {}, {}));
+  ExpectExact(BreakDown({Private(0x10000, 4096, 4096, 1)}, {}, {.process = 4096, .hosted_pages = 0}));
+  ExpectExact(BreakDown({}, {}, {.process = 1, .hosted_pages = 2, .hosted_heap = 3, .own = 4}));
 }
 
-TEST(Accounting, IsSaidToTheByteInTableAndJson) {
-  Accounting accounting =
-      Account({Private(0x10000, 4096),
-               Private(0x20000, 65536, 65536, 1),
-               {0x70000, 8192, MemoryType::kImage, true, false, 0, 0}},
-              {.stacks = {0x10000}, .thread_data = {}, .heaps = {}, .images = {{0x70000, "ntdll.dll"}}},
-              {.process = 70000, .hosted_pages = 65536 + 4096});
+TEST(MemoryBreakdown, IsSaidToTheByteInTableAndJson) {
+  MemoryBreakdown accounting =
+      BreakDown({Private(0x10000, 4096),
+                 Private(0x20000, 65536, 65536, 1),
+                 {0x70000, 8192, MemoryType::kImage, true, false, 0, 0}},
+                {.stacks = {0x10000}, .thread_data = {}, .heaps = {}, .images = {{0x70000, "ntdll.dll"}}},
+                {.process = 70000, .hosted_pages = 65536 + 4096});
   accounting.process_figure = "PagefileUsage";
   Table table;
-  AddAccounting(table, accounting);
+  AddBreakdown(table, accounting);
   for (const char* part : {"PagefileUsage of the process", "70,000\n", "hosted", "69,632  on the manager's account",
                            "4,096  no private bytes", "for GC heap", "65,536\n", "4,096  of 1 threads", "ntdll.dll",
                            "not explained", "-7,824 of PagefileUsage"}) {
     EXPECT_THAT(table.text(), HasSubstr(part));
   }
-  const Json json = AccountingJson(accounting);
+  const Json json = BreakdownJson(accounting);
   EXPECT_EQ(json["process"]["figure"], "PagefileUsage");
   EXPECT_EQ(json["hosted"]["purposes"]["gc_heap"], 65536);
   EXPECT_EQ(json["not_hosted"]["images"][0]["name"], "ntdll.dll");
@@ -120,17 +120,17 @@ TEST(Accounting, IsSaidToTheByteInTableAndJson) {
   EXPECT_TRUE(json["not_hosted"]["before"].is_null());
 }
 
-TEST(Accounting, SaysWhatWasThereBeforeTheRuntime) {
-  Accounting accounting = Account({Private(0x10000, 65536), Private(0x30000, 8192)},
-                                  {.stacks = {}, .thread_data = {}, .heaps = {0x10000}, .images = {}}, {});
+TEST(MemoryBreakdown, SaysWhatWasThereBeforeTheRuntime) {
+  MemoryBreakdown accounting = BreakDown({Private(0x10000, 65536), Private(0x30000, 8192)},
+                                         {.stacks = {}, .thread_data = {}, .heaps = {0x10000}, .images = {}}, {});
   accounting.before.emplace();
   accounting.before->heaps = 12345;
   accounting.before->unknown = 4096;
   Table table;
-  AddAccounting(table, accounting);
+  AddBreakdown(table, accounting);
   EXPECT_THAT(table.text(), HasSubstr("65,536  12,345 before the runtime\n"));
   EXPECT_THAT(table.text(), HasSubstr("8,192  4,096 before the runtime\n"));
-  const Json json = AccountingJson(accounting);
+  const Json json = BreakdownJson(accounting);
   EXPECT_EQ(json["not_hosted"]["before"]["heap_bytes"], 12345);
   EXPECT_EQ(json["not_hosted"]["before"]["stack_bytes"], 0);
 }

@@ -28,7 +28,7 @@ TEST(PolicyOptions, NoneOfThemAsksForNothing) {
   const PolicyOptions policy = PolicyOf({"--limit", "64M"});
   EXPECT_FALSE(policy.headroom.has_value());
   EXPECT_THAT(policy.wait_ms, ElementsAre(0u, 0u, 0u));
-  EXPECT_FALSE(policy.count_all);
+  EXPECT_FALSE(policy.count_whole_process);
   EXPECT_TRUE(policy.limit_changes.empty());
 }
 
@@ -157,8 +157,8 @@ TEST(PolicyOptions, LimitsAtTimesAreSortedAndNeedNoLimitAtTheStart) {
 }
 
 TEST(PolicyOptions, WhatNeedsALimitTakesALaterOneToo) {
-  EXPECT_TRUE(PolicyOf({"--count-all", "--limit", "64M"}).count_all);
-  EXPECT_TRUE(PolicyOf({"--count-all", "--limit-at", "1s=64M"}).count_all);
+  EXPECT_TRUE(PolicyOf({"--count-all", "--limit", "64M"}).count_whole_process);
+  EXPECT_TRUE(PolicyOf({"--count-all", "--limit-at", "1s=64M"}).count_whole_process);
   EXPECT_TRUE(PolicyOf({"--headroom", "8M", "--limit-at", "1s=64M"}).headroom.has_value());
 }
 

@@ -117,7 +117,7 @@ TEST(PolicySummary, ShowsWhatIsOutsideWhenItCounts) {
   PolicyFigures policy;
   EXPECT_THAT(LimitTable(statistics, policy), Not(HasSubstr("outside")));
   EXPECT_EQ(PolicyJson(statistics, policy)["outside"].dump(), R"({"bytes":25165824,"counted":false})");
-  policy.options.count_all = true;
+  policy.options.count_whole_process = true;
   EXPECT_THAT(LimitTable(statistics, policy),
               HasSubstr("  outside of the manager               24.0 MiB, counts against the limit\n"));
   EXPECT_EQ(PolicyJson(statistics, policy)["outside"]["counted"], true);

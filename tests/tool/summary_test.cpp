@@ -40,8 +40,8 @@ Summary ExampleSummary() {
   figures.statistics.refusals[eTaskCritical][kClrHostMemoryOutOfMemory] = 5;
   figures.statistics.limit_refusals[eTaskCritical] = 4;
   figures.statistics.placement_refusals = 6;
-  figures.audit.charged_pages = 104857600;
-  figures.audit.committed_pages = 104857600;
+  figures.audit.charged = 104857600;
+  figures.audit.committed = 104857600;
   summary.manager = figures;
   summary.bridge = BridgeFigures{{{"C:\\dotnet\\coreclr.dll", 2, {"VirtualAlloc", "VirtualFree"}}}, 9999};
   summary.bridge->purposes.requests[kClrHostMemoryGcHeap] = 77;

@@ -30,22 +30,22 @@ TEST_F(EngineAndTheGone, TheChargeOfFreedForeignMemoryIsReturned) {
   for (int cycle = 0; cycle < 10; ++cycle) {
     CommitInMemoryThatGoes(4 * kMiB);
     EXPECT_EQ(Charged(), Bytes{4 * kMiB});
-    EXPECT_TRUE(engine.ReturnWhatIsGone());
+    EXPECT_TRUE(engine.UnchargeFreedElsewhere());
     EXPECT_EQ(Charged(), Bytes{});
     EXPECT_TRUE(Exact());
   }
-  EXPECT_FALSE(engine.ReturnWhatIsGone()) << "nothing is left to look for";
+  EXPECT_FALSE(engine.UnchargeFreedElsewhere()) << "nothing is left to look for";
 }
 
 TEST_F(EngineAndTheGone, ForeignMemoryThatIsStillThereStaysCharged) {
   const Address kept = ForeignReservation(kMiB);
   ASSERT_TRUE(Commit(kept, 100 * kPageSize).outcome.ok());
   CommitInMemoryThatGoes(kMiB);
-  EXPECT_TRUE(engine.ReturnWhatIsGone());
+  EXPECT_TRUE(engine.UnchargeFreedElsewhere());
   EXPECT_EQ(ChargedPages(), 100u);
   EXPECT_TRUE(Exact());
   ASSERT_EQ(os.RawFree(kept, 50 * kPageSize, win32::kMemDecommit), win32::kSuccess);
-  EXPECT_TRUE(engine.ReturnWhatIsGone());
+  EXPECT_TRUE(engine.UnchargeFreedElsewhere());
   EXPECT_EQ(ChargedPages(), 50u) << "its owner decommitted a part of it";
   EXPECT_TRUE(Exact());
 }
@@ -55,7 +55,7 @@ TEST_F(EngineAndTheGone, ForeignMemoryThatItsOwnerReservedAnewIsNotCharged) {
   ASSERT_TRUE(Commit(foreign, kMiB).outcome.ok());
   ASSERT_EQ(os.RawFree(foreign, 0, win32::kMemRelease), win32::kSuccess);
   ASSERT_EQ(os.RawAllocate({foreign, kMiB, win32::kMemReserve, kPageReadWrite}).error, win32::kSuccess);
-  EXPECT_TRUE(engine.ReturnWhatIsGone());
+  EXPECT_TRUE(engine.UnchargeFreedElsewhere());
   EXPECT_EQ(Charged(), Bytes{});
 }
 
@@ -91,7 +91,7 @@ TEST_F(EngineAndTheGone, AViewUnmappedPastTheManagerIsForgottenWithItsCharge) {
     const Address view = AnnouncedView(kMiB);
     ASSERT_TRUE(Commit(view, 100 * kPageSize).outcome.ok());
     ASSERT_EQ(os.UnmapView(view), win32::kSuccess);
-    EXPECT_TRUE(engine.ReturnWhatIsGone());
+    EXPECT_TRUE(engine.UnchargeFreedElsewhere());
     EXPECT_EQ(Charged(), Bytes{});
     EXPECT_EQ(engine.ledger().Figures().mapped, Bytes{});
     EXPECT_EQ(engine.ledger().Figures().regions, 0u);
@@ -109,7 +109,7 @@ TEST_F(EngineAndTheGone, ASectionEndsWithItsLastViewThoughThatWasUnmappedPastThe
   EXPECT_EQ(ChargedPages(), 100u);
   ASSERT_EQ(os.UnmapView(view), win32::kSuccess);
   os.EndSection(os_section);
-  EXPECT_TRUE(engine.ReturnWhatIsGone());
+  EXPECT_TRUE(engine.UnchargeFreedElsewhere());
   EXPECT_EQ(Charged(), Bytes{});
   EXPECT_TRUE(Exact());
 }
@@ -137,7 +137,7 @@ TEST_F(EngineAndTheGone, AViewsEndToldBeforeItIsUnmappedIsSeenLater) {
   EXPECT_EQ(Charged(), Bytes{kGranuleSize}) << "it is still there";
   EXPECT_TRUE(Exact());
   ASSERT_EQ(os.UnmapView(base), win32::kSuccess);
-  EXPECT_TRUE(engine.ReturnWhatIsGone());
+  EXPECT_TRUE(engine.UnchargeFreedElsewhere());
   EXPECT_EQ(Charged(), Bytes{});
 }
 
@@ -163,7 +163,7 @@ TEST_F(EngineAndTheGone, AViewMappedWhileTheOldOneIsLookedForStays) {
       ASSERT_TRUE(Commit(base, kPageSize).outcome.ok());
     });
   });
-  (void)engine.ReturnWhatIsGone();
+  (void)engine.UnchargeFreedElsewhere();
   EXPECT_TRUE(engine.ledger().RegionAt(base));
   EXPECT_EQ(ChargedPages(), 1u);
   EXPECT_TRUE(Exact());
@@ -175,13 +175,13 @@ TEST_F(EngineAndTheGone, ACommitThatMeetsTheSearchStaysCharged) {
   for (const Moment moment : {Moment::kBefore, Moment::kAfter}) {
     os.OnNext(OsCall::kDescribe, moment,
               [&](const OsCallInfo&) { ASSERT_TRUE(Commit(kept, 20 * kPageSize).outcome.ok()); });
-    EXPECT_FALSE(engine.ReturnWhatIsGone());
+    EXPECT_FALSE(engine.UnchargeFreedElsewhere());
     EXPECT_EQ(ChargedPages(), 20u);
     EXPECT_TRUE(Exact());
     ASSERT_TRUE(Decommit(kept + 10 * kPageSize, 10 * kPageSize).ok());
   }
   ASSERT_EQ(os.RawFree(kept, 0, win32::kMemRelease), win32::kSuccess);
-  EXPECT_TRUE(engine.ReturnWhatIsGone());
+  EXPECT_TRUE(engine.UnchargeFreedElsewhere());
   EXPECT_EQ(Charged(), Bytes{});
 }
 

@@ -38,12 +38,12 @@ class ExclusiveTest : public EngineTest {
 
 TEST_F(ExclusiveTest, AllocationsOfOtherThreadsAreRefusedAndFreesGoOn) {
   ASSERT_EQ(Enter(kHost), Outcome::Done());
-  EXPECT_EQ(Reserve(kMiB).outcome, Outcome::HeldStill());
-  EXPECT_EQ(Commit(region, kPageSize).outcome, Outcome::HeldStill());
-  EXPECT_EQ(ReserveAndCommit(kMiB).outcome, Outcome::HeldStill());
+  EXPECT_EQ(Reserve(kMiB).outcome, Outcome::ExclusiveElsewhere());
+  EXPECT_EQ(Commit(region, kPageSize).outcome, Outcome::ExclusiveElsewhere());
+  EXPECT_EQ(ReserveAndCommit(kMiB).outcome, Outcome::ExclusiveElsewhere());
   PrivateHeap heap(engine, 1);
-  EXPECT_EQ(heap.Open(Criticality::kProcess), Outcome::HeldStill());
-  EXPECT_EQ(heap.Allocate(100, Criticality::kProcess).outcome, Outcome::HeldStill());
+  EXPECT_EQ(heap.Open(Criticality::kProcess), Outcome::ExclusiveElsewhere());
+  EXPECT_EQ(heap.Allocate(100, Criticality::kProcess).outcome, Outcome::ExclusiveElsewhere());
   EXPECT_TRUE(Decommit(region, kPageSize).ok());
   EXPECT_TRUE(Release(region).ok());
   EXPECT_EQ(Charged(), Bytes{});
@@ -64,9 +64,9 @@ TEST_F(ExclusiveTest, NestsAndIsLeftByItsOwnerAlone) {
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   EXPECT_EQ(Leave(kOther), Outcome::NotOwner());
-  EXPECT_EQ(Enter(kOther), Outcome::HeldStill());
+  EXPECT_EQ(Enter(kOther), Outcome::ExclusiveElsewhere());
   EXPECT_EQ(Leave(kHost), Outcome::Done());
-  EXPECT_EQ(Commit(region, kPageSize).outcome, Outcome::HeldStill());
+  EXPECT_EQ(Commit(region, kPageSize).outcome, Outcome::ExclusiveElsewhere());
   EXPECT_EQ(Leave(kHost), Outcome::Done());
   EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());
   EXPECT_EQ(Leave(kHost), Outcome::NotOwner());
@@ -120,7 +120,7 @@ TEST_F(ExclusiveTest, ALevelThatMayWaitWaitsForTheSectionToEnd) {
   end_it = false;
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   EXPECT_EQ(Reserve(kMiB).outcome, Outcome::TimedOut());
-  EXPECT_EQ(Commit(region, kPageSize, Criticality::kProcess).outcome, Outcome::HeldStill());  // may not wait
+  EXPECT_EQ(Commit(region, kPageSize, Criticality::kProcess).outcome, Outcome::ExclusiveElsewhere());  // may not wait
   ASSERT_EQ(Leave(kHost), Outcome::Done());
 }
 
@@ -140,7 +140,7 @@ TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
       for (std::uint64_t i = 0; !stop.load(); ++i) {
         const AllocateRequest commit{base + i % 64 * kPageSize, 4 * kPageSize, win32::kMemCommit, kPageReadWrite};
         const Outcome outcome = engine.Allocate(commit, Criticality::kTask).outcome;
-        if (outcome.verdict == Verdict::kHeldStill) held.fetch_add(1);
+        if (outcome.verdict == Verdict::kExclusiveElsewhere) held.fetch_add(1);
         if (outcome.ok()) (void)engine.Free(commit.address, commit.size, win32::kMemDecommit);
         const auto block =
             engine.Allocate({.size = kMiB, .type = win32::kMemReserve | win32::kMemCommit, .protect = kPageReadWrite},
@@ -205,23 +205,23 @@ TEST_F(HostOwnedTest, TheReservesAreOutOfTheClrsReach) {
 TEST_F(HostOwnedTest, APinnedRegionStaysAsItIsUntilItIsUnpinned) {
   const Address region = ReserveAndCommit(kMiB).address;
   const PageRange pages{region >> kPageShift, {kMiB / kPageSize}};
-  ASSERT_EQ(engine.Pin(pages), PinnedRegions::Result::kDone);
-  EXPECT_EQ(engine.PinnedCount(), 1u);
+  ASSERT_EQ(engine.Seal(pages), SealedRegions::Result::kDone);
+  EXPECT_EQ(engine.SealedCount(), 1u);
   ExpectAllRefused(region, kPageSize);
   ExpectAllRefused(region + kMiB - 1, 1);
   EXPECT_EQ(ChargedPages(), 256u);
   EXPECT_TRUE(Exact());
-  EXPECT_EQ(engine.Pin({pages.first + 255, {2}}), PinnedRegions::Result::kOverlaps);
-  EXPECT_FALSE(engine.Unpin(region + kPageSize));
-  EXPECT_TRUE(engine.Unpin(region));
-  EXPECT_FALSE(engine.Unpin(region));
+  EXPECT_EQ(engine.Seal({pages.first + 255, {2}}), SealedRegions::Result::kOverlaps);
+  EXPECT_FALSE(engine.Unseal(region + kPageSize));
+  EXPECT_TRUE(engine.Unseal(region));
+  EXPECT_FALSE(engine.Unseal(region));
   EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());
   EXPECT_TRUE(Release(region).ok());
 }
 
 TEST_F(HostOwnedTest, PinningPartOfARegionKeepsAllOfItFromBeingReleased) {
   const Address region = ReserveAndCommit(kMiB).address;
-  ASSERT_EQ(engine.Pin({(region >> kPageShift) + 10, {1}}), PinnedRegions::Result::kDone);
+  ASSERT_EQ(engine.Seal({(region >> kPageShift) + 10, {1}}), SealedRegions::Result::kDone);
   EXPECT_EQ(Release(region), Outcome::NotOwner());
   EXPECT_EQ(engine.Free(region, 0, win32::kMemDecommit), Outcome::NotOwner());
   EXPECT_TRUE(Decommit(region, 10 * kPageSize).ok());
@@ -230,14 +230,14 @@ TEST_F(HostOwnedTest, PinningPartOfARegionKeepsAllOfItFromBeingReleased) {
 }
 
 TEST_F(HostOwnedTest, AFullOrTooLongListIsSaidSo) {
-  EXPECT_EQ(engine.Pin({1, {PinnedRegions::kMostPages + 1}}), PinnedRegions::Result::kTooLong);
-  EXPECT_EQ(engine.Pin({std::uint64_t{1} << 36, {1}}), PinnedRegions::Result::kTooLong);
-  for (std::uint64_t i = 0; i < PinnedRegions::kMost; ++i) {
-    ASSERT_EQ(engine.Pin({16 * i + 16, {1}}), PinnedRegions::Result::kDone);
+  EXPECT_EQ(engine.Seal({1, {SealedRegions::kMostPages + 1}}), SealedRegions::Result::kTooLong);
+  EXPECT_EQ(engine.Seal({std::uint64_t{1} << 36, {1}}), SealedRegions::Result::kTooLong);
+  for (std::uint64_t i = 0; i < SealedRegions::kMost; ++i) {
+    ASSERT_EQ(engine.Seal({16 * i + 16, {1}}), SealedRegions::Result::kDone);
   }
-  EXPECT_EQ(engine.Pin({8, {1}}), PinnedRegions::Result::kFull);
-  EXPECT_TRUE(engine.Unpin(16 * kPageSize));
-  EXPECT_EQ(engine.Pin({8, {1}}), PinnedRegions::Result::kDone);
+  EXPECT_EQ(engine.Seal({8, {1}}), SealedRegions::Result::kFull);
+  EXPECT_TRUE(engine.Unseal(16 * kPageSize));
+  EXPECT_EQ(engine.Seal({8, {1}}), SealedRegions::Result::kDone);
 }
 
 // ---- the manager's life

@@ -100,7 +100,7 @@ TEST_F(EngineAndOthers, AFailedCommitInAForeignRegionIsRolledBack) {
   const Address far =
       os.RawAllocate({.address = 0x7000'0000, .size = kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite})
           .address;
-  EXPECT_EQ(Commit(far, kPageSize).outcome, Outcome::NoTracking());
+  EXPECT_EQ(Commit(far, kPageSize).outcome, Outcome::NoMetadata());
   EXPECT_TRUE(Exact());
 }
 
@@ -109,7 +109,7 @@ TEST_F(EngineAndOthers, ARegionFreedBehindOurBackIsHealedWhenItsAddressIsGivenOu
   ASSERT_EQ(os.RawFree(base, 0, win32::kMemRelease), win32::kSuccess);
   ASSERT_TRUE(ReserveAndCommit(kMiB / 2, base).outcome.ok());
   EXPECT_EQ(ChargedPages(), 128u);
-  EXPECT_EQ(engine.ledger().Figures().healed, 1u);
+  EXPECT_EQ(engine.ledger().Figures().stale, 1u);
   EXPECT_EQ(engine.ledger().Figures().regions, 1u);
   EXPECT_EQ(engine.ledger().Figures().reserved, Bytes{kMiB / 2});
   EXPECT_TRUE(Exact());

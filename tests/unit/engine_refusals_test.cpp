@@ -98,7 +98,7 @@ TEST_F(EngineRefusals, WithoutMemoryForTheTablesNothingHappensAtAll) {
   for (std::uint64_t nth = 0; nth < 2; ++nth) {
     ManagedEngine fresh;
     fresh.os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, nth);
-    EXPECT_EQ(fresh.ReserveAndCommit(kMiB).outcome, Outcome::NoTracking());
+    EXPECT_EQ(fresh.ReserveAndCommit(kMiB).outcome, Outcome::NoMetadata());
     EXPECT_EQ(fresh.os.RegionCount(), 0u) << "what the OS gave was not given back";
     EXPECT_TRUE(fresh.Exact());
     EXPECT_TRUE(fresh.ReserveAndCommit(kMiB).outcome.ok());
@@ -109,7 +109,7 @@ TEST_F(EngineRefusals, ACommitAcrossLeavesWithoutMemoryForTheSecondIsRolledBack)
   const Address leaf_border = 0x8000'0000;
   const Address base = Reserve(2 * kMiB, leaf_border - kMiB).address;
   os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
-  EXPECT_EQ(Commit(base + kMiB - kPageSize, 2 * kPageSize).outcome, Outcome::NoTracking());
+  EXPECT_EQ(Commit(base + kMiB - kPageSize, 2 * kPageSize).outcome, Outcome::NoMetadata());
   EXPECT_TRUE(Exact());
   EXPECT_TRUE(Commit(base + kMiB - kPageSize, 2 * kPageSize).outcome.ok());
   EXPECT_TRUE(Exact());
@@ -243,7 +243,7 @@ TEST_F(EngineWideCommits, ThatMeetAFreeEndAsTheOsHasIt) {
 TEST_F(EngineWideCommits, WithoutMemoryForTheirTablesAreUndone) {
   for (const std::uint64_t nth : {std::uint64_t{0}, std::uint64_t{5}}) {
     os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, nth);
-    EXPECT_EQ(Commit(base, kWide).outcome, Outcome::NoTracking());
+    EXPECT_EQ(Commit(base, kWide).outcome, Outcome::NoMetadata());
     EXPECT_TRUE(Exact());
     EXPECT_EQ(os.CommittedIn({(base + kGiB) >> kPageShift, {8}}), Pages{8}) << "what was committed before stays";
   }

@@ -30,7 +30,7 @@ TEST_F(ReliefTest, AReserveOfAnySizeIsRoundedUpToWholeSlices) {
   for (const std::uint64_t size : {1ull, 4096ull, 4097ull, 63 * 4096ull, 64 * 4096ull, 65 * 4096ull, 10'000'000ull}) {
     ManagedEngine other;
     ASSERT_EQ(other.engine.OpenReserves({size}, {}), win32::kSuccess);
-    const EmergencyReserve& reserve = other.engine.emergency();
+    const EmergencyPool& reserve = other.engine.emergency();
     EXPECT_GE(reserve.Size().value, size);
     EXPECT_LT(reserve.Size().value, size + size / 32 + 64 * kPageSize);
     EXPECT_EQ(reserve.Held(), reserve.Size());

@@ -163,7 +163,7 @@ TEST_F(WaitingTest, WhoBringsAllItNeedsFromTheReservePassesTheLine) {
     EXPECT_TRUE(Decommit(region, kMiB).ok());
     EXPECT_TRUE(Commit(region + 200 * kMiB, 64 * kKiB, Criticality::kProcess).outcome.ok());
     // What came back is still there for those who wait.
-    EXPECT_EQ(Charged() + Bytes{kMiB}, kLimits.limit + engine.ledger().budget().Beyond());
+    EXPECT_EQ(Charged() + Bytes{kMiB}, kLimits.limit + engine.ledger().budget().Allowance());
     EXPECT_TRUE(Decommit(region + kMiB, 7 * kMiB).ok());
   };
   EXPECT_TRUE(Commit(region + 100 * kMiB, 8 * kMiB, Criticality::kProcess).outcome.ok());

@@ -86,7 +86,7 @@ class CountingWaker final : public Waker {
 
 // Someone waits from now on, until RemoveWaiting.
 void AddWaiter(Budget& budget, Criticality level) {
-  budget.Announce(1, level, true, [](std::uint16_t) {});
+  budget.Enqueue(1, level, true, [](std::uint16_t) {});
 }
 
 // A machine with plenty of everything, and a limit of 100 MiB.
@@ -99,7 +99,7 @@ class MonitorTest : public ::testing::Test {
     load_.available_commit = {1900 * kMiB};
     SetLimit(100);
     Charge(60);
-    budget_.SetServer(&server_);
+    budget_.SetDispatcher(&dispatcher_);
     monitor_.SetWaker(&waker_);
   }
 
@@ -115,14 +115,14 @@ class MonitorTest : public ::testing::Test {
   }
   void SetLimit(std::uint64_t mib) { budget_.SetLimits({.limit = {mib * kMiB}}); }
   void Charge(std::uint64_t mib) { budget_.Charge({mib * kMiB}); }
-  void Return(std::uint64_t mib) { budget_.Return({mib * kMiB}); }
+  void Return(std::uint64_t mib) { budget_.Uncharge({mib * kMiB}); }
   [[nodiscard]] std::uint64_t Asked() const { return os_.Calls(OsCall::kLoad); }
 
   FakeMemorySystem os_;
   FakeThreadSystem threads_;
   MemoryLoad load_;
   Budget budget_{{}};
-  CountingWaker server_;
+  CountingWaker dispatcher_;
   CountingWaker waker_;
   Ear ear_;
   Chest chest_;
@@ -245,17 +245,17 @@ TEST_F(MonitorTest, WhatTheProcessHasBesidesIsTold) {
   load_.process_private = {75 * kMiB};
   chest_.held = {4 * kMiB};
   Round();
-  EXPECT_EQ(monitor_.Outside(), Bytes{11 * kMiB});
+  EXPECT_EQ(monitor_.Uncharged(), Bytes{11 * kMiB});
   EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});  // but counts for nothing
   load_.process_private = {50 * kMiB};
   After(100);
-  EXPECT_EQ(monitor_.Outside(), Bytes{});
+  EXPECT_EQ(monitor_.Uncharged(), Bytes{});
 }
 
 TEST_F(MonitorTest, WhatTheProcessHasBesidesCountsWhenAsked) {
   load_.process_private = {93 * kMiB};
   EXPECT_THAT(Round(), IsEmpty());
-  monitor_.SetCountAll(true);
+  monitor_.SetCountWholeProcess(true);
   EXPECT_EQ(waker_.wakes, 1);
   EXPECT_THAT(Round(), ElementsAre("Low 7"));
   EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{67 * kMiB});
@@ -264,7 +264,7 @@ TEST_F(MonitorTest, WhatTheProcessHasBesidesCountsWhenAsked) {
 
   load_.process_private = {110 * kMiB};
   EXPECT_THAT(After(100), ElementsAre("over 10"));
-  monitor_.SetCountAll(false);
+  monitor_.SetCountWholeProcess(false);
   EXPECT_THAT(After(1000), ElementsAre("over 0", "Neutral 33"));
   EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});
 }
@@ -274,11 +274,11 @@ TEST_F(MonitorTest, WhatIsChargedMeanwhileIsNotTakenForOutside) {
   load_.process_private = {60 * kMiB};
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) { Return(30); });
   Round();
-  EXPECT_EQ(monitor_.Outside(), Bytes{});
+  EXPECT_EQ(monitor_.Uncharged(), Bytes{});
   load_.process_private = {40 * kMiB};
   os_.OnNext(OsCall::kLoad, Moment::kBefore, [&](const OsCallInfo&) { Charge(10); });
   After(100);
-  EXPECT_EQ(monitor_.Outside(), Bytes{});
+  EXPECT_EQ(monitor_.Uncharged(), Bytes{});
 }
 
 TEST_F(MonitorTest, AUsedReserveIsLowAndIsTakenBackWhenThatIsOver) {
@@ -404,7 +404,7 @@ TEST_F(MonitorTest, AListenerMayCallBack) {
     if (availability != Availability::kLow) return;
     monitor_.SetThresholds(kThresholds);
     monitor_.SetSampling(kSampling);
-    monitor_.SetCountAll(false);
+    monitor_.SetCountWholeProcess(false);
     monitor_.Repeat();
     SetLimit(200);
     EXPECT_EQ(monitor_.Told(), Availability::kLow);
@@ -456,7 +456,7 @@ TEST(Monitor, KeepsItsPromisesForAnyReadings) {
     FakeThreadSystem threads;
     Budget budget({.limit = {100 * kMiB}});
     CountingWaker server;
-    budget.SetServer(&server);
+    budget.SetDispatcher(&server);
     Ear ear;
     Chest chest;
     LoadSampler sampler(os, threads, kSampling);
@@ -470,7 +470,7 @@ TEST(Monitor, KeepsItsPromisesForAnyReadings) {
         case 1:
           if (budget.Charged() == Bytes{}) budget.Charge({random() % 150 * kMiB});
           break;
-        case 2: budget.Return(budget.Charged()); break;
+        case 2: budget.Uncharge(budget.Charged()); break;
         case 3:
           os.SetLoad({.available_physical = {random() % 1001},
                       .total_physical = {1000},
@@ -493,7 +493,7 @@ TEST(Monitor, KeepsItsPromisesForAnyReadings) {
             waiting = 0;
           }
           break;
-        case 6: monitor.SetCountAll(random() % 2 == 0); break;
+        case 6: monitor.SetCountWholeProcess(random() % 2 == 0); break;
         default: threads.Advance(Milliseconds{random() % 1500});
       }
       const int tries = chest.tries;
@@ -525,7 +525,7 @@ TEST(Monitor, RunsOnAWorkerWhileOthersSetIt) {
   StdThreadSystem threads;
   Budget budget({.limit = {100 * kMiB}});
   CountingWaker server;
-  budget.SetServer(&server);
+  budget.SetDispatcher(&server);
   Ear ear;
   Chest chest;
   LoadSampler sampler(os, threads, Milliseconds{1});
@@ -544,13 +544,13 @@ TEST(Monitor, RunsOnAWorkerWhileOthersSetIt) {
     others.emplace_back([&, i] {
       for (unsigned round = 0; round < 300; ++round) {
         monitor.SetThresholds({.dwell = Milliseconds{round % 3}, .repeat_low = Milliseconds{1 + round % 5}});
-        monitor.SetCountAll(round % 2 == 0);
+        monitor.SetCountWholeProcess(round % 2 == 0);
         budget.SetLimits({.limit = {(1 + (round + i) % 100) * kMiB}});
-        if (budget.TryCharge({kMiB}, Criticality::kProcess) == Admission::kAdmitted) budget.Return({kMiB});
+        if (budget.TryCharge({kMiB}, Criticality::kProcess) == Admission::kAdmitted) budget.Uncharge({kMiB});
         monitor.Repeat();
         MemoryLoad load;
         EXPECT_EQ(sampler.Read(&load), win32::kSuccess);
-        (void)monitor.Outside();
+        (void)monitor.Uncharged();
         (void)monitor.OverLimit();
       }
     });

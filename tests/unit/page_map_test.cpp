@@ -187,13 +187,13 @@ TEST_F(PageMapTest, ATakenRegionIsUnknownUntilItIsRestored) {
   ASSERT_TRUE(Add(base, 100));
   Touch((base >> kPageShift) + 50);
   EXPECT_EQ(Found(base + 50 * kPageSize), base);  // the word remembers it from here on
-  EXPECT_FALSE(map.TakeRegion(base, Region::Kind::kView));
-  EXPECT_FALSE(map.TakeRegion(base + kGranuleSize, Region::Kind::kReserved));
-  const auto taken = map.TakeRegion(base, Region::Kind::kReserved);
+  EXPECT_FALSE(map.RemoveRegion(base, Region::Kind::kView));
+  EXPECT_FALSE(map.RemoveRegion(base + kGranuleSize, Region::Kind::kReserved));
+  const auto taken = map.RemoveRegion(base, Region::Kind::kReserved);
   ASSERT_TRUE(taken);
   EXPECT_EQ(taken->pages.value, 100u);
   EXPECT_EQ(Found(base + 50 * kPageSize), 0u);
-  EXPECT_FALSE(map.TakeRegion(base, Region::Kind::kReserved));
+  EXPECT_FALSE(map.RemoveRegion(base, Region::Kind::kReserved));
   map.RestoreRegion(*taken);
   EXPECT_EQ(Found(base + 50 * kPageSize), base);
 }
@@ -213,11 +213,11 @@ TEST_F(PageMapTest, HowARegionWasReservedIsKeptWithItsRecordWhateverItsSize) {
       EXPECT_EQ(found->kind, Region::Kind::kReserved);
     }
     EXPECT_FALSE(map.FindRegion(base + pages * kPageSize)) << "the first page behind it";
-    const auto taken = map.TakeRegion(base, Region::Kind::kReserved);
+    const auto taken = map.RemoveRegion(base, Region::Kind::kReserved);
     ASSERT_TRUE(taken);
     map.RestoreRegion(*taken);
     EXPECT_EQ(map.RegionAt(base)->reserved_as, 0xFFFF);
-    ASSERT_TRUE(map.TakeRegion(base, Region::Kind::kReserved));
+    ASSERT_TRUE(map.RemoveRegion(base, Region::Kind::kReserved));
   }
 }
 
@@ -228,17 +228,17 @@ TEST_F(PageMapTest, WhatAViewShowsGoesToOneOfThoseWhoTakeOrReplaceIt) {
   std::uint64_t shown = 0;
   ASSERT_TRUE(map.AddRegion(view, &replaced, &shown));
   EXPECT_EQ(shown, 0u);
-  EXPECT_EQ(map.RegionAt(base)->shows, 77u);
-  const auto taken = map.TakeRegion(base, Region::Kind::kView);
+  EXPECT_EQ(map.RegionAt(base)->section_view, 77u);
+  const auto taken = map.RemoveRegion(base, Region::Kind::kView);
   ASSERT_TRUE(taken);
-  EXPECT_EQ(taken->shows, 77u);
+  EXPECT_EQ(taken->section_view, 77u);
   ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved}, &replaced, &shown));
   EXPECT_EQ(shown, 0u) << "whoever took it has it";
-  ASSERT_TRUE(map.TakeRegion(base, Region::Kind::kReserved));
+  ASSERT_TRUE(map.RemoveRegion(base, Region::Kind::kReserved));
   map.RestoreRegion(*taken);
   ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved}, &replaced, &shown));
   EXPECT_EQ(shown, 77u);
-  EXPECT_EQ(map.TakeRegion(base, Region::Kind::kReserved)->shows, 0u);
+  EXPECT_EQ(map.RemoveRegion(base, Region::Kind::kReserved)->section_view, 0u);
 }
 
 TEST_F(PageMapTest, ASpanEndsWithItsRegionHoweverThatWasReserved) {
@@ -258,7 +258,7 @@ TEST_F(PageMapTest, ARememberedRegionIsForgottenWhenItsPagesBelongToAnother) {
   ASSERT_TRUE(Add(base, 64));
   Touch((base >> kPageShift) + 20);
   ASSERT_EQ(Found(base + 20 * kPageSize), base);
-  ASSERT_TRUE(map.TakeRegion(base, Region::Kind::kReserved));
+  ASSERT_TRUE(map.RemoveRegion(base, Region::Kind::kReserved));
   ASSERT_TRUE(Add(base, kPagesPerGranule));  // shorter, same base
   ASSERT_TRUE(Add(base + kGranuleSize, 48));
   EXPECT_EQ(Found(base + 20 * kPageSize), base + kGranuleSize);
@@ -314,7 +314,7 @@ TEST_F(PageMapTest, ASpanIsLocatedOnlyInsideOneTouchedWordOfOneRegion) {
     EXPECT_EQ(span.mask, c.mask);
     EXPECT_EQ(span.range.first, (base + c.offset) >> kPageShift);
   }
-  ASSERT_TRUE(map.TakeRegion(base, Region::Kind::kReserved));
+  ASSERT_TRUE(map.RemoveRegion(base, Region::Kind::kReserved));
   EXPECT_EQ(map.LocateOwn(base, kPageSize).word, nullptr);
 }
 

@@ -7,7 +7,6 @@
 namespace clr_host_memory::test {
 namespace {
 
-
 constexpr std::size_t kK = 1024;
 constexpr std::size_t kM = 1024 * kK;
 
@@ -131,11 +130,11 @@ TEST_F(PrivateHeapTest, WhatIsToBeZeroIsNotWhatWasKept) {
 
 TEST_F(PrivateHeapTest, ARunThatTheHostPinsIsNotKept) {
   char* block = Block(100000);
-  const auto pinned = PageRange::Covering(At(block), 1);
-  ASSERT_EQ(engine.Pin(*pinned), PinnedRegions::Result::kDone);
+  const auto sealed = PageRange::Covering(At(block), 1);
+  ASSERT_EQ(engine.Seal(*sealed), SealedRegions::Result::kDone);
   EXPECT_EQ(heap->Free(block), Outcome::NotOwner());
   EXPECT_EQ(heap->Figures().blocks, 1u) << "still the caller's";
-  ASSERT_TRUE(engine.Unpin(At(block)));
+  ASSERT_TRUE(engine.Unseal(At(block)));
   EXPECT_TRUE(heap->Free(block).ok());
 }
 
@@ -407,9 +406,8 @@ TEST_F(PrivateHeapTest, ReallocatingInPlaceDoesNotMoveAndARefusalLeavesTheBlock)
 // ---- refusals
 
 TEST_F(PrivateHeapTest, PagesAndBlocksShareOneLimitByTheirLevel) {
-  engine.ledger().budget().SetLimits({.limit = {10 * kUnitSize},
-                                      .app_domain_headroom = {kUnitSize},
-                                      .process_headroom = {2 * kUnitSize}});
+  engine.ledger().budget().SetLimits(
+      {.limit = {10 * kUnitSize}, .app_domain_headroom = {kUnitSize}, .process_headroom = {2 * kUnitSize}});
   ASSERT_TRUE(ReserveAndCommit(6 * kUnitSize).outcome.ok());
   ASSERT_NE(Block(100), nullptr);
   EXPECT_EQ(heap->Allocate(200, Criticality::kTask).outcome, Outcome::OverLimit());
@@ -456,11 +454,11 @@ TEST_F(PrivateHeapTest, TheOsMayRefuseAnyOneOfItsCallsAndNothingIsLostOrLeft) {
           const Outcome opened = fresh.Open(Criticality::kTask);
           const BlockOutcome block = fresh.Allocate(size, Criticality::kTask);
           m.os.ClearFaults();
-          EXPECT_TRUE(opened.ok() || opened.verdict == Verdict::kOsRefused || opened.verdict == Verdict::kNoTracking);
+          EXPECT_TRUE(opened.ok() || opened.verdict == Verdict::kOsRefused || opened.verdict == Verdict::kNoMetadata);
           EXPECT_EQ(block.block == nullptr, !block.outcome.ok());
           EXPECT_TRUE(m.Exact());
           if (!block.outcome.ok()) {
-            EXPECT_TRUE(block.outcome.verdict == Verdict::kNoTracking ||
+            EXPECT_TRUE(block.outcome.verdict == Verdict::kNoMetadata ||
                         block.outcome == Outcome::OsRefused(win32::kNotEnoughMemory));
             EXPECT_EQ(m.Charged(), Bytes{});
           }
@@ -518,21 +516,21 @@ constexpr std::size_t kOfEachKind[] = {100, 4096, 100000, 1 << 20};
 
 class PinnedHeapTest : public PrivateHeapTest {
  protected:
-  void Pin(const void* address, std::uint64_t size = 1) {
-    ASSERT_EQ(engine.Pin(*PageRange::Covering(At(address), size)), PinnedRegions::Result::kDone);
+  void Seal(const void* address, std::uint64_t size = 1) {
+    ASSERT_EQ(engine.Seal(*PageRange::Covering(At(address), size)), SealedRegions::Result::kDone);
   }
-  void Unpin(const void* address) { ASSERT_TRUE(engine.Unpin(At(address) / kPageSize * kPageSize)); }
+  void Unseal(const void* address) { ASSERT_TRUE(engine.Unseal(At(address) / kPageSize * kPageSize)); }
   // Pins the regions of the blocks, whole, and returns where they begin.
   std::vector<void*> PinRegionsOf(const std::vector<void*>& blocks) {
-    std::vector<void*> pinned;
+    std::vector<void*> sealed;
     for (const void* block : blocks) {
       const auto region = engine.ledger().FindRegion(At(block));
       void* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(region->base));
-      if (std::find(pinned.begin(), pinned.end(), base) != pinned.end()) continue;
-      Pin(base, region->pages.InBytes().value);
-      pinned.push_back(base);
+      if (std::find(sealed.begin(), sealed.end(), base) != sealed.end()) continue;
+      Seal(base, region->pages.InBytes().value);
+      sealed.push_back(base);
     }
-    return pinned;
+    return sealed;
   }
   // The next slow way of any request is enough.
   void TakeAndFreeOne() { ASSERT_TRUE(heap->Free(Block(300000)).ok()); }
@@ -544,7 +542,7 @@ TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotFreedAndStays) {
     char* const block = Block(size);
     char* const dead = Block(size);
     ASSERT_TRUE(heap->Free(dead).ok());
-    Pin(block + heap->SizeOf(block) - 1);  // its last page
+    Seal(block + heap->SizeOf(block) - 1);  // its last page
     const std::uint64_t blocks = heap->Figures().blocks;
     EXPECT_EQ(heap->Free(block), Outcome::NotOwner());
     EXPECT_EQ(heap->Figures().blocks, blocks);
@@ -553,7 +551,7 @@ TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotFreedAndStays) {
       EXPECT_EQ(heap->Free(dead), Outcome::NotOurs());
     }
     EXPECT_TRUE(heap->Free(nullptr).ok());
-    Unpin(block + heap->SizeOf(block) - 1);
+    Unseal(block + heap->SizeOf(block) - 1);
     EXPECT_TRUE(heap->Free(block).ok());
   }
   EXPECT_TRUE(ExactAndTheHeaps());
@@ -564,7 +562,7 @@ TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotMovedButMayBeMadeSmaller
     SCOPED_TRACE(size);
     char* const block = Block(size);
     block[0] = 'x';
-    Pin(block);
+    Seal(block);
     const Bytes charged = Charged();
     const BlockOutcome larger =
         heap->Reallocate(block, 2 * heap->SizeOf(block), Criticality::kTask, PrivateHeap::Fill::kAnything, false);
@@ -574,7 +572,7 @@ TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotMovedButMayBeMadeSmaller
     const BlockOutcome smaller = heap->Reallocate(block, 1, Criticality::kTask, PrivateHeap::Fill::kAnything, false);
     EXPECT_EQ(smaller.block, block);
     EXPECT_EQ(block[0], 'x');
-    Unpin(block);
+    Unseal(block);
     EXPECT_TRUE(heap->Free(block).ok());
   }
 }
@@ -587,16 +585,16 @@ TEST_F(PinnedHeapTest, NoBlockThatTouchesAPinnedPageIsGivenOut) {
     char* const neighbour = Block(size);
     char* const freed = Block(size);
     ASSERT_TRUE(heap->Free(freed).ok());
-    const auto pinned = PinRegionsOf({neighbour});
+    const auto sealed = PinRegionsOf({neighbour});
     std::vector<char*> taken;
     for (int i = 0; i < 40; ++i) {
       char* const block = Block(size);
       ASSERT_NE(block, nullptr);
-      ASSERT_FALSE(engine.TouchesPinned(At(block), heap->SizeOf(block))) << i;
+      ASSERT_FALSE(engine.TouchesSealed(At(block), heap->SizeOf(block))) << i;
       taken.push_back(block);
     }
     for (char* const block : taken) ASSERT_TRUE(heap->Free(block).ok());
-    for (void* const base : pinned) Unpin(base);
+    for (void* const base : sealed) Unseal(base);
     EXPECT_TRUE(heap->Free(neighbour).ok());
     EXPECT_TRUE(ExactAndTheHeaps());
   }
@@ -608,12 +606,12 @@ TEST_F(PinnedHeapTest, OnePinnedPageOfASlabTakesNoMoreThanItsBlocksAway) {
   char* const first = Block(4096);
   char* const second = Block(4096);
   ASSERT_TRUE(heap->Free(second).ok());
-  Pin(second);
+  Seal(second);
   std::vector<char*> taken;
   for (std::uint32_t i = 2; i < kClasses[ClassOf(4096)].slots; ++i) taken.push_back(Block(4096));
   EXPECT_EQ(Charged().value, kClasses[ClassOf(4096)].committed) << "the rest of the slab serves";
   EXPECT_EQ(std::find(taken.begin(), taken.end(), second), taken.end());
-  Unpin(second);
+  Unseal(second);
   taken.push_back(first);
   for (char* const block : taken) EXPECT_TRUE(heap->Free(block).ok());
 }
@@ -624,7 +622,7 @@ TEST_F(PinnedHeapTest, WhatIsDiscardedWhilePinnedIsGoneAtOnceAndGivenBackOnceUnp
     SCOPED_TRACE(size);
     std::vector<void*> blocks;
     for (int i = 0; i < 8; ++i) blocks.push_back(Block(size));
-    const auto pinned = PinRegionsOf(blocks);
+    const auto sealed = PinRegionsOf(blocks);
     for (void* const block : blocks) {
       ASSERT_TRUE(heap->Discard(block).ok());
       ASSERT_EQ(heap->SizeOf(block), 0u);
@@ -635,7 +633,7 @@ TEST_F(PinnedHeapTest, WhatIsDiscardedWhilePinnedIsGoneAtOnceAndGivenBackOnceUnp
     EXPECT_TRUE(ExactAndTheHeaps());
     heap->Trim();
     EXPECT_GT(Charged(), before) << "what is pinned stays committed";
-    for (void* const base : pinned) Unpin(base);
+    for (void* const base : sealed) Unseal(base);
     TakeAndFreeOne();
     heap->Trim();
     EXPECT_EQ(Charged(), before);
@@ -649,12 +647,12 @@ TEST_F(PinnedHeapTest, CyclesOfPinningLeaveTheChargeWhereItWas) {
     for (int cycle = 0; cycle < 10; ++cycle) {
       std::vector<void*> blocks;
       for (int i = 0; i < 200; ++i) blocks.push_back(Block(4096));
-      const auto pinned = PinRegionsOf(blocks);
+      const auto sealed = PinRegionsOf(blocks);
       for (void* const block : blocks) {
         EXPECT_EQ(discards ? heap->Discard(block) : heap->Free(block),
                   discards ? Outcome::Done() : Outcome::NotOwner());
       }
-      for (void* const base : pinned) Unpin(base);
+      for (void* const base : sealed) Unseal(base);
       if (!discards) {
         for (void* const block : blocks) EXPECT_TRUE(heap->Free(block).ok());
       }
@@ -670,28 +668,28 @@ TEST_F(PinnedHeapTest, CyclesOfPinningLeaveTheChargeWhereItWas) {
 
 TEST_F(PinnedHeapTest, APinThatStaysKeepsNothingElseBack) {
   char* const stays = Block(600000);
-  Pin(stays);
+  Seal(stays);
   char* const run = Block(100000);
-  Pin(run);
+  Seal(run);
   ASSERT_TRUE(heap->Discard(run).ok());
   const Bytes with_run = Charged();
-  Unpin(run);
+  Unseal(run);
   TakeAndFreeOne();
   heap->Trim();
   EXPECT_LT(Charged(), with_run);
   EXPECT_EQ(Charged().value, heap->SizeOf(stays));
-  Unpin(stays);
+  Unseal(stays);
 }
 
 TEST_F(PinnedHeapTest, AHeapThatEndsWhilePinnedLeavesNothingForEver) {
   std::vector<void*> blocks;
   for (const std::size_t size : kOfEachKind) blocks.push_back(Block(size));
-  const auto pinned = PinRegionsOf(blocks);
+  const auto sealed = PinRegionsOf(blocks);
   heap.reset();
   EXPECT_NE(Charged(), Bytes{});
   // Nor is it the CLR's to free.
-  for (void* const base : pinned) {
-    Unpin(base);
+  for (void* const base : sealed) {
+    Unseal(base);
     EXPECT_EQ(engine.Free(At(base), 0, win32::kMemRelease), Outcome::NotOurs());
   }
   PrivateHeap::FreeOrphans(engine);
@@ -754,7 +752,7 @@ TEST_F(PrivateHeapTest, WhileAnotherThreadHoldsTheManagerStillNothingIsGivenOutA
   as(77, [&] { ASSERT_TRUE(engine.EnterExclusive(Milliseconds{0}).ok()); });
   const HeapFigures before = heap->Figures();
   for (const std::size_t size : kSizes) {
-    EXPECT_EQ(heap->Allocate(size, Criticality::kProcess).outcome, Outcome::HeldStill()) << size;
+    EXPECT_EQ(heap->Allocate(size, Criticality::kProcess).outcome, Outcome::ExclusiveElsewhere()) << size;
   }
   EXPECT_EQ(heap->Figures().blocks, before.blocks);
   EXPECT_TRUE(heap->Free(block).ok());

@@ -9,8 +9,7 @@
 namespace clr_host_memory::test {
 
 inline constexpr Bytes kReserve{64 * 64 * kKiB};  // 64 slices of 16 pages
-inline constexpr Limits kLimits{
-    .limit = {16 * kMiB}, .app_domain_headroom = {kMiB}, .process_headroom = {kMiB}};
+inline constexpr Limits kLimits{.limit = {16 * kMiB}, .app_domain_headroom = {kMiB}, .process_headroom = {kMiB}};
 
 class CountingWaker final : public Waker {
  public:

@@ -156,7 +156,7 @@ TEST_F(SectionTest, WhoeverIsGivenAViewsAddressWhileItIsUnmappedKeepsTheirs) {
     return unmapped;
   }));
   EXPECT_EQ(ChargedPages(), 512u);
-  EXPECT_EQ(engine.ledger().Figures().healed, 0u);
+  EXPECT_EQ(engine.ledger().Figures().stale, 0u);
   EXPECT_TRUE(Exact());
 }
 
@@ -183,7 +183,7 @@ TEST_F(SectionTest, WithoutMemoryForTheTablesNothingIsCommitted) {
   const Address view = Map(127 * kMiB, 2 * kMiB);
   for (const std::uint64_t skip : {0u, 1u, 1u}) {  // what leads to the leaves, the first, the second
     os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, skip);
-    EXPECT_EQ(Commit(view, 2 * kMiB).outcome, Outcome::NoTracking()) << skip;
+    EXPECT_EQ(Commit(view, 2 * kMiB).outcome, Outcome::NoMetadata()) << skip;
     os.ClearFaults();
     EXPECT_EQ(Charged(), Bytes{});
   }
@@ -194,7 +194,7 @@ TEST_F(SectionTest, WithoutMemoryForTheTablesNothingIsCommitted) {
 TEST_F(SectionTest, AViewWhoseRecordFindsNoRoomDoesNotReferToIt) {
   const Address view = os.MapSection(section_, 0, 0x5000'0000, kMiB).address;
   os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
-  EXPECT_EQ(engine.AcquireView(view, kMiB, name_, 0), Outcome::NoTracking());
+  EXPECT_EQ(engine.AcquireView(view, kMiB, name_, 0), Outcome::NoMetadata());
   CloseHandle();
   EXPECT_EQ(engine.KeepSection(name_), Outcome::NotOurs());
 }
@@ -209,7 +209,7 @@ TEST_F(SectionTest, ImpossibleViewsAreRefusedAndReferToNothing) {
   EXPECT_EQ(engine.AcquireView(view, kMiB, name_, 0), refused) << "it has ended";
   EXPECT_EQ(engine.AddSection(0, false, Criticality::kProcess).outcome, refused);
   EXPECT_EQ(engine.AddSection(Sections::kLargest.value + 1, false, Criticality::kProcess).outcome,
-            Outcome::NoTracking());
+            Outcome::NoMetadata());
   EXPECT_TRUE(Exact());
 }
 
@@ -242,7 +242,7 @@ TEST_F(SectionTest, TheAuditSeesPagesThatOnlyOneSideHolds) {
   EXPECT_TRUE(Exact());
   engine.ledger().budget().Charge({kPageSize});
   EXPECT_EQ(engine.ledger().Audit().mismatch.value, 1u) << "charge that no page explains";
-  engine.ledger().budget().Return({kPageSize});
+  engine.ledger().budget().Uncharge({kPageSize});
 }
 
 TEST_F(SectionTest, TheAuditJudgesPagesThatAViewDoesNotShowWhereViewsShareThem) {

@@ -14,7 +14,6 @@
 namespace clr_host_memory {
 namespace {
 
-
 constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
 constexpr std::uint64_t kMiB = 1024 * 1024;
 
@@ -165,7 +164,7 @@ TEST(BudgetTest, ARefusedChargeChangesNothing) {
   EXPECT_EQ(budget.TryCharge({1}, Criticality::kTask), Admission::kOverCeiling);
   EXPECT_EQ(budget.Charged(), Bytes{900});
   EXPECT_EQ(budget.TryCharge({100}, Criticality::kProcess), Admission::kAdmitted);
-  budget.Return({1000});
+  budget.Uncharge({1000});
   EXPECT_EQ(budget.Charged(), Bytes{});
 }
 
@@ -174,7 +173,7 @@ TEST(BudgetTest, ThePeakIsTheMostThatWasNoted) {
   ASSERT_EQ(budget.TryCharge({100}, Criticality::kTask), Admission::kAdmitted);
   EXPECT_EQ(budget.Peak(), Bytes{});  // of a request that may fail yet
   budget.NotePeak();
-  budget.Return({90});
+  budget.Uncharge({90});
   budget.NotePeak();
   EXPECT_EQ(budget.Peak(), Bytes{100});
 }
@@ -221,7 +220,7 @@ TEST(BudgetTest, ALimitSetBelowTheChargeRefusesUntilEnoughWasReturned) {
   budget.SetLimits({.limit = {500}});
   EXPECT_EQ(budget.TryCharge({1}, Criticality::kProcess), Admission::kOverCeiling);
   EXPECT_EQ(budget.TryCharge({0}, Criticality::kTask), Admission::kAdmitted);
-  budget.Return({301});
+  budget.Uncharge({301});
   EXPECT_EQ(budget.TryCharge({1}, Criticality::kTask), Admission::kAdmitted);
 }
 
@@ -234,7 +233,7 @@ TEST(BudgetTest, ThreadsTogetherNeverChargeMoreThanTheLimit) {
         if (budget.TryCharge({7}, Criticality::kTask) != Admission::kAdmitted) continue;
         EXPECT_LE(budget.Charged(), Bytes{100});
         budget.NotePeak();
-        budget.Return({7});
+        budget.Uncharge({7});
       }
     });
   }

@@ -72,7 +72,7 @@ TEST_F(WaitListTest, WhatIsReturnedIsChargedToTheWaiterBeforeItGoesOn) {
   stage.Begin(0, Request(30));
   ServeIfWoken();
   EXPECT_TRUE(Sleeps(0));
-  stage.budget().Return({40});
+  stage.budget().Uncharge({40});
   ServeIfWoken();
   EXPECT_EQ(Charged(), Bytes{90});
   EXPECT_EQ(stage.budget().Waiting(), 0u);
@@ -83,7 +83,7 @@ TEST_F(WaitListTest, WhatIsReturnedIsChargedToTheWaiterBeforeItGoesOn) {
 }
 
 TEST_F(WaitListTest, WhatCameBackBeforeItWaitedIsFoundAtOnce) {
-  stage.budget().Return({40});
+  stage.budget().Uncharge({40});
   stage.Begin(0, Request(30));
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
@@ -100,7 +100,7 @@ TEST_F(WaitListTest, ServesByLevelAndThenFirstCome) {
   EXPECT_EQ(stage.budget().Waiting(), 6u);
   std::vector<std::size_t> rest{2, 3, 1, 4, 0, 5};
   while (!rest.empty()) {
-    stage.budget().Return({10});
+    stage.budget().Uncharge({10});
     ServeIfWoken();
     EXPECT_TRUE(Granted(rest.front()));
     rest.erase(rest.begin());
@@ -110,7 +110,7 @@ TEST_F(WaitListTest, ServesByLevelAndThenFirstCome) {
 
 TEST_F(WaitListTest, OneReturnServesAllItIsEnoughFor) {
   for (std::size_t i = 0; i < 4; ++i) stage.Begin(i, Request(10));
-  stage.budget().Return({35});
+  stage.budget().Uncharge({35});
   ServeIfWoken();
   for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(Granted(i));
   EXPECT_TRUE(Sleeps(3));
@@ -120,11 +120,11 @@ TEST_F(WaitListTest, OneReturnServesAllItIsEnoughFor) {
 TEST_F(WaitListTest, NobodyPassesTheHeadOfTheLineEvenIfItWouldFit) {
   stage.Begin(0, Request(50));
   stage.Begin(1, Request(1));
-  stage.budget().Return({10});
+  stage.budget().Uncharge({10});
   ServeIfWoken();
   EXPECT_TRUE(Sleeps(0));
   EXPECT_TRUE(Sleeps(1));
-  stage.budget().Return({41});
+  stage.budget().Uncharge({41});
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
   EXPECT_TRUE(Granted(1));
@@ -132,14 +132,14 @@ TEST_F(WaitListTest, NobodyPassesTheHeadOfTheLineEvenIfItWouldFit) {
 }
 
 TEST_F(WaitListTest, ANewcomerOfTheSameOrALowerLevelIsRefusedBehindAWaiterAsSoonAsItIsAnnounced) {
-  stage.budget().Return({50});
+  stage.budget().Uncharge({50});
   stage.Begin(0, Request(60, kAppDomain));
   const auto try_all = [&] {
-    EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindOthers);
-    EXPECT_EQ(stage.budget().TryCharge({1}, kAppDomain), Admission::kBehindOthers);
+    EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindQueue);
+    EXPECT_EQ(stage.budget().TryCharge({1}, kAppDomain), Admission::kBehindQueue);
     EXPECT_EQ(stage.budget().TryCharge({1}, kProcess), Admission::kAdmitted);
     EXPECT_EQ(stage.budget().TryCharge({}, kTask), Admission::kAdmitted);
-    stage.budget().Return({1});
+    stage.budget().Uncharge({1});
   };
   try_all();
   ServeIfWoken();
@@ -152,10 +152,10 @@ TEST_F(WaitListTest, ANewcomerOfTheSameOrALowerLevelIsRefusedBehindAWaiterAsSoon
 TEST_F(WaitListTest, WhoIsRefusedBehindOneJustAnnouncedWakesTheServer) {
   stage.Begin(0, Request(30));
   stage.server().wakes = 0;  // as if its thread had been suspended before it could
-  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindOthers);
+  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindQueue);
   EXPECT_GT(stage.server().wakes, 0);
   static_cast<void>(stage.Serve());
-  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindOthers);
+  EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindQueue);
   EXPECT_EQ(stage.server().wakes, 0);
 }
 
@@ -172,7 +172,7 @@ TEST_F(WaitListTest, ARequestForNoMemoryIsLetThroughWhereverItStandsAndStandsInN
   refused.level = kProcess;
   stage.Begin(1, refused);
   stage.Begin(2, Request(10, kAppDomain));
-  stage.budget().Withdraw({60});
+  stage.budget().CancelCharge({60});
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
   EXPECT_TRUE(Granted(2));
@@ -201,14 +201,14 @@ TEST_F(WaitListTest, ADeadlineThatNeverComesMakesNobodyLookAtTheClock) {
   stage.threads().Advance(1'000'000'000ms);
   EXPECT_EQ(stage.Serve(), kForever);
   EXPECT_TRUE(Sleeps(0));
-  stage.budget().Return({30});
+  stage.budget().Uncharge({30});
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
 }
 
 // Its thread is suspended and cannot leave the line itself.
 TEST_F(WaitListTest, TheServerEndsAWaitAtItsDeadlineSoThatThoseBehindGoOn) {
-  stage.budget().Return({10});
+  stage.budget().Uncharge({10});
   stage.Begin(0, Request(50, kTask, 100ms));
   stage.Begin(1, Request(10));
   EXPECT_EQ(stage.Serve(), 100ms);
@@ -225,7 +225,7 @@ TEST_F(WaitListTest, WhoHasLeftIsNotPaidForAndTheNextGetsIt) {
   static_cast<void>(stage.Serve());
   stage.threads().Advance(100ms);
   EXPECT_TRUE(EndsAs(0, WaitResult::kTimedOut));
-  stage.budget().Return({50});
+  stage.budget().Uncharge({50});
   ServeIfWoken();
   EXPECT_TRUE(Granted(1));
   EXPECT_EQ(Charged(), Bytes{60});
@@ -233,7 +233,7 @@ TEST_F(WaitListTest, WhoHasLeftIsNotPaidForAndTheNextGetsIt) {
 
 TEST_F(WaitListTest, AServerThatIsLateStillGrantsWhatIsThere) {
   stage.Begin(0, Request(50, kTask, 100ms));
-  stage.budget().Return({50});
+  stage.budget().Uncharge({50});
   stage.threads().Advance(200ms);
   static_cast<void>(stage.Serve());
   EXPECT_TRUE(Granted(0));
@@ -260,7 +260,7 @@ TEST_F(WaitListTest, AbandonEndsTheWaitsOfTicketsTakenSoFar) {
 
   stage.list().Hold(false);
   stage.Begin(4, Request(30));
-  stage.budget().Return({30});
+  stage.budget().Uncharge({30});
   ServeIfWoken();
   EXPECT_TRUE(Granted(4));
 }
@@ -284,7 +284,7 @@ TEST_F(WaitListTest, AWaiterThatLooksAfterAbandonEndsWithoutTheServer) {
 }
 
 TEST_F(WaitListTest, WhileHeldNobodyIsGrantedAnything) {
-  stage.budget().Return({50});
+  stage.budget().Uncharge({50});
   stage.list().Hold(true);
   stage.Begin(0, Request(0));
   stage.Begin(1, Request(10));
@@ -326,7 +326,7 @@ TEST_F(WaitListTest, EachLevelWaitsForItsOwnCeiling) {
   ServeIfWoken();
   EXPECT_TRUE(Granted(2));
   EXPECT_TRUE(Sleeps(1));
-  stage.budget().Return({20});
+  stage.budget().Uncharge({20});
   ServeIfWoken();
   EXPECT_TRUE(Granted(1));
   EXPECT_TRUE(Sleeps(0));
@@ -336,19 +336,19 @@ TEST_F(WaitListTest, ARaisedLimitAndLessOutsideItWakeTheServer) {
   stage.Begin(0, Request(10));
   stage.Begin(1, Request(10));
   static_cast<void>(stage.Serve());
-  stage.budget().SetOutside({10});
+  stage.budget().SetUncharged({10});
   static_cast<void>(stage.Serve());
   stage.budget().SetLimits({.limit = {120}});
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
   EXPECT_TRUE(Sleeps(1));
-  stage.budget().SetOutside({});
+  stage.budget().SetUncharged({});
   ServeIfWoken();
   EXPECT_TRUE(Granted(1));
 }
 
 TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAWhile) {
-  stage.budget().Return({50});
+  stage.budget().Uncharge({50});
   stage.Begin(0, RefusedByOs(10));
   EXPECT_EQ(stage.Serve(), WaitList::kOsRetry);
   stage.threads().Advance(WaitList::kOsRetry - 1ms);
@@ -361,10 +361,10 @@ TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAWhile) {
 }
 
 TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAReturn) {
-  stage.budget().Return({50});
+  stage.budget().Uncharge({50});
   stage.Begin(0, RefusedByOs(10));
   static_cast<void>(stage.Serve());
-  stage.budget().Return({1});
+  stage.budget().Uncharge({1});
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
 }
@@ -374,14 +374,14 @@ TEST_F(WaitListTest, WhatTheOsRefusedWaitsForItsTurnUnderTheLimitToo) {
   stage.threads().Advance(WaitList::kOsRetry);
   EXPECT_EQ(stage.Serve(), 950ms);
   EXPECT_TRUE(Sleeps(0));
-  stage.budget().Return({10});
+  stage.budget().Uncharge({10});
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
 }
 
 // Each one's rollback would be a return to the other.
 TEST_F(WaitListTest, TwoThatTheOsRefusesDoNotWakeEachOther) {
-  stage.budget().Return({50});
+  stage.budget().Uncharge({50});
   const WaitRequest requests[] = {RefusedByOs(10), RefusedByOs(10)};
   for (const std::size_t i : {0u, 1u}) stage.Begin(i, requests[i]);
   int tries = 0;
@@ -392,7 +392,7 @@ TEST_F(WaitListTest, TwoThatTheOsRefusesDoNotWakeEachOther) {
         if (stage.IsSignalled(i)) stage.GoOn(i);
         if (stage.Waits(i)) continue;
         ++tries;
-        stage.budget().Withdraw({10});
+        stage.budget().CancelCharge({10});
         stage.Begin(i, requests[i]);
       }
     }
@@ -402,14 +402,14 @@ TEST_F(WaitListTest, TwoThatTheOsRefusesDoNotWakeEachOther) {
 }
 
 TEST_F(WaitListTest, OneThatTheOsRefusedKeepsItsPlaceWhenItWaitsAgain) {
-  stage.budget().Return({5});
+  stage.budget().Uncharge({5});
   WaitRequest first = Request(10);
   stage.Begin(0, first);
   stage.Begin(1, Request(10));
-  stage.budget().Return({5});
+  stage.budget().Uncharge({5});
   ServeIfWoken();
   ASSERT_TRUE(Granted(0));
-  stage.budget().Withdraw({10});
+  stage.budget().CancelCharge({10});
   first.refused_by_os = true;
   stage.Begin(0, first);
   ServeIfWoken();
@@ -429,8 +429,8 @@ TEST_F(WaitListTest, ASignalForNoReasonIsSleptOver) {
 }
 
 TEST_F(WaitListTest, ReturnsWakeNobodyWhileNobodyWaits) {
-  stage.budget().Return({10});
-  stage.budget().Withdraw({10});
+  stage.budget().Uncharge({10});
+  stage.budget().CancelCharge({10});
   stage.budget().SetLimits({.limit = {90}});
   EXPECT_EQ(stage.server().wakes, 0);
 }
@@ -459,7 +459,7 @@ TEST_F(WaitListTest, WithoutAnEventNobodyWaits) {
 TEST_F(WaitListTest, EventsAreMadeOnceForEachRecordInUse) {
   for (int round = 0; round < 10; ++round) {
     for (std::size_t i = 0; i < 3; ++i) stage.Begin(i, Request(1));
-    stage.budget().Return({3});
+    stage.budget().Uncharge({3});
     ServeIfWoken();
     for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(Granted(i));
   }
@@ -471,7 +471,7 @@ TEST(WaitListMemory, AllIsGivenBackAtTheEnd) {
   FakeThreadSystem threads;
   Budget budget({.limit = {100}});
   CountingWaker server;
-  budget.SetServer(&server);
+  budget.SetDispatcher(&server);
   {
     WaitList list(memory, threads, budget);
     ASSERT_TRUE(list.Open(&server));

@@ -71,7 +71,8 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
       ->add_option("--gc-limit", policy.gc_limit,
                    "What the GC is told to keep to when it starts: auto (default; to fit the limit), off, or a size")
       ->type_name("auto|off|SIZE");
-  run_command->add_flag("--count-all", policy.count_all, "What the process has committed besides counts, too");
+  run_command->add_flag("--count-all", policy.count_whole_process,
+                        "What the process has committed besides counts, too");
   run_command->add_option("--limit-at", policy.limit_at, "Change the limit while APP runs: 2s=64M, 1m=none; repeatable")
       ->type_name("TIME=SIZE|none")
       ->expected(1)

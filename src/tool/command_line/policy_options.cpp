@@ -161,7 +161,7 @@ const char* PolicyTexts::FirstGiven() const noexcept {
   if (wait) return "--wait";
   if (emergency_reserve) return "--emergency-reserve";
   if (gc_limit) return "--gc-limit";
-  if (count_all) return "--count-all";
+  if (count_whole_process) return "--count-all";
   if (!limit_at.empty()) return "--limit-at";
   if (on_thrash) return "--on-thrash";
   return nullptr;
@@ -199,8 +199,8 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
           "make it a small part of the limit, on top of which it comes");
     }
   }
-  policy.count_all = texts.count_all;
-  if (policy.count_all && limits.empty()) {
+  policy.count_whole_process = texts.count_whole_process;
+  if (policy.count_whole_process && limits.empty()) {
     throw ToolError("--count-all counts against the limit, and there is none", "give --limit, too");
   }
   if (texts.on_thrash) {

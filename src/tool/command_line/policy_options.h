@@ -42,7 +42,7 @@ struct PolicyOptions {
   WaitsByLevel wait_ms{};
   std::uint64_t emergency_reserve = 0;  // bytes
   bool own_reserve = false;             // clrmem's own: nobody asked for it
-  bool count_all = false;
+  bool count_whole_process = false;
   std::uint64_t gc_limit = 0;              // bytes the GC is told to keep to when it starts; 0: none
   std::vector<LimitChange> limit_changes;  // by time, each time once
   OnThrash on_thrash = OnThrash::kReport;
@@ -60,7 +60,7 @@ struct PolicyTexts {
   std::optional<std::string> wait;
   std::optional<std::string> emergency_reserve;
   std::optional<std::string> gc_limit;
-  bool count_all = false;
+  bool count_whole_process = false;
   std::vector<std::string> limit_at;
   std::optional<std::string> on_thrash;
 

@@ -65,7 +65,7 @@ ToolError RuntimeDidNotStart(const Session& session, const RunOptions& options, 
     for (std::size_t level = 0; level < kClrHostMemoryLevelCount; ++level) {
       refused += statistics.limit_refusals[level] + statistics.refusals[level][kClrHostMemoryTimeout];
     }
-    if (options.policy.count_all) outside = statistics.outside;
+    if (options.policy.count_whole_process) outside = statistics.outside;
   }
   if (refused == 0 && session.gc_limit() != 0) {
     return ToolError(

@@ -158,7 +158,7 @@ std::string ByteView::Text() const {
   return text;
 }
 
-std::optional<MetadataTables> MetadataTables::Read(const ByteView& metadata, std::string* problem) {
+std::optional<CliMetadata> CliMetadata::Read(const ByteView& metadata, std::string* problem) {
   const auto fail = [&](const char* what) {
     *problem = what;
     return std::nullopt;
@@ -171,7 +171,7 @@ std::optional<MetadataTables> MetadataTables::Read(const ByteView& metadata, std
   const auto stream_count = metadata.U16(after_version + 2);
   if (!version || !stream_count) return fail("its metadata header is cut off");
 
-  MetadataTables result;
+  CliMetadata result;
   result.version_ = version->Text();
   result.version_.resize(std::min(result.version_.size(), result.version_.find('\0')));
   bool has_tables = false;
@@ -212,7 +212,7 @@ std::optional<MetadataTables> MetadataTables::Read(const ByteView& metadata, std
   return result;
 }
 
-bool MetadataTables::LayOut(std::uint64_t first_row) {
+bool CliMetadata::LayOut(std::uint64_t first_row) {
   std::uint64_t offset = first_row;
   for (std::size_t table = 0; table < kLaidOutTables; ++table) {
     layout_[table].offset = offset;
@@ -225,7 +225,7 @@ bool MetadataTables::LayOut(std::uint64_t first_row) {
   return true;
 }
 
-std::uint32_t MetadataTables::ColumnSize(std::uint8_t column) const {
+std::uint32_t CliMetadata::ColumnSize(std::uint8_t column) const {
   const auto heap_index = [&](unsigned bit) { return (heap_sizes_ & bit) != 0 ? 4U : 2U; };
   if (column < kTableCount) return layout_[column].rows > 0xFFFF ? 4 : 2;
   switch (column) {
@@ -242,7 +242,7 @@ std::uint32_t MetadataTables::ColumnSize(std::uint8_t column) const {
   return most_rows >= 1U << (16 - coded.tag_bits) ? 4 : 2;
 }
 
-std::optional<std::uint32_t> MetadataTables::Cell(std::uint8_t table, std::uint32_t row, std::size_t column) const {
+std::optional<std::uint32_t> CliMetadata::Cell(std::uint8_t table, std::uint32_t row, std::size_t column) const {
   const Table& where = layout_[table];
   if (row == 0 || row > where.rows) return std::nullopt;
   std::uint64_t at = where.offset + std::uint64_t{row - 1} * where.row_size;
@@ -253,14 +253,14 @@ std::optional<std::uint32_t> MetadataTables::Cell(std::uint8_t table, std::uint3
   return *narrow;
 }
 
-std::string MetadataTables::String(std::optional<std::uint32_t> index) const {
+std::string CliMetadata::String(std::optional<std::uint32_t> index) const {
   if (!index) return {};
   return strings_.ZeroTerminated(*index).value_or(std::string());
 }
 
-std::string MetadataTables::AssemblyName() const { return String(Cell(kAssembly, 1, 7)); }
+std::string CliMetadata::AssemblyName() const { return String(Cell(kAssembly, 1, 7)); }
 
-std::vector<std::string> MetadataTables::AssemblyReferences() const {
+std::vector<std::string> CliMetadata::AssemblyReferences() const {
   std::vector<std::string> names;
   for (std::uint32_t row = 1; row <= layout_[kAssemblyRef].rows; ++row) {
     names.push_back(String(Cell(kAssemblyRef, row, 6)));
@@ -268,7 +268,7 @@ std::vector<std::string> MetadataTables::AssemblyReferences() const {
   return names;
 }
 
-std::string MetadataTables::TargetFramework() const {
+std::string CliMetadata::TargetFramework() const {
   for (std::uint32_t row = 1; row <= layout_[kCustomAttribute].rows; ++row) {
     const auto parent = Cell(kCustomAttribute, row, 0);
     const auto type = Cell(kCustomAttribute, row, 1);

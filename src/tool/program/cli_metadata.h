@@ -43,10 +43,10 @@ class ByteView {
   gsl::span<const std::byte> bytes_;
 };
 
-class MetadataTables {
+class CliMetadata {
  public:
   // metadata is the whole metadata block, which must outlive the result. None: *problem says what is wrong with it.
-  [[nodiscard]] static std::optional<MetadataTables> Read(const ByteView& metadata, std::string* problem);
+  [[nodiscard]] static std::optional<CliMetadata> Read(const ByteView& metadata, std::string* problem);
 
   [[nodiscard]] const std::string& version() const noexcept { return version_; }
   [[nodiscard]] std::string AssemblyName() const;

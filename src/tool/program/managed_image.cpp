@@ -101,7 +101,7 @@ ManagedImage ReadManagedImage(gsl::span<const std::byte> bytes) {
   const auto metadata = AtAddress(file, sections, *clr->U32(8), *clr->U32(12));
   if (!metadata) return Damaged(image, "its metadata lies outside the file");
   std::string problem;
-  const auto tables = MetadataTables::Read(*metadata, &problem);
+  const auto tables = CliMetadata::Read(*metadata, &problem);
   if (!tables) return Damaged(image, problem);
   image.metadata_version = tables->version();
   image.assembly_name = tables->AssemblyName();

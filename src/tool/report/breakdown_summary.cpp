@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t kListedImages = 5;
 
 // Images with something of their own, largest first.
-std::size_t ListedImages(const Accounting& accounting) {
+std::size_t ListedImages(const MemoryBreakdown& accounting) {
   const auto& images = accounting.not_hosted.by_image;
   const auto none =
       std::find_if(images.begin(), images.end(), [](const NamedBytes& image) { return image.bytes == 0; });
@@ -19,7 +19,7 @@ std::size_t ListedImages(const Accounting& accounting) {
 }
 
 // What of a row was there before the bridge took over.
-std::string OfBefore(const Accounting& accounting, std::uint64_t Accounting::NotHosted::* row) {
+std::string OfBefore(const MemoryBreakdown& accounting, std::uint64_t MemoryBreakdown::NotHosted::* row) {
   return accounting.before ? FormatCount((*accounting.before).*row) + " before the runtime" : "";
 }
 
@@ -30,7 +30,7 @@ std::string Signed(std::int64_t bytes) {
 
 }  // namespace
 
-void AddAccounting(Table& table, const Accounting& accounting) {
+void AddBreakdown(Table& table, const MemoryBreakdown& accounting) {
   const auto& hosted = accounting.hosted;
   const auto& rest = accounting.not_hosted;
   table.Line("  accounting, in bytes");
@@ -47,7 +47,7 @@ void AddAccounting(Table& table, const Accounting& accounting) {
                 hosted.by_purpose[purpose], "");
   }
   table.Count("  not hosted", NotHostedBytes(accounting), "");
-  using NotHosted = Accounting::NotHosted;
+  using NotHosted = MemoryBreakdown::NotHosted;
   table.Count("    stacks", rest.stacks, "of " + FormatCount(rest.stack_count) + " threads");
   table.Count("    threads besides", rest.thread_data, OfBefore(accounting, &NotHosted::thread_data));
   table.Count("    heaps", rest.heaps, OfBefore(accounting, &NotHosted::heaps));
@@ -60,7 +60,7 @@ void AddAccounting(Table& table, const Accounting& accounting) {
   table.Row("  not explained", Signed(accounting.unexplained) + " of " + accounting.process_figure);
 }
 
-Json AccountingJson(const Accounting& accounting) {
+Json BreakdownJson(const MemoryBreakdown& accounting) {
   const auto& hosted = accounting.hosted;
   const auto& rest = accounting.not_hosted;
   Json by_purpose = Json::object();

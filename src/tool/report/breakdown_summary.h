@@ -7,8 +7,8 @@
 
 namespace clr_host_memory::tool {
 
-void AddAccounting(Table& table, const Accounting& accounting);
-[[nodiscard]] Json AccountingJson(const Accounting& accounting);
+void AddBreakdown(Table& table, const MemoryBreakdown& accounting);
+[[nodiscard]] Json BreakdownJson(const MemoryBreakdown& accounting);
 
 }  // namespace clr_host_memory::tool
 

@@ -66,7 +66,7 @@ bool AsksForWaits(const PolicyOptions& options) {
 
 bool AsksForAnything(const PolicyOptions& options) {
   return options.headroom || AsksForWaits(options) || (options.emergency_reserve != 0 && !options.own_reserve) ||
-         options.count_all || !options.limit_changes.empty();
+         options.count_whole_process || !options.limit_changes.empty();
 }
 
 void AddOverLimit(Table& table, const ClrHostMemoryStatistics& statistics, const EventFigures& events) {
@@ -233,7 +233,7 @@ void AddLimit(Table& table, const ClrHostMemoryStatistics& statistics, const Pol
     table.Row("headroom", FormatSize(statistics.process_headroom) + " for the process, " +
                               FormatSize(statistics.app_domain_headroom) + " for the application domain");
   }
-  if (policy.options.count_all) {
+  if (policy.options.count_whole_process) {
     table.Row("outside of the manager", FormatSize(statistics.outside) + ", counts against the limit");
   }
 }
@@ -251,7 +251,7 @@ void AddPolicy(Json& json, const ClrHostMemoryStatistics& statistics, const Poli
   json["initial_limit_bytes"] = LimitJson(policy.initial_limit);
   json["limit_changes"] = ChangesJson(policy.limit_changes);
   json["over_limit"] = OverLimitJson(statistics, policy.events);
-  json["outside"] = {{"bytes", statistics.outside}, {"counted", policy.options.count_all}};
+  json["outside"] = {{"bytes", statistics.outside}, {"counted", policy.options.count_whole_process}};
   json["emergency_reserve"] = {{"bytes", statistics.emergency_reserve},
                                {"held_bytes", statistics.emergency_held},
                                {"uses", statistics.emergency_uses},

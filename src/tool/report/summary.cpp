@@ -139,7 +139,7 @@ void AddManager(Json& json, const ManagerFigures& figures, const PolicyFigures& 
       {"page_bytes", statistics.page_bytes},   {"heap_bytes", statistics.heap_bytes},
       {"reserved_bytes", statistics.reserved}, {"peak_reserved_bytes", statistics.peak_reserved},
       {"mapped_bytes", statistics.mapped},     {"metadata_bytes", statistics.metadata},
-      {"regions", statistics.regions},         {"healed_regions", statistics.healed_regions},
+      {"regions", statistics.regions},         {"stale_regions", statistics.stale_regions},
   };
   Json calls = Json::object();
   for (std::size_t method = 0; method < kMethods.size(); ++method) {
@@ -156,10 +156,8 @@ void AddManager(Json& json, const ManagerFigures& figures, const PolicyFigures& 
   json["limit_refusals"] = std::move(limit_refusals);
   json["placement_refusals"] = statistics.placement_refusals;
   json["audit"] = {
-      {"ledger_bytes", figures.audit.charged_pages},
-      {"virtual_query_bytes", figures.audit.committed_pages},
-      {"mismatch_bytes", figures.audit.mismatch},
-      {"in_flight_bytes", figures.audit.in_flight},
+      {"ledger_bytes", figures.audit.charged},    {"virtual_query_bytes", figures.audit.committed},
+      {"mismatch_bytes", figures.audit.mismatch}, {"in_flight_bytes", figures.audit.in_flight},
       {"regions", figures.audit.regions},
   };
   AddPolicy(json, statistics, policy);
@@ -183,11 +181,11 @@ std::string FormatTable(const Summary& summary) {
   table.Row("end", summary.ended_by + ", exit code " + ExitCodeText(summary.exit_code));
   if (summary.manager) AddManager(table, *summary.manager, summary.policy);
   if (summary.bridge) AddBridge(table, *summary.bridge);
-  if (summary.accounting) AddAccounting(table, *summary.accounting);
+  if (summary.accounting) AddBreakdown(table, *summary.accounting);
   if (summary.manager) {
     const ClrHostMemoryAudit& audit = summary.manager->audit;
-    table.Line("  audit: ledger " + FormatCount(audit.charged_pages) + " bytes, VirtualQuery " +
-               FormatCount(audit.committed_pages) + " bytes, mismatch " + FormatCount(audit.mismatch) + " bytes" +
+    table.Line("  audit: ledger " + FormatCount(audit.charged) + " bytes, VirtualQuery " +
+               FormatCount(audit.committed) + " bytes, mismatch " + FormatCount(audit.mismatch) + " bytes" +
                (audit.in_flight == 0 ? "" : ", " + FormatCount(audit.in_flight) + " bytes in flight"));
   }
   return table.text();
@@ -218,7 +216,7 @@ nlohmann::ordered_json ToJson(const Summary& summary) {
   } else {
     json["bridge"] = nullptr;
   }
-  json["accounting"] = summary.accounting ? AccountingJson(*summary.accounting) : Json(nullptr);
+  json["accounting"] = summary.accounting ? BreakdownJson(*summary.accounting) : Json(nullptr);
   return json;
 }
 

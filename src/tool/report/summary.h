@@ -59,7 +59,7 @@ struct Summary {
   std::optional<ManagerFigures> manager;
   PolicyFigures policy;  // of the manager
   std::optional<BridgeFigures> bridge;
-  std::optional<Accounting> accounting;  // when it was asked for
+  std::optional<MemoryBreakdown> accounting;  // when it was asked for
 };
 
 [[nodiscard]] std::string FormatTable(const Summary& summary);

@@ -17,7 +17,7 @@ bool Has(const std::vector<std::uint64_t>& bases, std::uint64_t base) {
   return std::find(bases.begin(), bases.end(), base) != bases.end();
 }
 
-void AddHosted(const MemoryRun& run, Accounting::Hosted* hosted) {
+void AddHosted(const MemoryRun& run, MemoryBreakdown::Hosted* hosted) {
   if (run.type == MemoryType::kMapped) return;  // known by its sum: one page may be seen in several views
   if (run.type == MemoryType::kImage) {
     hosted->image += run.hosted;
@@ -29,21 +29,22 @@ void AddHosted(const MemoryRun& run, Accounting::Hosted* hosted) {
 
 }  // namespace
 
-std::uint64_t HostedBytes(const Accounting& accounting) {
-  const Accounting::Hosted& hosted = accounting.hosted;
+std::uint64_t HostedBytes(const MemoryBreakdown& accounting) {
+  const MemoryBreakdown::Hosted& hosted = accounting.hosted;
   return hosted.data + hosted.executable + hosted.image + hosted.mapped;
 }
 
-std::uint64_t NotHostedBytes(const Accounting& accounting) {
-  const Accounting::NotHosted& rest = accounting.not_hosted;
+std::uint64_t NotHostedBytes(const MemoryBreakdown& accounting) {
+  const MemoryBreakdown::NotHosted& rest = accounting.not_hosted;
   return rest.stacks + rest.thread_data + rest.heaps + rest.images + rest.own + rest.unknown;
 }
 
-Accounting Account(const std::vector<MemoryRun>& runs, const Landmarks& landmarks, const KnownSums& sums) {
-  Accounting accounting;
+MemoryBreakdown BreakDown(const std::vector<MemoryRun>& runs, const KnownAllocations& known_allocations,
+                          const KnownSums& sums) {
+  MemoryBreakdown accounting;
   accounting.process = sums.process;
-  Accounting::Hosted& hosted = accounting.hosted;
-  Accounting::NotHosted& rest = accounting.not_hosted;
+  MemoryBreakdown::Hosted& hosted = accounting.hosted;
+  MemoryBreakdown::NotHosted& rest = accounting.not_hosted;
   std::map<std::uint64_t, std::uint64_t> images;
   for (const MemoryRun& run : runs) {
     AddHosted(run, &hosted);
@@ -51,22 +52,23 @@ Accounting Account(const std::vector<MemoryRun>& runs, const Landmarks& landmark
     if (run.type == MemoryType::kImage) {
       if (run.writable) images[run.allocation_base] += bytes;
     } else if (run.type == MemoryType::kPrivate) {
-      std::uint64_t& row = Has(landmarks.stacks, run.allocation_base)        ? rest.stacks
-                           : Has(landmarks.thread_data, run.allocation_base) ? rest.thread_data
-                           : Has(landmarks.heaps, run.allocation_base)       ? rest.heaps
-                                                                             : rest.unknown;
+      std::uint64_t& row = Has(known_allocations.stacks, run.allocation_base)        ? rest.stacks
+                           : Has(known_allocations.thread_data, run.allocation_base) ? rest.thread_data
+                           : Has(landmarks.heaps, run.allocation_base)               ? rest.heaps
+                                                                                     : rest.unknown;
       row += bytes;
     }
   }
   for (const auto& [base, bytes] : images) {
     rest.images += bytes;
-    const auto named = std::find_if(landmarks.images.begin(), landmarks.images.end(),
-                                    [wanted = base](const Landmarks::Image& image) { return image.base == wanted; });
-    rest.by_image.push_back({named == landmarks.images.end() ? "?" : named->name, bytes});
+    const auto named =
+        std::find_if(known_allocations.images.begin(), known_allocations.images.end(),
+                     [wanted = base](const KnownAllocations::Image& image) { return image.base == wanted; });
+    rest.by_image.push_back({named == known_allocations.images.end() ? "?" : named->name, bytes});
   }
   std::stable_sort(rest.by_image.begin(), rest.by_image.end(),
                    [](const NamedBytes& left, const NamedBytes& right) { return left.bytes > right.bytes; });
-  rest.stack_count = landmarks.stacks.size();
+  rest.stack_count = known_allocations.stacks.size();
 
   const std::uint64_t seen = hosted.data + hosted.executable + hosted.image;
   hosted.mapped = sums.hosted_pages - std::min(seen, sums.hosted_pages);

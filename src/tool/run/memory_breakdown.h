@@ -16,7 +16,7 @@ namespace clr_host_memory::tool {
 enum class MemoryType { kPrivate, kMapped, kImage };
 
 // By ClrHostMemoryPurpose.
-inline constexpr std::size_t kAccountingPurposes = 8;
+inline constexpr std::size_t kBreakdownPurposes = 8;
 
 // Committed pages that lie together and are alike. Bytes.
 struct MemoryRun {
@@ -30,7 +30,7 @@ struct MemoryRun {
 };
 
 // What is known of allocations that the manager does not host, by where they begin.
-struct Landmarks {
+struct KnownAllocations {
   std::vector<std::uint64_t> stacks;       // of each thread
   std::vector<std::uint64_t> thread_data;  // what threads have besides: TEBs, under Wine a second stack
   std::vector<std::uint64_t> heaps;        // and their further segments
@@ -56,16 +56,16 @@ struct NamedBytes {
 
 // hosted: data + executable + image + mapped.
 // private bytes: hosted ones but mapped, and not_hosted. process = private bytes + unexplained.
-struct Accounting {
+struct MemoryBreakdown {
   std::string process_figure;  // "PrivateUsage": where `process` is from
   std::uint64_t process = 0;
   struct Hosted {
-    std::uint64_t data = 0;        // private pages that are not executable
-    std::uint64_t executable = 0;  // private pages that are
-    std::uint64_t image = 0;       // pages of images
-    std::uint64_t mapped = 0;      // in views; shared, so no private bytes of the process
-    std::uint64_t heap = 0;        // of data and executable: IHostMalloc's heaps
-    std::array<std::uint64_t, kAccountingPurposes> by_purpose{};  // of the private pages
+    std::uint64_t data = 0;                                      // private pages that are not executable
+    std::uint64_t executable = 0;                                // private pages that are
+    std::uint64_t image = 0;                                     // pages of images
+    std::uint64_t mapped = 0;                                    // in views; shared, so no private bytes of the process
+    std::uint64_t heap = 0;                                      // of data and executable: IHostMalloc's heaps
+    std::array<std::uint64_t, kBreakdownPurposes> by_purpose{};  // of the private pages
   } hosted;
   struct NotHosted {
     std::uint64_t stacks = 0;
@@ -81,10 +81,11 @@ struct Accounting {
   std::int64_t unexplained = 0;     // the OS's figure less all of the above that is private
 };
 
-[[nodiscard]] std::uint64_t HostedBytes(const Accounting& accounting);
-[[nodiscard]] std::uint64_t NotHostedBytes(const Accounting& accounting);
+[[nodiscard]] std::uint64_t HostedBytes(const MemoryBreakdown& accounting);
+[[nodiscard]] std::uint64_t NotHostedBytes(const MemoryBreakdown& accounting);
 
-[[nodiscard]] Accounting Account(const std::vector<MemoryRun>& runs, const Landmarks& landmarks, const KnownSums& sums);
+[[nodiscard]] MemoryBreakdown BreakDown(const std::vector<MemoryRun>& runs, const KnownAllocations& known_allocations,
+                                        const KnownSums& sums);
 
 }  // namespace clr_host_memory::tool
 

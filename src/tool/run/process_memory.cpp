@@ -18,7 +18,7 @@
 namespace clr_host_memory::tool {
 namespace {
 
-static_assert(kAccountingPurposes == kClrHostMemoryPurposeCount);
+static_assert(kBreakdownPurposes == kClrHostMemoryPurposeCount);
 
 constexpr DWORD kWritable = PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
 
@@ -65,24 +65,25 @@ const void* TebOf(DWORD thread_id) {
 }
 
 // The stack, the TEB, and allocations that the TEB has the start of, such as the second stack that Wine gives a thread.
-void AddThread(const void* teb, Landmarks* landmarks) {
+void AddThread(const void* teb, KnownAllocations* known_allocations) {
   // Read as another process's would be: the thread may end, and its TEB with it.
   std::array<std::uintptr_t, 4096 / sizeof(std::uintptr_t)> words{};
   SIZE_T read = 0;
   if (!ReadProcessMemory(GetCurrentProcess(), teb, words.data(), sizeof(words), &read) || read != sizeof(words)) return;
   NT_TIB tib{};
   std::memcpy(&tib, words.data(), sizeof(tib));
-  if (tib.StackBase != nullptr) AddOnce(AllocationOf(static_cast<const char*>(tib.StackBase) - 1), &landmarks->stacks);
-  AddOnce(AllocationOf(teb), &landmarks->thread_data);
+  if (tib.StackBase != nullptr)
+    AddOnce(AllocationOf(static_cast<const char*>(tib.StackBase) - 1), &known_allocations->stacks);
+  AddOnce(AllocationOf(teb), &known_allocations->thread_data);
   for (const std::uintptr_t word : words) {
     const auto* place = reinterpret_cast<const void*>(word);
-    if (word != 0 && word % 0x10000 == 0 && AllocationOf(place) == word && !Has(landmarks->stacks, word)) {
-      AddOnce(word, &landmarks->thread_data);
+    if (word != 0 && word % 0x10000 == 0 && AllocationOf(place) == word && !Has(known_allocations->stacks, word)) {
+      AddOnce(word, &known_allocations->thread_data);
     }
   }
 }
 
-void AddThreads(Landmarks* landmarks) {
+void AddThreads(KnownAllocations* known_allocations) {
   const HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
   if (snapshot == INVALID_HANDLE_VALUE) return;
   const OwnedHandle owned(snapshot);
@@ -90,7 +91,7 @@ void AddThreads(Landmarks* landmarks) {
   entry.dwSize = sizeof(entry);
   for (BOOL more = Thread32First(snapshot, &entry); more; more = Thread32Next(snapshot, &entry)) {
     if (entry.th32OwnerProcessID != GetCurrentProcessId()) continue;
-    if (const void* teb = TebOf(entry.th32ThreadID)) AddThread(teb, landmarks);
+    if (const void* teb = TebOf(entry.th32ThreadID)) AddThread(teb, known_allocations);
   }
 }
 
@@ -185,27 +186,27 @@ std::vector<std::uint64_t> Guarded(const std::vector<SeenRun>& seen) {
   return bases;
 }
 
-Landmarks FindLandmarks(const std::vector<MemoryRun>& runs, const std::vector<std::uint64_t>& guarded) {
-  Landmarks landmarks;
-  AddThreads(&landmarks);
+KnownAllocations FindKnownAllocations(const std::vector<MemoryRun>& runs, const std::vector<std::uint64_t>& guarded) {
+  KnownAllocations known_allocations;
+  AddThreads(&known_allocations);
   landmarks.heaps = ProcessHeaps();
   // A stack whose thread has ended since, or only begins.
-  for (const std::uint64_t base : guarded) AddOnce(base, &landmarks.stacks);
+  for (const std::uint64_t base : guarded) AddOnce(base, &known_allocations.stacks);
   std::uint64_t last = 0;
   for (const MemoryRun& run : runs) {
     if (run.allocation_base == last) continue;
     last = run.allocation_base;
-    if (run.type == MemoryType::kImage) landmarks.images.push_back({last, ImageName(last)});
+    if (run.type == MemoryType::kImage) known_allocations.images.push_back({last, ImageName(last)});
     if (run.type == MemoryType::kPrivate && run.hosted == 0 && BeginsLikeAHeapSegment(last)) {
       landmarks.heaps.push_back(last);
     }
   }
-  return landmarks;
+  return known_allocations;
 }
 
 }  // namespace
 
-Accounting AccountForProcess(const MemoryManager& manager) {
+MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
   PROCESS_MEMORY_COUNTERS_EX counters{};
   counters.cb = sizeof(counters);
   K32GetProcessMemoryInfo(GetCurrentProcess(), reinterpret_cast<PROCESS_MEMORY_COUNTERS*>(&counters), sizeof(counters));
@@ -218,11 +219,11 @@ Accounting AccountForProcess(const MemoryManager& manager) {
   const ClrHostMemoryStatistics statistics = manager.Statistics();
   // Wine fills in the older of the two alone.
   const bool has_private_usage = counters.PrivateUsage != 0;
-  Accounting accounting = Account(runs, FindLandmarks(runs, Guarded(seen)),
-                                  {.process = has_private_usage ? counters.PrivateUsage : counters.PagefileUsage,
-                                   .hosted_pages = statistics.charged,
-                                   .hosted_heap = statistics.heap_bytes,
-                                   .own = statistics.metadata + statistics.emergency_held});
+  MemoryBreakdown accounting = BreakDown(runs, FindKnownAllocations(runs, Guarded(seen)),
+                                         {.process = has_private_usage ? counters.PrivateUsage : counters.PagefileUsage,
+                                          .hosted_pages = statistics.charged,
+                                          .hosted_heap = statistics.heap_bytes,
+                                          .own = statistics.metadata + statistics.emergency_held});
   accounting.process_figure = has_private_usage ? "PrivateUsage" : "PagefileUsage";
   return accounting;
 }

@@ -11,7 +11,7 @@ namespace clr_host_memory::tool {
 // Walks the whole address space with VirtualQuery: some milliseconds where hundreds of GiB are reserved. Takes no lock
 // but the loader's and the process heap's, so that it may be called while threads hang in the manager. Calls that run
 // meanwhile blur it: what they commit or free between two looks is in `unexplained`. Throws std::bad_alloc.
-[[nodiscard]] Accounting AccountForProcess(const MemoryManager& manager);
+[[nodiscard]] MemoryBreakdown BreakDownProcess(const MemoryManager& manager);
 
 }  // namespace clr_host_memory::tool
 

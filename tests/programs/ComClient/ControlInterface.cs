@@ -17,8 +17,8 @@ internal interface IClrHostMemoryControl
     [PreserveSig] int CancelWaits();
     [PreserveSig] int EnterExclusive(uint milliseconds);
     [PreserveSig] int LeaveExclusive();
-    [PreserveSig] int PinRegion(IntPtr address, ulong size);
-    [PreserveSig] int UnpinRegion(IntPtr address);
+    [PreserveSig] int SealRegion(IntPtr address, ulong size);
+    [PreserveSig] int UnsealRegion(IntPtr address);
     [PreserveSig] int SetEventSink(IntPtr sink);
     [PreserveSig] int NotifyMemoryAvailable(int available);
     [PreserveSig] int Shutdown();
