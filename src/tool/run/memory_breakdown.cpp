@@ -54,7 +54,7 @@ MemoryBreakdown BreakDown(const std::vector<MemoryRun>& runs, const KnownAllocat
     } else if (run.type == MemoryType::kPrivate) {
       std::uint64_t& row = Has(known_allocations.stacks, run.allocation_base)        ? rest.stacks
                            : Has(known_allocations.thread_data, run.allocation_base) ? rest.thread_data
-                           : Has(landmarks.heaps, run.allocation_base)               ? rest.heaps
+                           : Has(known_allocations.heaps, run.allocation_base)       ? rest.heaps
                                                                                      : rest.unknown;
       row += bytes;
     }

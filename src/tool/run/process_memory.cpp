@@ -189,7 +189,7 @@ std::vector<std::uint64_t> Guarded(const std::vector<SeenRun>& seen) {
 KnownAllocations FindKnownAllocations(const std::vector<MemoryRun>& runs, const std::vector<std::uint64_t>& guarded) {
   KnownAllocations known_allocations;
   AddThreads(&known_allocations);
-  landmarks.heaps = ProcessHeaps();
+  known_allocations.heaps = ProcessHeaps();
   // A stack whose thread has ended since, or only begins.
   for (const std::uint64_t base : guarded) AddOnce(base, &known_allocations.stacks);
   std::uint64_t last = 0;
@@ -198,7 +198,7 @@ KnownAllocations FindKnownAllocations(const std::vector<MemoryRun>& runs, const 
     last = run.allocation_base;
     if (run.type == MemoryType::kImage) known_allocations.images.push_back({last, ImageName(last)});
     if (run.type == MemoryType::kPrivate && run.hosted == 0 && BeginsLikeAHeapSegment(last)) {
-      landmarks.heaps.push_back(last);
+      known_allocations.heaps.push_back(last);
     }
   }
   return known_allocations;
