@@ -11,9 +11,9 @@
 // constant time. Any other block goes to the function that this import pointed at before.
 //
 // A module gets blocks only if all of these imports are guarded. A C run-time is found by the name of the library
-// imported from. The import's target is not used for that, since it may be another tool's hook. The C run-time must
-// import all three functions by name. One of its own blocks is tracked once to verify that its free, realloc and
-// _msize pass the borders. Debug C run-times are left alone.
+// imported from, since the import's target may be another tool's hook. A target inside a second C run-time adds that
+// one, too. A C run-time must import all three functions by name. One of its own blocks is tracked once to verify that
+// its free, realloc and _msize pass the borders. Debug C run-times are left alone.
 //
 // These imports point at the borders as long as any block is in use, even after the last bridge is detached. They are
 // restored when a bridge is detached and no block is in use at that time.
@@ -48,7 +48,7 @@ enum class Resized {
 [[nodiscard]] bool ServeFrom(IClrHostMemoryHeap* heap) noexcept;
 // Stops serving new blocks. Each heap still takes back its own blocks.
 void StopServing() noexcept;
-// Destroys the heaps that have no blocks in use. Call it after StopServing, when no call is inside the bridge. When no
+// Releases the heaps that have no blocks in use. Call it after StopServing, when no call is inside the bridge. When no
 // heap is left, restores the imports of the borders.
 void RetireHeaps() noexcept;
 
