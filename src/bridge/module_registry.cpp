@@ -45,8 +45,7 @@ struct Entry {
 };
 
 constinit SRWLOCK registry_lock = SRWLOCK_INIT;
-constinit CONDITION_VARIABLE entry_settled =
-    CONDITION_VARIABLE_INIT;  // signalled when an entry has finished attaching or detaching
+constinit CONDITION_VARIABLE entry_settled = CONDITION_VARIABLE_INIT;  // an entry finished attaching or detaching
 constinit std::array<Entry, kMaxBridgedModules> entries{};
 constinit std::uint64_t next_order = 0;
 constinit BridgeClient* client = nullptr;
@@ -70,8 +69,8 @@ IUnknown* IdentityOf(IUnknown* object) noexcept {
   return identity;
 }
 
-// Keeps the module that contains the thunks loaded. At any later time a thread may be between a patched import and the
-// first instruction of a thunk, or reach a thunk through another tool's hook.
+// Keeps the module that contains the thunks loaded. A thread may be between a patched import and the first instruction
+// of a thunk. A thread may also reach a thunk through another tool's hook at any later time.
 void KeepThunksLoaded() noexcept {
   HMODULE module = nullptr;
   GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
@@ -502,7 +501,7 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
     FreeEntry(index, hooked_over);
   }
 
-  // Holds an own reference: another bridge may be the last one and close on another thread.
+  // Takes its own reference: another bridge may be the last one and close on another thread.
   ComPtr<IClrHostMemoryClient> told;
   BridgeClient* withdrawn = nullptr;
   {

@@ -1,4 +1,4 @@
-// Modules that are bridged by name, at whatever time and by whatever code they are loaded.
+// Modules that are bridged by name, independent of when they are loaded and of the code that loads them.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -50,7 +50,7 @@ TEST_F(LateModules, AlreadyLoadedAreBridgedAtOnce) {
   EXPECT_FALSE(Arrives(plugin.get()));
 }
 
-TEST_F(LateModules, LoadedByBridgedModuleAreBridgedWhenLoadLibraryReturns) {
+TEST_F(LateModules, LoadedByBridgedModuleAreBridgedUponReturn) {
   ASSERT_EQ(AttachNamed(kPlugin), S_OK) << reason_.data();
   HMODULE plugin = clr_.load_library_ex_w(Beside(kPlugin).c_str(), nullptr, 0);
   ASSERT_NE(plugin, nullptr);

@@ -15,7 +15,7 @@ constexpr SIZE_T kGranule = 65536;
 constexpr SIZE_T kPage = 4096;
 constexpr DWORD kLastError = 4711;
 
-// Returns a name for each process, since names are shared in the whole session.
+// Returns a name unique to this process, since names are shared in the whole session.
 std::wstring UniqueName() { return L"clrhm_section_" + std::to_wstring(GetCurrentProcessId()); }
 
 class SectionsOfAFakeClr : public BridgedFakeClr {

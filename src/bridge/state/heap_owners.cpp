@@ -91,8 +91,8 @@ bool FindOwner(Visitor visit) noexcept {
   return false;
 }
 
-// Returns whether heap has blocks in use. The heap must give out no more blocks, and no call that began before it
-// stopped may be inside. Then its blocks do not move.
+// Returns whether heap has blocks in use, or cannot report them. The heap must give out no more blocks, and no call
+// that began before it stopped may be inside. Then its blocks do not move.
 [[nodiscard]] bool HasBlocks(IClrHostMemoryHeap& heap) noexcept {
   ClrHostMemoryHeapFigures figures{};
   figures.size = sizeof(figures);

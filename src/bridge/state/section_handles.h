@@ -1,9 +1,9 @@
 // Maps handles to sections of the manager's ledger. It covers sections backed by the paging file that bridged modules
 // make.
 //
-// A handle obtained otherwise (duplicated, inherited, opened by name) is recognised while a known handle to the
-// section is open, where the OS can compare handles (Windows 10). If no known handle matches, the manager does not
-// know the section. Any number of threads may call; the functions are lock-free, and a thread may be suspended
+// A handle may be obtained otherwise: duplicated, inherited or opened by name. It is recognised while a known handle
+// to the section is open, where the OS can compare handles (Windows 10). If no known handle matches, the manager does
+// not know the section. Any number of threads may call; the functions are lock-free, and a thread may be suspended
 // anywhere.
 #ifndef CLRHM_BRIDGE_STATE_SECTION_HANDLES_H
 #define CLRHM_BRIDGE_STATE_SECTION_HANDLES_H

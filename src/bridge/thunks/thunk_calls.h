@@ -66,7 +66,7 @@ struct ThunkModule {
   // Whether the module gets blocks of the manager. True if it is attached and all functions that take back its blocks
   // are guarded.
   std::atomic<bool> gets_blocks{false};
-  // For a guarded module: a block of the OS that is being tracked to verify that it reaches the borders. The borders
+  // A block of the OS that is being tracked, in a guarded module, to verify that it reaches the borders. The borders
   // clear it.
   std::atomic<const void*> awaited{nullptr};
 };
@@ -107,9 +107,10 @@ HMODULE LoadLibraryA(ThunkModule& module, LPCSTR name) noexcept;
 // Reports memory as the manager's limit allows it, in the fields for load, physical memory and page file. The other
 // fields are Win32's. After the manager has shut down, all fields are Win32's.
 BOOL GlobalMemoryStatusEx(ThunkModule& module, LPMEMORYSTATUSEX buffer) noexcept;
-// Simulate a job for this process and any job, if the bridge presents the manager's limit as a container's and the
-// limit is less than the machine's memory. The simulated job limits the commit of all its processes to what the
-// manager allows. Otherwise the original functions are called. A smaller limit of a real job stays.
+// Simulate a job for this process and any job, if two conditions hold. The bridge presents the manager's limit as a
+// container's, and the limit is less than the machine's memory. The simulated job limits the commit of all its
+// processes to what the manager allows. Otherwise the original functions are called. A smaller limit of a real job
+// stays.
 BOOL IsProcessInJob(ThunkModule& module, HANDLE process, HANDLE job, PBOOL result) noexcept;
 BOOL QueryInformationJobObject(ThunkModule& module, HANDLE job, JOBOBJECTINFOCLASS kind, LPVOID information,
                                DWORD length, LPDWORD returned) noexcept;
