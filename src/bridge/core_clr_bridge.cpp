@@ -1,4 +1,4 @@
-// The COM object of an attached bridge, and the entry that makes it.
+// The COM object of an attached bridge, and the entry point that creates it.
 #include <clr_host_memory/clr_host_memory.h>
 #include <clr_host_memory/memory_manager.h>
 
@@ -25,8 +25,8 @@ namespace {
 constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
 constexpr wchar_t kCoreClrFileName[] = L"coreclr.dll";
 
-// Runs body(std::string* reason), which returns an HRESULT, and hands the reason of a failure over the border. Nothing
-// is thrown across it.
+// Runs body(std::string* reason), which returns an HRESULT, and copies the reason of a failure to the caller's buffer.
+// No exception crosses the COM border.
 template <typename Body>
 HRESULT WithReason(char* reason, SIZE_T reason_size, Body body) noexcept {
   CopyReason({}, reason, reason_size);
@@ -47,7 +47,7 @@ HRESULT WithReason(char* reason, SIZE_T reason_size, Body body) noexcept {
   }
 }
 
-// A coreclr.dll of this process that none of modules is; null: there is none.
+// Returns a coreclr.dll of this process that is not among modules; null: there is none.
 HMODULE UnbridgedCoreClr(const std::vector<BridgedModuleInfo>& modules) {
   for (HMODULE loaded : LoadedModulesNamed(kCoreClrFileName)) {
     const bool bridged = std::any_of(modules.begin(), modules.end(),
@@ -59,7 +59,7 @@ HMODULE UnbridgedCoreClr(const std::vector<BridgedModuleInfo>& modules) {
 
 class Bridge final : public IClrHostMemoryBridge {
  public:
-  // Takes record, which is from new, and gives it back to the registry at its end.
+  // Takes ownership of record, which was allocated with new. The destructor returns it to the registry.
   explicit Bridge(BridgeRecord* record) noexcept : record_(record) {}
   Bridge(const Bridge&) = delete;
   Bridge& operator=(const Bridge&) = delete;
@@ -77,12 +77,12 @@ class Bridge final : public IClrHostMemoryBridge {
 
   STDMETHODIMP_(ULONG) Release() noexcept override {
     const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-    // At the end of the process calls of threads that were killed stay inside for good, with the locks they hold.
+    // At the end of the process, calls of terminated threads stay inside permanently, with the locks that they hold.
     if (left == 0 && !ProcessIsEnding()) delete this;
     return left;
   }
 
-  // The first module comes with the manager; see ClrHostMemoryAttachToCoreClr.
+  // Attaches the first module together with the manager; see ClrHostMemoryAttachToCoreClr.
   HRESULT Attach(HMODULE coreclr, IHostMemoryManager* manager, std::string* reason) {
     const HRESULT hr = OpenBridge(manager, record_, reason);
     return FAILED(hr) ? hr : clr_host_memory::AttachModule(record_, coreclr, reason);
@@ -187,7 +187,7 @@ class Bridge final : public IClrHostMemoryBridge {
   BridgeRecord* const record_;
 };
 
-// A bridge without modules, with one reference. Throws std::bad_alloc.
+// Returns a bridge without modules, with one reference. Throws std::bad_alloc.
 Bridge* NewBridge() {
   auto record = std::make_unique<BridgeRecord>();
   auto* const bridge = new Bridge(record.get());
@@ -195,14 +195,14 @@ Bridge* NewBridge() {
   return bridge;
 }
 
-// The bridge of coreclr and manager that was kept when the host released it, with one reference; null: there is none.
-// Throws std::bad_alloc.
+// Returns the bridge of coreclr and manager that was kept when the host released it, with one reference. Null: there
+// is none. Throws std::bad_alloc.
 Bridge* AdoptedBridge(HMODULE coreclr, IHostMemoryManager* manager) {
   BridgeRecord* const record = AdoptBridge(coreclr, manager);
   if (record == nullptr) return nullptr;
   auto* const bridge = new (std::nothrow) Bridge(record);
   if (bridge == nullptr) {
-    ReleaseBridge(record);  // which keeps it again
+    ReleaseBridge(record);  // keeps it again
     throw std::bad_alloc();
   }
   return bridge;

@@ -31,10 +31,10 @@ enum class EntryState {
   kAttaching,
   kAttached,
   kDetaching,
-  kRetired,  // someone hooked over an import: its thunks may be called for the rest of the process
+  kRetired,  // other code hooked over an import: its thunks may be called for the rest of the process
 };
 
-// Plain members only: at the end of the process no destructor may touch imports that threads still call through.
+// Has only plain members: at the end of the process no destructor may touch imports that threads still call through.
 struct Entry {
   EntryState state = EntryState::kFree;
   BridgeRecord* bridge = nullptr;
@@ -45,7 +45,7 @@ struct Entry {
 };
 
 constinit SRWLOCK registry_lock = SRWLOCK_INIT;
-constinit CONDITION_VARIABLE entry_settled = CONDITION_VARIABLE_INIT;  // an entry is no longer attaching or detaching
+constinit CONDITION_VARIABLE entry_settled = CONDITION_VARIABLE_INIT;  // an entry finished attaching or detaching
 constinit std::array<Entry, kMaxBridgedModules> entries{};
 constinit std::uint64_t next_order = 0;
 constinit BridgeClient* client = nullptr;
@@ -61,7 +61,7 @@ class Locked {
   Locked& operator=(const Locked&) = delete;
 };
 
-// The identity of a COM object; the pointer is only to be compared.
+// Returns the identity of a COM object. The pointer serves only for comparison.
 IUnknown* IdentityOf(IUnknown* object) noexcept {
   IUnknown* identity = nullptr;
   if (FAILED(object->QueryInterface(IID_IUnknown, reinterpret_cast<void**>(&identity)))) return nullptr;
@@ -69,15 +69,16 @@ IUnknown* IdentityOf(IUnknown* object) noexcept {
   return identity;
 }
 
-// Threads may be between a patched import and the first instruction of a thunk, or come there through someone else's
-// hook, at any later time: the module that has the thunks stays.
+// Keeps the module that contains the thunks loaded. A thread may be between a patched import and the first instruction
+// of a thunk. A thread may also reach a thunk through another tool's hook at any later time.
 void KeepThunksLoaded() noexcept {
   HMODULE module = nullptr;
   GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
                      reinterpret_cast<LPCWSTR>(&registry_lock), &module);
 }
 
-// Modules whose memory calls the manager itself is built on: bridged, it would call itself without end.
+// Returns whether the manager itself is built on module's memory calls. If such a module were bridged, the manager
+// would call itself in an endless recursion.
 bool IsBelowManager(HMODULE module) noexcept {
   return module == ModuleOf(&registry_lock) || module == GetModuleHandleW(L"kernel32.dll") ||
          module == GetModuleHandleW(L"kernelbase.dll") || module == GetModuleHandleW(L"ntdll.dll");
@@ -95,7 +96,7 @@ void AddPurposesOf(std::size_t index, ClrHostMemoryPurposes* sums) noexcept {
     sums->requests[purpose] += thunks.requests[purpose].load(std::memory_order_relaxed);
     sums->refusals[purpose] += thunks.refusals[purpose].load(std::memory_order_relaxed);
   }
-  // Counted as calls already: nothing more is paid for a block.
+  // Block requests are counted as calls already, so that a block costs no second counter.
   for (const BridgedFunction function :
        {BridgedFunction::kHeapAlloc, BridgedFunction::kMalloc, BridgedFunction::kCalloc, BridgedFunction::kRealloc}) {
     sums->requests[kClrHostMemoryNativeHeap] +=
@@ -107,13 +108,14 @@ bool IsInUse(const Entry& entry) noexcept {
   return entry.state != EntryState::kFree && entry.state != EntryState::kRetired;
 }
 
-// Under the lock.
+// Called under the lock.
 bool IsBridged(HMODULE module) noexcept {
   return std::any_of(entries.begin(), entries.end(),
                      [module](const Entry& entry) { return IsInUse(entry) && entry.module == module; });
 }
 
-// Under the lock. HOST_E_INVALIDOPERATION: module is bridged already; E_OUTOFMEMORY: no set of thunks is left.
+// Reserves an entry. Called under the lock. HOST_E_INVALIDOPERATION: module is bridged already; E_OUTOFMEMORY: no set
+// of thunks is left.
 HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) noexcept {
   if (IsBridged(module)) return HOST_E_INVALIDOPERATION;
   const auto free =
@@ -129,7 +131,7 @@ HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) n
   return S_OK;
 }
 
-// Under the lock.
+// Called under the lock.
 void FreeEntry(std::size_t index, bool thunks_may_be_called) noexcept {
   delete entries[index].patch;  // undone already
   delete entries[index].info;
@@ -139,8 +141,8 @@ void FreeEntry(std::size_t index, bool thunks_may_be_called) noexcept {
   WakeAllConditionVariable(&entry_settled);
 }
 
-// Under the lock, which it gives up meanwhile: waits until no other thread is at work on module's imports, but not for
-// ever, since that thread needs the loader lock, which the caller may have.
+// Waits until no other thread is changing module's imports. Called under the lock, which it releases while it waits.
+// The wait has a limit: the other thread needs the loader lock, which the caller may hold.
 void WaitUntilSettled(HMODULE module) noexcept {
   const ULONGLONG deadline = GetTickCount64() + kSettleMilliseconds;
   const auto is_settled = [module] {
@@ -155,10 +157,10 @@ void WaitUntilSettled(HMODULE module) noexcept {
   }
 }
 
-// The modules of a CLR: coreclr.dll itself, its JIT compiler and its standalone GCs.
+// The modules of a CLR: coreclr.dll, its JIT compiler and its standalone GCs.
 enum class ClrModule { kNone, kRuntime, kJit, kGc };
 
-// module: any value.
+// module may be any value.
 ClrModule KindOf(HMODULE module) {
   if (module == nullptr || ModuleOf(module) != module) return ClrModule::kNone;
   if (GetProcAddress(module, "coreclr_initialize") != nullptr) return ClrModule::kRuntime;
@@ -167,11 +169,12 @@ ClrModule KindOf(HMODULE module) {
   return ClrModule::kNone;
 }
 
-// Whether the runtime of module, any value, has begun to start. Throws std::bad_alloc.
+// Returns whether the runtime of module has begun to start; module may be any value. Throws std::bad_alloc.
 bool IsStartedRuntime(HMODULE module) { return KindOf(module) == ClrModule::kRuntime && HasBegunToStart(module); }
 
-// The hooks for a module, and which imports it must have. Blocks are for the CLR's modules, where every way back can be
-// guarded; that is done first, since a block that is given out can be freed at once.
+// The hooks for a module, and the imports that it must have. Hooks for blocks are only for the CLR's modules, provided
+// that all functions that take back their blocks can be guarded. Guarding precedes patching, since a block can be
+// freed as soon as it is given out.
 struct Plan {
   std::vector<ImportHook> hooks;
   gsl::span<const char* const> required = kRequiredImports;
@@ -193,7 +196,8 @@ HRESULT MakePlan(std::size_t index, HMODULE module, Plan* plan) {
   return S_OK;
 }
 
-// Patches the module of a reserved entry and settles the entry; bridge is only compared, it may have been closed.
+// Patches the module of a reserved entry and settles the entry. bridge is only compared, since it may have been
+// closed.
 HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::unique_ptr<BridgedModuleInfo> info,
                   std::unique_ptr<ImportPatch> patch, std::string* reason) noexcept {
   Plan plan;
@@ -201,11 +205,11 @@ HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::
   try {
     hr = MakePlan(index, module, &plan);
   } catch (const std::bad_alloc&) {
-    reason->clear();  // says that there is not enough memory
+    reason->clear();  // an empty reason means that there is not enough memory
   }
   if (SUCCEEDED(hr)) hr = ImportPatch::Apply(module, plan.hooks, plan.required, patch.get(), reason);
   if (SUCCEEDED(hr)) {
-    info->imports.assign(patch->names().begin(), patch->names().end());  // within what was reserved
+    info->imports.assign(patch->names().begin(), patch->names().end());  // within the reserved capacity
     const Locked lock;
     Entry& entry = entries[index];
     if (entry.bridge == bridge) {
@@ -249,7 +253,7 @@ std::string BelowManager(HMODULE module) {
 }
 
 bool IsOpenLocked(const BridgeRecord* bridge) noexcept {
-  // bridge is only compared: it may be gone.
+  // bridge is only compared: it may have been deleted.
   if (std::any_of(entries.begin(), entries.end(), [bridge](const Entry& entry) { return entry.bridge == bridge; })) {
     return true;
   }
@@ -258,8 +262,8 @@ bool IsOpenLocked(const BridgeRecord* bridge) noexcept {
   return listed != nullptr;
 }
 
-// What a bridge that may be gone by now is to have. S_OK also when it is gone or another has the module already. If
-// another thread is attaching it for them, or detaching it from another bridge, that is waited for.
+// Attaches module to a bridge that may have been deleted by now. S_OK also if the bridge is gone or another bridge has
+// the module already. If another thread is attaching or detaching the module, waits for that thread.
 HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason) {
   auto info = MakeInfo(module);
   auto patch = std::make_unique<ImportPatch>();
@@ -300,7 +304,7 @@ void NoteLateFailure(const BridgeRecord* bridge, std::wstring_view module, const
   }
 }
 
-// Attaches what is loaded under that name; the first failure.
+// Attaches all loaded modules with that name; returns the first failure.
 HRESULT AttachAllNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason) {
   HRESULT result = S_OK;
   for (const HMODULE found : LoadedModulesNamed(name)) {
@@ -313,7 +317,7 @@ HRESULT AttachAllNamed(BridgeRecord* bridge, std::wstring_view name, std::string
     } else {
       hr = AttachLate(bridge, module, &why);
     }
-    FreeLibrary(module);  // the bridge has a reference of its own
+    FreeLibrary(module);  // the bridge has its own reference
     if (FAILED(hr) && SUCCEEDED(result)) {
       result = hr;
       *reason = why;
@@ -322,7 +326,7 @@ HRESULT AttachAllNamed(BridgeRecord* bridge, std::wstring_view name, std::string
   return result;
 }
 
-// For the load watch, under the loader lock.
+// Called by the load watch, under the loader lock.
 bool IsWanted(std::wstring_view name) noexcept {
   const Locked lock;
   for (const BridgeRecord* bridge = first_named; bridge != nullptr; bridge = bridge->next) {
@@ -338,7 +342,7 @@ bool AnybodyWatches() noexcept {
   return first_named != nullptr;
 }
 
-// Attaches whatever is loaded and has a name that a bridge has asked for.
+// Attaches every loaded module whose name a bridge has requested.
 void AttachWanted() noexcept try {
   std::vector<std::pair<BridgeRecord*, std::wstring>> wanted;
   {
@@ -354,11 +358,11 @@ void AttachWanted() noexcept try {
 } catch (const std::bad_alloc&) {
   const Locked lock;
   for (BridgeRecord* bridge = first_named; bridge != nullptr; bridge = bridge->next) {
-    bridge->late_failure.assign("Out of memory.");  // short enough to need none itself
+    bridge->late_failure.assign("Out of memory.");  // short enough to need no allocation
   }
 }
 
-// Whether the runtime of one of the bridge's modules has begun to start.
+// Returns whether the runtime of one of the bridge's modules has begun to start.
 bool ServesStartedRuntime(const BridgeRecord* bridge) noexcept try {
   std::array<HMODULE, kMaxBridgedModules> modules{};
   {
@@ -370,17 +374,18 @@ bool ServesStartedRuntime(const BridgeRecord* bridge) noexcept try {
   }
   return std::any_of(modules.begin(), modules.end(), IsStartedRuntime);
 } catch (const std::bad_alloc&) {
-  return true;  // a bridge that is kept in vain can be adopted and detached; a limit that is gone cannot be put back
+  return true;  // A bridge kept without need can be adopted and detached; a removed limit cannot be restored.
 }
 
-// Under the lock.
+// Called under the lock.
 void NoteStartLocked(BridgeRecord* bridge) noexcept {
   if (!bridge->attached) return;
   bridge->runtime_started = true;
   client->runtime_started.store(true, std::memory_order_relaxed);
 }
 
-// Takes the first assembly of a program that a runtime loads for the sign that it has started. Throws std::bad_alloc.
+// Notes the runtime's start if loaded is the first assembly of a program that the runtime loads. Throws
+// std::bad_alloc.
 void NoteStartBy(std::size_t loader_index, HMODULE loaded) {
   const Entry& entry = entries[loader_index];
   HMODULE loader = nullptr;
@@ -412,7 +417,7 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   KeepThunksLoaded();
   PrepareHandleComparison();
 
-  // For malloc and the process heap. With a manager that gives none they stay as they are.
+  // Serves malloc and the process heap. If the manager provides no such heap, they stay unbridged.
   ComPtr<IHostMalloc> malloc;
   ComPtr<IClrHostMemoryHeap> heap;
   if (own_manager->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()) == S_OK) {
@@ -482,21 +487,21 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
     for (std::size_t index = 0; index < entries.size(); ++index) {
       Entry& entry = entries[index];
       if (entry.bridge != bridge) continue;
-      entry.bridge = nullptr;  // whoever is attaching it undoes it
+      entry.bridge = nullptr;  // the thread that is attaching it undoes the attachment
       closing[index] = entry.state == EntryState::kAttached;
       if (closing[index]) entry.state = EntryState::kDetaching;
     }
   }
   for (std::size_t index = 0; index < entries.size(); ++index) {
     if (!closing[index]) continue;
-    const bool hooked_over = entries[index].patch->Undo() != 0;  // its own until it is freed
+    const bool hooked_over = entries[index].patch->Undo() != 0;  // this thread owns the entry until it is freed
     const Locked lock;
     bridge->earlier_calls += CallsOf(index);
     AddPurposesOf(index, &bridge->earlier_purposes);
     FreeEntry(index, hooked_over);
   }
 
-  // A reference of its own: another bridge may be the last one, and close on another thread.
+  // Takes its own reference: another bridge may be the last one and close on another thread.
   ComPtr<IClrHostMemoryClient> told;
   BridgeClient* withdrawn = nullptr;
   {
@@ -573,11 +578,11 @@ HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::st
     while (listed != nullptr && listed != bridge) listed = listed->next;
     if (listed == nullptr) bridge->next = std::exchange(first_named, bridge);
   }
-  // Once the name is in the list, so that nobody who closes another bridge stops the watch again.
+  // Start the watch after the name is in the list, so that closing another bridge does not stop the watch again.
   const HRESULT hr = StartLoadWatch({&IsWanted, &AttachWanted}, reason);
   StopLoadWatchUnless(&AnybodyWatches);  // this bridge may have been closed meanwhile
   if (FAILED(hr)) return hr;
-  // From here on what is loaded is seen by the watch; what was loaded before is here.
+  // From here on the watch sees every new load. The call below attaches modules loaded before.
   return AttachAllNamed(bridge, name, reason);
 }
 
@@ -598,7 +603,7 @@ void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept try {
 } catch (const std::bad_alloc&) {
   const Locked lock;
   BridgeRecord* const bridge = entries[loader_index].bridge;
-  if (bridge != nullptr) bridge->late_failure.assign("Out of memory.");  // short enough to need none itself
+  if (bridge != nullptr) bridge->late_failure.assign("Out of memory.");  // short enough to need no allocation
 }
 
 void NoteRuntimeStarted(BridgeRecord* bridge) noexcept {

@@ -7,7 +7,7 @@
 namespace clr_host_memory {
 
 std::string Utf8(std::wstring_view text) {
-  // A path has at most 32,767 characters; what is longer is cut.
+  // A path has at most 32,767 characters; longer text is cut.
   const int length = static_cast<int>(std::min<std::size_t>(text.size(), 32767));
   if (length == 0) return {};
   const int size = WideCharToMultiByte(CP_UTF8, 0, text.data(), length, nullptr, 0, nullptr, nullptr);
@@ -31,7 +31,7 @@ void CopyReason(std::string_view text, char* buffer, std::size_t buffer_size) no
   if (buffer == nullptr || buffer_size == 0) return;
   std::size_t length = std::min(text.size(), buffer_size - 1);
   if (length < text.size()) {
-    // Back to the start of the character that does not fit: UTF-8 continuation bytes are 10xxxxxx.
+    // Return to the start of the character that does not fit: UTF-8 continuation bytes are 10xxxxxx.
     while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
   }
   std::copy_n(text.data(), length, buffer);

@@ -1,4 +1,4 @@
-// Sentences for a person: what is wrong and what to do, UTF-8.
+// Sentences for the user that state the error and the remedy, in UTF-8.
 #ifndef CLRHM_BRIDGE_REASON_H
 #define CLRHM_BRIDGE_REASON_H
 
@@ -15,7 +15,8 @@ namespace clr_host_memory {
 // "0x00007FF812340000"
 [[nodiscard]] std::string Hex(const void* address);
 
-// Copies text with its terminating null, cut between two characters to buffer_size bytes. buffer may be null.
+// Copies text and a terminating null to buffer. Cuts text between two characters if it exceeds buffer_size bytes.
+// buffer may be null.
 void CopyReason(std::string_view text, char* buffer, std::size_t buffer_size) noexcept;
 
 }  // namespace clr_host_memory

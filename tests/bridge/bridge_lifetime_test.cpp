@@ -27,7 +27,7 @@ TEST(BridgeLifetime, DetachRestoresEveryByteAndReleasesTheManager) {
   EXPECT_EQ(manager.references(), 1U);
 }
 
-TEST(BridgeLifetime, TheLastReleaseDetachesWhileNoRuntimeHasStarted) {
+TEST(BridgeLifetime, LastReleaseDetachesIfNoRuntimeHasStarted) {
   FakeCoreClr clr;
   RecordingManager manager;
   const auto before = clr.AllSlots();
@@ -42,7 +42,7 @@ TEST(BridgeLifetime, TheLastReleaseDetachesWhileNoRuntimeHasStarted) {
   EXPECT_EQ(manager.detached, 0) << "no runtime has lost its limit";
 }
 
-TEST(BridgeLifetime, CallsAreRememberedAfterDetach) {
+TEST(BridgeLifetime, CallCountSurvivesDetach) {
   FakeCoreClr clr;
   RecordingManager manager;
   Attachment attachment(clr.get(), &manager);
@@ -77,8 +77,7 @@ TEST(BridgeLifetime, AttachAndDetachUnderTrafficLoseNoCall) {
       }
     });
   }
-  int gave_up =
-      0;  // a thread that is in a thunk got no time for a second: Wine's lock on the address space is not fair
+  int gave_up = 0;  // a thread in a thunk got no CPU time for a second: Wine's lock on the address space is not fair
   for (int round = 0; round < 100; ++round) {
     const ULONG references = manager.references();
     Attachment attachment(clr.get(), &manager);
@@ -101,7 +100,7 @@ TEST(BridgeLifetime, AttachAndDetachUnderTrafficLoseNoCall) {
   EXPECT_GE(manager.RequestsOf(Asked::kAlloc).size(), 100U);
 }
 
-TEST(BridgeLifetime, AManagerThatACallStaysInsideOfIsKeptAlive) {
+TEST(BridgeLifetime, ManagerStaysAliveWhileACallIsInside) {
   FakeCoreClr clr;
   RecordingManager manager;
   std::atomic<bool> inside{false};
@@ -118,7 +117,7 @@ TEST(BridgeLifetime, AManagerThatACallStaysInsideOfIsKeptAlive) {
 
   const ULONGLONG start = GetTickCount64();
   attachment.bridge->Detach();
-  EXPECT_GE(GetTickCount64() - start, 900U);  // that it returns at all shows that it gives up
+  EXPECT_GE(GetTickCount64() - start, 900U);  // its return shows that it stops waiting
   EXPECT_GT(manager.references(), 1U);
 
   leave = true;
@@ -132,7 +131,7 @@ LPVOID WINAPI HookOver(LPVOID address, SIZE_T size, DWORD type, DWORD protect) {
   return hooked_thunk(address, size, type, protect);
 }
 
-TEST(BridgeLifetime, AThunkSomeoneHookedOverGoesOnToWin32AndTheModuleCanBeBridgedAgain) {
+TEST(BridgeLifetime, HookedOverThunkCallsWin32AndModuleCanReattach) {
   FakeCoreClr clr;
   RecordingManager manager;
   const auto before = clr.AllSlots();
@@ -161,7 +160,7 @@ TEST(BridgeLifetime, AThunkSomeoneHookedOverGoesOnToWin32AndTheModuleCanBeBridge
   EXPECT_EQ(clr.AllSlots(), before);
 }
 
-TEST(BridgeLifetime, ABridgedModuleStaysLoadedUntilDetach) {
+TEST(BridgeLifetime, BridgedModuleStaysLoadedUntilDetach) {
   auto gc = std::make_unique<LoadedModule>(Beside(L"clrgc_fake.dll"));
   RecordingManager manager;
   Attachment attachment(gc->get(), &manager);

@@ -16,7 +16,7 @@ bool Has(const std::array<char, 2048>& reason, const char* text) {
   return std::string(reason.data()).find(text) != std::string::npos;
 }
 
-TEST(AttachToCoreClr, RefusesWhatIsNoClrAndSaysWhy) {
+TEST(AttachToCoreClr, RefusesModulesThatAreNotAClrWithReason) {
   FakeCoreClr clr;
   RecordingManager manager;
   const LoadedModule data(Beside(L"clrgc_fake.dll"), LOAD_LIBRARY_AS_DATAFILE);
@@ -74,7 +74,7 @@ TEST(AttachToCoreClr, CutsTheReasonToTheBuffer) {
   EXPECT_STREQ(reason.data(), "The mod");
 }
 
-TEST_F(BridgedFakeClr, TheSameModuleTwiceIsRefused) {
+TEST_F(BridgedFakeClr, SameModuleTwiceIsRefused) {
   Attachment second(clr_.get(), &manager_);
   EXPECT_EQ(second.hr, HOST_E_INVALIDOPERATION);
   EXPECT_TRUE(Has(second.reason, "bridged already")) << second.reason.data();
@@ -117,7 +117,7 @@ TEST_F(BridgedFakeClr, QueryInterfaceFollowsTheRules) {
   EXPECT_EQ(unknown->Release(), 1U);
 }
 
-TEST_F(BridgedFakeClr, ModulesAreListedInTheirOrderWithTheirImports) {
+TEST_F(BridgedFakeClr, ModulesAreListedInOrderWithTheirImports) {
   const LoadedModule gc(Beside(L"clrgc_fake.dll"));
   ASSERT_EQ(bridge()->AttachModule(gc.get(), nullptr, 0), S_OK);
   ClrHostMemoryBridgedModule module{};
@@ -125,7 +125,7 @@ TEST_F(BridgedFakeClr, ModulesAreListedInTheirOrderWithTheirImports) {
   ASSERT_EQ(bridge()->GetModule(0, &module), S_OK);
   EXPECT_EQ(module.module, clr_.get());
   EXPECT_EQ(module.path, clr_host_memory::ModulePath(clr_.get()));
-  // The fake imports all of them, but this manager has no heap to serve blocks from.
+  // The fake CLR imports all functions, but this manager has no heap to serve blocks from.
   constexpr std::size_t kOfBlocks = 8;
   EXPECT_EQ(module.import_count, clr_host_memory::kBridgedFunctionCount - kOfBlocks);
   const std::string imports = module.imports;
@@ -138,7 +138,7 @@ TEST_F(BridgedFakeClr, ModulesAreListedInTheirOrderWithTheirImports) {
   EXPECT_EQ(bridge()->GetCallCount(nullptr), E_POINTER);
 }
 
-TEST_F(BridgedFakeClr, StartPropertiesAreHandedOutByTheLibrary) {
+TEST_F(BridgedFakeClr, StartPropertiesIncludeTheRegionRange) {
   manager_.memory_status.total_physical = 1;  // less than any machine has
   ClrHostMemoryStartProperties additions{};
   additions.size = sizeof(additions);
@@ -160,7 +160,7 @@ TEST_F(BridgedFakeClr, StartPropertiesAreHandedOutByTheLibrary) {
   EXPECT_EQ(bridge()->GetStartProperties(0, nullptr, nullptr, 0, &additions), E_INVALIDARG);
 }
 
-TEST_F(BridgedFakeClr, StartPropertiesOfTheCppFaceAreThoseGivenAndThoseAdded) {
+TEST_F(BridgedFakeClr, CppStartPropertiesCombineGivenAndAddedOnes) {
   manager_.memory_status.total_physical = 1;
   const char* keys[] = {"A", "B"};
   const char* values[] = {"1", "2"};
@@ -177,7 +177,7 @@ TEST_F(BridgedFakeClr, StartPropertiesOfTheCppFaceAreThoseGivenAndThoseAdded) {
   EXPECT_EQ(clr_host_memory::StartProperties(bridge(), 2, keys, values, 17).count(), 2);
 }
 
-TEST_F(BridgedFakeClr, ModulesAndPurposesAreFilledAsFarAsTheCallersStructGoes) {
+TEST_F(BridgedFakeClr, ModulesAndPurposesFitTheCallersStructSize) {
   using clr_host_memory::test::ExpectFilledForEverySize;
   using Module = ClrHostMemoryBridgedModule;
   clr_.virtual_alloc(nullptr, 1, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
@@ -187,7 +187,7 @@ TEST_F(BridgedFakeClr, ModulesAndPurposesAreFilledAsFarAsTheCallersStructGoes) {
   ExpectFilledForEverySize<ClrHostMemoryPurposes>([&](auto* purposes) { return bridge()->GetPurposes(purposes); });
 }
 
-TEST_F(BridgedFakeClr, VerifySaysWhenNoCallHasComeIn) {
+TEST_F(BridgedFakeClr, VerifyReportsThatNoCallHasArrived) {
   std::array<char, 2048> reason{};
   EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), HOST_E_CLRNOTAVAILABLE);
   EXPECT_TRUE(Has(reason, "No call has come in")) << reason.data();
@@ -215,7 +215,7 @@ TEST_F(BridgedFakeClr, VerifyNamesAnotherCopyOfCoreClr) {
   }
 }
 
-TEST_F(BridgedFakeClr, ADetachedBridgeSaysSo) {
+TEST_F(BridgedFakeClr, DetachedBridgeReportsThatItIsDetached) {
   bridge()->Detach();
   std::array<char, 2048> reason{};
   EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), HOST_E_CLRNOTAVAILABLE);
@@ -226,7 +226,7 @@ TEST_F(BridgedFakeClr, ADetachedBridgeSaysSo) {
   EXPECT_EQ(bridge()->NoteRuntimeStarted(), S_OK);
 }
 
-TEST(CoreClrBridge, TheCppFaceAttachesAndDetaches) {
+TEST(CoreClrBridge, CppInterfaceAttachesAndDetaches) {
   FakeCoreClr clr;
   RecordingManager manager;
   const auto before = clr.AllSlots();

@@ -1,4 +1,4 @@
-// The limit as a container's: what a fake CLR is told of jobs.
+// The limit presented as a container's: what a fake CLR learns about jobs.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,7 +19,7 @@ class Container : public BridgedFakeClr {
     manager_.memory_status.size = sizeof(manager_.memory_status);
     manager_.memory_status.total_physical = kLimit;
   }
-  // As the GC asks; 0: it sees no limit of a job's.
+  // Queries the job as the GC does. 0: it sees no job limit.
   uint64_t LimitOfJob() {
     BOOL in_job = FALSE;
     EXPECT_TRUE(clr_.is_process_in_job(GetCurrentProcess(), nullptr, &in_job));
@@ -30,7 +30,7 @@ class Container : public BridgedFakeClr {
   }
 };
 
-TEST_F(Container, NothingIsSaidUnlessItIsAskedFor) {
+TEST_F(Container, IsNotPresentedByDefault) {
   BOOL expected = FALSE;
   ASSERT_TRUE(IsProcessInJob(GetCurrentProcess(), nullptr, &expected));
   BOOL in_job = FALSE;
@@ -39,7 +39,7 @@ TEST_F(Container, NothingIsSaidUnlessItIsAskedFor) {
   EXPECT_EQ(LimitOfJob(), 0U);
 }
 
-TEST_F(Container, TheLimitIsAJobsOnceItIs) {
+TEST_F(Container, LimitIsPresentedAsAJobLimitWhenEnabled) {
   ASSERT_EQ(bridge()->PresentAsContainer(TRUE), S_OK);
   SetLastError(kLastError);
   EXPECT_EQ(LimitOfJob(), kLimit);
@@ -54,7 +54,7 @@ TEST_F(Container, TheLimitIsAJobsOnceItIs) {
   EXPECT_EQ(LimitOfJob(), 0U);
 }
 
-TEST_F(Container, ALimitAboveTheMachineIsNone) {
+TEST_F(Container, LimitAboveTheMachineIsNotPresented) {
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
   ASSERT_TRUE(GlobalMemoryStatusEx(&machine));
@@ -66,7 +66,7 @@ TEST_F(Container, ALimitAboveTheMachineIsNone) {
   EXPECT_EQ(LimitOfJob(), 0U) << "nor one of a manager that is down";
 }
 
-TEST_F(Container, OtherQuestionsAreTheOriginals) {
+TEST_F(Container, OtherQueriesGoToTheOriginals) {
   ASSERT_EQ(bridge()->PresentAsContainer(TRUE), S_OK);
   Limits limits{};
   limits.JobMemoryLimit = 77;
@@ -83,7 +83,7 @@ TEST_F(Container, OtherQuestionsAreTheOriginals) {
   CloseHandle(job);
 }
 
-// What a real job says, for the import that stood there before the bridge.
+// Stands for a real job, as the import's target before the bridge.
 SIZE_T real_limit;
 BOOL WINAPI InARealJob(HANDLE, JOBOBJECTINFOCLASS, LPVOID information, DWORD, LPDWORD) {
   auto* limits = static_cast<Limits*>(information);
@@ -98,7 +98,7 @@ BOOL WINAPI InNoJob(HANDLE, JOBOBJECTINFOCLASS, LPVOID, DWORD, LPDWORD) {
   return FALSE;
 }
 
-TEST(ContainerOverAnEarlierHook, ARealLimitStaysWhereItIsTighter) {
+TEST(ContainerOverAnEarlierHook, RealLimitStaysWhereTighter) {
   FakeCoreClr clr;
   void** slot = clr.Slot("QueryInformationJobObject");
   void* const before = *slot;

@@ -1,4 +1,4 @@
-// The stand-ins for a CLR's DLLs, loaded and with their exports at hand, and what most tests of the bridge begin with.
+// The stand-ins for a CLR's DLLs, loaded and with their exports resolved, and the common start of most bridge tests.
 #ifndef CLRHM_TESTS_BRIDGE_FAKE_CLR_H
 #define CLRHM_TESTS_BRIDGE_FAKE_CLR_H
 
@@ -15,7 +15,7 @@
 
 namespace clrhm_test {
 
-// A DLL beside this program; unloaded in the end.
+// A DLL in this program's folder, unloaded by the destructor.
 class LoadedModule {
  public:
   explicit LoadedModule(const std::wstring& path, DWORD flags = 0)
@@ -38,14 +38,15 @@ class LoadedModule {
   HMODULE module_;
 };
 
-// Full path of a file beside this program.
+// Returns the full path of a file in this program's folder.
 inline std::wstring Beside(const wchar_t* name) {
   std::wstring path = clr_host_memory::ModulePath(nullptr);
   path.resize(path.size() - clr_host_memory::BaseName(path).size());
   return path + name;
 }
 
-// A copy of fake_coreclr.dll under another name, in a folder that no other test process uses. Load it inside its life.
+// A copy of fake_coreclr.dll under another name, in a folder that no other test process uses. It must outlive its
+// loading.
 class CopiedFakeCoreClr {
  public:
   explicit CopiedFakeCoreClr(const wchar_t* name) {
@@ -56,7 +57,7 @@ class CopiedFakeCoreClr {
     CreateDirectoryW(folder_.c_str(), nullptr);
     EXPECT_TRUE(CopyFileW(Beside(L"fake_coreclr.dll").c_str(), path_.c_str(), FALSE)) << GetLastError();
   }
-  // Puts a module beside it that stands for the core library; the path.
+  // Puts a stand-in for the core library beside it; returns the path.
   [[nodiscard]] std::wstring AddCoreLibrary() {
     core_library_ = folder_ + L"\\System.Private.CoreLib.dll";
     EXPECT_TRUE(CopyFileW(Beside(L"fake_without_free.dll").c_str(), core_library_.c_str(), FALSE)) << GetLastError();
@@ -77,7 +78,7 @@ class CopiedFakeCoreClr {
   std::wstring core_library_;
 };
 
-// What the import address table of a module holds, by name.
+// Returns the contents of a module's import address table, by name.
 inline std::vector<void*> ImportsOf(HMODULE module) {
   std::vector<clr_host_memory::NamedImport> imports;
   std::string reason;
@@ -128,7 +129,7 @@ class FakeCoreClr : public LoadedModule {
   decltype(::HeapFree)* heap_free = Export<decltype(::HeapFree)>("FakeHeapFree");
   decltype(::HeapSize)* heap_size = Export<decltype(::HeapSize)>("FakeHeapSize");
 
-  // The place in the import address table for the import called name.
+  // Returns the entry in the import address table for the import called name.
   [[nodiscard]] void** Slot(const char* name) const {
     std::vector<clr_host_memory::NamedImport> imports;
     std::string reason;
@@ -143,7 +144,7 @@ class FakeCoreClr : public LoadedModule {
   [[nodiscard]] std::vector<void*> AllSlots() const { return ImportsOf(get()); }
 };
 
-// ClrHostMemoryAttachToCoreClr with its reason kept.
+// The result of ClrHostMemoryAttachToCoreClr, including its reason.
 struct Attachment {
   Attachment(HMODULE module, IHostMemoryManager* manager) {
     hr = ClrHostMemoryAttachToCoreClr(module, manager, bridge.Receive(), reason.data(), reason.size());
@@ -161,11 +162,11 @@ class BridgedFakeClr : public testing::Test {
     manager_.Forget();
   }
   void TearDown() override {
-    if (attachment_.bridge) attachment_.bridge->Detach();  // Release alone leaves it to a runtime that has started
+    if (attachment_.bridge) attachment_.bridge->Detach();  // Release alone leaves the bridge to a started runtime
     attachment_.bridge.Reset();
     EXPECT_EQ(manager_.references(), 1U);
   }
-  // Whether the bridge knows that the runtime has started.
+  // Returns whether the bridge knows that the runtime has started.
   bool HasStarted() {
     constexpr SIZE_T kGcSize = 16 * 1024 * 1024;
     void* region = clr_.virtual_alloc(nullptr, kGcSize, MEM_RESERVE, PAGE_READWRITE);

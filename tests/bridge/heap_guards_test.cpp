@@ -1,5 +1,5 @@
-// Where blocks of a bridged module may come back: imports that other tools have hooked, C run-times of every kind,
-// modules with hooks of their own, and bridges that come and go.
+// The places where blocks of a bridged module are taken back: imports that other tools have hooked, C run-times of all
+// kinds, modules with their own hooks, and bridges that attach and detach repeatedly.
 #include <clr_host_memory/core_clr_bridge.h>
 #include <gtest/gtest.h>
 
@@ -35,7 +35,8 @@ std::uint64_t Freed(const MemoryManager& manager) {
   return manager.Statistics().calls[kClrHostMemoryMallocFree][kClrHostMemoryOk];
 }
 
-// The imports of the bridge's index-th module that are pointed at the manager, with a space on either side of each.
+// Returns the imports of the bridge's index-th module that are redirected to the manager, each with a space on either
+// side.
 std::string BridgedImports(const Attachment& attachment, uint32_t index = 0) {
   ClrHostMemoryBridgedModule module{};
   module.size = sizeof(module);
@@ -46,7 +47,7 @@ bool Has(const std::string& imports, const char* name) {
   return imports.find(std::string(" ") + name + " ") != std::string::npos;
 }
 
-// Another tool's hook in the import of a module, for its life.
+// Another tool's hook in a module's import, removed by the destructor.
 class Hook {
  public:
   template <typename Function>
@@ -69,7 +70,7 @@ class Hook {
   void* original_;
 };
 
-// ---- a leak finder, which has hooked malloc and its kin
+// ---- A leak finder that has hooked malloc and related functions
 
 struct LeakFinder {
   void* (*malloc)(std::size_t);
@@ -95,7 +96,7 @@ void FinderFree(void* memory) {
   finder.free(memory);
 }
 
-TEST(HeapGuards, LeadToTheCRuntimeAlthoughALeakFinderHasHookedMalloc) {
+TEST(HeapGuards, BypassALeakFinderThatHookedMalloc) {
   const MemoryManager manager = MakeManager();
   FakeCoreClr clr;
   finder = {};
@@ -114,7 +115,7 @@ TEST(HeapGuards, LeadToTheCRuntimeAlthoughALeakFinderHasHookedMalloc) {
   block = static_cast<char*>(clr.realloc(block, 5000));
   ASSERT_NE(block, nullptr);
   EXPECT_TRUE(std::all_of(block, block + 100, [](char c) { return c == 0x42; }));
-  block = static_cast<char*>(std::realloc(block, 50000));  // of this program: the same C run-time
+  block = static_cast<char*>(std::realloc(block, 50000));  // called from this program, which uses the same C run-time
   ASSERT_NE(block, nullptr);
   std::free(block);
   EXPECT_EQ(Freed(manager), 1U);
@@ -136,7 +137,7 @@ struct RuntimeCase {
 
 class CRuntimes : public testing::TestWithParam<RuntimeCase> {};
 
-TEST_P(CRuntimes, AreGuardedOrTheModuleGetsNoBlocks) {
+TEST_P(CRuntimes, AreGuardedOrModuleGetsNoBlocks) {
   const MemoryManager manager = MakeManager();
   FakeCoreClr clr(Beside(GetParam().clr));
   ASSERT_NE(clr.get(), nullptr) << GetLastError();
@@ -178,7 +179,7 @@ INSTANTIATE_TEST_SUITE_P(
                     RuntimeCase{"OfWhichOneOnlyFrees", L"fake_clr_of_two.dll", L"ucrtbase_free_alone.dll", false}),
     [](const auto& runtime) { return std::string(runtime.param.name); });
 
-TEST(HeapGuards, LetRecallocZeroAllThatWasNotAskedForBefore) {
+TEST(HeapGuards, LetRecallocZeroAllAddedBytes) {
   const MemoryManager manager = MakeManager();
   FakeCoreClr clr(Beside(L"fake_clr_of_plain.dll"));
   const LoadedModule runtime(Beside(L"ucrtbase_plain.dll"));
@@ -187,7 +188,7 @@ TEST(HeapGuards, LetRecallocZeroAllThatWasNotAskedForBefore) {
   ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
   for (const std::size_t size :
        {std::size_t{1}, std::size_t{100}, std::size_t{900}, std::size_t{17000}, std::size_t{600000}}) {
-    // Where the block will lie there is something else than zeroes.
+    // Fill the block's future memory with nonzero bytes.
     void* dirty = clr.malloc(size + 8);
     std::memset(dirty, 0x5A, size + 8);
     clr.free(dirty);
@@ -205,18 +206,18 @@ TEST(HeapGuards, LetRecallocZeroAllThatWasNotAskedForBefore) {
   EXPECT_EQ(Served(manager), 5U * 6U);
 }
 
-// ---- modules with hooks of their own
+// ---- Modules with their own hooks
 
 decltype(&::HeapFree) logged_free;
 std::atomic<int> logged;
-// A tool that logs what is freed, in blocks of the C run-time's.
+// Acts as a tool that logs what is freed, in blocks of the C run-time.
 BOOL WINAPI LogAndFree(HANDLE heap, DWORD flags, LPVOID memory) {
-  if (++logged > 100) return FALSE;  // without end
+  if (++logged > 100) return FALSE;  // endless recursion
   std::free(std::malloc(32));
   return logged_free(heap, flags, memory);
 }
 
-TEST(HeapGuards, SendEachModulesCallsBackToItsOwnOriginals) {
+TEST(HeapGuards, SendEachModulesCallsToItsOwnOriginals) {
   const HANDLE process = GetProcessHeap();
   const MemoryManager manager = MakeManager();
   const CopiedFakeCoreClr copy(L"other_coreclr.dll");
@@ -237,7 +238,7 @@ TEST(HeapGuards, SendEachModulesCallsBackToItsOwnOriginals) {
   EXPECT_EQ(logged, 0) << "only B's HeapFree is hooked";
   EXPECT_TRUE(b.heap_free(process, 0, HeapAlloc(process, 0, 10)));
   EXPECT_EQ(logged, 1) << "which ends where it did before";
-  // Whichever module has a block, the manager gets it back, and no tool sees it.
+  // Whichever module frees a block, the manager gets it back, and no tool sees it.
   for (FakeCoreClr* from : {&a, &b}) {
     for (FakeCoreClr* to : {&a, &b}) {
       const std::uint64_t freed = Freed(manager);
@@ -252,7 +253,7 @@ TEST(HeapGuards, SendEachModulesCallsBackToItsOwnOriginals) {
 decltype(&::HeapSize) hooked_size;
 SIZE_T WINAPI HookOverSize(HANDLE heap, DWORD flags, LPCVOID memory) { return hooked_size(heap, flags, memory); }
 
-TEST(HeapGuards, AreMadeAnewOverATool) {
+TEST(HeapGuards, AreRemadeOverAnotherToolsHook) {
   FakeCoreClr clr;
   const MemoryManager first = MakeManager();
   auto attachment = std::make_unique<Attachment>(clr.get(), first.get());
@@ -260,7 +261,7 @@ TEST(HeapGuards, AreMadeAnewOverATool) {
   void* block = clr.malloc(100);
   void** slot = clr.Slot("HeapFree");
   void* const border = *slot;
-  // The tool puts back what it had found before the bridge came, while a block is out.
+  // The tool restores what it found before the bridge was attached, while a block is in use.
   *slot = reinterpret_cast<void*>(GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "HeapFree"));
   const Hook hook(clr.Slot("HeapSize"), &HookOverSize, &hooked_size);
   attachment.reset();
@@ -278,7 +279,7 @@ TEST(HeapGuards, AreMadeAnewOverATool) {
 void* (*hooked_malloc)(std::size_t);
 void* HookOverMalloc(std::size_t size) { return hooked_malloc(size); }
 
-TEST(HeapGuards, ModulesThatAreAttachedNoMoreGetNoBlocksThroughAToolsHook) {
+TEST(HeapGuards, DetachedModulesGetNoBlocksThroughAToolsHook) {
   const CopiedFakeCoreClr copy(L"other_coreclr.dll");
   FakeCoreClr detached;
   FakeCoreClr other(copy.path());
@@ -289,7 +290,8 @@ TEST(HeapGuards, ModulesThatAreAttachedNoMoreGetNoBlocksThroughAToolsHook) {
   attachment.reset();
   attachment = std::make_unique<Attachment>(other.get(), manager.get());
   ASSERT_EQ(attachment->hr, S_OK) << attachment->reason.data();
-  // The hook still calls the thunk, and there is a heap that serves; the way back of the block is not guarded, though.
+  // The hook still calls the thunk, and a heap serves blocks. But the functions that would take back the block are not
+  // guarded.
   void* block = detached.malloc(100);
   EXPECT_NE(block, nullptr);
   EXPECT_EQ(Served(manager), 0U);
@@ -298,9 +300,9 @@ TEST(HeapGuards, ModulesThatAreAttachedNoMoreGetNoBlocksThroughAToolsHook) {
   EXPECT_EQ(Served(manager), 1U);
 }
 
-// ---- bridges that come and go
+// ---- Bridges that attach and detach repeatedly
 
-TEST(HeapGuards, HoldWhileBridgesComeAndGoUnderLoad) {
+TEST(HeapGuards, HoldWhileBridgesAttachAndDetachUnderLoad) {
   constexpr int kRounds = 40;
   constexpr long kOperationsARound = 2000;
   struct Block {

@@ -1,4 +1,4 @@
-// Blocks of a bridged module: served from the manager, and freed by whoever has them.
+// Blocks of a bridged module: the manager serves them, and any module may free them.
 #include <clr_host_memory/core_clr_bridge.h>
 #include <gtest/gtest.h>
 
@@ -40,7 +40,7 @@ class BridgedBlocks : public testing::Test {
   [[nodiscard]] std::uint64_t Freed() const {
     return manager_.Statistics().calls[kClrHostMemoryMallocFree][kClrHostMemoryOk];
   }
-  // Whether make() was served by the manager.
+  // Calls make() and expects the manager to serve the block.
   template <typename Make>
   void* Ours(Make make) {
     const std::uint64_t before = Served();
@@ -62,7 +62,7 @@ class BridgedBlocks : public testing::Test {
   std::optional<Attachment> attachment_;
 };
 
-TEST_F(BridgedBlocks, EveryWayToGetOneIsServedByTheManager) {
+TEST_F(BridgedBlocks, EveryAllocationFunctionIsServedByManager) {
   void* blocks[] = {Ours([&] { return clr_.malloc(100); }),
                     Ours([&] { return clr_.malloc(0); }),
                     Ours([&] { return clr_.calloc(10, 10); }),
@@ -73,11 +73,11 @@ TEST_F(BridgedBlocks, EveryWayToGetOneIsServedByTheManager) {
   EXPECT_EQ(manager_.Audit().mismatch, 0u);
 }
 
-TEST_F(BridgedBlocks, MayBeFreedByEveryWay) {
+TEST_F(BridgedBlocks, MayBeFreedByEveryFreeingFunction) {
   const std::vector<std::function<void(void*)>> ways = {
       [&](void* block) { clr_.free(block); }, [&](void* block) { EXPECT_TRUE(clr_.heap_free(process_, 0, block)); },
       [&](void* block) { EXPECT_EQ(clr_.realloc(block, 0), nullptr); },
-      [](void* block) { std::free(block); },  // of this program, which no bridge knows
+      [](void* block) { std::free(block); },  // imported by this program, which is not bridged
   };
   for (const auto& way : ways) {
     for (const std::size_t size : {std::size_t{1}, std::size_t{100}, std::size_t{50000}, std::size_t{2} << 20}) {
@@ -87,7 +87,7 @@ TEST_F(BridgedBlocks, MayBeFreedByEveryWay) {
   }
 }
 
-TEST_F(BridgedBlocks, WhatOthersAllocatedGoesBackToThem) {
+TEST_F(BridgedBlocks, ForeignBlocksReturnToTheirOwnHeap) {
   const std::uint64_t freed = Freed();
   for (const std::size_t size : {std::size_t{1}, std::size_t{100}, std::size_t{50000}, std::size_t{2} << 20}) {
     clr_.free(std::malloc(size));
@@ -103,7 +103,7 @@ TEST_F(BridgedBlocks, WhatOthersAllocatedGoesBackToThem) {
   EXPECT_EQ(Freed(), freed);
 }
 
-TEST_F(BridgedBlocks, AreReallocatedOnEitherSideAndKeepTheirBytes) {
+TEST_F(BridgedBlocks, KeepTheirBytesWhenReallocatedOnEitherSide) {
   for (const bool by_others : {false, true}) {
     auto* block = static_cast<char*>(clr_.malloc(100));
     std::memset(block, 0x42, 100);
@@ -117,7 +117,7 @@ TEST_F(BridgedBlocks, AreReallocatedOnEitherSideAndKeepTheirBytes) {
   }
 }
 
-TEST_F(BridgedBlocks, AreZeroWhereItWasAskedFor) {
+TEST_F(BridgedBlocks, AreZeroWhereRequestedAndBeyondRequestedSize) {
   const auto all_zero = [](const char* from, std::size_t size) {
     return std::all_of(from, from + size, [](char c) { return c == 0; });
   };
@@ -128,7 +128,8 @@ TEST_F(BridgedBlocks, AreZeroWhereItWasAskedFor) {
     auto* block = static_cast<char*>(clr_.calloc(1, size));
     EXPECT_TRUE(all_zero(block, size)) << size;
     clr_.free(block);
-    // What _msize and HeapSize take for the block's end begins with zeroes, since _recalloc does not zero it.
+    // The bytes from the requested size up to the end that _msize and HeapSize report are zero, since _recalloc does
+    // not zero them.
     for (const bool anew : {false, true}) {
       dirty = static_cast<char*>(clr_.malloc(size + 16));
       std::memset(dirty, 0x5A, size + 16);
@@ -138,7 +139,8 @@ TEST_F(BridgedBlocks, AreZeroWhereItWasAskedFor) {
       EXPECT_TRUE(all_zero(block + size, whole - size)) << size;
       clr_.free(block);
     }
-    // Allocated without, grown with it: what was beyond is zero, however much more the block had.
+    // A block allocated without HEAP_ZERO_MEMORY and grown with it: all bytes after the old size are zero, even those
+    // that the old block already had.
     auto* grown = static_cast<char*>(clr_.heap_alloc(process_, 0, size));
     std::memset(grown, 0x77, size);
     grown = static_cast<char*>(clr_.heap_re_alloc(process_, HEAP_ZERO_MEMORY, grown, 3 * size));
@@ -147,7 +149,7 @@ TEST_F(BridgedBlocks, AreZeroWhereItWasAskedFor) {
   }
 }
 
-TEST_F(BridgedBlocks, RefusalsAreTheOriginalsOwn) {
+TEST_F(BridgedBlocks, RefusalsComeFromTheOriginalFunctions) {
   ASSERT_EQ(manager_.SetLimit(64 * 1024, 0, 0), S_OK);
   errno = 0;
   EXPECT_EQ(clr_.malloc(100000), nullptr);
@@ -174,7 +176,7 @@ TEST_F(BridgedBlocks, RefusalsAreTheOriginalsOwn) {
   clr_.free(block);
 }
 
-TEST_F(BridgedBlocks, AreCountedAsTheNativeHeaps) {
+TEST_F(BridgedBlocks, AreCountedAsNativeHeap) {
   const auto counted = [&] {
     ClrHostMemoryPurposes purposes{};
     purposes.size = sizeof(purposes);
@@ -199,7 +201,7 @@ TEST_F(BridgedBlocks, AreCountedAsTheNativeHeaps) {
   clr_.free(block);
 }
 
-TEST_F(BridgedBlocks, AHeapOfTheModulesOwnIsTheOs) {
+TEST_F(BridgedBlocks, ModulesOwnHeapsStayWithTheOs) {
   const std::uint64_t served = Served();
   for (const DWORD options : {DWORD{0}, DWORD{HEAP_NO_SERIALIZE}, DWORD{HEAP_CREATE_ENABLE_EXECUTE}}) {
     const HANDLE heap = clr_.heap_create(options, 0, 0);
@@ -214,7 +216,7 @@ TEST_F(BridgedBlocks, AHeapOfTheModulesOwnIsTheOs) {
   EXPECT_EQ(Served(), served);
 }
 
-TEST_F(BridgedBlocks, AHeapThatIsDestroyedAfterTheBridgeLeavesNoCharge) {
+TEST_F(BridgedBlocks, HeapDestroyedAfterBridgeLeavesNoCharge) {
   attachment_.reset();
   const std::uint64_t charged = manager_.Statistics().charged;
   for (int cycle = 0; cycle < 10; ++cycle) {
@@ -229,7 +231,7 @@ TEST_F(BridgedBlocks, AHeapThatIsDestroyedAfterTheBridgeLeavesNoCharge) {
   }
 }
 
-TEST_F(BridgedBlocks, OutliveTheBridgeAndAreFreedByEveryWayAfterIt) {
+TEST_F(BridgedBlocks, OutliveTheBridgeAndCanStillBeFreed) {
   std::vector<void*> blocks;
   for (const std::size_t size : {std::size_t{1}, std::size_t{100}, std::size_t{50000}, std::size_t{2} << 20}) {
     for (int i = 0; i < 4; ++i) blocks.push_back(clr_.malloc(size));
@@ -257,7 +259,7 @@ BOOL WINAPI HookOverBorder(HANDLE heap, DWORD flags, LPVOID memory) {
   return hooked_border(heap, flags, memory);
 }
 
-TEST_F(BridgedBlocks, AttachAnewWhereSomebodyHookedOverABorder) {
+TEST_F(BridgedBlocks, ReattachWorksOverAHookedBorder) {
   void** slot = clr_.Slot("HeapFree");
   hooked_border = reinterpret_cast<decltype(hooked_border)>(*slot);
   *slot = reinterpret_cast<void*>(&HookOverBorder);
@@ -274,7 +276,7 @@ TEST_F(BridgedBlocks, AttachAnewWhereSomebodyHookedOverABorder) {
   *slot = reinterpret_cast<void*>(hooked_border);
 }
 
-TEST_F(BridgedBlocks, AfterShutdownTheModuleIsServedAsWithoutABridge) {
+TEST_F(BridgedBlocks, ModuleUsesOriginalsAfterShutdown) {
   void* block = clr_.malloc(100);
   ASSERT_EQ(manager_.control()->Shutdown(), S_OK);
   void* other = clr_.malloc(100);
@@ -283,7 +285,7 @@ TEST_F(BridgedBlocks, AfterShutdownTheModuleIsServedAsWithoutABridge) {
   ExpectFreed([&] { clr_.free(block); });
 }
 
-// A block whose heap gives out no more: how the last one ends.
+// Blocks whose heap gives out no more blocks: what can still be done with them.
 class BlocksOfAStoppedHeap : public BridgedBlocks, public testing::WithParamInterface<bool> {
  protected:
   static constexpr std::size_t kSize = 3000;
@@ -306,7 +308,7 @@ class BlocksOfAStoppedHeap : public BridgedBlocks, public testing::WithParamInte
   std::uint64_t served_ = 0;
 };
 
-TEST_P(BlocksOfAStoppedHeap, MoveToTheOriginalsWhenTheyAreReallocated) {
+TEST_P(BlocksOfAStoppedHeap, MoveToTheOriginalsWhenReallocated) {
   enum Way { kByModule, kByOthers, kByHeap };
   for (const Way way : {kByModule, kByOthers, kByHeap}) {
     SCOPED_TRACE(way);
@@ -334,7 +336,7 @@ TEST_P(BlocksOfAStoppedHeap, MoveToTheOriginalsWhenTheyAreReallocated) {
   }
 }
 
-TEST_P(BlocksOfAStoppedHeap, StayWhereTheyAreWhenThatWasAskedForOrWillDo) {
+TEST_P(BlocksOfAStoppedHeap, StayInPlaceWhenRequestedOrSufficient) {
   char* block = Block();
   Stop();
   SetLastError(0);
@@ -348,12 +350,12 @@ TEST_P(BlocksOfAStoppedHeap, StayWhereTheyAreWhenThatWasAskedForOrWillDo) {
   ExpectFreed([&] { clr_.free(block); });
 }
 
-TEST_P(BlocksOfAStoppedHeap, AreUnchangedWhenTheOriginalHasNoMemory) {
+TEST_P(BlocksOfAStoppedHeap, AreUnchangedWhenOriginalHasNoMemory) {
   char* block = Block();
   Stop();
   errno = 0;
   EXPECT_EQ(clr_.realloc(block, SIZE_MAX / 4), nullptr);
-  // The realloc of a module that is detached is the C run-time's, and Wine's sets no errno.
+  // A detached module calls the C run-time's realloc, and Wine's realloc does not set errno.
   if (GetParam()) {
     EXPECT_EQ(errno, ENOMEM);
   }
@@ -365,10 +367,11 @@ TEST_P(BlocksOfAStoppedHeap, AreUnchangedWhenTheOriginalHasNoMemory) {
 INSTANTIATE_TEST_SUITE_P(Heaps, BlocksOfAStoppedHeap, testing::Bool(),
                          [](const auto& end) { return end.param ? "AfterShutdown" : "AfterDetach"; });
 
-TEST_F(BridgedBlocks, CrossTheBorderBothWaysUnderLoad) {
+TEST_F(BridgedBlocks, CrossTheBorderInBothDirectionsUnderLoad) {
   constexpr int kRounds = 20000;
-  // A block of the manager's may be freed by all means; one of the process heap by HeapFree, one of the C run-time,
-  // whose heap may be another (msvcrt's), by free: on either side. The kind is in the lowest bits.
+  // A block of the manager may be freed by all functions. A block of the process heap may be freed by HeapFree. A
+  // block of the C run-time, whose heap may be another one (msvcrt's), may be freed by free. Each holds for both
+  // sides. The lowest bits hold the kind.
   enum Kind : std::uintptr_t { kOurs, kOfProcessHeap, kOfCRuntime };
   std::array<std::atomic<std::uintptr_t>, 512> slots{};
   const auto free = [&](std::uintptr_t tagged, unsigned way) {

@@ -31,7 +31,7 @@ BOOL WINAPI CountedFree(LPVOID address, SIZE_T size, DWORD type) {
 }
 BOOL WINAPI RefuseFree(LPVOID, SIZE_T, DWORD) { return FALSE; }
 
-// Makes the k-th call of either kind fail; counts them all.
+// Makes the k-th call of either kind fail, and counts all calls.
 int protect_calls;
 int failing_protect_call;
 int exchange_calls;
@@ -45,7 +45,7 @@ BOOL WINAPI FailingProtect(void* address, SIZE_T size, DWORD new_protect, DWORD*
   return VirtualProtect(address, size, new_protect, old_protect);
 }
 void* FailingExchange(void** slot, void* desired, void* expected) {
-  if (++exchange_calls == failing_exchange_call) return nullptr;  // as if someone had changed the slot
+  if (++exchange_calls == failing_exchange_call) return nullptr;  // as if other code had changed the slot
   return InterlockedCompareExchangePointer(slot, desired, expected);
 }
 constexpr ImportPatchSystem kFailingSystem = {&FailingProtect, &FailingExchange};
@@ -57,7 +57,7 @@ class ImportPatchTest : public testing::Test {
     before_ = clr_.AllSlots();
   }
 
-  // Import tables are read-only in what Microsoft's linker makes; MinGW's are writable.
+  // Microsoft's linker makes import tables read-only; MinGW's linker makes them writable.
   void MakeReadOnly() {
     DWORD old_protect = 0;
     ASSERT_TRUE(VirtualProtect(clr_.Slot("VirtualAlloc"), sizeof(void*), PAGE_READONLY, &old_protect));
@@ -108,7 +108,7 @@ TEST_F(ImportPatchTest, OnlyTheNamedImportsChange) {
   EXPECT_EQ(patch_.names().size(), 2U);
 }
 
-TEST_F(ImportPatchTest, AReadOnlyTableIsReadOnlyAgainAfterwards) {
+TEST_F(ImportPatchTest, ReadOnlyTableIsReadOnlyAfterwards) {
   MakeReadOnly();
   ASSERT_EQ(Apply(), S_OK) << reason_;
   EXPECT_EQ(Protection(), DWORD{PAGE_READONLY});
@@ -117,14 +117,14 @@ TEST_F(ImportPatchTest, AReadOnlyTableIsReadOnlyAgainAfterwards) {
   EXPECT_EQ(clr_.AllSlots(), before_);
 }
 
-TEST_F(ImportPatchTest, AWritableTableIsNotTouched) {
+TEST_F(ImportPatchTest, WritableTableKeepsItsProtection) {
   const DWORD protection = Protection();
   ASSERT_EQ(Apply(kFailingSystem), S_OK) << reason_;
   EXPECT_EQ(protect_calls, 0);
   EXPECT_EQ(Protection(), protection);
 }
 
-TEST_F(ImportPatchTest, FailureOfAnyProtectionChangeLeavesEverythingAsItWas) {
+TEST_F(ImportPatchTest, FailedProtectionChangeLeavesEverythingAsItWas) {
   MakeReadOnly();
   int failures = 0;
   for (failing_protect_call = 1;; ++failing_protect_call) {
@@ -137,12 +137,12 @@ TEST_F(ImportPatchTest, FailureOfAnyProtectionChangeLeavesEverythingAsItWas) {
     EXPECT_NE(reason_.find("fake_coreclr.dll"), std::string::npos) << reason_;
     EXPECT_EQ(clr_.AllSlots(), before_) << failing_protect_call;
     EXPECT_EQ(patch_.module(), nullptr);
-    MakeReadOnly();  // the change that failed may have been the one back
+    MakeReadOnly();  // the failed change may have been the one that restores the protection
   }
   EXPECT_GE(failures, 2) << "making it writable, and giving it back";
 }
 
-TEST_F(ImportPatchTest, AnImportChangedByOthersMeanwhileLeavesEverythingAsItWas) {
+TEST_F(ImportPatchTest, ConcurrentImportChangeLeavesEverythingAsItWas) {
   MakeReadOnly();
   int failures = 0;
   for (failing_exchange_call = 1;; ++failing_exchange_call) {
@@ -160,7 +160,7 @@ TEST_F(ImportPatchTest, AnImportChangedByOthersMeanwhileLeavesEverythingAsItWas)
   EXPECT_EQ(failures, 2) << "one for each import";
 }
 
-TEST_F(ImportPatchTest, AnImportHookedOverIsLeftToWhoeverDidIt) {
+TEST_F(ImportPatchTest, UndoKeepsHooksOfOtherTools) {
   ASSERT_EQ(Apply(), S_OK) << reason_;
   *clr_.Slot("VirtualFree") = reinterpret_cast<void*>(&RefuseFree);
   EXPECT_EQ(patch_.Undo(), 1U);
@@ -169,7 +169,7 @@ TEST_F(ImportPatchTest, AnImportHookedOverIsLeftToWhoeverDidIt) {
   EXPECT_EQ(clr_.AllSlots(), before_);
 }
 
-TEST_F(ImportPatchTest, AnEarlierHookIsTheOriginal) {
+TEST_F(ImportPatchTest, EarlierHookIsTheOriginal) {
   *clr_.Slot("VirtualFree") = reinterpret_cast<void*>(&RefuseFree);
   ASSERT_EQ(Apply(), S_OK) << reason_;
   EXPECT_EQ(original_free.load(), reinterpret_cast<void*>(&RefuseFree));
@@ -177,7 +177,7 @@ TEST_F(ImportPatchTest, AnEarlierHookIsTheOriginal) {
   EXPECT_EQ(*clr_.Slot("VirtualFree"), reinterpret_cast<void*>(&RefuseFree));
 }
 
-TEST_F(ImportPatchTest, TheSameReplacementTwiceIsRefused) {
+TEST_F(ImportPatchTest, SameReplacementTwiceIsRefused) {
   ASSERT_EQ(Apply(), S_OK) << reason_;
   ImportPatch second;
   EXPECT_EQ(ImportPatch::Apply(clr_.get(), kHooks, kRequired, &second, &reason_), HOST_E_INVALIDOPERATION);
@@ -185,7 +185,7 @@ TEST_F(ImportPatchTest, TheSameReplacementTwiceIsRefused) {
   EXPECT_EQ(*clr_.Slot("VirtualAlloc"), reinterpret_cast<void*>(&CountedAlloc));
 }
 
-TEST_F(ImportPatchTest, AMissingRequiredImportIsNamed) {
+TEST_F(ImportPatchTest, MissingRequiredImportIsNamed) {
   const LoadedModule module(Beside(L"fake_without_free.dll"));
   const std::array<const char*, 2> required = {"VirtualAlloc", "VirtualFree"};
   EXPECT_EQ(ImportPatch::Apply(module.get(), kHooks, required, &patch_, &reason_), E_INVALIDARG);
@@ -194,7 +194,7 @@ TEST_F(ImportPatchTest, AMissingRequiredImportIsNamed) {
   EXPECT_NE(reason_.find("fake_without_free.dll"), std::string::npos) << reason_;
 }
 
-TEST_F(ImportPatchTest, HandlesThatAreNoModuleLoadedAsCodeAreRefused) {
+TEST_F(ImportPatchTest, HandlesThatAreNotCodeModulesAreRefused) {
   int on_the_stack = 0;
   void* page = VirtualAlloc(nullptr, 4096, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   const LoadedModule data(Beside(L"fake_without_free.dll"), LOAD_LIBRARY_AS_DATAFILE);
@@ -210,7 +210,7 @@ TEST_F(ImportPatchTest, HandlesThatAreNoModuleLoadedAsCodeAreRefused) {
   VirtualFree(page, 0, MEM_RELEASE);
 }
 
-TEST_F(ImportPatchTest, AModuleStaysLoadedWhileItIsPatched) {
+TEST_F(ImportPatchTest, ModuleStaysLoadedWhilePatched) {
   auto module = std::make_unique<LoadedModule>(Beside(L"fake_without_free.dll"));
   ASSERT_EQ(ImportPatch::Apply(module->get(), kHooks, kRequired, &patch_, &reason_), S_OK) << reason_;
   module.reset();
@@ -223,7 +223,7 @@ TEST_F(ImportPatchTest, MovedPatchesUndoOnce) {
   {
     ASSERT_EQ(Apply(), S_OK) << reason_;
     ImportPatch moved(std::move(patch_));
-    EXPECT_EQ(patch_.Undo(), 0U);  // NOLINT: what was moved from has nothing to undo
+    EXPECT_EQ(patch_.Undo(), 0U);  // NOLINT: a moved-from patch has nothing to undo
     EXPECT_NE(clr_.AllSlots(), before_);
   }
   EXPECT_EQ(clr_.AllSlots(), before_);

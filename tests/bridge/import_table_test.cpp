@@ -22,7 +22,7 @@ constexpr std::uintptr_t kOrdinalFlag = IMAGE_ORDINAL_FLAG64;
 constexpr std::uintptr_t kOrdinalFlag = IMAGE_ORDINAL_FLAG32;
 #endif
 
-// A PE image made by hand, in two pages of memory that end where nothing can be read.
+// A hand-made PE image in two pages of memory, followed by unreadable memory.
 class HandMadeImage {
  public:
   static constexpr std::size_t kSize = 8192;
@@ -40,7 +40,7 @@ class HandMadeImage {
     At<IMAGE_DOS_HEADER>(0) = {};
     At<IMAGE_DOS_HEADER>(0).e_magic = IMAGE_DOS_SIGNATURE;
     At<IMAGE_DOS_HEADER>(0).e_lfanew = kHeaders;
-    // The processor of this program, from its own header.
+    // The processor of this program, taken from its own header.
     const auto* self = reinterpret_cast<const char*>(GetModuleHandleW(nullptr));
     const auto* self_dos = reinterpret_cast<const IMAGE_DOS_HEADER*>(self);
     nt() = *reinterpret_cast<const IMAGE_NT_HEADERS*>(self + self_dos->e_lfanew);
@@ -81,7 +81,7 @@ class HandMadeImage {
   char* base_;
 };
 
-TEST(ImportTable, ListsImportsByNameAndLeavesOrdinalsOut) {
+TEST(ImportTable, ListsImportsByNameAndOmitsOrdinals) {
   HandMadeImage image;
   ASSERT_EQ(image.Read(), S_OK) << image.reason;
   ASSERT_EQ(image.imports.size(), 2U);
@@ -92,7 +92,7 @@ TEST(ImportTable, ListsImportsByNameAndLeavesOrdinalsOut) {
   EXPECT_EQ(image.imports[1].slot, reinterpret_cast<void**>(image.base() + HandMadeImage::kSlots) + 2);
 }
 
-TEST(ImportTable, SlotsOfALoadedModuleHoldWhatGetProcAddressSays) {
+TEST(ImportTable, SlotsOfLoadedModuleHoldGetProcAddressResults) {
   clrhm_test::FakeCoreClr clr;
   const HMODULE kernel32 = GetModuleHandleW(L"kernel32.dll");
   for (const char* name : {"VirtualAlloc", "VirtualFree", "MapViewOfFileEx", "LoadLibraryExW"}) {
@@ -100,7 +100,7 @@ TEST(ImportTable, SlotsOfALoadedModuleHoldWhatGetProcAddressSays) {
   }
 }
 
-TEST(ImportTable, AnImageWithoutImportsHasNone) {
+TEST(ImportTable, ImageWithoutImportsHasNone) {
   HandMadeImage image;
   image.nt().OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT] = {};
   EXPECT_EQ(image.Read(), S_OK);
@@ -109,14 +109,14 @@ TEST(ImportTable, AnImageWithoutImportsHasNone) {
   EXPECT_EQ(image.Read(), S_OK);
 }
 
-TEST(ImportTable, ALibraryWhoseNamesAreGoneIsLeftOut) {
+TEST(ImportTable, LibraryWithoutNamesIsOmitted) {
   HandMadeImage image;
   image.descriptor().OriginalFirstThunk = 0;
   EXPECT_EQ(image.Read(), S_OK);
   EXPECT_TRUE(image.imports.empty());
 }
 
-TEST(ImportTable, EveryKindOfDamageIsRefusedWithAReason) {
+TEST(ImportTable, DamagedImagesAreRefusedWithReason) {
   const struct {
     const char* what;
     std::function<void(HandMadeImage&)> damage;
@@ -168,7 +168,7 @@ TEST(ImportTable, EveryKindOfDamageIsRefusedWithAReason) {
   }
 }
 
-TEST(ImportTable, AddressesThatAreNoImageAreRefused) {
+TEST(ImportTable, AddressesWithoutImageAreRefused) {
   std::vector<NamedImport> imports;
   std::string reason;
   int on_the_stack = 0;
@@ -183,12 +183,12 @@ TEST(ImportTable, AddressesThatAreNoImageAreRefused) {
   }
 }
 
-TEST(ImportTable, RandomDamageIsNeverReadOutsideTheImage) {
+TEST(ImportTable, RandomDamageNeverCausesReadsOutsideTheImage) {
   std::mt19937 random(20240815);
   for (int round = 0; round < 3000; ++round) {
     HandMadeImage image;
     for (int changes = 1 + static_cast<int>(random() % 4); changes > 0; --changes) {
-      // Where the headers and the tables are: elsewhere there are only zeros.
+      // Damage the headers and the tables: the rest contains only zeros.
       const std::size_t offset = random() % 2 == 0 ? random() % 0x190 : 0x400 + random() % 0x400;
       image.At<unsigned char>(offset) = static_cast<unsigned char>(random());
     }

@@ -1,4 +1,4 @@
-// Modules that are bridged by their name, whenever and by whomever they are loaded.
+// Modules that are bridged by name, independent of when they are loaded and of the code that loads them.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -18,7 +18,7 @@ constexpr const wchar_t* kPlugin = L"fake_plugin.dll";
 class LateModules : public BridgedFakeClr {
  protected:
   static HMODULE Load(const wchar_t* name) { return LoadLibraryExW(Beside(name).c_str(), nullptr, 0); }
-  // Whether its calls arrive.
+  // Returns whether the module's calls reach the manager.
   bool Arrives(HMODULE module) {
     const auto allocate = reinterpret_cast<decltype(&::VirtualAlloc)>(
         reinterpret_cast<void*>(GetProcAddress(module, "FakeGcVirtualAlloc")));
@@ -41,7 +41,7 @@ class LateModules : public BridgedFakeClr {
   std::array<char, 2048> reason_{};
 };
 
-TEST_F(LateModules, LoadedAlreadyAreBridgedAtOnce) {
+TEST_F(LateModules, AlreadyLoadedAreBridgedAtOnce) {
   const LoadedModule plugin(Beside(kPlugin));
   EXPECT_EQ(AttachNamed(L"FAKE_PLUGIN.DLL"), S_OK) << reason_.data();
   EXPECT_TRUE(Arrives(plugin.get()));
@@ -50,7 +50,7 @@ TEST_F(LateModules, LoadedAlreadyAreBridgedAtOnce) {
   EXPECT_FALSE(Arrives(plugin.get()));
 }
 
-TEST_F(LateModules, LoadedByABridgedModuleAreBridgedWhenLoadLibraryReturns) {
+TEST_F(LateModules, LoadedByBridgedModuleAreBridgedUponReturn) {
   ASSERT_EQ(AttachNamed(kPlugin), S_OK) << reason_.data();
   HMODULE plugin = clr_.load_library_ex_w(Beside(kPlugin).c_str(), nullptr, 0);
   ASSERT_NE(plugin, nullptr);
@@ -58,7 +58,7 @@ TEST_F(LateModules, LoadedByABridgedModuleAreBridgedWhenLoadLibraryReturns) {
   FreeLibrary(plugin);
 }
 
-TEST_F(LateModules, LoadedByAnybodyAreBridgedSoon) {
+TEST_F(LateModules, LoadedByOtherCodeAreBridgedSoon) {
   ASSERT_EQ(AttachNamed(kPlugin), S_OK) << reason_.data();
   HMODULE plugin = Load(kPlugin);
   ASSERT_NE(plugin, nullptr);
@@ -66,14 +66,14 @@ TEST_F(LateModules, LoadedByAnybodyAreBridgedSoon) {
   FreeLibrary(plugin);
 }
 
-TEST_F(LateModules, OfOtherNamesAreLeftAlone) {
+TEST_F(LateModules, WithOtherNamesAreLeftAlone) {
   ASSERT_EQ(AttachNamed(L"fake_plugin"), S_OK);
   HMODULE plugin = clr_.load_library_ex_w(Beside(kPlugin).c_str(), nullptr, 0);
   EXPECT_FALSE(Arrives(plugin));
   FreeLibrary(plugin);
 }
 
-TEST_F(LateModules, ThatAreFreedStayLoadedUntilTheBridgeIsDetachedAndLeaveNothingBehind) {
+TEST_F(LateModules, FreedByTheirLoaderStayLoadedUntilDetach) {
   ASSERT_EQ(AttachNamed(kPlugin), S_OK);
   HMODULE plugin = clr_.load_library_ex_w(Beside(kPlugin).c_str(), nullptr, 0);
   ASSERT_TRUE(Arrives(plugin));
@@ -81,21 +81,21 @@ TEST_F(LateModules, ThatAreFreedStayLoadedUntilTheBridgeIsDetachedAndLeaveNothin
   EXPECT_NE(GetModuleHandleW(kPlugin), nullptr);
   attachment_.bridge->Detach();
   EXPECT_EQ(GetModuleHandleW(kPlugin), nullptr);
-  // Loaded anew, it is nobody's.
+  // A module that is loaded anew belongs to no bridge.
   const LoadedModule again{Beside(kPlugin)};
   EXPECT_FALSE(Arrives(again.get()));
 }
 
-TEST_F(LateModules, UnloadedBeforeTheyAreSeenAreNotLoadedAgain) {
+TEST_F(LateModules, UnloadedEarlyAreNotLoadedAgain) {
   ASSERT_EQ(AttachNamed(kPlugin), S_OK);
   for (int round = 0; round < 20; ++round) FreeLibrary(Load(kPlugin));
   attachment_.bridge->Detach();
   EXPECT_EQ(GetModuleHandleW(kPlugin), nullptr);
 }
 
-TEST_F(LateModules, ThatCannotBeBridgedAreToldAtOnceOrByVerify) {
+TEST_F(LateModules, FailuresAreReportedAtOnceOrByVerify) {
   MEMORY_BASIC_INFORMATION information{};
-  clr_.virtual_query(&information, &information, sizeof(information));  // a call that arrives
+  clr_.virtual_query(&information, &information, sizeof(information));  // a call that reaches the manager
   ASSERT_EQ(AttachNamed(L"fake_without_free.dll"), S_OK);
   HMODULE late = clr_.load_library_ex_w(Beside(L"fake_without_free.dll").c_str(), nullptr, 0);
   ASSERT_NE(late, nullptr);
@@ -105,8 +105,9 @@ TEST_F(LateModules, ThatCannotBeBridgedAreToldAtOnceOrByVerify) {
   FreeLibrary(late);
 }
 
-// The watch sees the load as well and may be first: LoadLibrary returns when the watch has done its work, not before.
-TEST_F(LateModules, AreBridgedWhenLoadLibraryReturnsWhoeverBridgesThem) {
+// The watch sees the load as well and may be first. LoadLibrary returns after the watch has attached the module, not
+// before.
+TEST_F(LateModules, AreBridgedWhenLoadLibraryReturnsDespiteConcurrentWatch) {
   const LoadedModule other_clr(Beside(L"fake_gc.dll"));
   for (int round = 0; round < 200; ++round) {
     Attachment other(other_clr.get(), &manager_);
@@ -125,7 +126,7 @@ TEST_F(LateModules, AreBridgedWhenLoadLibraryReturnsWhoeverBridgesThem) {
   }
 }
 
-TEST_F(LateModules, NamesThatAreNoneAreRefused) {
+TEST_F(LateModules, InvalidNamesAreRefused) {
   for (const wchar_t* name : {L"", L"C:\\x\\plugin.dll", L"folder/plugin.dll"}) {
     EXPECT_EQ(AttachNamed(name), E_INVALIDARG);
     EXPECT_NE(std::string(reason_.data()).find("file name"), std::string::npos) << reason_.data();
@@ -136,7 +137,7 @@ TEST_F(LateModules, NamesThatAreNoneAreRefused) {
   EXPECT_EQ(AttachNamed(kPlugin), HOST_E_INVALIDOPERATION);
 }
 
-TEST_F(LateModules, OfTwoBridgesGoWithTheirOwnInAnyOrder) {
+TEST_F(LateModules, OfTwoBridgesDetachWithTheirOwnBridge) {
   const LoadedModule plugin(Beside(kPlugin));
   const LoadedModule other_clr(Beside(L"fake_gc.dll"));
   for (const bool named_first : {true, false}) {
@@ -157,8 +158,8 @@ TEST_F(LateModules, OfTwoBridgesGoWithTheirOwnInAnyOrder) {
   EXPECT_FALSE(Arrives(plugin.get()));
 }
 
-// Threads load and free the plug-in, and call through it, while bridges that want it come and go.
-TEST_F(LateModules, ComeAndGoUnderThreads) {
+// Threads load and free the plug-in and call through it, while bridges that have its name attach and detach.
+TEST_F(LateModules, LoadAndUnloadUnderThreads) {
   std::atomic<bool> stop = false;
   std::vector<std::thread> threads;
   for (int id = 0; id < 3; ++id) {
@@ -191,7 +192,7 @@ TEST_F(LateModules, ComeAndGoUnderThreads) {
   EXPECT_EQ(GetModuleHandleW(kPlugin), nullptr);
 }
 
-TEST_F(LateModules, MoreThanThereAreSetsForAreRefusedWithTheNumber) {
+TEST_F(LateModules, BeyondTheMaximumAreRefusedWithTheNumber) {
   std::vector<std::unique_ptr<CopiedFakeCoreClr>> copies;
   std::vector<std::unique_ptr<LoadedModule>> loaded;
   HRESULT hr = S_OK;

@@ -1,4 +1,4 @@
-// The low- and high-memory notifications a bridged CLR is given, and what the manager makes of them.
+// The low- and high-memory notifications that a bridged CLR gets, and how the manager signals them.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -12,7 +12,7 @@
 namespace clrhm_test {
 namespace {
 
-constexpr DWORD kLastError = 4711;  // what the caller had before
+constexpr DWORD kLastError = 4711;  // the caller's previous last error
 constexpr auto kLow = LowMemoryResourceNotification;
 constexpr auto kHigh = HighMemoryResourceNotification;
 
@@ -44,7 +44,7 @@ class Notifications : public BridgedFakeClr {
     ASSERT_TRUE(callback) << "nothing is registered";
     EXPECT_EQ(callback->OnMemoryNotification(available), S_OK);
   }
-  // TRUE or FALSE as the fake CLR is told, or -1.
+  // Returns the state that the fake CLR sees, TRUE or FALSE; -1: the query failed.
   int Queried(HANDLE notification) {
     BOOL state = 17;
     SetLastError(kLastError);
@@ -57,7 +57,7 @@ class Notifications : public BridgedFakeClr {
   HANDLE high_ = nullptr;
 };
 
-TEST_F(BridgedFakeClr, NothingIsRegisteredUntilTheFirstNotificationIsMade) {
+TEST_F(BridgedFakeClr, CallbackIsRegisteredWithFirstNotification) {
   EXPECT_EQ(manager_.registrations(), 0);
   HANDLE low = clr_.create_notification(kLow);
   EXPECT_EQ(manager_.registrations(), 1);
@@ -68,12 +68,12 @@ TEST_F(BridgedFakeClr, NothingIsRegisteredUntilTheFirstNotificationIsMade) {
   CloseHandle(high);
 }
 
-TEST_F(BridgedFakeClr, WithoutANotificationDetachingUnregistersNothing) {
+TEST_F(BridgedFakeClr, DetachWithoutNotificationUnregistersNothing) {
   bridge()->Detach();
   EXPECT_EQ(manager_.registrations(), 0) << "a callback there may be is someone else's";
 }
 
-TEST_F(Notifications, EachIsSignalledWhileTheManagerSaysSo) {
+TEST_F(Notifications, AreSignalledWhileManagerReportsTheirLevel) {
   const struct {
     EMemoryAvailable said;
     bool low;
@@ -98,7 +98,7 @@ TEST_F(Notifications, EachIsSignalledWhileTheManagerSaysSo) {
   }
 }
 
-TEST_F(Notifications, AWaitingThreadIsWoken) {
+TEST_F(Notifications, WakeAWaitingThread) {
   std::atomic<DWORD> result{WAIT_FAILED};
   std::thread waiter([&] { result = WaitForSingleObject(low_, 60'000); });
   Say(eMemoryAvailableLow);
@@ -106,7 +106,7 @@ TEST_F(Notifications, AWaitingThreadIsWoken) {
   EXPECT_EQ(result.load(), DWORD{WAIT_OBJECT_0});
 }
 
-TEST_F(Notifications, SaidByTwoThreadsAtOnceTheLastOneIsShown) {
+TEST_F(Notifications, ShowTheLastOfTwoConcurrentLevels) {
   for (int round = 0; round < 60; ++round) {
     std::atomic<int> ready{0};
     const auto say = [&](EMemoryAvailable available) {
@@ -122,13 +122,13 @@ TEST_F(Notifications, SaidByTwoThreadsAtOnceTheLastOneIsShown) {
   }
 }
 
-TEST_F(Notifications, WhatIsNoAvailabilityChangesNothing) {
+TEST_F(Notifications, AreUnchangedByAnInvalidLevel) {
   Say(eMemoryAvailableLow);
   EXPECT_EQ(manager_.callback()->OnMemoryNotification(static_cast<EMemoryAvailable>(0)), E_INVALIDARG);
   EXPECT_TRUE(IsSignalled(low_));
 }
 
-TEST_F(Notifications, EveryCallerClosesAHandleOfItsOwn) {
+TEST_F(Notifications, EveryCallerGetsItsOwnHandle) {
   HANDLE second = clr_.create_notification(kLow);
   ASSERT_NE(second, nullptr);
   EXPECT_NE(second, low_);
@@ -140,7 +140,7 @@ TEST_F(Notifications, EveryCallerClosesAHandleOfItsOwn) {
   EXPECT_FALSE(IsSignalled(low_)) << "the other's handle goes on";
 }
 
-TEST_F(Notifications, ACallerCannotSetThem) {
+TEST_F(Notifications, CannotBeSetByTheCaller) {
   EXPECT_FALSE(SetEvent(low_));
   EXPECT_EQ(GetLastError(), DWORD{ERROR_ACCESS_DENIED});
   EXPECT_FALSE(IsSignalled(low_));
@@ -149,14 +149,14 @@ TEST_F(Notifications, ACallerCannotSetThem) {
   EXPECT_EQ(flags, 0U) << "children do not inherit them";
 }
 
-TEST_F(Notifications, MakingOneLeavesTheLastErrorAlone) {
+TEST_F(Notifications, CreationKeepsTheLastError) {
   SetLastError(kLastError);
   HANDLE another = clr_.create_notification(kHigh);
   EXPECT_EQ(GetLastError(), kLastError);
   CloseHandle(another);
 }
 
-TEST_F(Notifications, MadeDuringLowIsSignalledAtOnce) {
+TEST_F(Notifications, CreatedDuringLowAreSignalledAtOnce) {
   Say(eMemoryAvailableLow);
   HANDLE late = clr_.create_notification(kLow);
   EXPECT_TRUE(IsSignalled(late));
@@ -182,8 +182,8 @@ TEST_F(Notifications, OtherHandlesAreQueriedByWin32) {
   if (win32s != nullptr) CloseHandle(win32s);
 }
 
-TEST_F(Notifications, Win32ReadsThemToo) {
-  // A CLR that holds one after detach asks Win32.
+TEST_F(Notifications, AreReadableThroughWin32) {
+  // A CLR that holds a handle after detach queries it through Win32.
   Say(eMemoryAvailableLow);
   BOOL state = 17;
   EXPECT_TRUE(QueryMemoryResourceNotification(low_, &state));
@@ -192,8 +192,8 @@ TEST_F(Notifications, Win32ReadsThemToo) {
   EXPECT_EQ(state, FALSE);
 }
 
-TEST_F(Notifications, AnUnknownTypeIsAnsweredByWin32) {
-  // As a caller written in C may pass it.
+TEST_F(Notifications, UnknownTypesAreHandledByWin32) {
+  // A caller written in C may pass such a value.
   using Create = HANDLE(WINAPI*)(int type);
   const auto win32s = reinterpret_cast<Create>(&CreateMemoryResourceNotification);
   const auto bridged = reinterpret_cast<Create>(clr_.create_notification);
@@ -221,7 +221,7 @@ TEST_F(Notifications, DetachWhileSignalledResetsAndUnregisters) {
   if (win32s != nullptr) CloseHandle(win32s);
 }
 
-TEST_F(Notifications, TheNextBridgeSignalsTheHandlesOfTheOneBefore) {
+TEST_F(Notifications, NextBridgeSignalsHandlesOfThePreviousBridge) {
   const auto earlier = manager_.callback();
   bridge()->Detach();
   RecordingManager next;
@@ -243,7 +243,7 @@ TEST_F(Notifications, TheNextBridgeSignalsTheHandlesOfTheOneBefore) {
   EXPECT_EQ(next.references(), 1U);
 }
 
-TEST_F(BridgedFakeClr, AManagerThatTakesNoCallbackLeavesTheNotificationToWin32) {
+TEST_F(BridgedFakeClr, NotificationIsWin32sIfManagerRefusesTheCallback) {
   manager_.register_answer = HOST_E_CLRNOTAVAILABLE;
   SetLastError(kLastError);
   HANDLE expected = CreateMemoryResourceNotification(kLow);
@@ -277,7 +277,7 @@ TEST(NotificationsLifetime, DetachDuringRegistrationLeavesNothingRegistered) {
   HANDLE low = nullptr;
   std::thread caller([&] { low = clr.create_notification(kLow); });
   while (!inside.load()) Sleep(1);
-  attachment.bridge->Detach();  // gives the call up after a second
+  attachment.bridge->Detach();  // stops waiting for the call after a second
   leave = true;
   caller.join();
   EXPECT_EQ(manager.registrations(), 2);
@@ -286,7 +286,7 @@ TEST(NotificationsLifetime, DetachDuringRegistrationLeavesNothingRegistered) {
   if (low != nullptr) CloseHandle(low);
 }
 
-TEST(NotificationsLifetime, NotifyingWhileAttachingAndDetachingNeverLeavesThemSignalled) {
+TEST(NotificationsLifetime, ConcurrentNotifyAndDetachLeaveNothingSignalled) {
   FakeCoreClr clr;
   RecordingManager manager;
   std::vector<HANDLE> handles;
@@ -297,7 +297,7 @@ TEST(NotificationsLifetime, NotifyingWhileAttachingAndDetachingNeverLeavesThemSi
     threads.emplace_back([&, index] {
       clr_host_memory::ComPtr<ICLRMemoryNotificationCallback> callback;
       for (uint64_t turn = 0; !stop.load(); ++turn) {
-        if (turn % 8 == 0) callback = manager.callback();  // and so often one that is withdrawn
+        if (turn % 8 == 0) callback = manager.callback();  // so the threads often notify a withdrawn callback
         if (!callback) continue;
         callback->OnMemoryNotification(index == 0 && turn % 2 == 0 ? eMemoryAvailableHigh : eMemoryAvailableLow);
         ++said;
@@ -349,7 +349,7 @@ TEST(MemoryNotificationCallback, QueryInterfaceFollowsTheRules) {
   EXPECT_EQ(callback->Release(), 0U);
 }
 
-TEST(MemoryNotificationCallback, WithdrawnItRegistersNoMore) {
+TEST(MemoryNotificationCallback, RefusesToRegisterAfterWithdraw) {
   RecordingManager manager;
   clr_host_memory::ComPtr<clr_host_memory::MemoryNotificationCallback> callback(
       new clr_host_memory::MemoryNotificationCallback());

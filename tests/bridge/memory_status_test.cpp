@@ -6,7 +6,7 @@
 namespace clrhm_test {
 namespace {
 
-constexpr DWORD kLastError = 4711;  // what the caller had before
+constexpr DWORD kLastError = 4711;  // the caller's previous last error
 constexpr uint64_t kMiB = 1024 * 1024;
 
 class MemoryStatus : public BridgedFakeClr {
@@ -15,7 +15,7 @@ class MemoryStatus : public BridgedFakeClr {
     BridgedFakeClr::SetUp();
     manager_.memory_status = {sizeof(ClrHostMemoryStatus), 73, 128 * kMiB, 34 * kMiB, 160 * kMiB, 50 * kMiB};
   }
-  // What Win32 itself says now; physical memory in use goes up and down meanwhile, its total does not.
+  // Returns Win32's current status. Physical memory in use changes meanwhile; its total does not.
   static MEMORYSTATUSEX OfWin32() {
     MEMORYSTATUSEX status{};
     status.dwLength = sizeof(status);
@@ -24,7 +24,7 @@ class MemoryStatus : public BridgedFakeClr {
   }
 };
 
-TEST_F(MemoryStatus, IsTheManagersInLoadPhysicalMemoryAndPageFile) {
+TEST_F(MemoryStatus, LoadPhysicalMemoryAndPageFileAreTheManagers) {
   MEMORYSTATUSEX status{};
   status.dwLength = sizeof(status);
   SetLastError(kLastError);
@@ -38,7 +38,7 @@ TEST_F(MemoryStatus, IsTheManagersInLoadPhysicalMemoryAndPageFile) {
   EXPECT_EQ(status.ullTotalVirtual, OfWin32().ullTotalVirtual) << "address space is Win32's";
 }
 
-TEST_F(MemoryStatus, IsWin32sWhenTheManagerIsDown) {
+TEST_F(MemoryStatus, IsWin32sWhenManagerIsUnavailable) {
   for (HRESULT answer : {HOST_E_CLRNOTAVAILABLE, E_FAIL}) {
     manager_.status_answer = answer;
     MEMORYSTATUSEX status{};
@@ -60,7 +60,7 @@ TEST_F(MemoryStatus, IsWin32sWithoutABridge) {
   EXPECT_EQ(status.ullTotalPhys, OfWin32().ullTotalPhys);
 }
 
-TEST_F(MemoryStatus, AStructOfAnotherSizeIsAnsweredByWin32) {
+TEST_F(MemoryStatus, StructOfAnotherSizeIsHandledByWin32) {
   MEMORYSTATUSEX expected{};
   SetLastError(kLastError);
   const BOOL expected_answer = GlobalMemoryStatusEx(&expected);

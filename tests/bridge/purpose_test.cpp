@@ -13,8 +13,8 @@ constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 ClrHostMemoryRegion Reserved(std::uint64_t size, std::uint32_t as) { return {nullptr, size, 0, as}; }
 ClrHostMemoryRegion View(std::uint64_t size) { return {nullptr, size, 1, 0}; }
 
-// The reservations are those of .NET 8.0.33 and 10.0.14.
-TEST(Purpose, IsAsTheTableSays) {
+// The reservations of .NET 8.0.33 and 10.0.14.
+TEST(Purpose, MatchesTheTable) {
   const struct {
     const char* what;
     ClrHostMemoryRegion region;
@@ -59,7 +59,7 @@ TEST(Purpose, IsAsTheTableSays) {
   for (const auto& row : table) EXPECT_EQ(PurposeIn(row.region, row.protect, row.largest), row.purpose) << row.what;
 }
 
-TEST(Purpose, OfARequestThatMakesItsOwnRegionIsNotThatOfTheRegionAtItsAddress) {
+TEST(Purpose, IgnoresRegionIfRequestReservesItsOwn) {
   const ClrHostMemoryRegion heap = Reserved(kGiB, PAGE_READWRITE);
   EXPECT_EQ(PurposeOf(MEM_COMMIT, PAGE_READWRITE, &heap, kGiB, false), kClrHostMemoryGcHeap);
   EXPECT_EQ(PurposeOf(MEM_COMMIT | MEM_TOP_DOWN, PAGE_READWRITE, &heap, kGiB, false), kClrHostMemoryGcHeap);
@@ -69,7 +69,7 @@ TEST(Purpose, OfARequestThatMakesItsOwnRegionIsNotThatOfTheRegionAtItsAddress) {
   EXPECT_EQ(PurposeOf(MEM_COMMIT, PAGE_READWRITE, nullptr, kGiB, true), kClrHostMemoryStack);
 }
 
-TEST(Purpose, OnlyPlainReservationsForWritingAreTheGcs) {
+TEST(Purpose, OnlyPlainWritableReservationsAreTheGcs) {
   EXPECT_TRUE(IsGcReservation(MEM_RESERVE, PAGE_READWRITE));
   EXPECT_TRUE(IsGcReservation(MEM_RESERVE | MEM_WRITE_WATCH, PAGE_READWRITE));
   EXPECT_FALSE(IsGcReservation(MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE));
@@ -78,7 +78,7 @@ TEST(Purpose, OnlyPlainReservationsForWritingAreTheGcs) {
   EXPECT_FALSE(IsGcReservation(MEM_RESERVE, PAGE_EXECUTE_READWRITE));
 }
 
-TEST(Purpose, OnlyTheGcHeapMayBeRefusedAndOnlyOnceTheRuntimeHasStarted) {
+TEST(Purpose, OnlyGcHeapIsRefusableAndOnlyAfterStart) {
   for (int purpose = 0; purpose < kClrHostMemoryPurposeCount; ++purpose) {
     EXPECT_EQ(LevelOf(static_cast<Purpose>(purpose), false), eProcessCritical) << purpose;
     EXPECT_EQ(LevelOf(static_cast<Purpose>(purpose), true),

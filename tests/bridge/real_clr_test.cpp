@@ -1,4 +1,4 @@
-// The import tables of the real runtimes: loaded and patched, not started.
+// The import tables of the real runtimes. The runtimes are loaded and patched, but not started.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -41,7 +41,7 @@ std::string Imports(IClrHostMemoryBridge* bridge, uint32_t index) {
   return std::string(" ") + module.imports + " ";
 }
 
-TEST_P(RealClr, CoreClrImportsAllThatIsBridgedByName) {
+TEST_P(RealClr, CoreClrImportsAllBridgedFunctionsByName) {
   const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   ASSERT_NE(coreclr.get(), nullptr) << GetLastError();
   auto manager = CreateMemoryManager();
@@ -79,7 +79,7 @@ TEST_P(RealClr, StandaloneGcsCanBeBridged) {
   }
 }
 
-TEST_P(RealClr, PatchingLeavesTheImportTableReadOnlyAndUndoLeavesItAsItWas) {
+TEST_P(RealClr, PatchKeepsTableReadOnlyAndUndoRestoresIt) {
   const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   ASSERT_NE(coreclr.get(), nullptr);
   std::vector<clr_host_memory::NamedImport> imports;
@@ -110,7 +110,7 @@ TEST_P(RealClr, PatchingLeavesTheImportTableReadOnlyAndUndoLeavesItAsItWas) {
   EXPECT_EQ(protection(), protection_before);
 }
 
-TEST_P(RealClr, HostpolicyAsksGetProcAddressByName) {
+TEST_P(RealClr, HostpolicyImportsGetProcAddressByName) {
   const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   const LoadedModule hostpolicy(folder_ + L"hostpolicy.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   ASSERT_NE(hostpolicy.get(), nullptr) << GetLastError();
@@ -123,7 +123,7 @@ TEST_P(RealClr, HostpolicyAsksGetProcAddressByName) {
   clr_host_memory::StopWatchingRuntimeStart();
 }
 
-TEST_P(RealClr, GoesOnAsWithoutABridgeWhenTheManagerIsShutDownInTheMiddle) {
+TEST_P(RealClr, ContinuesWhenManagerIsShutDownWhileRunning) {
   const std::string app = std::string(kProgramsDirectory) + "\\net" + GetParam().name + "\\Churn\\Churn.dll";
   std::wstring command = L"shut_down_under_clr.exe \"" + folder_.substr(0, folder_.size() - 1) + L"\" \"" +
                          std::wstring(app.begin(), app.end()) + L"\"";

@@ -1,5 +1,5 @@
-// A memory manager for tests of the bridge: does what Win32 does, keeps what it was asked, and refuses what it is told
-// to.
+// A memory manager for tests of the bridge. It does what Win32 does, records its requests, and refuses as the test
+// configures.
 #ifndef CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
 #define CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
 
@@ -40,10 +40,10 @@ struct Request {
   bool operator==(const Request&) const = default;
 };
 
-// Lives on the test's stack: Release never deletes, references() says what is still held.
+// Lives on the test's stack: Release never deletes it. references() returns the number of references still held.
 class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryClient {
  public:
-  // What the tests choose. Answers other than S_OK come with the last error ERROR_COMMITMENT_LIMIT.
+  // Set by the tests. Any answer other than S_OK sets the last error to ERROR_COMMITMENT_LIMIT.
   HRESULT alloc_answer = S_OK;
   HRESULT free_answer = S_OK;
   HRESULT query_answer = S_OK;
@@ -58,7 +58,7 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   uint64_t last_section = 0;
   HRESULT status_answer = S_OK;
   HRESULT register_answer = S_OK;
-  std::atomic<int> detached{0};  // how often a bridge was, from a runtime that had started
+  std::atomic<int> detached{0};  // how often a bridge was detached from a started runtime
   std::function<void()> inside_alloc = [] {};
   std::function<void()> inside_register = [] {};
 
@@ -76,13 +76,13 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     const std::lock_guard lock(mutex_);
     return requests_.empty() ? Request{} : requests_.back();
   }
-  // With a reference for the caller; null: none is registered.
+  // Returns the callback with a reference for the caller; null: none is registered.
   [[nodiscard]] clr_host_memory::ComPtr<ICLRMemoryNotificationCallback> callback() const {
     const std::lock_guard lock(mutex_);
     if (callback_ != nullptr) callback_->AddRef();
     return clr_host_memory::ComPtr<ICLRMemoryNotificationCallback>(callback_);
   }
-  // Calls that registered or unregistered.
+  // Returns the number of calls that registered or unregistered.
   [[nodiscard]] int registrations() const {
     const std::lock_guard lock(mutex_);
     return registrations_;
@@ -159,7 +159,7 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     Record({Asked::kNeeds, start, size});
     return needs_answer == S_OK ? S_OK : Refuse(needs_answer);
   }
-  // The last error is disturbed on purpose: the functions bridged must not let that be seen.
+  // Changes the last error on purpose: the bridged functions must hide that.
   STDMETHODIMP AcquiredVirtualAddressSpace(LPVOID start, SIZE_T size) noexcept override {
     Record({Asked::kAcquired, start, size});
     regions.push_back({start, size, 1, 0});
@@ -172,8 +172,8 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     SetLastError(ERROR_BAD_LENGTH);
     return S_OK;
   }
-  // Requests about sections: address is the view's, node the section's name, size the section's or the view's, type the
-  // offset or whether it is committed.
+  // In requests about sections, address is the view's address and node is the section's identifier. size is that of
+  // the section or the view. type is the offset, or whether the section is committed.
   STDMETHODIMP AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,
                           uint64_t* section) noexcept override {
     Record({Asked::kAddSection, nullptr, static_cast<SIZE_T>(size), committed ? DWORD{1} : DWORD{0}, 0, 0, level});

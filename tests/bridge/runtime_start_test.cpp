@@ -30,7 +30,7 @@ class RuntimeStart : public BridgedFakeClr {
   std::string reason_;
 };
 
-TEST_F(RuntimeStart, SuccessIsToldToTheBridge) {
+TEST_F(RuntimeStart, SuccessIsReportedToTheBridge) {
   EXPECT_EQ(RuntimeStartResult(), std::nullopt);
   EXPECT_FALSE(HasStarted());
   EXPECT_EQ(start_(clr_.get(), "0"), 0);
@@ -38,13 +38,13 @@ TEST_F(RuntimeStart, SuccessIsToldToTheBridge) {
   EXPECT_TRUE(HasStarted());
 }
 
-TEST_F(RuntimeStart, FailureIsKeptAndNotToldAsAStart) {
+TEST_F(RuntimeStart, FailureIsKeptAndNotReportedAsStart) {
   EXPECT_EQ(start_(clr_.get(), "-2147024882"), E_OUTOFMEMORY);
   EXPECT_EQ(RuntimeStartResult(), E_OUTOFMEMORY);
   EXPECT_FALSE(HasStarted());
 }
 
-TEST_F(RuntimeStart, OfAnUnbridgedRuntimeIsRefusedBeforeItHappens) {
+TEST_F(RuntimeStart, UnbridgedRuntimeIsRefusedBeforeItStarts) {
   const CopiedFakeCoreClr copy(L"other_coreclr.dll");
   {
     const LoadedModule other(copy.path());
@@ -55,7 +55,7 @@ TEST_F(RuntimeStart, OfAnUnbridgedRuntimeIsRefusedBeforeItHappens) {
   }
 }
 
-TEST_F(RuntimeStart, WithAStandaloneGcThatCannotBeBridgedIsRefusedBeforeManagedCodeBegins) {
+TEST_F(RuntimeStart, UnbridgeableStandaloneGcPreventsManagedCode) {
   EXPECT_FALSE(HasStarted());
   HMODULE gc = clr_.load_library_ex_w(Beside(L"clrgc_without_free.dll").c_str(), nullptr, 0);
   ASSERT_NE(gc, nullptr);
@@ -73,7 +73,8 @@ class RuntimeStartProperties : public RuntimeStart {
     ASSERT_TRUE(GlobalMemoryStatusEx(&machine_));
     manager_.memory_status.total_physical = machine_.ullTotalPhys / 2;
   }
-  // What the runtime was started with besides its answer, when it had this property already; null: none.
+  // Starts the runtime with this property, or none if key is null; returns the properties that it received after its
+  // answer.
   std::string PropertiesWith(const char* key, const char* value) {
     EXPECT_EQ(start_with_(clr_.get(), "0", key, value), 0);
     return std::string(properties_()).substr(std::string("ANSWER=0\n").size());
@@ -85,14 +86,14 @@ class RuntimeStartProperties : public RuntimeStart {
   MEMORYSTATUSEX machine_{};
 };
 
-TEST_F(RuntimeStartProperties, HaveARangeForTheHeapThatNoLimitMakesSmall) {
+TEST_F(RuntimeStartProperties, IncludeARegionRangeIndependentOfTheLimit) {
   const std::string range = std::to_string(clr_host_memory::RegionRange(machine_.ullTotalPhys));
   const std::string added = "System.GC.RegionRange=" + range + "\n";
   EXPECT_EQ(PropertiesWith(nullptr, nullptr), added);
   EXPECT_EQ(PropertiesWith("System.GC.Server", "false"), "System.GC.Server=false\n" + added);
 }
 
-TEST_F(RuntimeStartProperties, AreTheHostsOwnWhereTheLimitDoesNotMatter) {
+TEST_F(RuntimeStartProperties, AreUnchangedWhereTheLimitDoesNotMatter) {
   EXPECT_EQ(PropertiesWith("System.GC.RegionRange", "17"), "System.GC.RegionRange=17\n");
   EXPECT_EQ(PropertiesWith("System.GC.Server", "true"), "System.GC.Server=true\n");
   ASSERT_TRUE(SetEnvironmentVariableW(L"DOTNET_gcServer", L"1"));
@@ -114,13 +115,13 @@ class RuntimeStartGcLimit : public RuntimeStartProperties {
  protected:
   void SetUp() override {
     RuntimeStartProperties::SetUp();
-    manager_.memory_status.total_physical = machine_.ullTotalPhys;  // so that no range is added
+    manager_.memory_status.total_physical = machine_.ullTotalPhys;  // no range is added
     clr_host_memory::StopWatchingRuntimeStart();
     ASSERT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_, 12345678), S_OK) << reason_;
   }
 };
 
-TEST_F(RuntimeStartGcLimit, IsPassedUnlessSomebodyHasSaidIt) {
+TEST_F(RuntimeStartGcLimit, IsPassedUnlessSetAlready) {
   EXPECT_EQ(PropertiesWith(nullptr, nullptr), "System.GC.HeapHardLimit=12345678\n");
   EXPECT_EQ(PropertiesWith("System.GC.HeapHardLimit", "5"), "System.GC.HeapHardLimit=5\n");
   EXPECT_EQ(PropertiesWith("System.GC.HeapHardLimitPercent", "5"), "System.GC.HeapHardLimitPercent=5\n");
@@ -132,7 +133,7 @@ TEST_F(RuntimeStartGcLimit, IsPassedUnlessSomebodyHasSaidIt) {
   }
 }
 
-TEST_F(RuntimeStartGcLimit, MakesARangeBesidesItNeedless) {
+TEST_F(RuntimeStartGcLimit, MakesARegionRangeUnnecessary) {
   manager_.memory_status.total_physical = machine_.ullTotalPhys / 2;
   EXPECT_EQ(PropertiesWith(nullptr, nullptr), "System.GC.HeapHardLimit=12345678\n");
   EXPECT_EQ(PropertiesWith("System.GC.HeapHardLimit", "5"), "System.GC.HeapHardLimit=5\n");
@@ -148,7 +149,7 @@ TEST(RegionRange, IsTwiceTheMachinesMemoryAndNeverAbove256GiB) {
   EXPECT_EQ(clr_host_memory::RegionRange(512 * kGiB), 256 * kGiB);
 }
 
-TEST_F(RuntimeStart, OtherLookUpsGoAsEver) {
+TEST_F(RuntimeStart, OtherLookUpsAreUnchanged) {
   EXPECT_EQ(look_up_(clr_.get(), "FakeVirtualAlloc"), GetProcAddress(clr_.get(), "FakeVirtualAlloc"));
   const auto ordinal = reinterpret_cast<LPCSTR>(std::uintptr_t{1});
   EXPECT_EQ(look_up_(clr_.get(), ordinal), GetProcAddress(clr_.get(), ordinal));
@@ -156,7 +157,7 @@ TEST_F(RuntimeStart, OtherLookUpsGoAsEver) {
   EXPECT_EQ(GetLastError(), DWORD{ERROR_PROC_NOT_FOUND});
 }
 
-TEST_F(RuntimeStart, IsWatchedOnceAtATime) {
+TEST_F(RuntimeStart, HasOneWatchAtATime) {
   EXPECT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_), HOST_E_INVALIDOPERATION);
   EXPECT_FALSE(reason_.empty());
   StopWatchingRuntimeStart();
@@ -165,7 +166,7 @@ TEST_F(RuntimeStart, IsWatchedOnceAtATime) {
   EXPECT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_), S_OK);
 }
 
-TEST_F(RuntimeStart, CannotBeWatchedThroughAModuleThatLooksNothingUp) {
+TEST_F(RuntimeStart, WatchRefusesModulesWithoutGetProcAddress) {
   StopWatchingRuntimeStart();
   const LoadedModule module(Beside(L"fake_without_free.dll"));
   EXPECT_EQ(WatchRuntimeStart(module.get(), bridge(), &reason_), E_INVALIDARG);

@@ -1,5 +1,5 @@
-// Sections backed by the paging file, made and mapped by a fake CLR: what the manager is told of them, and, with the
-// real manager, what is charged.
+// Sections backed by the paging file, made and mapped by a fake CLR: the requests that the manager gets, and, with the
+// real manager, the bytes charged.
 #include <gtest/gtest.h>
 
 #include <clr_host_memory/core_clr_bridge.h>
@@ -15,7 +15,7 @@ constexpr SIZE_T kGranule = 65536;
 constexpr SIZE_T kPage = 4096;
 constexpr DWORD kLastError = 4711;
 
-// Names are of the whole session: one for each process.
+// Returns a name unique to this process, since names are shared in the whole session.
 std::wstring UniqueName() { return L"clrhm_section_" + std::to_wstring(GetCurrentProcessId()); }
 
 class SectionsOfAFakeClr : public BridgedFakeClr {
@@ -25,7 +25,7 @@ class SectionsOfAFakeClr : public BridgedFakeClr {
   }
 };
 
-TEST_F(SectionsOfAFakeClr, AreToldWithTheirViewsAndTheirEnd) {
+TEST_F(SectionsOfAFakeClr, AreReportedWithTheirViewsAndTheirEnd) {
   SetLastError(kLastError);
   HANDLE section = Create(PAGE_READWRITE | SEC_RESERVE, 4 * kGranule);
   const DWORD error = GetLastError();
@@ -47,14 +47,14 @@ TEST_F(SectionsOfAFakeClr, AreToldWithTheirViewsAndTheirEnd) {
   EXPECT_TRUE(clr_.unmap_view(twin));
 }
 
-TEST_F(SectionsOfAFakeClr, CommittedAsAWholeAreToldSo) {
+TEST_F(SectionsOfAFakeClr, CommittedAsAWholeAreReportedAsCommitted) {
   HANDLE section = clr_.create_mapping_a(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE, 0, kGranule, nullptr);
   ASSERT_NE(section, nullptr);
   EXPECT_EQ(manager_.Last(), (Request{Asked::kAddSection, nullptr, kGranule, 1, 0, 0, eProcessCritical}));
   EXPECT_TRUE(clr_.close_handle(section));
 }
 
-TEST_F(SectionsOfAFakeClr, OfFilesAreNotTheManagersMatter) {
+TEST_F(SectionsOfAFakeClr, BackedByFilesBypassTheManager) {
   HANDLE file = CreateFileW(Beside(L"fake_coreclr.dll").c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING,
                             0, nullptr);
   ASSERT_NE(file, INVALID_HANDLE_VALUE);
@@ -68,7 +68,7 @@ TEST_F(SectionsOfAFakeClr, OfFilesAreNotTheManagersMatter) {
   CloseHandle(file);
 }
 
-TEST_F(SectionsOfAFakeClr, ThatTheManagerRefusesAreNotMade) {
+TEST_F(SectionsOfAFakeClr, RefusedByTheManagerAreNotMade) {
   manager_.section_answer = E_OUTOFMEMORY;
   EXPECT_EQ(Create(PAGE_READWRITE, kGranule), nullptr);
   EXPECT_EQ(GetLastError(), DWORD{ERROR_COMMITMENT_LIMIT});
@@ -88,7 +88,7 @@ TEST_F(SectionsOfAFakeClr, ThatTheManagerRefusesAreNotMade) {
   CloseHandle(later);
 }
 
-TEST_F(SectionsOfAFakeClr, MoreCommittedOnesThanCanBeToldApartAreRefusedAndNotLeftOffTheAccount) {
+TEST_F(SectionsOfAFakeClr, CommittedBeyondTheTableAreRefused) {
   std::vector<HANDLE> sections;
   HANDLE section = nullptr;
   while ((section = Create(PAGE_READWRITE, kPage)) != nullptr) {
@@ -107,13 +107,13 @@ TEST_F(SectionsOfAFakeClr, MoreCommittedOnesThanCanBeToldApartAreRefusedAndNotLe
   for (HANDLE each : sections) EXPECT_TRUE(clr_.close_handle(each));
 }
 
-TEST_F(SectionsOfAFakeClr, ThatTheOsRefusesAreDropped) {
+TEST_F(SectionsOfAFakeClr, RefusedByTheOsAreDropped) {
   EXPECT_EQ(Create(PAGE_READWRITE | SEC_RESERVE | SEC_COMMIT, kGranule), nullptr);
   EXPECT_EQ(GetLastError(), DWORD{ERROR_INVALID_PARAMETER});
   EXPECT_EQ(manager_.Last(), (Request{Asked::kDropSection, nullptr, 0, 0, 0, 1}));
 }
 
-TEST_F(SectionsOfAFakeClr, OpenedOnceMoreByTheirNameAreTheSame) {
+TEST_F(SectionsOfAFakeClr, ReopenedByNameAreRecognised) {
   HANDLE section = Create(PAGE_READWRITE | SEC_RESERVE, kGranule, UniqueName().c_str());
   HANDLE again = Create(PAGE_READWRITE | SEC_RESERVE, kGranule, UniqueName().c_str());
   EXPECT_EQ(GetLastError(), DWORD{ERROR_ALREADY_EXISTS});
@@ -141,9 +141,9 @@ TEST_F(SectionsOfAFakeClr, MappedThroughADuplicateAreRecognised) {
   EXPECT_TRUE(clr_.close_handle(section));
 }
 
-TEST_F(SectionsOfAFakeClr, AHandleClosedUnseenIsDroppedWhenItsValueIsGivenOutAgain) {
+TEST_F(SectionsOfAFakeClr, HandleClosedUnseenIsDroppedWhenReused) {
   HANDLE section = Create(PAGE_READWRITE | SEC_RESERVE, kGranule);
-  CloseHandle(section);  // this program's import, which is not bridged
+  CloseHandle(section);  // uses this program's import, which is not bridged
   HANDLE next = Create(PAGE_READWRITE | SEC_RESERVE, kGranule);
   if (next != section) GTEST_SKIP() << "the OS gave out another value; it runs where values are used again at once";
   EXPECT_EQ(manager_.Last(), (Request{Asked::kDropSection, nullptr, 0, 0, 0, 1}));
@@ -151,7 +151,7 @@ TEST_F(SectionsOfAFakeClr, AHandleClosedUnseenIsDroppedWhenItsValueIsGivenOutAga
   EXPECT_EQ(manager_.Last(), (Request{Asked::kDropSection, nullptr, 0, 0, 0, 2}));
 }
 
-TEST_F(SectionsOfAFakeClr, AHandleThatCannotBeClosedStaysKnown) {
+TEST_F(SectionsOfAFakeClr, HandleThatCannotBeClosedStaysKnown) {
   HANDLE section = Create(PAGE_READWRITE | SEC_RESERVE, kGranule);
   ASSERT_TRUE(SetHandleInformation(section, HANDLE_FLAG_PROTECT_FROM_CLOSE, HANDLE_FLAG_PROTECT_FROM_CLOSE));
   manager_.Forget();
@@ -162,7 +162,7 @@ TEST_F(SectionsOfAFakeClr, AHandleThatCannotBeClosedStaysKnown) {
   EXPECT_EQ(manager_.RequestsOf(Asked::kDropSection).size(), 1U);
 }
 
-// As W^X does it, with the manager of the library and the real OS.
+// Double mapping as W^X uses it, with the library's manager and the real OS.
 class DoubleMapping : public testing::Test {
  protected:
   void SetUp() override {
@@ -212,7 +212,7 @@ TEST_F(DoubleMapping, ChargesEachPageOnceUntilTheSectionEnds) {
   ExpectExact();
 }
 
-TEST_F(DoubleMapping, ASectionCommittedAsAWholeIsChargedAndHeldToTheLimit) {
+TEST_F(DoubleMapping, CommittedSectionIsChargedAndLimited) {
   HANDLE section = clr_.create_mapping_w(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE, 0, 48 * 1024 * 1024, nullptr);
   ASSERT_NE(section, nullptr);
   EXPECT_EQ(Charged(), 48U * 1024 * 1024);
@@ -228,7 +228,7 @@ TEST_F(DoubleMapping, ASectionCommittedAsAWholeIsChargedAndHeldToTheLimit) {
   EXPECT_EQ(Charged(), 0U);
 }
 
-TEST_F(DoubleMapping, AViewUnmappedTwiceIsGoneOnce) {
+TEST_F(DoubleMapping, ViewUnmappedTwiceIsReleasedOnce) {
   HANDLE section =
       clr_.create_mapping_w(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE, 0, kGranule, nullptr);
   void* view = clr_.map_view(section, FILE_MAP_WRITE, 0, 0, 0);

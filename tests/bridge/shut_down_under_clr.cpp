@@ -1,5 +1,5 @@
-// A host of a real CLR that shuts its memory manager down while managed code runs: shut_down_under_clr RUNTIME_FOLDER
-// APP.dll Its exit code is the app's, or above 100 where the host itself could not do its part.
+// A host of a real CLR that shuts its memory manager down while managed code runs. Usage: shut_down_under_clr
+// RUNTIME_FOLDER APP.dll. Its exit code is the app's exit code, or above 100 if the host itself failed.
 #include <clr_host_memory/core_clr_bridge.h>
 #include <windows.h>
 
@@ -23,7 +23,7 @@ struct Watch {
   std::atomic<std::uint64_t> calls_at_shutdown;
 };
 
-// Shuts down when managed code has asked for memory some hundred times.
+// Shuts the manager down after managed code has made some hundred memory calls.
 DWORD WINAPI ShutDownInTheMiddle(void* parameter) {
   auto& watch = *static_cast<Watch*>(parameter);
   while (watch.bridge->CallCount() < watch.calls_at_start + 300) ::Sleep(1);
@@ -32,7 +32,7 @@ DWORD WINAPI ShutDownInTheMiddle(void* parameter) {
   return 0;
 }
 
-// Every .dll of the folder that is an assembly or not: the runtime takes what it can use.
+// Lists every .dll of the folder, including those that are not assemblies: the runtime takes those that it can use.
 std::string TrustedAssemblies(const std::string& folder) {
   std::string list;
   WIN32_FIND_DATAA found{};
@@ -83,7 +83,7 @@ int main(int argc, char** argv) {
               static_cast<unsigned long long>(watch.calls_at_start),
               static_cast<unsigned long long>(watch.calls_at_shutdown.load()),
               static_cast<unsigned long long>(calls - watch.calls_at_shutdown));
-  if (watch.calls_at_shutdown == 0) return 107;          // it ended before
-  if (calls < watch.calls_at_shutdown + 50) return 108;  // it has asked for nothing afterwards
+  if (watch.calls_at_shutdown == 0) return 107;          // the app ended before the shutdown
+  if (calls < watch.calls_at_shutdown + 50) return 108;  // the app made no memory calls after it
   return static_cast<int>(exit_code);
 }

@@ -8,7 +8,7 @@ namespace {
 
 class StandaloneGc : public BridgedFakeClr {
  protected:
-  // Whether calls of the loaded GC arrive.
+  // Returns whether calls of the loaded GC reach the manager.
   bool Arrives(HMODULE gc) {
     manager_.Forget();
     const auto allocate =
@@ -26,7 +26,7 @@ class StandaloneGc : public BridgedFakeClr {
   }
 };
 
-TEST_F(StandaloneGc, IsBridgedWhenItIsLoadedWhicheverWay) {
+TEST_F(StandaloneGc, IsBridgedByEveryLoadFunction) {
   const std::wstring by_name = Beside(L"clrgc_fake.dll");
   const std::wstring by_export = Beside(L"fake_gc.dll");
   const std::string narrow(by_name.begin(), by_name.end());
@@ -43,7 +43,7 @@ TEST_F(StandaloneGc, IsBridgedWhenItIsLoadedWhicheverWay) {
     ASSERT_NE(gc, nullptr) << way;
     EXPECT_EQ(ModuleCount(), 2U) << way;
     EXPECT_TRUE(Arrives(gc)) << way;
-    // A new bridge for the next way.
+    // Attach a new bridge for the next way.
     attachment_.bridge.Reset();
     EXPECT_FALSE(Arrives(gc)) << way;
     FreeLibrary(gc);
@@ -84,13 +84,13 @@ TEST_F(StandaloneGc, OtherLibrariesAreLeftAlone) {
   FreeLibrary(other);
 }
 
-TEST_F(StandaloneGc, ALoadThatFailsFailsAsEver) {
+TEST_F(StandaloneGc, FailedLoadKeepsItsLastError) {
   SetLastError(4711);
   EXPECT_EQ(clr_.load_library_ex_w(Beside(L"clrgc_not_there.dll").c_str(), nullptr, 0), nullptr);
   EXPECT_EQ(GetLastError(), DWORD{ERROR_MOD_NOT_FOUND});
 }
 
-TEST_F(StandaloneGc, ThatCannotBeBridgedIsToldByVerify) {
+TEST_F(StandaloneGc, FailureToBridgeIsReportedByVerify) {
   HMODULE gc = clr_.load_library_ex_w(Beside(L"clrgc_without_free.dll").c_str(), nullptr, 0);
   ASSERT_NE(gc, nullptr);
   EXPECT_EQ(ModuleCount(), 1U);

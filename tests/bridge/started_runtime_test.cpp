@@ -1,4 +1,5 @@
-// What the bridge makes of a runtime that has started: by itself, before it is attached, and after its last Release.
+// How the bridge treats a started runtime: how it detects the start, before the runtime is attached, and after the
+// last Release.
 #include "bridge/start/started_runtime.h"
 
 #include <gtest/gtest.h>
@@ -20,13 +21,13 @@ bool Has(const std::array<char, 2048>& reason, const char* text) {
 
 bool Exists(const std::wstring& path) { return GetFileAttributesW(path.c_str()) != INVALID_FILE_ATTRIBUTES; }
 
-// A fake CLR in a folder of its own, where its core library can be loaded as a start does.
+// A fake CLR in its own folder, where its core library can be loaded as a start does.
 class StartedRuntime : public testing::Test {
  protected:
   void Start() { core_library_ = std::make_unique<LoadedModule>(files_.AddCoreLibrary()); }
   void TearDown() override {
     core_library_.reset();
-    clr_.reset();  // before the files go
+    clr_.reset();  // before the files are deleted
   }
   [[nodiscard]] bool Arrives() {
     manager_.Forget();
@@ -41,7 +42,7 @@ class StartedRuntime : public testing::Test {
   RecordingManager manager_;
 };
 
-TEST_F(StartedRuntime, IsNotAttachedAndTheReasonSaysWhatToDo) {
+TEST_F(StartedRuntime, IsNotAttachedAndReasonGivesRemedy) {
   Start();
   ASSERT_NE(core_library_->get(), nullptr);
   const auto before = clr_->AllSlots();
@@ -54,7 +55,7 @@ TEST_F(StartedRuntime, IsNotAttachedAndTheReasonSaysWhatToDo) {
   EXPECT_EQ(manager_.references(), 1U);
 }
 
-TEST_F(StartedRuntime, IsNotAttachedThroughAnotherModulesBridgeEither) {
+TEST_F(StartedRuntime, IsNotAttachedThroughAnotherModulesBridge) {
   Start();
   const LoadedModule plugin(Beside(L"fake_plugin.dll"));
   Attachment other(plugin.get(), &manager_);
@@ -67,7 +68,7 @@ TEST_F(StartedRuntime, IsNotAttachedThroughAnotherModulesBridgeEither) {
   EXPECT_TRUE(Has(reason, "has started already")) << reason.data();
 }
 
-TEST_F(StartedRuntime, TakesMoreModulesWhenItWasAttachedBefore) {
+TEST_F(StartedRuntime, TakesMoreModulesIfAttachedBeforeStart) {
   Attachment attachment(clr_->get(), &manager_);
   ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
   Start();
@@ -80,14 +81,14 @@ TEST_F(StartedRuntime, TakesMoreModulesWhenItWasAttachedBefore) {
   attachment.bridge->Detach();
 }
 
-TEST_F(StartedRuntime, KeepsItsBridgeWhenThatIsReleased) {
+TEST_F(StartedRuntime, KeepsItsBridgeAfterRelease) {
   const auto before = clr_->AllSlots();
   {
     Attachment attachment(clr_->get(), &manager_);
     ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
     Start();
     ASSERT_TRUE(Arrives());
-    // On whichever thread.
+    // Release works on any thread.
     std::thread([&] { EXPECT_EQ(attachment.bridge.Detach()->Release(), 0U); }).join();
   }
   EXPECT_TRUE(Arrives()) << "the limit holds for as long as the process lives";
@@ -120,7 +121,7 @@ TEST_F(StartedRuntime, KeepsItsBridgeWhenThatIsReleased) {
   EXPECT_EQ(manager_.detached, 1);
 }
 
-TEST_F(StartedRuntime, DetachedCannotBeAttachedAgain) {
+TEST_F(StartedRuntime, CannotBeAttachedAgainAfterDetach) {
   Attachment attachment(clr_->get(), &manager_);
   ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
   Start();
@@ -131,7 +132,7 @@ TEST_F(StartedRuntime, DetachedCannotBeAttachedAgain) {
   EXPECT_TRUE(Has(again.reason, "has started already")) << again.reason.data();
 }
 
-TEST_F(StartedRuntime, IsToldByTheHostToo) {
+TEST_F(StartedRuntime, CanBeReportedByTheHost) {
   const auto before = clr_->AllSlots();
   {
     Attachment attachment(clr_->get(), &manager_);
@@ -146,7 +147,7 @@ TEST_F(StartedRuntime, IsToldByTheHostToo) {
   EXPECT_EQ(clr_->AllSlots(), before);
 }
 
-TEST_F(StartedRuntime, StillBridgesTheModulesItsReleasedBridgeWasToldTheNamesOf) {
+TEST_F(StartedRuntime, ReleasedBridgeStillAttachesNamedModules) {
   {
     Attachment attachment(clr_->get(), &manager_);
     ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
@@ -166,8 +167,8 @@ TEST_F(StartedRuntime, StillBridgesTheModulesItsReleasedBridgeWasToldTheNamesOf)
   EXPECT_EQ(GetModuleHandleW(L"fake_plugin.dll"), nullptr);
 }
 
-// A plug-in of native code has no runtime that goes on by itself: its bridge goes as it came.
-TEST_F(StartedRuntime, LeavesOtherBridgesToTheirOwners) {
+// A native plug-in has no runtime that continues by itself, so its bridge ends with its last Release.
+TEST_F(StartedRuntime, OtherBridgesEndWithTheirRelease) {
   Attachment attachment(clr_->get(), &manager_);
   ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
   Start();
@@ -184,8 +185,8 @@ TEST_F(StartedRuntime, LeavesOtherBridgesToTheirOwners) {
   EXPECT_EQ(manager_.detached, 1);
 }
 
-// The core library of one runtime says nothing about another that is loaded beside it.
-TEST(StartedRuntimes, AreToldApartByTheirFolders) {
+// The core library of one runtime does not indicate the start of another runtime loaded beside it.
+TEST(StartedRuntimes, AreDistinguishedByTheirFolders) {
   FakeCoreClr clr;
   CopiedFakeCoreClr files(L"coreclr.dll");
   const LoadedModule other(files.path());
@@ -198,14 +199,15 @@ TEST(StartedRuntimes, AreToldApartByTheirFolders) {
 }
 
 // TRUSTED_PLATFORM_ASSEMBLIES may lead to a core library in any folder.
-TEST(StartedRuntimes, MayHaveTheirCoreLibraryElsewhere) {
+TEST(StartedRuntimes, MayHaveTheirCoreLibraryInAnotherFolder) {
   FakeCoreClr clr;
   CopiedFakeCoreClr files(L"unused_coreclr.dll");
   const LoadedModule core_library(files.AddCoreLibrary());
   EXPECT_TRUE(clr_host_memory::HasBegunToStart(clr.get()));
 }
 
-// The bridge sees the start by what the runtime loads: here the real assemblies, through a fake runtime's imports.
+// The bridge detects the start by the modules that the runtime loads. These tests load the real assemblies through a
+// fake runtime's imports.
 class NoticedStart : public BridgedFakeClr, public testing::WithParamInterface<const char*> {
  protected:
   void SetUp() override {
@@ -216,7 +218,7 @@ class NoticedStart : public BridgedFakeClr, public testing::WithParamInterface<c
       GTEST_SKIP() << folder << " is not there; cmake -P cmake/test.cmake restores it";
     }
   }
-  // Whether the runtime counts as started once it has loaded that file, which is unloaded again.
+  // Returns whether the runtime counts as started after it has loaded that file; unloads the file again.
   bool HasStartedWith(const std::wstring& path) {
     HMODULE loaded = clr_.load_library_ex_w(path.c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
     EXPECT_NE(loaded, nullptr) << GetLastError();
@@ -226,13 +228,13 @@ class NoticedStart : public BridgedFakeClr, public testing::WithParamInterface<c
   std::wstring folder_;
 };
 
-TEST_P(NoticedStart, IsTheFirstAssemblyBesidesTheCoreLibrary) {
+TEST_P(NoticedStart, IsTheFirstAssemblyAfterTheCoreLibrary) {
   EXPECT_FALSE(HasStartedWith(folder_ + L"System.Private.CoreLib.dll"));
   EXPECT_FALSE(HasStartedWith(Beside(L"fake_plugin.dll"))) << "which is native code";
   EXPECT_TRUE(HasStartedWith(folder_ + L"System.Runtime.dll"));
 }
 
-TEST_P(NoticedStart, IsNotWhatAnotherModuleLoads) {
+TEST_P(NoticedStart, IgnoresLoadsByOtherModules) {
   const LoadedModule plugin(Beside(L"fake_plugin.dll"));
   ASSERT_EQ(bridge()->AttachModule(plugin.get(), nullptr, 0), S_OK);
   const auto load = plugin.Export<HMODULE(LPCWSTR, HANDLE, DWORD)>("FakeGcLoadLibraryExW");
@@ -242,7 +244,7 @@ TEST_P(NoticedStart, IsNotWhatAnotherModuleLoads) {
   FreeLibrary(assembly);
 }
 
-TEST_P(NoticedStart, IsNotAFileThatIsLoadedAsData) {
+TEST_P(NoticedStart, IgnoresFilesLoadedAsData) {
   HMODULE data = clr_.load_library_ex_w((folder_ + L"System.Runtime.dll").c_str(), nullptr, LOAD_LIBRARY_AS_DATAFILE);
   ASSERT_NE(data, nullptr);
   EXPECT_FALSE(HasStarted());

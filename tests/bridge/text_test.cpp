@@ -12,7 +12,7 @@ namespace {
 
 TEST(Reason, IsCutBetweenTwoCharacters) {
   std::array<char, 4> buffer{};
-  CopyReason("ab\xC3\xA9", buffer.data(), buffer.size());  // the two bytes of an e with an accent do not fit
+  CopyReason("ab\xC3\xA9", buffer.data(), buffer.size());  // the two bytes of an e with an acute accent do not fit
   EXPECT_STREQ(buffer.data(), "ab");
   CopyReason("abc", buffer.data(), buffer.size());
   EXPECT_STREQ(buffer.data(), "abc");
@@ -30,11 +30,11 @@ TEST(Reason, TextIsUtf8) {
   EXPECT_EQ(Utf8(L""), "");
 }
 
-TEST(Reason, AddressesHaveAllTheirDigits) {
+TEST(Reason, AddressesAreWrittenWithAllDigits) {
   EXPECT_EQ(Hex(reinterpret_cast<void*>(std::uintptr_t{0xAB})), "0x" + std::string(sizeof(void*) * 2 - 2, '0') + "AB");
 }
 
-TEST(GcFileName, IsClrgcWithAnything) {
+TEST(GcFileName, MatchesClrgcWithAnySuffix) {
   EXPECT_TRUE(IsGcFileName(L"clrgc.dll"));
   EXPECT_TRUE(IsGcFileName(L"C:\\dotnet\\shared\\clrgcexp.dll"));
   EXPECT_TRUE(IsGcFileName(L"Z:/x/CLRGC.DLL"));
@@ -56,7 +56,7 @@ TEST(Win32BaseLibrary, IsKernelOrCoreApiSet) {
   EXPECT_FALSE(IsWin32BaseLibrary(""));
 }
 
-TEST(CRuntimeLibrary, IsADebugOneByTheEndOfItsName) {
+TEST(CRuntimeLibrary, IsDebugByTheEndOfItsName) {
   for (const char* name :
        {"ucrtbase.dll", "msvcrt.dll", "MSVCR120.dll", "msvcr120_clr0400.dll", "api-ms-win-crt-heap-l1-1-0.dll"}) {
     EXPECT_TRUE(IsCRuntimeLibrary(name)) << name;

@@ -1,4 +1,5 @@
-// The bridged functions, called by a fake CLR: what reaches the manager, and what the caller sees.
+// The bridged functions, called by a fake CLR: the requests that reach the manager, and the results that the caller
+// sees.
 #include <gtest/gtest.h>
 
 #include "bridge/fake_clr.h"
@@ -7,7 +8,7 @@ namespace clrhm_test {
 namespace {
 
 constexpr SIZE_T kMiB = 1024 * 1024;
-constexpr DWORD kLastError = 4711;  // what the caller had before
+constexpr DWORD kLastError = 4711;  // the caller's previous last error
 
 class Thunks : public BridgedFakeClr {
  protected:
@@ -15,7 +16,7 @@ class Thunks : public BridgedFakeClr {
     if (memory_ != nullptr) VirtualFree(memory_, 0, MEM_RELEASE);
     BridgedFakeClr::TearDown();
   }
-  // As the GC reserves; the manager knows it as a region.
+  // Reserves as the GC does; the manager knows the memory as a region.
   char* ReserveRegion(SIZE_T size) {
     memory_ = static_cast<char*>(clr_.virtual_alloc(nullptr, size, MEM_RESERVE, PAGE_READWRITE));
     manager_.regions.push_back({memory_, size, 0, PAGE_READWRITE});
@@ -25,7 +26,7 @@ class Thunks : public BridgedFakeClr {
   char* memory_ = nullptr;
 };
 
-TEST_F(Thunks, AllocationsReachTheManagerAsTheyAre) {
+TEST_F(Thunks, AllocationsReachTheManagerUnchanged) {
   SetLastError(kLastError);
   memory_ = static_cast<char*>(clr_.virtual_alloc(nullptr, 12345, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE));
   EXPECT_EQ(GetLastError(), kLastError);
@@ -35,7 +36,7 @@ TEST_F(Thunks, AllocationsReachTheManagerAsTheyAre) {
             (Request{Asked::kAlloc, nullptr, 12345, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, 0, eProcessCritical}));
 }
 
-TEST_F(Thunks, ARefusedAllocationIsNullWithTheManagersLastError) {
+TEST_F(Thunks, RefusedAllocationReturnsNullWithManagersLastError) {
   manager_.alloc_answer = E_OUTOFMEMORY;
   SetLastError(kLastError);
   EXPECT_EQ(clr_.virtual_alloc(nullptr, 4096, MEM_RESERVE, PAGE_NOACCESS), nullptr);
@@ -45,14 +46,14 @@ TEST_F(Thunks, ARefusedAllocationIsNullWithTheManagersLastError) {
   EXPECT_EQ(GetLastError(), DWORD{ERROR_COMMITMENT_LIMIT});
 }
 
-TEST_F(Thunks, OnlySOkIsSuccess) {
+TEST_F(Thunks, OnlySOkCountsAsSuccess) {
   manager_.alloc_answer = S_FALSE;
   EXPECT_EQ(clr_.virtual_alloc(nullptr, 4096, MEM_RESERVE, PAGE_NOACCESS), nullptr);
   manager_.free_answer = S_FALSE;
   EXPECT_FALSE(clr_.virtual_free(&manager_, 0, MEM_RELEASE));
 }
 
-TEST_F(Thunks, GrowthOfTheGcHeapIsTaskCriticalOnceTheRuntimeHasStarted) {
+TEST_F(Thunks, GcHeapGrowthIsTaskCriticalAfterRuntimeStart) {
   char* region = ReserveRegion(16 * kMiB);
   ASSERT_NE(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
   EXPECT_EQ(manager_.Last().level, eProcessCritical);
@@ -68,7 +69,7 @@ TEST_F(Thunks, GrowthOfTheGcHeapIsTaskCriticalOnceTheRuntimeHasStarted) {
   EXPECT_EQ(manager_.Last().level, eProcessCritical);
 }
 
-TEST_F(Thunks, WhatIsSmallBesideTheLargestReservationOfTheGcsIsItsBookkeeping) {
+TEST_F(Thunks, SmallGcReservationsCountAsBookkeeping) {
   char* region = ReserveRegion(16 * kMiB);
   ASSERT_EQ(bridge()->NoteRuntimeStarted(), S_OK);
   void* larger = clr_.virtual_alloc(nullptr, 65 * 16 * kMiB, MEM_RESERVE, PAGE_READWRITE);
@@ -78,7 +79,7 @@ TEST_F(Thunks, WhatIsSmallBesideTheLargestReservationOfTheGcsIsItsBookkeeping) {
   EXPECT_TRUE(VirtualFree(larger, 0, MEM_RELEASE));
 }
 
-TEST_F(Thunks, AnotherModulesGcSaysNothingAboutThisOnes) {
+TEST_F(Thunks, GcReservationsOfOtherModulesAreIgnored) {
   char* region = ReserveRegion(16 * kMiB);
   ASSERT_EQ(bridge()->NoteRuntimeStarted(), S_OK);
   const LoadedModule plugin(Beside(L"fake_plugin.dll"));
@@ -120,7 +121,7 @@ TEST_F(Thunks, RequestsAndRefusalsAreCountedByPurpose) {
   EXPECT_EQ(purposes.requests[kClrHostMemoryGcHeap], 2U) << "what was counted stays";
 }
 
-TEST_F(Thunks, ACommitInTheOwnStackIsTheStacks) {
+TEST_F(Thunks, CommitInTheOwnStackCountsAsStack) {
   char local = 0;
   MEMORY_BASIC_INFORMATION stack{};
   ASSERT_NE(VirtualQuery(&local, &stack, sizeof(stack)), SIZE_T{0});
@@ -131,7 +132,7 @@ TEST_F(Thunks, ACommitInTheOwnStackIsTheStacks) {
   EXPECT_EQ(purposes.requests[kClrHostMemoryStack], 1U);
 }
 
-TEST_F(Thunks, NumaAllocationsOfThisProcessReachTheManagerWithTheirNode) {
+TEST_F(Thunks, NumaAllocationsReachTheManagerWithTheirNode) {
   memory_ =
       static_cast<char*>(clr_.virtual_alloc_ex_numa(GetCurrentProcess(), nullptr, kMiB, MEM_RESERVE, PAGE_NOACCESS, 0));
   EXPECT_NE(memory_, nullptr);
@@ -139,7 +140,7 @@ TEST_F(Thunks, NumaAllocationsOfThisProcessReachTheManagerWithTheirNode) {
             (Request{Asked::kAllocOnNode, nullptr, kMiB, MEM_RESERVE, PAGE_NOACCESS, 0, eProcessCritical}));
 }
 
-TEST_F(Thunks, ARealHandleOfThisProcessIsThisProcess) {
+TEST_F(Thunks, RealHandleOfThisProcessIsRecognised) {
   HANDLE self = OpenProcess(PROCESS_ALL_ACCESS, FALSE, GetCurrentProcessId());
   ASSERT_NE(self, nullptr);
   SetLastError(kLastError);
@@ -149,14 +150,14 @@ TEST_F(Thunks, ARealHandleOfThisProcessIsThisProcess) {
   CloseHandle(self);
 }
 
-TEST_F(Thunks, NumaAllocationsOfAnotherProcessAreNotTheManagers) {
+TEST_F(Thunks, NumaAllocationsInOtherProcessesBypassTheManager) {
   SetLastError(kLastError);
   EXPECT_EQ(clr_.virtual_alloc_ex_numa(nullptr, nullptr, kMiB, MEM_RESERVE, PAGE_NOACCESS, 0), nullptr);
   EXPECT_EQ(GetLastError(), DWORD{ERROR_INVALID_HANDLE});
   EXPECT_TRUE(manager_.requests().empty());
 }
 
-TEST_F(Thunks, MemoryThatIsNotTheManagersIsFreedByWin32) {
+TEST_F(Thunks, ForeignMemoryIsFreedByWin32) {
   for (HRESULT not_ours : {HOST_E_INVALIDOPERATION, HOST_E_CLRNOTAVAILABLE}) {
     void* foreign = VirtualAlloc(nullptr, 4096, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     manager_.free_answer = not_ours;
@@ -173,7 +174,7 @@ TEST_F(Thunks, MemoryThatIsNotTheManagersIsFreedByWin32) {
   EXPECT_NE(GetLastError(), DWORD{ERROR_COMMITMENT_LIMIT});
 }
 
-TEST_F(Thunks, AFreeTheManagerRefusesIsNotTriedBehindItsBack) {
+TEST_F(Thunks, RefusedFreeIsNotTriedThroughWin32) {
   char* region = ReserveRegion(kMiB);
   manager_.free_answer = HOST_E_NOT_OWNER;
   EXPECT_FALSE(clr_.virtual_free(region, 0, MEM_RELEASE));
@@ -183,14 +184,14 @@ TEST_F(Thunks, AFreeTheManagerRefusesIsNotTriedBehindItsBack) {
   EXPECT_EQ(information.State, DWORD{MEM_RESERVE});
 }
 
-TEST_F(Thunks, PlaceholdersAreWin32sOwn) {
+TEST_F(Thunks, PlaceholdersBypassTheManager) {
   constexpr DWORD kMemPreservePlaceholder = 2;
   SetLastError(kLastError);
   EXPECT_FALSE(clr_.virtual_free(ReserveRegion(kMiB), 4096, MEM_RELEASE | kMemPreservePlaceholder));
   EXPECT_TRUE(manager_.RequestsOf(Asked::kFree).empty());
 }
 
-TEST_F(Thunks, QueryGivesTheBytesWritten) {
+TEST_F(Thunks, QueryReturnsTheBytesWritten) {
   MEMORY_BASIC_INFORMATION information{};
   SetLastError(kLastError);
   EXPECT_EQ(clr_.virtual_query(&information, &information, sizeof(information)), sizeof(information));
@@ -202,7 +203,7 @@ TEST_F(Thunks, QueryGivesTheBytesWritten) {
   EXPECT_EQ(clr_.virtual_query(&information, &information, sizeof(information)), 0U);
 }
 
-TEST_F(Thunks, ProtectGivesTheOldProtection) {
+TEST_F(Thunks, ProtectReturnsTheOldProtection) {
   char* region = ReserveRegion(kMiB);
   clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE);
   DWORD old_protect = 0;
@@ -217,7 +218,7 @@ TEST_F(Thunks, ProtectGivesTheOldProtection) {
   EXPECT_EQ(GetLastError(), DWORD{ERROR_COMMITMENT_LIMIT});
 }
 
-TEST_F(Thunks, AManagerThatIsShutDownIsNoClientAnyMoreAndOneThatIsLatchedGoesOnRefusing) {
+TEST_F(Thunks, ShutDownManagerIsBypassedAndLatchedOneRefuses) {
   char* region = ReserveRegion(kMiB);
   manager_.alloc_answer = HOST_E_CLRNOTAVAILABLE;
   const HANDLE self = GetCurrentProcess();
@@ -231,14 +232,14 @@ TEST_F(Thunks, AManagerThatIsShutDownIsNoClientAnyMoreAndOneThatIsLatchedGoesOnR
     EXPECT_EQ(GetLastError(), kLastError);
     EXPECT_EQ(clr_.virtual_alloc(region, 4096, 0, PAGE_READWRITE), nullptr);
     EXPECT_EQ(GetLastError(), DWORD{ERROR_INVALID_PARAMETER}) << "the original's own answer";
-    // Other refusals stay what they are.
+    // Other refusals are unchanged.
     manager_.alloc_answer = E_OUTOFMEMORY;
     EXPECT_EQ(clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
     manager_.alloc_answer = HOST_E_CLRNOTAVAILABLE;
   }
 }
 
-TEST_F(Thunks, QueryAndProtectGoOnWhenTheManagerIsDown) {
+TEST_F(Thunks, QueryAndProtectWorkWhenManagerIsUnavailable) {
   manager_.query_answer = manager_.protect_answer = HOST_E_CLRNOTAVAILABLE;
   char* region = ReserveRegion(kMiB);
   clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE);
@@ -250,7 +251,7 @@ TEST_F(Thunks, QueryAndProtectGoOnWhenTheManagerIsDown) {
   EXPECT_EQ(GetLastError(), kLastError);
 }
 
-TEST_F(Thunks, NullOutPointersAreAnsweredByWin32) {
+TEST_F(Thunks, NullOutPointersAreHandledByWin32) {
   DWORD expected_error = 0;
   char* region = ReserveRegion(kMiB);
   clr_.virtual_alloc(region, 4096, MEM_COMMIT, PAGE_READWRITE);

@@ -1,4 +1,4 @@
-// Mapped views: announced to the manager, and taken back before the OS can give their addresses to someone else.
+// Mapped views: announced to the manager, and withdrawn before the OS can reuse their addresses.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -38,13 +38,13 @@ TEST_F(Views, AreAnnouncedWithTheirWholePages) {
   EXPECT_TRUE(clr_.unmap_view(view));
 }
 
-TEST_F(Views, OfWholeSectionsAreAnnouncedWithTheirSizeWhateverIsCommitted) {
+TEST_F(Views, OfWholeSectionsAreAnnouncedWithFullSize) {
   void* view = Map(0);
   ASSERT_NE(view, nullptr);
   EXPECT_EQ(manager_.Last(), (Request{Asked::kAcquired, view, kSectionSize}));
   EXPECT_TRUE(clr_.unmap_view(view));
 
-  // The pages committed in between split what VirtualQuery shows.
+  // Pages committed in the middle split what VirtualQuery shows.
   char* raw = static_cast<char*>(MapViewOfFile(section_, FILE_MAP_WRITE, 0, 0, 0));
   ASSERT_NE(VirtualAlloc(raw + 65536, 4096, MEM_COMMIT, PAGE_READWRITE), nullptr);
   view = Map(0);
@@ -53,7 +53,7 @@ TEST_F(Views, OfWholeSectionsAreAnnouncedWithTheirSizeWhateverIsCommitted) {
   UnmapViewOfFile(raw);
 }
 
-TEST_F(Views, AtAnAddressAskedForAreAnnouncedToo) {
+TEST_F(Views, AtRequestedAddressAreAnnounced) {
   void* base = VirtualAlloc(nullptr, kSectionSize, MEM_RESERVE, PAGE_NOACCESS);
   VirtualFree(base, 0, MEM_RELEASE);
   void* view = clr_.map_view_ex(section_, FILE_MAP_READ, 0, 0, 0, base);
@@ -73,7 +73,7 @@ TEST_F(Views, AreReleasedOnceWithTheirBase) {
   EXPECT_EQ(information.State, DWORD{MEM_FREE});
 }
 
-TEST_F(Views, AreUnmappedWithoutAManagerThatDoesNotAnswer) {
+TEST_F(Views, AreUnmappedWhenManagerIsUnavailable) {
   void* view = Map(0);
   manager_.unmap_answer = HOST_E_CLRNOTAVAILABLE;
   SetLastError(kLastError);
@@ -100,7 +100,7 @@ LPVOID WINAPI MapAtTheSecondTry(HANDLE section, DWORD access, DWORD high, DWORD 
   return nullptr;
 }
 
-// The function that the import pointed at before the bridge came is what the bridge calls.
+// The bridge calls the function that the import pointed at before it was bridged.
 class ViewsOverAnEarlierHook : public testing::Test {
  protected:
   void Bridge(const char* name, void* earlier_hook) {
@@ -127,7 +127,7 @@ class ViewsOverAnEarlierHook : public testing::Test {
   HANDLE section_ = nullptr;
 };
 
-TEST_F(ViewsOverAnEarlierHook, ARefusalToUnmapIsTheOriginalsAndReachesTheManager) {
+TEST_F(ViewsOverAnEarlierHook, UnmapFailureComesFromTheOriginal) {
   Bridge("UnmapViewOfFile", reinterpret_cast<void*>(&RefuseUnmap));
   void* view = Map(0);
   manager_.Forget();
@@ -137,7 +137,7 @@ TEST_F(ViewsOverAnEarlierHook, ARefusalToUnmapIsTheOriginalsAndReachesTheManager
   UnmapViewOfFile(view);
 }
 
-TEST_F(ViewsOverAnEarlierHook, ThatDoNotFitAreTriedOnceMoreWhenTheManagerMadeRoom) {
+TEST_F(ViewsOverAnEarlierHook, AreRetriedOnceWhenManagerMadeRoom) {
   Bridge("MapViewOfFile", reinterpret_cast<void*>(&MapAtTheSecondTry));
   manager_.needs_answer = S_OK;
   SetLastError(kLastError);
@@ -150,14 +150,14 @@ TEST_F(ViewsOverAnEarlierHook, ThatDoNotFitAreTriedOnceMoreWhenTheManagerMadeRoo
   EXPECT_TRUE(clr_.unmap_view(view));
 }
 
-TEST_F(ViewsOverAnEarlierHook, ThatDoNotFitFailWhenTheManagerHasNoRoom) {
+TEST_F(ViewsOverAnEarlierHook, FailWhenManagerHasNoRoom) {
   Bridge("MapViewOfFile", reinterpret_cast<void*>(&MapAtTheSecondTry));
   EXPECT_EQ(Map(65536), nullptr);
   EXPECT_EQ(GetLastError(), DWORD{ERROR_NOT_ENOUGH_MEMORY}) << "not what the manager left";
   EXPECT_EQ(map_calls, 1);
 }
 
-TEST_F(ViewsOverAnEarlierHook, AreTriedOnlyOnceMore) {
+TEST_F(ViewsOverAnEarlierHook, AreRetriedOnlyOnce) {
   Bridge("MapViewOfFile", reinterpret_cast<void*>(&RefuseMap));
   manager_.needs_answer = S_OK;
   EXPECT_EQ(Map(65536), nullptr);
@@ -165,7 +165,7 @@ TEST_F(ViewsOverAnEarlierHook, AreTriedOnlyOnceMore) {
   EXPECT_EQ(manager_.requests().size(), 1U);
 }
 
-TEST_F(ViewsOverAnEarlierHook, ThatFailForAMistakeOfTheCallerAreNotTheManagersMatter) {
+TEST_F(ViewsOverAnEarlierHook, CallerMistakesBypassTheManager) {
   Bridge("MapViewOfFile", reinterpret_cast<void*>(&MapAtTheSecondTry));
   manager_.needs_answer = S_OK;
   map_error = ERROR_ACCESS_DENIED;
@@ -174,7 +174,7 @@ TEST_F(ViewsOverAnEarlierHook, ThatFailForAMistakeOfTheCallerAreNotTheManagersMa
   EXPECT_TRUE(manager_.requests().empty());
 }
 
-TEST_F(Views, AtAnAddressThatIsTakenAreNotTheManagersMatter) {
+TEST_F(Views, AtOccupiedAddressFailWithoutTheManager) {
   manager_.needs_answer = S_OK;
   char* taken = static_cast<char*>(VirtualAlloc(nullptr, kSectionSize, MEM_RESERVE, PAGE_NOACCESS));
   EXPECT_EQ(clr_.map_view_ex(section_, FILE_MAP_READ, 0, 0, 0, taken), nullptr);

@@ -18,15 +18,15 @@ namespace {
 constexpr DWORD kWritable = PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
 constexpr DWORD kExecutable = PAGE_EXECUTE | PAGE_EXECUTE_READ | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
 
-// 0: not committed.
+// Returns the protection of address; 0: not committed.
 DWORD ProtectionOf(const void* address) noexcept {
   MEMORY_BASIC_INFORMATION information{};
   if (VirtualQuery(address, &information, sizeof(information)) == 0 || information.State != MEM_COMMIT) return 0;
   return information.Protect;
 }
 
-// Makes the pages of slots writable and gives them back as they were, last first. Pages that are writable already are
-// not touched: others may be writing to them.
+// Makes the pages of slots writable and restores their protection in reverse order. Leaves pages alone that are
+// writable already, since other threads may be writing to them.
 class WritablePages {
  public:
   explicit WritablePages(const ImportPatchSystem& system) : system_(system) {}
@@ -35,7 +35,7 @@ class WritablePages {
   bool Open(void** slot, DWORD* error) noexcept {
     Page page{slot, 0};
     if (!Open(system_, &page, error)) return false;
-    if (page.old_protect != 0) pages_.push_back(page);  // within what was reserved
+    if (page.old_protect != 0) pages_.push_back(page);  // within the reserved capacity
     return true;
   }
 
@@ -47,7 +47,7 @@ class WritablePages {
 
   struct Page {
     void** slot;
-    DWORD old_protect;  // 0: was writable, nothing to give back
+    DWORD old_protect;  // 0: was writable, nothing to restore
   };
 
   static bool Open(const ImportPatchSystem& system, Page* page, DWORD* error) noexcept {
@@ -76,9 +76,10 @@ class WritablePages {
   std::vector<Page> pages_;
 };
 
-// Takes a reference to module, which any value may be given for.
+// Takes a reference to module; module may be any value.
 HRESULT HoldModule(HMODULE module, std::string* reason) {
-  // The loader marks what it only mapped to be read: bit 0 for LOAD_LIBRARY_AS_DATAFILE, bit 1 for _AS_IMAGE_RESOURCE.
+  // The loader sets low bits in the handles of files mapped only for reading: bit 0 for LOAD_LIBRARY_AS_DATAFILE, bit
+  // 1 for LOAD_LIBRARY_AS_IMAGE_RESOURCE.
   constexpr std::uintptr_t kDataFileBits = 3;
   const auto address = reinterpret_cast<std::uintptr_t>(module);
   if (module == nullptr) {
@@ -104,7 +105,7 @@ HRESULT HoldModule(HMODULE module, std::string* reason) {
   return S_OK;
 }
 
-// Of our own: the address of an imported function is no constant.
+// A local function, since the address of an imported function is not a constant expression.
 BOOL WINAPI Protect(void* address, SIZE_T size, DWORD new_protect, DWORD* old_protect) {
   return VirtualProtect(address, size, new_protect, old_protect);
 }
@@ -199,7 +200,7 @@ HRESULT ImportPatch::Find(gsl::span<const ImportHook> hooks, gsl::span<const cha
   return S_OK;
 }
 
-// On failure slots_ keeps only what could not be put back, if anything.
+// On failure slots_ keeps only the slots that could not be restored, if any.
 HRESULT ImportPatch::Write(std::string* reason) {
   WritablePages pages(*system_);
   pages.Reserve(slots_.size());
@@ -233,13 +234,13 @@ HRESULT ImportPatch::Write(std::string* reason) {
   return HOST_E_INVALIDOPERATION;
 }
 
-// False: the slot does not hold expected, or could not be written (*error is then not 0).
+// Returns false if the slot does not hold expected, or could not be written (then *error is not 0).
 bool ImportPatch::Store(const Slot& slot, void* desired, void* expected, DWORD* error) noexcept {
   WritablePages::Page page{slot.address, 0};
   if (!WritablePages::Open(*system_, &page, error)) return false;
   const bool stored = system_->compare_exchange(slot.address, desired, expected) == expected;
   DWORD ignored = 0;
-  WritablePages::Close(*system_, page, &ignored);  // what was stored counts
+  WritablePages::Close(*system_, page, &ignored);  // the result of the store counts
   return stored;
 }
 

@@ -1,4 +1,4 @@
-// Points imports of a loaded module at other functions, all or nothing.
+// Redirects imports of a loaded module to other functions: either all of them or none.
 #ifndef CLRHM_BRIDGE_PATCH_IMPORT_PATCH_H
 #define CLRHM_BRIDGE_PATCH_IMPORT_PATCH_H
 
@@ -12,24 +12,24 @@
 
 namespace clr_host_memory {
 
-// What to do with the imports of one name. name must outlive the patch.
+// The replacement for all imports with one name. name must outlive the patch.
 struct ImportHook {
-  const char* name;   // "VirtualAlloc"
-  void* replacement;  // same signature and calling convention
-  std::atomic<void*>*
-      original;               // receives what the import pointed at, before any call can reach replacement; may be null
-  bool of_c_runtime = false;  // looked for in C run-time libraries, not in the Win32 base libraries
+  const char* name;              // "VirtualAlloc"
+  void* replacement;             // same signature and calling convention
+  std::atomic<void*>* original;  // receives the import's old target before any call can reach replacement; may be null
+  bool of_c_runtime = false;     // search in C run-time libraries instead of the Win32 base libraries
 };
 
-// What a patch asks of the OS; tests make it fail.
+// The OS functions that a patch uses; tests make them fail.
 struct ImportPatchSystem {
   BOOL(WINAPI* protect)(void* address, SIZE_T size, DWORD new_protect, DWORD* old_protect);
-  // Writes desired if *slot holds expected, in one step; returns what *slot held.
+  // Writes desired if *slot holds expected, atomically; returns what *slot held.
   void* (*compare_exchange)(void** slot, void* desired, void* expected);
 };
 [[nodiscard]] const ImportPatchSystem& Win32ImportPatchSystem() noexcept;
 
-// Owns patched imports and a reference to their module; the destructor undoes. Move-only, not thread-safe.
+// Owns patched imports and a reference to their module; the destructor restores the imports. Move-only, not
+// thread-safe.
 class ImportPatch {
  public:
   ImportPatch() = default;
@@ -39,25 +39,30 @@ class ImportPatch {
   ImportPatch& operator=(const ImportPatch&) = delete;
   ~ImportPatch() { Undo(); }
 
-  // Points every import of module that has the name of a hook, from whichever library of its kind, at its replacement.
-  // Threads may run through the imports meanwhile. On failure every import is as it was, and *reason says why; should
-  // even putting one back fail, *patch owns it, for Undo to try again and to count.
-  // S_OK; E_INVALIDARG: module is no module loaded as code, or lacks one of required; HOST_E_INVALIDOPERATION: an
-  // import points at its replacement already, or was changed by others meanwhile; E_OUTOFMEMORY; HRESULT_FROM_WIN32:
-  // the table cannot be made writable.
+  // Redirects every import of module that has the name of a hook to the hook's replacement. The import may come from
+  // any library of the hook's kind. Other threads may call through the imports meanwhile. On failure every import is
+  // as it was, and *reason gives the cause. If an import cannot be restored after a failure, *patch owns it, and Undo
+  // tries again and counts it.
+  //
+  // Returns:
+  // - S_OK
+  // - E_INVALIDARG: module is not a module loaded as code, or lacks an import in required.
+  // - HOST_E_INVALIDOPERATION: an import points at its replacement already, or other code changed it meanwhile.
+  // - E_OUTOFMEMORY
+  // - HRESULT_FROM_WIN32: the import table cannot be made writable.
   [[nodiscard]] static HRESULT Apply(HMODULE module, gsl::span<const ImportHook> hooks,
                                      gsl::span<const char* const> required, ImportPatch* patch, std::string* reason,
                                      const ImportPatchSystem& system = Win32ImportPatchSystem()) noexcept;
 
-  // Restores the imports that still point at their replacements and gives the module back; idempotent. Returns how many
-  // point elsewhere: someone has hooked over them and may go on calling the replacement for the rest of the process.
+  // Restores the imports that still point at their replacements, and releases the module; idempotent. Returns how many
+  // point elsewhere: other code has hooked over them and may call the replacement for the rest of the process.
   std::size_t Undo() noexcept;
 
-  // Whether nobody has hooked over any of the imports: Undo would restore all of them.
+  // Returns whether all imports still point at their replacements, so that Undo would restore all of them.
   [[nodiscard]] bool IsIntact() const noexcept;
 
   [[nodiscard]] HMODULE module() const noexcept { return module_; }
-  // The imports patched, each name once, in the module's order; views into the hooks' names.
+  // Returns the names of the patched imports, each once, in the module's order. They point into the hooks' names.
   [[nodiscard]] const std::vector<const char*>& names() const noexcept { return names_; }
 
  private:

@@ -25,15 +25,16 @@ constexpr std::uintptr_t kOrdinalFlag = IMAGE_ORDINAL_FLAG64;
 constexpr std::uintptr_t kOrdinalFlag = IMAGE_ORDINAL_FLAG32;
 #endif
 
-// Bounded access to the memory of one allocation, by offsets from its base (RVAs, for an image).
+// Bounded access to the memory of one allocation, by offsets from its base (RVAs for an image).
 class ImageMemory {
  public:
   explicit ImageMemory(const void* base) : base_(static_cast<const std::byte*>(base)) {}
 
-  // The header gives the size of the image; until then only what VirtualQuery shows limits reading.
+  // Sets the size of the image, which the header states. Before that, reading is limited only by what VirtualQuery
+  // shows.
   void SetSize(std::size_t size) { size_ = size; }
 
-  // A copy: nothing says that a damaged image is aligned.
+  // Returns a copy: a damaged image may be unaligned.
   template <typename T>
   [[nodiscard]] std::optional<T> Read(std::size_t offset) {
     if (!IsReadable(offset, sizeof(T))) return std::nullopt;
@@ -42,7 +43,7 @@ class ImageMemory {
     return value;
   }
 
-  // The null-terminated string at offset; nullopt when it does not end within readable memory.
+  // Returns the null-terminated string at offset; nullopt if it does not end within readable memory.
   [[nodiscard]] std::optional<std::string_view> ReadString(std::size_t offset) {
     const char* text = reinterpret_cast<const char*>(base_ + offset);
     for (std::size_t length = 0; IsReadable(offset + length, 1); ++length) {
@@ -94,7 +95,7 @@ HRESULT Damaged(std::string* reason, const void* image, const char* what) {
   return E_INVALIDARG;
 }
 
-// The import directory of a PE image of this processor.
+// Reads the import directory of a PE image for this processor.
 HRESULT ReadHeader(const void* image, ImageMemory* memory, IMAGE_DATA_DIRECTORY* directory, std::string* reason) {
   const auto dos = memory->Read<IMAGE_DOS_HEADER>(0);
   if (!dos) return Invalid(reason, image, "no readable module");
@@ -115,7 +116,8 @@ HRESULT ReadHeader(const void* image, ImageMemory* memory, IMAGE_DATA_DIRECTORY*
   return S_OK;
 }
 
-// The imports of one library. The loader has overwritten FirstThunk with addresses; OriginalFirstThunk keeps the names.
+// Reads the imports of one library. The loader has overwritten FirstThunk with addresses; OriginalFirstThunk keeps the
+// names.
 HRESULT ReadLibrary(const void* image, const IMAGE_IMPORT_DESCRIPTOR& descriptor, std::string_view library,
                     ImageMemory* memory, std::vector<NamedImport>* imports, std::string* reason) {
   const auto address = reinterpret_cast<std::uintptr_t>(image);
@@ -170,7 +172,7 @@ HRESULT ReadNamedImports(const void* image, std::vector<NamedImport>* imports, s
   if (FAILED(header)) return header;
   if (directory.VirtualAddress == 0) return S_OK;
 
-  // The loader goes by the empty descriptor at the end, not by the directory's size.
+  // The loader stops at the empty descriptor at the end and ignores the directory's size.
   for (std::size_t index = 0;; ++index) {
     const auto descriptor = memory.Read<IMAGE_IMPORT_DESCRIPTOR>(std::size_t{directory.VirtualAddress} +
                                                                  index * sizeof(IMAGE_IMPORT_DESCRIPTOR));
@@ -178,7 +180,7 @@ HRESULT ReadNamedImports(const void* image, std::vector<NamedImport>* imports, s
     if (descriptor->Name == 0 || descriptor->FirstThunk == 0) return S_OK;
     const auto library = memory.ReadString(descriptor->Name);
     if (!library) return Damaged(reason, image, "a library's name is outside of the image");
-    if (descriptor->OriginalFirstThunk == 0) continue;  // no names are left once it is loaded
+    if (descriptor->OriginalFirstThunk == 0) continue;  // after loading, no names are left
     const HRESULT hr = ReadLibrary(image, *descriptor, *library, &memory, imports, reason);
     if (FAILED(hr)) return hr;
   }

@@ -10,25 +10,28 @@
 
 namespace clr_host_memory {
 
-// One function that a module imports by name. The views and the slot lie inside the module.
+// A function that a module imports by name. The views and the slot lie inside the module.
 struct NamedImport {
   std::string_view library;  // as the module spells it: "KERNEL32.dll"
   std::string_view name;     // "VirtualAlloc"
-  void** slot;               // its place in the import address table
+  void** slot;               // its entry in the import address table
 };
 
-// Whether library is one the Win32 base functions are imported from: kernel32, kernelbase, or an api-ms-win-core-* set.
+// Returns whether library exports Win32 base functions: kernel32, kernelbase, or an api-ms-win-core-* set.
 [[nodiscard]] bool IsWin32BaseLibrary(std::string_view library) noexcept;
 
-// Whether library has the C run-time's malloc: the universal one, its api-ms-win-crt-heap-* set, or an older msvc*.dll.
+// Returns whether library has the C run-time's malloc: the universal C run-time, its api-ms-win-crt-heap-* set, or an
+// older msvc*.dll.
 [[nodiscard]] bool IsCRuntimeLibrary(std::string_view library) noexcept;
-// Whether it is a debug one: ucrtbased.dll, msvcr120d.dll. Their blocks have a header, which their free looks at.
+// Returns whether library is a debug C run-time, such as ucrtbased.dll or msvcr120d.dll. Their blocks have a header
+// that their free reads.
 [[nodiscard]] bool IsDebugCRuntimeLibrary(std::string_view library) noexcept;
 
-// Lists all imports by name of the PE image that is mapped at image; imports by ordinal and delay-loaded ones are left
-// out: no CLR has memory functions among them (coreclr.dll delays VERSION.dll and WinRT alone). Any address may be
-// given: nothing is read that VirtualQuery does not show as readable and as part of one image. S_OK; E_INVALIDARG with
-// a reason: no PE image, one for another processor, or a damaged one.
+// Lists all imports by name of the PE image mapped at image. Leaves out imports by ordinal and delay-loaded imports:
+// no CLR has memory functions among them (coreclr.dll delay-loads only VERSION.dll and WinRT). image may be any
+// address: the function reads only memory that VirtualQuery shows as readable and as part of one image.
+//
+// S_OK; E_INVALIDARG with a reason: not a PE image, an image for another processor, or a damaged image.
 [[nodiscard]] HRESULT ReadNamedImports(const void* image, std::vector<NamedImport>* imports, std::string* reason);
 
 }  // namespace clr_host_memory

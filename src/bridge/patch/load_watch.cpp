@@ -6,7 +6,7 @@
 namespace clr_host_memory {
 namespace {
 
-// Of ntdll, as documented with LdrRegisterDllNotification; no header has them.
+// Types of ntdll, as documented with LdrRegisterDllNotification; no header declares them.
 struct NtString {
   USHORT length;  // bytes
   USHORT maximum_length;
@@ -31,7 +31,7 @@ struct Watch {
   HANDLE thread = nullptr;
   void* cookie = nullptr;
 };
-constinit SRWLOCK watch_lock = SRWLOCK_INIT;  // for those who start and stop it
+constinit SRWLOCK watch_lock = SRWLOCK_INIT;  // serialises starting and stopping
 constinit Watch watch{};
 
 template <typename Function>
@@ -100,8 +100,8 @@ void StopLoadWatchUnless(bool (*needed)() noexcept) noexcept {
 HMODULE HoldWhenLoaded(const std::wstring& path) noexcept {
   HMODULE held = nullptr;
   if (!GetModuleHandleExW(0, path.c_str(), &held)) return nullptr;
-  // Held, it is not loaded anew by this, which waits until whoever loads it has resolved its imports and run its
-  // DllMain.
+  // The reference keeps the module loaded, so LoadLibraryExW does not load it anew. LoadLibraryExW waits until the
+  // thread that loads the module has resolved its imports and run its DllMain.
   const HMODULE loaded = LoadLibraryExW(path.c_str(), nullptr, 0);
   FreeLibrary(held);
   return loaded;

@@ -10,23 +10,23 @@
 
 namespace clr_host_memory {
 
-// What follows the last separator: L"C:\\x\\coreclr.dll" -> L"coreclr.dll".
+// Returns the part after the last separator: L"C:\\x\\coreclr.dll" -> L"coreclr.dll".
 [[nodiscard]] std::wstring_view BaseName(std::wstring_view path) noexcept;
 
-// Compares names of files as Windows does, for ASCII letters.
+// Compares file names as Windows does, for ASCII letters.
 [[nodiscard]] bool SameName(std::wstring_view left, std::wstring_view right) noexcept;
 
-// clrgc*.dll, the file names of .NET's standalone garbage collectors; path may lack the extension, as LoadLibrary
-// allows.
+// Returns whether the file name matches clrgc*.dll, the names of .NET's standalone garbage collectors. path may lack
+// the extension, as LoadLibrary allows.
 [[nodiscard]] bool IsGcFileName(std::wstring_view path) noexcept;
 
-// Full path of a module's file; empty when module is none.
+// Returns the full path of a module's file; empty if module is not a module.
 [[nodiscard]] std::wstring ModulePath(HMODULE module);
 
-// All modules of this process whose file is called name.
+// Returns all modules of this process whose file is called name.
 [[nodiscard]] std::vector<HMODULE> LoadedModulesNamed(std::wstring_view name);
 
-// The module whose code or data includes address, without a reference; null: none.
+// Returns the module whose code or data includes address, without adding a reference; null: none.
 [[nodiscard]] HMODULE ModuleOf(const void* address) noexcept;
 
 }  // namespace clr_host_memory

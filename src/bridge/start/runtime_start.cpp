@@ -20,9 +20,9 @@ using InitializeFunction = int(WINAPI*)(const char* exe_path, const char* app_do
                                         const char** property_keys, const char** property_values, void** host_handle,
                                         unsigned int* domain_id);
 
-constexpr std::int64_t kNoResult = INT64_MIN;  // no HRESULT
+constexpr std::int64_t kNoResult = INT64_MIN;  // not an HRESULT
 
-// The plain functions below have nothing else to find their state by. The patch is never destroyed at exit.
+// The plain functions below find their state through these variables. The patch is never destroyed at exit.
 constinit SRWLOCK watch_lock = SRWLOCK_INIT;  // guards patch
 constinit ImportPatch* patch = nullptr;
 constinit std::atomic<IClrHostMemoryBridge*> watching_bridge{nullptr};
@@ -65,16 +65,16 @@ int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int pro
     property_keys = properties->keys();
     property_values = properties->values();
   } catch (const std::bad_alloc&) {
-    // The runtime gets those of its host alone, and tells by itself what it lacks.
+    // The runtime receives only its host's properties, and reports by itself what it lacks.
   }
   int result =
       initialize(exe_path, app_domain_name, property_count, property_keys, property_values, host_handle, domain_id);
-  // The GC is loaded by now. If it could not be bridged, no limit would hold: managed code is not to begin.
+  // The GC is loaded by now. If it could not be bridged, no limit would hold, so managed code must not begin.
   if (result >= 0 && bridge != nullptr && FAILED(bridge->VerifyCallsArrive(nullptr, 0))) {
     result = HOST_E_CLRNOTAVAILABLE;
   }
   if (result >= 0 && bridge != nullptr) {
-    // Who was told may not want it to go on: managed code does not begin then.
+    // The bridge may refuse to let the runtime continue: then managed code does not begin.
     if (const HRESULT noted = bridge->NoteRuntimeStarted(); FAILED(noted)) result = noted;
   }
   start_result.store(result, std::memory_order_release);

@@ -11,7 +11,7 @@
 namespace clr_host_memory {
 namespace {
 
-// The machine's physical memory in bytes, when it is more than a bridged runtime is told; otherwise 0.
+// Returns the machine's physical memory in bytes if it exceeds what a bridged runtime receives; otherwise 0.
 std::uint64_t PhysicalMemoryIfHidden() noexcept {
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
@@ -30,7 +30,7 @@ bool IsSet(const wchar_t* variable) noexcept {
   return length == 1 && value[0] == L'1';
 }
 
-// Whether the environment gives the GC a limit of its own, in any of the ways it reads
+// Returns whether the environment gives the GC its own limit, by any of the variables that the GC reads
 // (clrconfignames.h, gcconfig.h).
 bool EnvironmentLimitsGc() noexcept {
   constexpr std::array<const wchar_t*, 10> kLimits{
@@ -46,7 +46,8 @@ void Add(const char (&key)[kSize], std::uint64_t value, ClrHostMemoryStartProper
   ClrHostMemoryStartProperty& property = additions->properties[additions->count++];
   static_assert(kSize <= sizeof(property.key));
   std::copy_n(key, kSize, property.key);
-  // The runtime reads numbers as strtoull does: decimal ones stay so. 20 digits at most, and the rest is zero.
+  // The runtime reads numbers as strtoull does, so decimal numbers stay decimal. They have at most 20 digits; the rest
+  // is zero.
   std::to_chars(property.value, property.value + sizeof(property.value) - 1, value);
 }
 
@@ -55,13 +56,13 @@ void Add(const char (&key)[kSize], std::uint64_t value, ClrHostMemoryStartProper
 ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,
                                                   const char* const* values, std::uint64_t gc_hard_limit) noexcept {
   bool is_server = IsSet(L"DOTNET_gcServer") || IsSet(L"COMPlus_gcServer");
-  // In large pages the range is committed with its reservation: the GC makes it as large as its hard limit needs.
+  // With large pages the range is committed when it is reserved: the GC makes it as large as its hard limit needs.
   bool large_pages = IsSet(L"DOTNET_GCLargePages") || IsSet(L"COMPlus_GCLargePages");
   bool has_range = false;
   bool has_limit = EnvironmentLimitsGc();
   for (std::size_t index = 0; index < count; ++index) {
     has_range = has_range || std::strcmp(keys[index], kRegionRangeProperty) == 0;
-    // HeapHardLimitPercent, HeapHardLimitSOH and the like, too.
+    // Also matches HeapHardLimitPercent, HeapHardLimitSOH and similar keys.
     has_limit = has_limit || std::strncmp(keys[index], kHardLimitProperty, sizeof(kHardLimitProperty) - 1) == 0;
     const bool says_server = std::strcmp(keys[index], "System.GC.Server") == 0;
     is_server = is_server || (says_server && std::strcmp(values[index], "true") == 0);

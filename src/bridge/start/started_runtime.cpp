@@ -21,7 +21,8 @@ std::wstring FolderOf(HMODULE module) {
   return path;
 }
 
-// Whether the PE image has a header for the CLR. Assemblies for any processor have the 32-bit headers everywhere.
+// Returns whether the PE image has a header for the CLR. Assemblies for any processor have 32-bit headers on every
+// platform.
 bool HasClrHeader(HMODULE module) noexcept {
   const auto* const base = reinterpret_cast<const std::byte*>(module);
   IMAGE_DOS_HEADER dos;

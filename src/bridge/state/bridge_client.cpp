@@ -13,8 +13,8 @@ void PublishClient(BridgeClient* client) noexcept {
 
 bool WaitUntilNoCallIsInside(DWORD milliseconds) noexcept {
   const ULONGLONG start = GetTickCount64();
-  // Who comes after the client was withdrawn does not see it, so each part has to be seen empty once, not all at a
-  // time.
+  // A call that begins after the client was withdrawn does not see the client. Therefore each shard must be seen empty
+  // once; the shards need not be empty at the same time.
   for (const internal::InsideCounter& inside : internal::calls_inside) {
     while (inside.calls.load(std::memory_order_seq_cst) != 0) {
       if (GetTickCount64() - start >= milliseconds) return false;

@@ -1,4 +1,4 @@
-// The process-wide client that the thunks call: thunks are plain functions, so there can be only one.
+// The process-wide client that the thunks call. Thunks are plain functions, so only one client can exist.
 #ifndef CLRHM_BRIDGE_STATE_BRIDGE_CLIENT_H
 #define CLRHM_BRIDGE_STATE_BRIDGE_CLIENT_H
 
@@ -14,37 +14,38 @@
 
 namespace clr_host_memory {
 
-// What calls are forwarded to. The references are owned by whoever published the client.
+// The objects that calls are forwarded to. The publisher of the client owns the references.
 struct BridgeClient {
   IHostMemoryManager* manager = nullptr;
   IClrHostMemoryClient* ledger = nullptr;
   MemoryNotificationCallback* notifications = nullptr;
   std::atomic<bool> runtime_started{false};
-  std::atomic<bool> as_container{false};  // the limit is to look like a container's
+  std::atomic<bool> as_container{false};  // present the limit as a container's limit
   mutable SectionHandles sections;
 };
 
 namespace internal {
 extern std::atomic<BridgeClient*> published_client;
-// In parts, so that threads do not fight for one counter.
+// The count is split into shards so that threads do not contend for one counter.
 struct alignas(64) InsideCounter {
   std::atomic<std::uint64_t> calls{0};
 };
 extern std::array<InsideCounter, kStackShards> calls_inside;
 }  // namespace internal
 
-// From now on calls go to client; null: to the functions the imports pointed at before.
+// Directs calls to client from now on. null: directs them to the functions that the imports pointed at before.
 void PublishClient(BridgeClient* client) noexcept;
 
-// Waits until every call that was inside a thunk when the client was withdrawn has left. False: some stayed longer.
+// Waits until every call that was inside a thunk when the client was withdrawn has left. False: some calls stayed
+// longer.
 [[nodiscard]] bool WaitUntilNoCallIsInside(DWORD milliseconds) noexcept;
 
-// For the length of one call through a thunk the client it sees stays valid. Takes no lock, so that a thread may be
-// suspended anywhere inside.
+// The scope of one call through a thunk. The client that it sees stays valid for its length. It takes no lock, so a
+// thread may be suspended anywhere inside.
 class CallScope {
  public:
-  // Sequentially consistent, as PublishClient is: a call either is counted before the client is withdrawn, or sees
-  // none.
+  // Sequentially consistent, as PublishClient is. A call either is counted before the client is withdrawn, or it sees
+  // no client.
   CallScope() noexcept : inside_(internal::calls_inside[StackShard()].calls) {
     inside_.fetch_add(1, std::memory_order_seq_cst);
     client_ = internal::published_client.load(std::memory_order_seq_cst);

@@ -25,26 +25,27 @@ constexpr DWORD kQuietMilliseconds = 1000;
 constexpr DWORD kGuardMilliseconds = 1000;
 constexpr std::array<const char*, kBorderFunctionCount> kBorders = {"HeapReAlloc", "HeapFree", "HeapSize"};
 
-// retiring: the reference is with a thread that waits to give it back; under the lock.
+// An entry of the table of heaps. retiring is guarded by the lock: a thread holds the entry's reference and waits to
+// release it.
 struct Owner {
   std::atomic<IClrHostMemoryHeap*> heap{nullptr};
   bool retiring = false;
 };
 
-// A set of thunks (GuardThunksOf) and the module whose imports point at it. Threads may come through these imports for
-// as long as the process lives, so that a patch is never destroyed at its end.
+// A set of thunks (GuardThunksOf) and the module whose imports point at it. A patch is never destroyed at the end of
+// the process: threads may pass through these imports as long as the process lives.
 struct Guard {
-  HMODULE module = nullptr;      // also of a guard that was taken back: a late call finds the same originals
+  HMODULE module = nullptr;      // also of a guard that was removed: a late call finds the same originals
   ImportPatch* patch = nullptr;  // null: not in use
-  bool is_hooked_over = false;   // when it was taken back: another tool's hook leads here for the rest of the process
+  bool is_hooked_over = false;   // at its removal: another tool's hook leads here for the rest of the process
 };
 
 constinit std::array<Owner, kMostHeaps> owners{};
-constinit std::atomic<std::size_t> owner_count{0};  // entries that were ever used
+constinit std::atomic<std::size_t> owner_count{0};  // end of the entries that were ever used
 constinit std::atomic<IClrHostMemoryHeap*> serving_heap{nullptr};
-constinit SRWLOCK owners_lock = SRWLOCK_INIT;  // for changes of the table; a leaf
+constinit SRWLOCK owners_lock = SRWLOCK_INIT;  // guards changes of the table; no other lock is taken under it
 constinit std::array<Guard, kMaxGuardedModules> guards{};
-constinit SRWLOCK guards_lock = SRWLOCK_INIT;  // under it the loader's lock is taken
+constinit SRWLOCK guards_lock = SRWLOCK_INIT;  // the loader lock is taken under it
 
 class Locked {
  public:
@@ -57,7 +58,8 @@ class Locked {
   SRWLOCK& lock_;
 };
 
-// Waits, but not for ever: the thread that has the lock may wait for the loader's lock, which the caller may have.
+// Acquires guards_lock with a time limit: the thread that holds it may wait for the loader lock, which the caller may
+// hold.
 class LockedGuards {
  public:
   LockedGuards() noexcept {
@@ -78,7 +80,7 @@ class LockedGuards {
   bool locked_ = false;
 };
 
-// Calls visit(heap) for every heap until it returns true; whether it did. Nearly always there is one.
+// Calls visit(heap) for every heap until visit returns true; returns whether it did. Nearly always there is one heap.
 template <typename Visitor>
 bool FindOwner(Visitor visit) noexcept {
   const std::size_t count = owner_count.load(std::memory_order_acquire);
@@ -89,20 +91,22 @@ bool FindOwner(Visitor visit) noexcept {
   return false;
 }
 
-// Of a heap that gives out no more, with no call inside that began before it stopped: its blocks do not move.
+// Returns whether heap has blocks in use, or cannot report them. The heap must give out no more blocks, and no call
+// that began before it stopped may be inside. Then its blocks do not move.
 [[nodiscard]] bool HasBlocks(IClrHostMemoryHeap& heap) noexcept {
   ClrHostMemoryHeapFigures figures{};
   figures.size = sizeof(figures);
   return heap.GetFigures(&figures) != S_OK || figures.blocks != 0;
 }
 
-// ---- the borders
+// ---- The borders
 
 [[nodiscard]] bool IsBlockFunction(std::string_view name) noexcept {
   return name == "malloc" || name == "calloc" || name == "realloc" || name == "free";
 }
 
-// Lists the C run-times that the imports of malloc and its kin lead to. False: one cannot be told, or is a debug one.
+// Lists the C run-times that the imports of malloc and related functions lead to. False: one cannot be determined, or
+// one is a debug C run-time.
 bool FindCRuntimes(const std::vector<NamedImport>& imports, std::vector<HMODULE>* runtimes) {
   const auto add = [runtimes](HMODULE module) {
     if (std::find(runtimes->begin(), runtimes->end(), module) == runtimes->end()) runtimes->push_back(module);
@@ -110,22 +114,23 @@ bool FindCRuntimes(const std::vector<NamedImport>& imports, std::vector<HMODULE>
   for (const NamedImport& import : imports) {
     if (!IsCRuntimeLibrary(import.library) || !IsBlockFunction(import.name)) continue;
     if (IsDebugCRuntimeLibrary(import.library)) return false;
-    // By name, through API sets and forwarders: the import itself may point at another tool's hook.
+    // Look up the function by name, through API sets and forwarders: the import itself may point at another tool's
+    // hook.
     const HMODULE library = GetModuleHandleA(std::string(import.library).c_str());
     const FARPROC function = library == nullptr ? nullptr : GetProcAddress(library, std::string(import.name).c_str());
     const HMODULE named = function == nullptr ? nullptr : ModuleOf(reinterpret_cast<const void*>(function));
     if (named == nullptr) return false;
     add(named);
-    // Of two run-times of the same name the module may have been bound to the other one.
+    // If two C run-times have the same name, the module may be bound to the other one.
     const HMODULE bound = ModuleOf(*static_cast<void* volatile*>(import.slot));
     if (bound != nullptr && IsCRuntimeLibrary(Utf8(BaseName(ModulePath(bound))))) add(bound);
   }
   return true;
 }
 
-// Follows a block of the run-time's own through its functions. Whether each has come by at set, to which the run-time's
-// imports point: then a block of the manager's would, too. Blocks of the manager's are not used for it, since one that
-// does not come by ends up in a heap of the OS's.
+// Tracks one of the C run-time's own blocks through its functions. Returns whether each call arrived at set, to which
+// the run-time's imports point. In that case a block of the manager would arrive there, too. The manager's blocks are
+// not used for this test: a block that bypasses set would end up in a heap of the OS.
 bool ComesBy(HMODULE runtime, ThunkModule& set) noexcept {
   const auto function_of = [runtime](const char* name) {
     return reinterpret_cast<void*>(GetProcAddress(runtime, name));
@@ -155,7 +160,7 @@ bool ComesBy(HMODULE runtime, ThunkModule& set) noexcept {
   return true;
 }
 
-// Under the lock.
+// Restores the guard's imports. Called under the lock.
 void TakeBack(Guard& guard) noexcept {
   if (guard.patch == nullptr) return;
   guard.is_hooked_over = guard.patch->Undo() != 0;
@@ -163,14 +168,15 @@ void TakeBack(Guard& guard) noexcept {
   guard.patch = nullptr;
 }
 
-// Under the lock. Guards one module; of a run-time all borders must be there, and be seen to be used.
+// Guards one module. Called under the lock. A C run-time must have all borders, and its functions must be seen to use
+// them.
 HRESULT GuardModule(HMODULE module, bool is_runtime) {
   const bool guarded = std::any_of(guards.begin(), guards.end(), [module](const Guard& guard) {
     return guard.module == module && guard.patch != nullptr && guard.patch->IsIntact();
   });
   if (guarded) return S_OK;
-  // A thread that was on its way to a guard that was taken back calls its originals: they are best those of the same
-  // module.
+  // A thread that was on its way to a removed guard calls that guard's originals. It is best if they belong to the
+  // same module.
   const auto fitness = [module](const Guard& guard) {
     if (guard.patch != nullptr || guard.is_hooked_over) return 0;
     return guard.module == module ? 3 : guard.module == nullptr ? 2 : 1;
@@ -233,7 +239,7 @@ bool ServeFrom(IClrHostMemoryHeap* heap) noexcept {
   free->heap.store(heap, std::memory_order_seq_cst);
   const auto used = static_cast<std::size_t>(free - owners.begin()) + 1;
   if (used > owner_count.load()) owner_count.store(used, std::memory_order_release);
-  // Last: a block of it can be freed as soon as there is one.
+  // Publish the heap last: its blocks can be freed as soon as they exist.
   serving_heap.store(heap, std::memory_order_seq_cst);
   return true;
 }
@@ -251,8 +257,8 @@ void RetireHeaps() noexcept {
       leaving[i] = owners[i].heap.exchange(nullptr, std::memory_order_seq_cst);
     }
   }
-  // No new call sees them. A call that is inside may have, so that they go when each of those has left, or another
-  // time.
+  // No new call sees these heaps. A call that is inside may have seen them. So release them after each of those calls
+  // has left, or in a later RetireHeaps.
   const bool any_leaves = std::any_of(leaving.begin(), leaving.end(), [](auto* heap) { return heap != nullptr; });
   const bool quiet = any_leaves && WaitUntilNoCallIsInside(kQuietMilliseconds);
   {
@@ -269,7 +275,7 @@ void RetireHeaps() noexcept {
 
   const LockedGuards lock;
   if (!lock) return;
-  // A bridge that was attached meanwhile has its heap in the table before it guards anything.
+  // A bridge that was attached meanwhile adds its heap to the table before it guards any module.
   const bool any_left = FindOwner([](IClrHostMemoryHeap&) { return true; });
   if (any_left) return;
   for (Guard& guard : guards) TakeBack(guard);

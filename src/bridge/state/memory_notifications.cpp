@@ -9,10 +9,11 @@ namespace {
 
 constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
 
-// Indexed by MEMORY_RESOURCE_NOTIFICATION_TYPE. Null until the first handle is asked for.
+// Indexed by MEMORY_RESOURCE_NOTIFICATION_TYPE. Null until the first handle is requested.
 constinit std::array<std::atomic<HANDLE>, 2> events{};
 
-// What the events are to show: whose turn it is, and what that one said last (EMemoryAvailable, which has two bits).
+// The state that the events must show: the current turn, and the last level notified in it (EMemoryAvailable, which
+// has two bits). Each registered callback has its own turn.
 constexpr int kAvailableBits = 2;
 constexpr std::uint64_t Said(std::uint64_t turn, EMemoryAvailable available) noexcept {
   return turn << kAvailableBits | static_cast<std::uint64_t>(available);
@@ -21,7 +22,7 @@ constexpr std::uint64_t TurnOf(std::uint64_t said) noexcept { return said >> kAv
 constexpr EMemoryAvailable AvailableOf(std::uint64_t said) noexcept {
   return static_cast<EMemoryAvailable>(said & ((1 << kAvailableBits) - 1));
 }
-// Turns begin with 1: 0 is nobody's.
+// Turns begin with 1. Turn 0 belongs to no callback.
 constinit std::atomic<std::uint64_t> last_said{Said(1, eMemoryAvailableNeutral)};
 
 void Show(MEMORY_RESOURCE_NOTIFICATION_TYPE type, bool signalled) noexcept {
@@ -34,8 +35,9 @@ void Show(MEMORY_RESOURCE_NOTIFICATION_TYPE type, bool signalled) noexcept {
   }
 }
 
-// Several threads may be here with what was said at different times: each goes on until it has shown what was said
-// last, so that the events do so when all have left.
+// Updates the events to show the last notification. Several threads may be here with notifications of different times.
+// Each thread repeats until the notification that it has shown is still the last one. Thus the events show the last
+// notification after all threads have left.
 void ShowWhatWasSaid() noexcept {
   std::uint64_t shown = 0;
   do {
@@ -45,7 +47,7 @@ void ShowWhatWasSaid() noexcept {
   } while (last_said.load(std::memory_order_seq_cst) != shown);
 }
 
-// Ends the turn of whoever has it and begins the next, which is returned.
+// Ends the current turn and begins the next; returns the new turn.
 std::uint64_t BeginTurn() noexcept {
   std::uint64_t said = last_said.load(std::memory_order_seq_cst);
   while (!last_said.compare_exchange_weak(said, Said(TurnOf(said) + 1, eMemoryAvailableNeutral))) {
@@ -54,7 +56,7 @@ std::uint64_t BeginTurn() noexcept {
   return TurnOf(said) + 1;
 }
 
-// Replaces what was said in this turn; nothing is changed when it is another's by now.
+// Replaces the level notified in turn. Changes nothing if another turn has begun.
 void ReplaceInTurn(std::uint64_t turn, std::uint64_t desired) noexcept {
   std::uint64_t said = last_said.load(std::memory_order_seq_cst);
   do {
@@ -63,7 +65,8 @@ void ReplaceInTurn(std::uint64_t turn, std::uint64_t desired) noexcept {
   ShowWhatWasSaid();
 }
 
-// The process's event of that type, made when there is none; null, with the last error, when that fails.
+// Returns the process's event of that type, and makes it if it does not exist. Null, with the last error: it could not
+// be made.
 HANDLE EventOf(MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept {
   auto& event = events[static_cast<std::size_t>(type)];
   HANDLE found = event.load(std::memory_order_seq_cst);
@@ -74,7 +77,7 @@ HANDLE EventOf(MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept {
     CloseHandle(made);
     return found;
   }
-  ShowWhatWasSaid();  // the other type may have been asked for long ago
+  ShowWhatWasSaid();  // the other type may have been requested long ago
   return made;
 }
 
@@ -84,7 +87,7 @@ HANDLE NewNotificationHandle(MEMORY_RESOURCE_NOTIFICATION_TYPE type) noexcept {
   PrepareHandleComparison();
   const HANDLE event = EventOf(type);
   if (event == nullptr) return nullptr;
-  // To wait on and to ask for its state, not to set it.
+  // The handle permits waiting and querying the state; it does not permit setting the event.
   constexpr DWORD kEventQueryState = 0x1;
   HANDLE handle = nullptr;
   DuplicateHandle(GetCurrentProcess(), event, GetCurrentProcess(), &handle, SYNCHRONIZE | kEventQueryState, FALSE, 0);
@@ -134,7 +137,7 @@ HRESULT MemoryNotificationCallback::Register(IHostMemoryManager* manager) noexce
   const HRESULT hr = manager->RegisterMemoryNotificationCallback(this);
   state = State::kRegistering;
   if (state_.compare_exchange_strong(state, hr == S_OK ? State::kRegistered : State::kNotRegistered)) return hr;
-  if (hr == S_OK) Leave(manager);  // withdrawn meanwhile, by a thread that could not know
+  if (hr == S_OK) Leave(manager);  // withdrawn meanwhile, by a thread that could not see the registration
   return HOST_E_CLRNOTAVAILABLE;
 }
 
@@ -143,8 +146,8 @@ void MemoryNotificationCallback::Withdraw(IHostMemoryManager* manager) noexcept 
 }
 
 void MemoryNotificationCallback::Leave(IHostMemoryManager* manager) noexcept {
-  // First ends the turn, so that whatever is on its way here is late: a Low that stayed would have the CLR collect for
-  // ever.
+  // End the turn first, so that a notification that arrives from now on changes nothing. If a Low stayed, the CLR
+  // would collect forever.
   const std::uint64_t turn = turn_.load();
   ReplaceInTurn(turn, Said(turn + 1, eMemoryAvailableNeutral));
   manager->RegisterMemoryNotificationCallback(nullptr);

@@ -7,7 +7,8 @@ namespace clr_host_memory {
 bool SectionHandles::Add(HANDLE handle, std::uint64_t section) noexcept {
   for (std::size_t index = 0; index < kMost; ++index) {
     Entry& entry = entries_[index];
-    // Claimed by its section, found by its handle: never found half made.
+    // An entry is claimed by its section and found by its handle. Since the handle is stored last, Find never sees a
+    // half-made entry.
     std::uint64_t none = 0;
     if (!entry.section.compare_exchange_strong(none, section)) continue;
     entry.handle.store(handle, std::memory_order_release);

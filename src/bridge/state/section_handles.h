@@ -1,9 +1,10 @@
-// Which section of the manager's ledger a handle is to: of sections backed by the paging file that bridged modules
+// Maps handles to sections of the manager's ledger. It covers sections backed by the paging file that bridged modules
 // make.
 //
-// Handles that come about otherwise (duplicated, inherited, opened by name) are recognised while a known one is open,
-// where the OS can compare handles (Windows 10); what is known by none is a section the manager does not know. Threads:
-// any number, lock-free; a thread may be suspended anywhere.
+// A handle may be obtained otherwise: duplicated, inherited or opened by name. It is recognised while a known handle
+// to the section is open, where the OS can compare handles (Windows 10). If no known handle matches, the manager does
+// not know the section. Any number of threads may call; the functions are lock-free, and a thread may be suspended
+// anywhere.
 #ifndef CLRHM_BRIDGE_STATE_SECTION_HANDLES_H
 #define CLRHM_BRIDGE_STATE_SECTION_HANDLES_H
 
@@ -18,12 +19,13 @@ namespace clr_host_memory {
 
 class SectionHandles {
  public:
-  // handle is not known, and section not 0. False: no room, as there are kMost.
+  // Requires that handle is not known and section is not 0. False: the table is full with kMost entries.
   [[nodiscard]] bool Add(HANDLE handle, std::uint64_t section) noexcept;
-  // Before the handle is closed, since its value may be someone else's at once, and when the OS gives it out: it was
-  // closed unseen then. One caller gets its section. 0: none.
+  // Removes handle and returns its section to one caller; 0: none. Call it before the handle is closed, since another
+  // thread may receive the same value at once. Call it also when the OS hands out handle: then it was closed without
+  // being seen.
   [[nodiscard]] std::uint64_t Take(HANDLE handle) noexcept;
-  // The section that this handle, or another to the same, is to. 0: none.
+  // Returns the section that this handle, or another handle to the same object, refers to. 0: none.
   [[nodiscard]] std::uint64_t Find(HANDLE handle) const noexcept;
 
  private:
@@ -34,7 +36,7 @@ class SectionHandles {
   };
 
   std::array<Entry, kMost> entries_{};
-  std::atomic<std::size_t> end_{0};  // of the entries that were ever used
+  std::atomic<std::size_t> end_{0};  // end of the entries that were ever used
 };
 
 }  // namespace clr_host_memory

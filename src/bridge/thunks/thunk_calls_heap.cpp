@@ -1,4 +1,4 @@
-// Blocks: malloc and its kin, HeapAlloc, and the borders that take blocks back (heap_owners.h).
+// Blocks: malloc and related functions, HeapAlloc, and the borders that take blocks back (heap_owners.h).
 #include <algorithm>
 #include <cstring>
 
@@ -8,7 +8,7 @@
 namespace clr_host_memory::thunks {
 namespace {
 
-// The original function refuses a size like this in its own way: errno, the last error, an exception.
+// The original function refuses such a size in its own way: errno, the last error, or an exception.
 constexpr SIZE_T kMoreThanMalloc = SIZE_MAX;
 constexpr SIZE_T kMoreThanHeapAlloc = SIZE_MAX / 2;
 
@@ -19,22 +19,23 @@ Served Refused(ThunkModule& module) noexcept {
   return Served::kRefused;
 }
 
-// client: of this call. flags: of IClrHostMemoryHeap.
+// Allocates a block. client: the client of this call. flags: those of IClrHostMemoryHeap.
 Served AllocateFor(ThunkModule& module, const BridgeClient* client, SIZE_T size, uint32_t flags,
                    void** memory) noexcept {
-  // A tool that has hooked over an import still calls the thunk of a module that is attached no more.
+  // A tool that has hooked over an import still calls the thunk of a module that is no longer attached.
   if (client == nullptr || !module.gets_blocks.load(std::memory_order_seq_cst)) return Served::kByOriginal;
   IClrHostMemoryHeap* heap = ServingHeap();
   if (heap == nullptr) return Served::kByOriginal;
   const KeptLastError kept;
   const HRESULT hr = heap->Allocate(size, flags, eProcessCritical, memory);
   if (hr == S_OK) return Served::kYes;
-  // A manager that is shut down gives out nothing; its CLR goes on as without it.
+  // A manager that was shut down gives out no blocks; its CLR continues as without it.
   return hr == HOST_E_CLRNOTAVAILABLE ? Served::kByOriginal : Refused(module);
 }
 
-// Resizes a block whose heap gives out no more: in place if the size is near the old one, else to a block of
-// allocate(size)'s. Null: the block is unchanged. Not inside a CallScope, since allocate may raise an exception.
+// Resizes a block whose heap gives out no more blocks. If the new size is near the old one, resizes in place;
+// otherwise moves the block to memory from allocate(size). Null: the block is unchanged. Must be called outside a
+// CallScope, since allocate may raise an exception.
 template <typename Allocate>
 void* MoveOut(void* memory, SIZE_T size, bool in_place, Allocate allocate) {
   SIZE_T old_size = 0;
@@ -55,7 +56,7 @@ void* MoveOut(void* memory, SIZE_T size, bool in_place, Allocate allocate) {
   return memory;
 }
 
-// A block that is no block of the manager's passes the border of module.
+// Notes that a block which is not the manager's passes the border of module.
 void NotePassing(ThunkModule& module, const void* memory) noexcept {
   if (memory != nullptr && module.awaited.load(std::memory_order_relaxed) == memory) [[unlikely]] {
     module.awaited.store(nullptr, std::memory_order_relaxed);
@@ -154,7 +155,7 @@ LPVOID HeapReAlloc(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory,
     const uint32_t fill = (flags & HEAP_ZERO_MEMORY) != 0 ? kClrHostMemoryHeapZero : kClrHostMemoryHeapZeroBeyond;
     resized = ResizeIfOwned(memory, size, fill | (in_place ? kClrHostMemoryHeapInPlace : 0), &made);
   }
-  // The OS's own HeapReAlloc gets its new blocks without a call through an import, too.
+  // The OS's own HeapReAlloc also gets its new blocks without a call through an import.
   const auto allocate = [heap, flags](SIZE_T bytes) {
     return ::HeapAlloc(heap, flags & (HEAP_ZERO_MEMORY | HEAP_GENERATE_EXCEPTIONS | HEAP_NO_SERIALIZE), bytes);
   };

@@ -5,7 +5,7 @@
 namespace clr_host_memory::thunks {
 namespace {
 
-// load is the original function, bound to its arguments. It may run for long, so it is not inside the scope.
+// load is the original function, bound to its arguments. It may run for a long time, so it runs outside the scope.
 template <typename Load>
 HMODULE LoadThrough(ThunkModule& module, BridgedFunction function, DWORD flags, Load load) noexcept {
   const bool bridged = [&] {

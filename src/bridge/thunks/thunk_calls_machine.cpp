@@ -12,8 +12,8 @@
 namespace clr_host_memory::thunks {
 namespace {
 
-// What the manager leaves of the machine, where it is less than the machine has; 0: the machine is not to be presented
-// as a container.
+// Returns the memory that the manager allows, if that is less than the machine has. 0: the machine must not be
+// presented as a container.
 std::uint64_t ContainerSize(const BridgeClient* client, const ThunkModule& module) noexcept {
   if (client == nullptr || !client->as_container.load(std::memory_order_relaxed)) return 0;
   ClrHostMemoryStatus status{};
@@ -22,7 +22,7 @@ std::uint64_t ContainerSize(const BridgeClient* client, const ThunkModule& modul
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
   const auto ask = Original<decltype(::GlobalMemoryStatusEx)>(module, BridgedFunction::kGlobalMemoryStatusEx);
-  // Who asks about jobs and never about the machine has no such import.
+  // A module that asks about jobs and never about the machine has no such import.
   if (!(ask != nullptr ? ask(&machine) : ::GlobalMemoryStatusEx(&machine))) return 0;
   return status.total_physical < machine.ullTotalPhys ? status.total_physical : 0;
 }
@@ -57,7 +57,7 @@ BOOL QueryInformationJobObject(ThunkModule& module, HANDLE job, JOBOBJECTINFOCLA
   SetLastError(size != 0 ? error_before : error);
   if (size == 0) return answered;
   auto* const limits = static_cast<Limits*>(information);
-  if (!answered) *limits = {};  // in no job
+  if (!answered) *limits = {};  // not in a job
   DWORD& flags = limits->BasicLimitInformation.LimitFlags;
   const auto own = static_cast<SIZE_T>(std::min<std::uint64_t>(size, SIZE_MAX));
   const bool has_limit = (flags & JOB_OBJECT_LIMIT_JOB_MEMORY) != 0;

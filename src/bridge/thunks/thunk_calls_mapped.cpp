@@ -9,13 +9,14 @@
 namespace clr_host_memory::thunks {
 namespace {
 
-// Whether a view could not be mapped for want of memory or address space, rather than for a mistake of the caller.
+// Returns whether a view could not be mapped because memory or address space is short, as opposed to a mistake of the
+// caller.
 bool WantsRoom(DWORD error, const void* base) noexcept {
   return error == ERROR_NOT_ENOUGH_MEMORY || error == ERROR_COMMITMENT_LIMIT ||
          (error == ERROR_INVALID_ADDRESS && base == nullptr);
 }
 
-// The address space of the view at base; size is what was asked for, 0 for the whole section.
+// Returns the address space of the view at base. size: the requested size, 0 for the whole section.
 SIZE_T ViewSize(const void* base, SIZE_T size) noexcept {
   if (size != 0) {
     constexpr SIZE_T kPageSize = 4096;  // on every processor that Windows runs on
@@ -38,7 +39,7 @@ void DropStale(const BridgeClient& client, HANDLE handle) noexcept {
   }
 }
 
-// create is the original function, bound to its arguments.
+// Creates a section. create is the original function, bound to its arguments.
 template <typename Create>
 HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE file, DWORD protect, std::uint64_t size,
                      Create create) noexcept {
@@ -47,7 +48,7 @@ HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE fil
   const bool committed = (protect & SEC_RESERVE) == 0;  // SEC_COMMIT is the default
   if (file == INVALID_HANDLE_VALUE) {
     const HRESULT hr = client.ledger->AddSection(size, committed ? TRUE : FALSE, eProcessCritical, &section);
-    // What the manager has nothing to say about, or keeps no account of any more, is for the OS to judge.
+    // If the manager does not judge the request, or no longer keeps accounts, the OS decides.
     const bool refused = hr != S_OK && hr != E_INVALIDARG && !IsShutDown(client, hr);
     if (committed) {
       module.requests[kClrHostMemoryMappedView].fetch_add(1, std::memory_order_relaxed);
@@ -64,20 +65,21 @@ HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE fil
   if (section != 0 && !made) client.ledger->DropSection(section);
   if (handle == nullptr) return handle;
   DropStale(client, handle);
-  // Another handle to one of ours, by its name; of those of others whoever made them takes care.
+  // The name already existed. If it names a section known to the bridge, this is another handle to that section. The
+  // maker of any other section accounts for it.
   if (!made) section = client.sections.Find(handle);
   if (section == 0 || (!made && client.ledger->KeepSection(section) != S_OK)) return handle;
   if (client.sections.Add(handle, section)) return handle;
   client.ledger->DropSection(section);
-  // Views of one that is reserved are charged each. What is committed would be on no account: refused, as where there
-  // is no memory for it.
+  // The views of a reserved section are charged one by one. A committed section would stay unaccounted, so it is
+  // refused as if memory were short.
   if (!made || !committed) return handle;
   ::CloseHandle(handle);
   kept.ReportInstead(ERROR_NOT_ENOUGH_MEMORY);
   return nullptr;
 }
 
-// CreateFileMappingA and W, which differ in their name's type alone.
+// Common code of CreateFileMappingA and CreateFileMappingW, which differ only in the name's type.
 template <typename Function, typename Name>
 HANDLE CreateThrough(ThunkModule& module, BridgedFunction function, HANDLE file, LPSECURITY_ATTRIBUTES attributes,
                      DWORD protect, DWORD size_high, DWORD size_low, Name name) noexcept {
@@ -90,7 +92,7 @@ HANDLE CreateThrough(ThunkModule& module, BridgedFunction function, HANDLE file,
                            : CreateSection(module, *client, file, protect, Join(size_high, size_low), create);
 }
 
-// map is the original function, bound to its arguments.
+// Maps a view. map is the original function, bound to its arguments.
 template <typename Map>
 LPVOID MapThrough(const BridgeClient& client, HANDLE mapping, std::uint64_t offset, SIZE_T size, LPVOID base,
                   Map map) noexcept {
@@ -107,7 +109,7 @@ LPVOID MapThrough(const BridgeClient& client, HANDLE mapping, std::uint64_t offs
     if (view == nullptr) return nullptr;
   }
   const KeptLastError kept;
-  // The view is the caller's whether or not the manager can keep account of it.
+  // The caller gets the view whether or not the manager can account for it.
   const std::uint64_t section = client.sections.Find(mapping);
   const SIZE_T view_size = ViewSize(view, size);
   if (section == 0 || client.ledger->AcquireViewOfSection(view, view_size, section, offset) != S_OK) {

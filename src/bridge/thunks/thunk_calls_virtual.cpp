@@ -8,7 +8,8 @@
 namespace clr_host_memory::thunks {
 namespace {
 
-// Whether address lies in the stack of this thread. Two system calls: for memory the manager does not know.
+// Returns whether address lies in this thread's stack. It makes two system calls, so it is used only for memory that
+// the manager does not know.
 bool IsOwnStack(LPCVOID address) noexcept {
   const KeptLastError kept;
   MEMORY_BASIC_INFORMATION asked{};
@@ -17,7 +18,7 @@ bool IsOwnStack(LPCVOID address) noexcept {
          asked.State != MEM_FREE && asked.AllocationBase == own.AllocationBase;
 }
 
-// One request for memory: what it is for, and with it how critical it is and how it is counted.
+// A request for memory. Its purpose determines its critical level and its counters.
 class PurposedRequest {
  public:
   PurposedRequest(ThunkModule& module, const BridgeClient& client, LPCVOID address, SIZE_T size, DWORD type,
@@ -35,11 +36,11 @@ class PurposedRequest {
   [[nodiscard]] EMemoryCriticalLevel level() const noexcept {
     return LevelOf(purpose_, client_.runtime_started.load(std::memory_order_relaxed));
   }
-  // The answer to it, which is the thunk's, too.
+  // Counts the result of the request and returns it as the thunk's result.
   LPVOID Settle(LPVOID memory) noexcept {
     if (commits_) {
       module_.requests[purpose_].fetch_add(1, std::memory_order_relaxed);
-      // An address that is taken is no lack of memory.
+      // An occupied address is not a lack of memory.
       const bool refused = memory == nullptr && ::GetLastError() != ERROR_INVALID_ADDRESS;
       if (refused) module_.refusals[purpose_].fetch_add(1, std::memory_order_relaxed);
     } else if (gc_reserves_ && memory != nullptr) {
@@ -59,7 +60,8 @@ class PurposedRequest {
   Purpose purpose_ = kClrHostMemoryUnknownPurpose;
 };
 
-// After the manager's answer: null, or what allocate, the original function bound to its arguments, gives.
+// Handles a failure of the manager. If the manager was shut down, calls allocate, the original function bound to its
+// arguments; otherwise returns null.
 template <typename Allocate>
 LPVOID AllocateAfterShutdown(const BridgeClient& client, HRESULT answer, DWORD error_before,
                              Allocate allocate) noexcept {
@@ -68,7 +70,8 @@ LPVOID AllocateAfterShutdown(const BridgeClient& client, HRESULT answer, DWORD e
   return allocate();
 }
 
-// Splits, joins or keeps placeholders, which only VirtualAlloc2 makes: never memory of the manager.
+// Returns whether the call splits, joins or keeps placeholders. Only VirtualAlloc2 makes placeholders, so they are
+// never the manager's memory.
 bool IsOfPlaceholders(DWORD free_type) noexcept {
   constexpr DWORD kCoalescePlaceholders = 0x1;  // MEM_COALESCE_PLACEHOLDERS, which MinGW's headers lack
   constexpr DWORD kPreservePlaceholder = 0x2;   // MEM_PRESERVE_PLACEHOLDER
@@ -113,7 +116,8 @@ BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) n
   if (client != nullptr && !IsOfPlaceholders(type)) {
     const DWORD error_before = GetLastError();
     const HRESULT hr = client->manager->VirtualFree(address, size, type);
-    // A manager that is down still frees what it gave out, so what it does not answer for is not its own either.
+    // A manager that was shut down still frees the memory that it gave out. If it does not handle the call, the memory
+    // is not its own.
     if (hr != HOST_E_INVALIDOPERATION && hr != HOST_E_CLRNOTAVAILABLE) return hr == S_OK ? TRUE : FALSE;
     SetLastError(error_before);
   }
@@ -128,7 +132,7 @@ SIZE_T VirtualQuery(ThunkModule& module, LPCVOID address, PMEMORY_BASIC_INFORMAT
     SIZE_T written = 0;
     const HRESULT hr = client->manager->VirtualQuery(const_cast<void*>(address), buffer, length, &written);
     if (hr != HOST_E_CLRNOTAVAILABLE) return FAILED(hr) ? 0 : written;
-    SetLastError(error_before);  // asking takes no memory: it goes on when the manager is down
+    SetLastError(error_before);  // a query takes no memory, so it works after the manager is shut down
   }
   return Original<decltype(::VirtualQuery)>(module, BridgedFunction::kVirtualQuery)(address, buffer, length);
 }
@@ -140,7 +144,7 @@ BOOL VirtualProtect(ThunkModule& module, LPVOID address, SIZE_T size, DWORD prot
     const DWORD error_before = GetLastError();
     const HRESULT hr = client->manager->VirtualProtect(address, size, protect, old_protect);
     if (hr != HOST_E_CLRNOTAVAILABLE) return hr == S_OK ? TRUE : FALSE;
-    SetLastError(error_before);  // changing protections takes no memory either
+    SetLastError(error_before);  // changing a protection takes no memory either
   }
   return Original<decltype(::VirtualProtect)>(module, BridgedFunction::kVirtualProtect)(address, size, protect,
                                                                                         old_protect);

@@ -1,4 +1,4 @@
-// What the functions of thunk_calls.h have in common.
+// Helpers that the functions of thunk_calls.h share.
 #ifndef CLRHM_BRIDGE_THUNKS_THUNK_SUPPORT_H
 #define CLRHM_BRIDGE_THUNKS_THUNK_SUPPORT_H
 
@@ -13,7 +13,7 @@
 
 namespace clr_host_memory {
 
-// Puts the thread's last error back: what the bridge does beside the function asked for must leave no trace there.
+// Restores the thread's last error at the end of its scope. The bridge's additional calls must not change it.
 class KeptLastError {
  public:
   KeptLastError() noexcept : error_(GetLastError()) {}
@@ -27,14 +27,14 @@ class KeptLastError {
   DWORD error_;
 };
 
-// The function the import pointed at before, with the type of the named Win32 function.
+// Returns the function that the import pointed at before, with the type of the named Win32 function.
 template <typename Function>
 Function* Original(const ThunkModule& module, BridgedFunction function) noexcept {
   return reinterpret_cast<Function*>(
       module.originals[static_cast<std::size_t>(function)].load(std::memory_order_acquire));
 }
 
-// The client of this call, which is counted if there is one.
+// Returns the client of this call, and counts the call if there is a client.
 inline const BridgeClient* Count(ThunkModule& module, BridgedFunction function, const CallScope& scope) noexcept {
   if (scope.client() != nullptr) {
     module.calls[static_cast<std::size_t>(function)].fetch_add(1, std::memory_order_relaxed);
@@ -42,8 +42,8 @@ inline const BridgeClient* Count(ThunkModule& module, BridgedFunction function, 
   return scope.client();
 }
 
-// Whether answer comes from a manager that was shut down. Its CLR goes on as without a bridge, since it lives as long
-// as the process; one that is latched goes on refusing.
+// Returns whether answer comes from a manager that was shut down. Its CLR continues as without a bridge, since it
+// lives as long as the process. A latched manager continues to refuse.
 inline bool IsShutDown(const BridgeClient& client, HRESULT answer) noexcept {
   std::uint32_t state = kClrHostMemoryRunning;
   return answer == HOST_E_CLRNOTAVAILABLE && client.ledger->GetState(&state) == S_OK && state != kClrHostMemoryRunning;

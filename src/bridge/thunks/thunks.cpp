@@ -11,7 +11,7 @@ constexpr std::array<ThunkModule, sizeof...(kIndex)> MakeModules(std::index_sequ
   return {ThunkModule{kIndex}...};
 }
 
-// The bridged modules' first, then the guarded ones'.
+// The thunks of the bridged modules, followed by those of the guarded modules.
 constinit std::array<ThunkModule, kMaxBridgedModules + kMaxGuardedModules> thunk_modules =
     MakeModules(std::make_index_sequence<kMaxBridgedModules + kMaxGuardedModules>());
 
@@ -102,7 +102,7 @@ struct Thunks {
   }
 };
 
-// Function is what the replacement must be like in every respect: a thunk of another signature does not compile.
+// Function is the exact type that replacement must have: a thunk with another signature does not compile.
 template <typename Function>
 ImportHook Hook(std::size_t index, BridgedFunction function, const char* name, Function* replacement) noexcept {
   return {name, reinterpret_cast<void*>(replacement),

@@ -1,6 +1,6 @@
-// Stands in for a C run-time's DLL: malloc and its kin over the process heap, as the universal one has them. Variants
-// take blocks back past their imports (FAKE_PAST_IMPORTS), as a run-time does that calls ntdll or an allocator of its
-// own, or have no such imports to begin with (FAKE_NO_IMPORTS).
+// Stands in for the DLL of a C run-time. It implements malloc and related functions over the process heap, as the
+// universal C run-time does. With FAKE_PAST_IMPORTS it takes blocks back without using its imports, as a run-time does
+// that calls ntdll or its own allocator. With FAKE_NO_IMPORTS it has no such imports.
 #include <windows.h>
 
 #include <cstddef>
@@ -42,7 +42,7 @@ void* FakeRuntimeRealloc(void* memory, std::size_t size) {
   return resize_block(GetProcessHeap(), 0, memory, size);
 }
 std::size_t FakeRuntimeMsize(void* memory) { return size_of_block(GetProcessHeap(), 0, memory); }
-// As the universal one's: zero from where _msize says that the block ended.
+// Zeroes from the end that _msize reports, as the universal C run-time does.
 void* FakeRuntimeRecalloc(void* memory, std::size_t count, std::size_t size) {
   if (memory == nullptr) return FakeRuntimeCalloc(count, size);
   const std::size_t old_size = FakeRuntimeMsize(memory);
@@ -50,10 +50,10 @@ void* FakeRuntimeRecalloc(void* memory, std::size_t count, std::size_t size) {
   if (made != nullptr && count * size > old_size) std::memset(made + old_size, 0, count * size - old_size);
   return made;
 }
-// Blocks that came here and that the OS's heap does not know.
+// Returns how many blocks arrived here that the OS's heap does not know.
 __declspec(dllexport) long FakeRuntimeForeignBlocks() { return foreign_blocks; }
 #if defined(FAKE_PAST_IMPORTS)
-// Has the imports, for something else.
+// Has the imports, but uses them for other purposes.
 __declspec(dllexport) SIZE_T FakeRuntimeUseImports() {
   void* memory = HeapReAlloc(GetProcessHeap(), 0, HeapAlloc(GetProcessHeap(), 0, 1), 2);
   const SIZE_T size = HeapSize(GetProcessHeap(), 0, memory);

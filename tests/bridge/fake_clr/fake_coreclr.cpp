@@ -1,5 +1,5 @@
-// Stands in for coreclr.dll: imports the memory functions from KERNEL32 by name, as the real one does, and calls them
-// for whoever calls its exports. What a test sees is what the CLR would see: value returned and last error.
+// Stands in for coreclr.dll. It imports the memory functions from KERNEL32 by name, as the real one does. Its exports
+// call them, so a test sees what the CLR would see: the return value and the last error.
 #include <windows.h>
 
 #include <cstddef>
@@ -79,10 +79,10 @@ FAKE_EXPORT SIZE_T FakeHeapSize(HANDLE heap, DWORD flags, LPCVOID memory) { retu
 
 static std::string start_properties;
 
-// The properties of the last start: "KEY=VALUE\n" each.
+// Returns the properties of the last start: "KEY=VALUE\n" each.
 FAKE_EXPORT const char* FakeStartProperties() { return start_properties.c_str(); }
 
-// The start of a runtime, as hostpolicy calls it. Its answer is what the first property's value says, as a number.
+// Starts a runtime, as hostpolicy calls it. Returns the number in the first property's value.
 FAKE_EXPORT int WINAPI coreclr_initialize(const char* exe_path, const char* app_domain_name, int property_count,
                                           const char** keys, const char** values, void** host_handle,
                                           unsigned int* domain_id) {

@@ -1,10 +1,10 @@
-// Stands in for hostpolicy.dll: looks coreclr_initialize up with GetProcAddress and calls it.
+// Stands in for hostpolicy.dll: looks up coreclr_initialize with GetProcAddress and calls it.
 #include <windows.h>
 
 using Initialize = int(WINAPI*)(const char*, const char*, int, const char**, const char**, void**, unsigned int*);
 
-// What coreclr_initialize of coreclr answered; wanted is what it is told to answer. key and value: a property more, or
-// null.
+// Returns the result of coreclr's coreclr_initialize. wanted is the result that it is to return. key and value: an
+// additional property, or null.
 extern "C" __declspec(dllexport) int FakeStartRuntimeWith(HMODULE coreclr, const char* wanted, const char* key,
                                                           const char* value) {
   const auto initialize =
@@ -21,7 +21,7 @@ extern "C" __declspec(dllexport) int FakeStartRuntime(HMODULE coreclr, const cha
   return FakeStartRuntimeWith(coreclr, wanted, nullptr, nullptr);
 }
 
-// Any other look-up, by name or by ordinal, goes as ever.
+// Looks up any other function, by name or by ordinal; the watch must not change the result.
 extern "C" __declspec(dllexport) FARPROC FakeGetProcAddress(HMODULE module, LPCSTR name) {
   return GetProcAddress(module, name);
 }
