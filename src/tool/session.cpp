@@ -21,7 +21,7 @@ BridgeFigures BridgeFiguresOf(const CoreClrBridge& bridge) {
   BridgeFigures figures;
   figures.calls = bridge.CallCount();
   figures.purposes = bridge.Purposes();
-  // Too large for a stack of unknown depth.
+  // On the heap, because the structure is too large for a stack of unknown depth.
   const auto module = std::make_unique<ClrHostMemoryBridgedModule>();
   for (std::uint32_t index = 0;; ++index) {
     *module = {};
@@ -127,13 +127,13 @@ bool Session::HoldToLimit() noexcept {
   const Headroom headroom = policy_.HeadroomToKeep();
   const ClrHostMemoryStatistics statistics = manager_->Statistics();
   const std::uint64_t in_use = statistics.charged + (policy_.count_whole_process ? statistics.outside : 0);
-  // A shared reserve is for this; half of it is left for what comes after the start.
+  // A shared reserve pays for memory in use at the start. Half of it stays available for requests after the start.
   const std::uint64_t paid = policy_.gc_limit != 0 ? std::min(in_use, policy_.emergency_reserve / 2) : 0;
   if (!FitsAfterStart(*initial_limit_, in_use - paid, headroom)) {
     too_much_at_start_ = {.in_use = in_use, .within_limit = in_use - paid};
     return false;
   }
-  // It was valid when the manager was made.
+  // This call succeeds: the manager was created with the same limit and headroom.
   manager_->SetLimit(*initial_limit_, headroom.app_domain, headroom.process);
   return true;
 }
@@ -192,7 +192,7 @@ PolicyFigures Session::PolicyFiguresNow() const {
   figures.initial_limit = initial_limit_;
   if (schedule_) figures.limit_changes = schedule_->Figures();
   figures.events = events_.Figures();
-  // From the events' clock, which runs since the manager was made.
+  // Event times count from the creation of the manager. They become times since managed code began.
   const ULONGLONG began = managed_code_began_at_.load();
   const auto earlier = static_cast<std::int64_t>(began == 0 ? 0 : began - manager_made_at_);
   for (PressureChange& change : figures.events.pressure_changes) change.at_ms -= earlier;
@@ -226,7 +226,7 @@ void Session::Report(void* session, EndedBy how, std::optional<std::uint32_t> ex
   try {
     self.WriteSummary(how, exit_code);
   } catch (const std::exception& error) {
-    // The app's own exit code stays: the app has done its work, and only we have failed.
+    // The app's exit code stays. The app has finished; only writing the summary failed.
     self.streams_.error.Write("clrmem: ");
     self.streams_.error.Write(error.what());
     self.streams_.error.Write("\n");

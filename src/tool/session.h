@@ -1,4 +1,5 @@
-// One run of one managed program in this process: what every way of hosting shares, and what the summary is made of.
+// One run of one managed program in this process: the state that all hosting methods share, and the source of the
+// summary.
 #ifndef CLRHM_TOOL_SESSION_H
 #define CLRHM_TOOL_SESSION_H
 
@@ -21,46 +22,49 @@
 
 namespace clr_host_memory::tool {
 
-// A process has at most one session, and it lives as long as the process: a runtime's threads, and the end of the
-// process itself, use it to the last. Setters are called by the hosting thread before managed code runs.
+// The session of this process. A process has at most one. It lives as long as the process: the runtime's threads and
+// the report at the end of the process use it until the end. The hosting thread calls the setters before managed code
+// runs.
 class Session {
  public:
-  // Makes the manager and the summary's file, exports the manager to the app as CLRMEM_MANAGER=0x<address of its
-  // IHostMemoryManager>, and watches for the end of the process. Throws ToolError.
+  // Creates the manager and the summary's file. Sets the app's environment variable CLRMEM_MANAGER=0x<address of the
+  // manager's IHostMemoryManager>. Starts to watch for the end of the process. Throws ToolError.
   [[nodiscard]] static Session& Begin(const RunOptions& options, Streams streams);
 
-  // Null when the app runs without the manager.
+  // Returns null when the app runs without the manager.
   [[nodiscard]] const MemoryManager* manager() const noexcept { return manager_ ? &*manager_ : nullptr; }
 
-  // The runtime has started, and managed code is to begin: what is timed counts from here, and from here the runtime is
-  // held to the limit. E_OUTOFMEMORY: it has no room to live in there; managed code is not to begin.
+  // Notes that the runtime has started and managed code begins. Starts the clock of everything timed, and applies the
+  // limit to the runtime. Returns E_OUTOFMEMORY if the runtime does not fit within the limit; managed code must then
+  // not begin.
   [[nodiscard]] HRESULT NoteManagedCodeBegins() noexcept;
-  // What to say then; none: it has.
+  // Returns the error to report after E_OUTOFMEMORY from NoteManagedCodeBegins; empty if the runtime fits.
   [[nodiscard]] std::optional<ToolError> WhyNoRoom() const;
 
-  // What the GC is told to keep to, bytes; 0: nothing.
+  // Returns the heap limit passed to the GC, bytes; 0 if none.
   [[nodiscard]] std::uint64_t gc_limit() const noexcept { return policy_.gc_limit; }
 
   void SetProgram(const std::filesystem::path& app);
   void SetRuntime(const std::string& name, const std::string& version, const std::filesystem::path& path);
 
-  // Text for standard error, beside the summary.
+  // Writes text other than the summary to standard error.
   void WriteError(const std::string& text) const { streams_.error.Write(text); }
 
-  // The run has failed on an error of clrmem's own: no summary is written, and its file is taken away.
+  // Ends the session after an error of clrmem: writes no summary and deletes its temporary file.
   void Abandon() noexcept;
 
-  // Attaches the bridge, if there is a manager, to a loaded coreclr.dll and watches the ends it brings about.
-  // Throws ToolError.
+  // Watches the process ends that a loaded coreclr.dll causes. If there is a manager, attaches the bridge to the
+  // module. Throws ToolError.
   void AttachToCoreClr(HMODULE coreclr);
   [[nodiscard]] const CoreClrBridge* bridge() const noexcept { return bridge_ ? &*bridge_ : nullptr; }
 
  private:
   Session(const RunOptions& options, Streams streams);
   void MakeManager(const RunOptions& options);
-  // Throws ToolError: what --count-all counts before the runtime starts leaves no room for it.
+  // Checks that the limit leaves room for the runtime. Throws ToolError if the memory that --count-all already counts
+  // leaves too little.
   void CheckRoomBesides(std::uint64_t limit) const;
-  // On the manager's own thread.
+  // Receives the manager's events, on the manager's own thread.
   void OnEvent(const ClrHostMemoryEvent& event) noexcept;
   void SayThatItThrashes(const ClrHostMemoryEvent& event) const;
   [[nodiscard]] bool HoldToLimit() noexcept;
@@ -75,7 +79,8 @@ class Session {
   std::vector<std::string> bridged_modules_;
   Limit initial_limit_;
   EventLog events_;
-  // Bytes in use that the limit has no room for, and what of them no reserve pays; 0: it has room.
+  // Bytes in use for which the limit has no room. within_limit: the part of them that the reserve does not pay. Both
+  // are 0 while there is room.
   struct {
     std::uint64_t in_use = 0;
     std::uint64_t within_limit = 0;
@@ -89,10 +94,10 @@ class Session {
   Summary summary_;
   ULONGLONG started_at_;
   ULONGLONG manager_made_at_ = 0;
-  std::atomic<ULONGLONG> managed_code_began_at_ = 0;  // 0: not yet
+  std::atomic<ULONGLONG> managed_code_began_at_ = 0;  // 0 until then
 };
 
-// What the manager has done, for a summary; also used without a session.
+// Returns the manager's figures for a summary. Works without a session.
 [[nodiscard]] ManagerFigures FiguresOf(const MemoryManager& manager);
 
 }  // namespace clr_host_memory::tool

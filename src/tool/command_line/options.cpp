@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kVersion = "clrmem 0.1.0";
 
-// CLI11's own words, without its line ends, as the first half of our line.
+// Returns CLI11's message without line ends, as the first half of clrmem's error line.
 std::string Problem(const CLI::ParseError& error) {
   std::string text = error.what();
   std::replace(text.begin(), text.end(), '\n', ' ');
@@ -21,7 +21,8 @@ std::string Problem(const CLI::ParseError& error) {
   return text;
 }
 
-// Where APP, or the "--" before it, is in the arguments of run; their count when there is none.
+// Returns the index of APP, or of the "--" before it, in the arguments of run. Returns their count if there is no
+// APP.
 std::size_t FindApp(const CLI::App& run, const std::vector<std::string>& arguments) {
   std::size_t at = 1;
   while (at < arguments.size() && arguments[at].starts_with("-") && arguments[at] != "--") {
@@ -43,7 +44,7 @@ ToolError UnknownOption(const std::string& option, const std::string& command) {
 Options ParseOptions(const std::vector<std::string>& arguments) {
   CLI::App app("Runs managed programs with every memory request of their runtime going through ClrHostMemory.",
                "clrmem");
-  // "/x" is a path under Wine and no option of ours.
+  // Under Wine "/x" is a path, so options do not begin with a slash.
   app.allow_windows_style_options(false);
   app.get_formatter()->column_width(36);
   app.set_version_flag("--version", kVersion);
@@ -113,7 +114,7 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
   const std::size_t own_count = runs ? FindApp(*run_command, arguments) : arguments.size();
   std::vector<std::string> own(arguments.begin(), arguments.begin() + static_cast<std::ptrdiff_t>(own_count));
   std::vector<std::string> rest(arguments.begin() + static_cast<std::ptrdiff_t>(own_count), arguments.end());
-  // "--" before APP says that APP comes next.
+  // "--" marks the next argument as APP.
   if (!rest.empty() && rest.front() == "--") rest.erase(rest.begin());
   std::reverse(own.begin(), own.end());
   try {
@@ -121,7 +122,7 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
   } catch (const CLI::CallForHelp&) {
     if (app.get_subcommands().empty()) return PrintText{app.help()};
     std::string help = app.get_subcommands().front()->help("clrmem");
-    // APP is none of CLI11's options: it would look at APP's arguments, too.
+    // APP is not declared to CLI11, which would then parse APP's arguments, too. So the usage line is completed here.
     const std::string usage = "[OPTIONS]";
     if (*run_command) help.replace(help.find(usage), usage.size(), usage + " APP [ARGUMENTS...]");
     return PrintText{help};
@@ -166,7 +167,7 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
     if (policy.gc_limit && *policy.gc_limit != "off") {
       throw ToolError("--gc-limit and --gc-container both tell the GC what to keep to", "leave one of them out");
     }
-    policy.gc_limit = "off";  // it is to find out by itself
+    policy.gc_limit = "off";  // the GC computes its limit itself from the container's limit
   }
   run.policy = ParsePolicy(policy, run.limit);
   run.app = rest.front();

@@ -18,12 +18,12 @@ struct RunOptions {
   std::string runtime = "auto";        // "auto", or a path
   std::optional<std::string> summary;  // path of the JSON file
   bool quiet = false;
-  bool accounting = false;  // where the process's memory is, at the end
+  bool accounting = false;  // report at the end where the process's memory is
   bool no_bridge = false;
   bool gc_container = false;
-  std::vector<std::string> bridged_modules;  // file names
+  std::vector<std::string> bridged_modules;  // file names of the additional modules to bridge
   std::string app;
-  std::vector<std::string> arguments;  // the app's own, untouched
+  std::vector<std::string> arguments;  // passed to the app unchanged
 };
 
 struct InfoOptions {
@@ -35,14 +35,14 @@ struct ScriptedOptions {
   std::optional<std::string> summary;
 };
 
-// --help or --version: what to print.
+// The text to print for --help or --version.
 struct PrintText {
   std::string text;
 };
 
 using Options = std::variant<RunOptions, InfoOptions, ScriptedOptions, PrintText>;
 
-// arguments are UTF-8, without the program's own name. Throws ToolError.
+// Parses the command line. arguments are UTF-8, without the program's own name. Throws ToolError.
 [[nodiscard]] Options ParseOptions(const std::vector<std::string>& arguments);
 
 }  // namespace clr_host_memory::tool

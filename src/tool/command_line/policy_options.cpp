@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::array<std::string_view, kClrHostMemoryLevelCount> kLevels{"task", "domain", "process"};
 
-// "a,b" as a and b; an empty text is one empty part.
+// Splits a text at commas: "a,b" into a and b. An empty text gives one empty part.
 std::vector<std::string_view> SplitAtCommas(std::string_view text) {
   std::vector<std::string_view> parts;
   for (;;) {
@@ -107,9 +107,11 @@ std::vector<LimitChange> ParseLimitChanges(const std::vector<std::string>& texts
   return changes;
 }
 
-// What the GC is told when nobody says otherwise. Not where it could not follow: a limit that comes off, requests that
-// are to wait at the limit for memory to come back. Nor where a runtime that spins is to be stopped: a GC that keeps to
-// a limit of its own asks for nothing when it has reached that, so nobody would see it spin.
+// Returns the default heap limit for the GC, bytes; 0 for none. Returns 0 without --limit.
+// Returns 0 where the GC could not follow the limit. This is so if a later change removes the limit, or if
+// eTaskCritical requests may wait at the limit for memory to be freed.
+// Returns 0 if a thrashing runtime is to be stopped. A GC that keeps to its own limit requests no memory once it has
+// reached that limit. Its thrashing would stay undetected.
 std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
   if (!limit || policy.wait_ms[eTaskCritical] != 0 || policy.on_thrash == OnThrash::kStop) return 0;
   std::uint64_t highest = *limit;
@@ -123,7 +125,8 @@ std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
   const std::uint64_t within =
       GcLimitWithin((limits.limit - limits.process_headroom - limits.app_domain_headroom).value);
   if (within == 0 || !policy.own_reserve) return within;
-  // A GC that is told of high load, as it is at the limit, throws a little before it has reached its own.
+  // A GC that receives a high memory load, as it does at the limit, throws slightly before it reaches its own limit.
+  // So its limit is raised by a quarter of the reserve.
   return within + OwnReserve(*limit, true) / 4;
 }
 
@@ -133,7 +136,7 @@ std::uint64_t ParseGcLimit(const std::string& text, const PolicyOptions& policy,
   return ParseSize(text, "--gc-limit");
 }
 
-// Whether headroom leaves something, not less than nothing, of a limit that will hold.
+// Checks that the headroom fits within a limit. Throws ToolError if the headrooms together exceed it.
 void CheckHeadroom(const Headroom& headroom, std::uint64_t limit, const std::string& text) {
   const char* reason = nullptr;
   const Limits limits = LimitsOf(limit, headroom.app_domain, headroom.process, &reason);

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Every .dll of the folder that is an assembly, as TRUSTED_PLATFORM_ASSEMBLIES wants them.
+// Returns every .dll of the folder, in the format of TRUSTED_PLATFORM_ASSEMBLIES.
 std::string TrustedAssemblies(const fs::path& folder) {
   std::string list;
   std::error_code error;
@@ -26,7 +26,8 @@ std::string TrustedAssemblies(const fs::path& folder) {
   return list;
 }
 
-// configProperties of runtimeconfig.json (System.GC.Server and so on), values as the runtime takes them: as text.
+// Reads configProperties of runtimeconfig.json (System.GC.Server and so on). The values become text, the form that
+// the runtime accepts.
 std::map<std::string, std::string> ConfigProperties(const Program& program) {
   std::map<std::string, std::string> properties;
   if (!program.has_runtime_config) return properties;
@@ -133,7 +134,7 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
     throw ToolError("the runtime cannot run " + app + ", " + HexCode(static_cast<std::uint32_t>(executed)),
                     "check that --runtime has the version the program was built for");
   }
-  // The exit code that Environment.ExitCode set, when Main returns void.
+  // When Main returns void, the exit code is the one set by Environment.ExitCode.
   int latched = 0;
   if (shut_down(host, domain, &latched) >= 0) exit_code = static_cast<unsigned int>(latched);
   return exit_code;

@@ -15,7 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// hostfxr's error writer has no context; errors come on the hosting thread only.
+// Returns the collected error messages. They are global because hostfxr's error writer has no context. Errors are
+// written on the hosting thread only.
 std::wstring& HostMessages() {
   static auto* messages = new std::wstring();
   return *messages;
@@ -23,7 +24,7 @@ std::wstring& HostMessages() {
 
 void __cdecl CollectHostMessage(const wchar_t* message) { HostMessages().append(message).append(L"\n"); }
 
-// hostfxr's words as a part of our line, without the links at their end.
+// Returns hostfxr's message as a part of clrmem's error line, without the links at its end.
 std::string HostMessage(std::int32_t result) {
   const std::wstring& messages = HostMessages();
   const std::size_t links = std::min(messages.find(L"Learn more"), messages.find(L"To install missing framework"));
@@ -65,8 +66,8 @@ std::vector<std::wstring> SplitPaths(std::wstring_view list) {
   return paths;
 }
 
-// The coreclr.dll that hostpolicy will start: beside System.Private.CoreLib.dll, else in the first of the folders with
-// native libraries that has one.
+// Returns the coreclr.dll that hostpolicy will start. It is beside System.Private.CoreLib.dll, or else in the first
+// native library folder that has one.
 fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
   const auto paths_of = [&](const wchar_t* name) {
     const wchar_t* value = nullptr;
@@ -87,8 +88,8 @@ fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
                   "install .NET again, or name another root with --runtime");
 }
 
-// The session's bridge to those who watch the runtime start, who tell it of the start; the session is told, too.
-// Lives as long as the process, as the session does.
+// A wrapper around the session's bridge, passed to WatchRuntimeStart. NoteRuntimeStarted notifies the bridge first,
+// and on success the session. The wrapper lives as long as the process, as the session does.
 class StartTellingBridge final : public IClrHostMemoryBridge {
  public:
   StartTellingBridge(Session& session, IClrHostMemoryBridge& bridge) : session_(session), bridge_(bridge) {}
@@ -170,7 +171,7 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
   }
 
   const std::int32_t result = fxr.run(context);
-  // hostpolicy's own failures are HRESULT-like; an app may end with such a code only after its runtime has started.
+  // hostpolicy's failures are HRESULT-like. An app may end with such a code, but only after its runtime has started.
   const std::optional<HRESULT> start = clr_host_memory::RuntimeStartResult();
   const bool started = bridge != nullptr ? start && *start >= 0 : HostMessages().empty();
   if (bridge != nullptr) {

@@ -10,10 +10,10 @@
 namespace clr_host_memory::tool {
 namespace {
 
-// An unhandled managed exception's own exit code, as the CLR would end the process with.
+// The exit code of an unhandled managed exception. The CLR would end the process with the same code.
 constexpr std::uint32_t kUnhandledManagedException = 0xE0434352;
 
-// A string that COM frees.
+// A BSTR, freed by its destructor.
 class Bstr {
  public:
   explicit Bstr(const std::wstring& text) : text_(SysAllocStringLen(text.data(), static_cast<UINT>(text.size()))) {
@@ -28,7 +28,7 @@ class Bstr {
   BSTR text_;
 };
 
-// A one-dimensional string[] that COM frees.
+// A one-dimensional string[] (SAFEARRAY), freed by its destructor.
 class StringArray {
  public:
   explicit StringArray(const std::vector<std::string>& strings)
@@ -36,7 +36,7 @@ class StringArray {
     if (array_ == nullptr) throw std::bad_alloc();
     LONG index = 0;
     for (const std::string& string : strings) {
-      // Copies the string.
+      // SafeArrayPutElement copies the string.
       if (FAILED(SafeArrayPutElement(array_, &index, Bstr(ToWide(string)).get()))) throw std::bad_alloc();
       ++index;
     }
@@ -57,7 +57,7 @@ void Check(HRESULT hr, const char* call) {
                   "repair the .NET Framework");
 }
 
-// What the exception said of itself, as COM interop hands it on.
+// Returns the exception's message, as COM interop passes it on.
 std::string ErrorInfoText() {
   ComPtr<IErrorInfo> info;
   if (GetErrorInfo(0, info.Receive()) != S_OK) return {};
@@ -71,7 +71,7 @@ std::string ErrorInfoText() {
 ComPtr<RuntimeInfo> FindRuntime(MetaHost& meta_host, const Program& program, const RunOptions& options) {
   std::wstring version = ToWide(options.runtime);
   if (options.runtime == "auto") version = ToWide(program.image.metadata_version);
-  // A program of the 2.0 to 3.5 line runs on 4.x, as on a Windows that has no older one.
+  // A program built for 2.0 to 3.5 runs on 4.x if no older version is present, as on Windows without one.
   ComPtr<RuntimeInfo> info;
   for (const std::wstring& candidate : {version, std::wstring(L"v4.0.30319")}) {
     const HRESULT hr =
@@ -84,7 +84,8 @@ ComPtr<RuntimeInfo> FindRuntime(MetaHost& meta_host, const Program& program, con
                   "'clrmem info' lists the ones that are; name one with --runtime");
 }
 
-// A domain whose base is the program's folder, with its App.exe.config; the default domain's base would be clrmem's.
+// Creates a domain with the program's folder as its base and its App.exe.config. The base of the default domain would
+// be clrmem's folder.
 ComPtr<AppDomain> CreateDomainFor(CorRuntimeHost& host, const Program& program) {
   ComPtr<IUnknown> unknown_setup;
   Check(host.CreateDomainSetup(unknown_setup.Receive()), "ICorRuntimeHost::CreateDomainSetup");
@@ -126,7 +127,7 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
   Check(info->GetInterface(kClsidRuntimeHost, kIidRuntimeHost, reinterpret_cast<void**>(runtime.Receive())),
         "ICLRRuntimeInfo::GetInterface");
   if (session.manager() != nullptr) {
-    // The CLR keeps its own reference.
+    // The CLR keeps its own reference to the control.
     const ComPtr<IHostControl> control = CreateHostControl(*session.manager());
     if (!control) throw std::bad_alloc();
     Check(runtime->SetHostControl(control.get()), "ICLRRuntimeHost::SetHostControl");
@@ -136,7 +137,7 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
     throw RuntimeDidNotStart(session, options,
                              "ICLRRuntimeHost::Start answers " + HexCode(static_cast<std::uint32_t>(started)));
   }
-  // A CLR that takes the manager asks it for a heap first of all.
+  // A CLR that uses the manager first requests a heap from it.
   if (session.manager() != nullptr &&
       session.manager()->Statistics().calls[kClrHostMemoryCreateMalloc][kClrHostMemoryOk] == 0) {
     throw ToolError(
@@ -154,8 +155,8 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
   const HRESULT executed = domain->ExecuteAssembly3(Bstr(program.file.native()).get(), nullptr,
                                                     StringArray(options.arguments).get(), &exit_code);
   if (FAILED(executed)) {
-    // Main ran and let an exception out, or never ran: COM interop tells both alike. The CLR itself would print the
-    // exception and end the process with this code.
+    // Either an exception left Main, or Main never ran. COM interop reports both alike. The CLR itself would print
+    // the exception and end the process with this code.
     session.WriteError("Unhandled exception, " + HexCode(static_cast<std::uint32_t>(executed)) + ": " +
                        AsOneLine(ErrorInfoText()) + "\n");
     return kUnhandledManagedException;

@@ -1,5 +1,6 @@
-// hostfxr's and coreclr's entry points, by their documented signatures (dotnet/runtime: docs/design/features/
-// native-hosting.md, src/native/corehost/hostfxr.h, src/coreclr/hosts/inc/coreclrhost.h); no SDK for MinGW has them.
+// The entry points of hostfxr and coreclr, by their documented signatures. Sources in dotnet/runtime:
+// docs/design/features/native-hosting.md, src/native/corehost/hostfxr.h, src/coreclr/hosts/inc/coreclrhost.h. No SDK
+// for MinGW has them.
 #ifndef CLRHM_TOOL_HOSTING_HOSTFXR_ABI_H
 #define CLRHM_TOOL_HOSTING_HOSTFXR_ABI_H
 
@@ -25,7 +26,8 @@ using HostFxrGetRuntimePropertyValue = std::int32_t(__cdecl*)(HostFxrHandle cont
                                                               const wchar_t** value);
 using HostFxrRunApp = std::int32_t(__cdecl*)(HostFxrHandle context);
 using HostFxrClose = std::int32_t(__cdecl*)(HostFxrHandle context);
-// Called on the thread that meets the error, with each line of a message; lasts for that thread.
+// Receives each line of an error message, on the thread where the error occurs. The setting applies to the thread
+// that sets it.
 using HostFxrErrorWriter = void(__cdecl*)(const wchar_t* message);
 using HostFxrSetErrorWriter = HostFxrErrorWriter(__cdecl*)(HostFxrErrorWriter writer);
 
@@ -36,7 +38,7 @@ using CoreClrExecuteAssembly = int(__stdcall*)(void* host_handle, unsigned int d
                                                const char* managed_assembly_path, unsigned int* exit_code);
 using CoreClrShutdown2 = int(__stdcall*)(void* host_handle, unsigned int domain_id, int* latched_exit_code);
 
-// A function of a loaded module; null when it has none of that name.
+// Returns a function of a loaded module; null when the module has no function of that name.
 template <typename Function>
 [[nodiscard]] Function FunctionOf(HMODULE module, const char* name) noexcept {
   return reinterpret_cast<Function>(reinterpret_cast<void*>(GetProcAddress(module, name)));

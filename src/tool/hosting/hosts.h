@@ -1,5 +1,6 @@
-// The ways of hosting a managed program. Each returns only when the program's Main has returned, with its exit code;
-// throws ToolError when no managed code has run. A program that ends the process never comes back.
+// The methods of hosting a managed program. Each returns only when the program's Main has returned, and returns its
+// exit code. Each throws ToolError when no managed code has run. If the program ends the process, the function does
+// not return.
 #ifndef CLRHM_TOOL_HOSTING_HOSTS_H
 #define CLRHM_TOOL_HOSTING_HOSTS_H
 
@@ -15,21 +16,23 @@
 
 namespace clr_host_memory::tool {
 
-// Modern .NET with a runtimeconfig.json, through hostfxr and hostpolicy.
+// Runs a modern .NET program that has a runtimeconfig.json, through hostfxr and hostpolicy.
 [[nodiscard]] std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Program& program,
                                            const RunOptions& options);
 
-// Modern .NET in a runtime folder, through coreclr_initialize.
+// Runs a modern .NET program on a runtime folder, through coreclr_initialize.
 [[nodiscard]] std::uint32_t RunInRuntimeFolder(Session& session, const std::filesystem::path& folder,
                                                const Program& program, const RunOptions& options);
 
-// .NET Framework, through CLRCreateInstance and ICLRRuntimeHost::SetHostControl: its CLR calls the manager by itself.
+// Runs a .NET Framework program, through CLRCreateInstance and ICLRRuntimeHost::SetHostControl. Its CLR calls the
+// manager itself.
 [[nodiscard]] std::uint32_t RunNetFramework(Session& session, const Program& program, const RunOptions& options);
 
-// Loads the file hostpolicy or we will start, so that it can be bridged before. Throws ToolError.
+// Loads the runtime file that hostpolicy or clrmem will start, so that it can be bridged first. Throws ToolError.
 [[nodiscard]] HMODULE LoadRuntimeFile(const std::filesystem::path& file);
 
-// What to say when coreclr_initialize has failed: within a limit, the limit is the likely reason.
+// Returns the error to report when the runtime failed to start. If the manager refused requests, the error names the
+// limit as the likely reason.
 [[nodiscard]] ToolError RuntimeDidNotStart(const Session& session, const RunOptions& options, const std::string& what);
 
 }  // namespace clr_host_memory::tool

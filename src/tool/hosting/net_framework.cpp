@@ -14,7 +14,8 @@ ToolError NotPresent(const std::string& why) {
                    "run this program on Windows with the .NET Framework 4.x, or build it for .NET 8 or later");
 }
 
-// Wine's mscoree.dll stands in for one whose Mono may be absent: nothing it offers is a CLR that asks for a manager.
+// Whether this is Wine. Wine's mscoree.dll is a stand-in that needs Mono, which may be absent. It offers no CLR that
+// requests a host's memory manager.
 bool IsWine() {
   HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");
   return ntdll != nullptr && FunctionOf<void (*)()>(ntdll, "wine_get_version") != nullptr;
@@ -24,7 +25,7 @@ struct Release {
   DWORD least;
   const char* version;
 };
-// learn.microsoft.com: "Determine which .NET Framework versions and service packs are installed".
+// Source: learn.microsoft.com, "Determine which .NET Framework versions and service packs are installed".
 constexpr std::array<Release, 11> kReleases{{{533320, "4.8.1"},
                                              {528040, "4.8"},
                                              {461808, "4.7.2"},

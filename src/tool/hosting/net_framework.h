@@ -1,4 +1,4 @@
-// The .NET Framework of this machine, by mscoree.dll's CLRCreateInstance.
+// The .NET Framework installations of this machine, found through mscoree.dll's CLRCreateInstance.
 #ifndef CLRHM_TOOL_HOSTING_NET_FRAMEWORK_H
 #define CLRHM_TOOL_HOSTING_NET_FRAMEWORK_H
 
@@ -11,17 +11,18 @@
 
 namespace clr_host_memory::tool {
 
-// Throws ToolError when the .NET Framework is not installed (as under Wine).
+// Opens ICLRMetaHost. Throws ToolError when the .NET Framework is not installed (as under Wine).
 [[nodiscard]] ComPtr<MetaHost> OpenMetaHost();
 
 struct NetFrameworkVersion {
   std::string version;  // "v4.0.30319"
   std::string folder;
 };
-// Empty when the .NET Framework is not installed.
+// Returns the installed versions. Empty when the .NET Framework is not installed.
 [[nodiscard]] std::vector<NetFrameworkVersion> InstalledNetFrameworks();
 
-// "4.8.1" by the registry's Release value, for 4.5 and later; empty: not installed.
+// Returns "4.8.1" and the like, by the registry's Release value, for version 4.5 and later. Empty if none of these is
+// installed.
 [[nodiscard]] std::string NetFramework4Release();
 
 }  // namespace clr_host_memory::tool

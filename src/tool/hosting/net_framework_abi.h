@@ -1,6 +1,6 @@
-// The .NET Framework's hosting interfaces that MinGW's headers lack, as far as clrmem calls them, in the documented
-// vtable order (metahost.h and mscoree.h of the Windows SDK; mscorlib.tlb for _AppDomain and IAppDomainSetup).
-// The names are our own, so that they can stand beside the SDK's.
+// The .NET Framework's hosting interfaces that clrmem calls and that MinGW's headers lack. Each vtable is in the
+// documented order (metahost.h and mscoree.h of the Windows SDK; mscorlib.tlb for _AppDomain and IAppDomainSetup).
+// The names differ from the SDK's, so that both can be included.
 #ifndef CLRHM_TOOL_HOSTING_NET_FRAMEWORK_ABI_H
 #define CLRHM_TOOL_HOSTING_NET_FRAMEWORK_ABI_H
 
@@ -23,7 +23,7 @@ inline constexpr GUID kIidAppDomain = {0x05F696DC, 0x2B29, 0x3663, {0xAD, 0x8B, 
 inline constexpr GUID kIidAppDomainSetup = {
     0x27FFF232, 0xA7A8, 0x40DD, {0x8D, 0x4A, 0x73, 0x4A, 0xD5, 0x9F, 0xCD, 0x41}};
 
-// A slot that clrmem never calls: only its place in the vtable matters.
+// Declares a slot that clrmem never calls. Only its place in the vtable matters.
 #define CLRHM_UNUSED_SLOT(name) virtual HRESULT STDMETHODCALLTYPE name() = 0
 
 struct MetaHost : IUnknown {  // ICLRMetaHost
@@ -147,14 +147,14 @@ struct AppDomain : IUnknown {  // _AppDomain
   CLRHM_UNUSED_SLOT(Load7);
   CLRHM_UNUSED_SLOT(ExecuteAssembly);
   CLRHM_UNUSED_SLOT(ExecuteAssembly2);
-  // Runs the assembly's entry point; an exception that Main lets out comes back as its HRESULT.
+  // Runs the assembly's entry point. If an exception leaves Main, returns the exception's HRESULT.
   virtual HRESULT STDMETHODCALLTYPE ExecuteAssembly3(BSTR file, IUnknown* evidence, SAFEARRAY* arguments,
                                                      LONG* exit_code) = 0;
 };
 
 #undef CLRHM_UNUSED_SLOT
 
-// CLRCreateInstance of mscoree.dll.
+// The signature of mscoree.dll's CLRCreateInstance.
 using ClrCreateInstance = HRESULT(STDMETHODCALLTYPE*)(REFCLSID clsid, REFIID riid, void** object);
 
 }  // namespace clr_host_memory::tool

@@ -15,9 +15,9 @@ namespace {
 constexpr SIZE_T kPage = 4096;
 constexpr SIZE_T kGranularity = 64 * 1024;
 constexpr SIZE_T kMebibyte = 1024 * 1024;
-constexpr SIZE_T kSegment = 256 * kMebibyte;  // what a 64-bit workstation GC reserves for its first segment
+constexpr SIZE_T kSegment = 256 * kMebibyte;  // reservation of a 64-bit workstation GC for its first segment
 
-// The CLR's callback: static, and never destroyed, as the CLR's own.
+// The client's notification callback. It is static and never destroyed, like the CLR's callback.
 class NotificationCallback final : public ICLRMemoryNotificationCallback {
  public:
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) override {
@@ -37,7 +37,7 @@ std::string Answered(const char* call, HRESULT hr) {
   return std::string(call) + " answered " + HexCode(static_cast<std::uint32_t>(hr));
 }
 
-// Empty when everything was as it should be.
+// The problem of a step; empty if the step passed.
 using Problem = std::string;
 
 #define CLRHM_STEP_CHECK(condition, problem) \
@@ -45,13 +45,13 @@ using Problem = std::string;
     if (!(condition)) return (problem);      \
   } while (false)
 
-// Memory of one VirtualAlloc, released at the end.
+// Memory of one VirtualAlloc call, released by the destructor.
 class Block {
  public:
   Block(IHostMemoryManager& manager, void* address, SIZE_T size, DWORD type, DWORD protect,
         EMemoryCriticalLevel level = eTaskCritical)
       : manager_(manager) {
-    // The CLR does not initialise its out parameter.
+    // The CLR does not initialise its out parameter, so this client passes a garbage value.
     memory_ = reinterpret_cast<void*>(std::uintptr_t{1});
     hr_ = manager.VirtualAlloc(address, size, type, protect, level, &memory_);
   }
@@ -64,7 +64,7 @@ class Block {
   [[nodiscard]] bool refused() const { return hr_ == E_OUTOFMEMORY && memory_ == nullptr; }
   [[nodiscard]] HRESULT hr() const { return hr_; }
   [[nodiscard]] char* at(SIZE_T offset) const { return static_cast<char*>(memory_) + offset; }
-  // The release, for its answer.
+  // Releases the memory and returns the answer.
   HRESULT Release() {
     const HRESULT hr = manager_.VirtualFree(memory_, 0, MEM_RELEASE);
     memory_ = nullptr;
@@ -119,7 +119,7 @@ Problem GcReset(IHostMemoryManager& manager) {
 }
 
 Problem GcWriteWatch(IHostMemoryManager& manager) {
-  // Where it is refused the GC does without concurrent collections; both answers are right.
+  // If write watch is refused, the GC does without concurrent collections. Both answers are correct.
   const Block probe(manager, nullptr, kGranularity, MEM_RESERVE | MEM_WRITE_WATCH, PAGE_READWRITE);
   CLRHM_STEP_CHECK(probe.ok() || FAILED(probe.hr()), Answered("the probe", probe.hr()));
   return {};
@@ -138,7 +138,7 @@ Problem LoaderHeap(IHostMemoryManager& manager) {
   Block heap(manager, nullptr, kGranularity, MEM_RESERVE, PAGE_NOACCESS, eProcessCritical);
   CLRHM_STEP_CHECK(heap.ok(), Answered("the reservation", heap.hr()));
   void* memory = nullptr;
-  // Neither address nor size on a page: Win32 commits every page they touch.
+  // Neither address nor size is page-aligned: Win32 commits every page they touch.
   HRESULT hr = Commit(manager, heap.at(100), kPage, PAGE_EXECUTE_READWRITE, eProcessCritical, &memory);
   CLRHM_STEP_CHECK(hr == S_OK && memory == heap.at(0), Answered("the commit of a prefix", hr));
   std::memset(heap.at(0), 1, 2 * kPage);
@@ -157,7 +157,7 @@ Problem Stubs(IHostMemoryManager& manager) {
   return {};
 }
 
-// The CLR looks for free space near its own code, and reserves exactly there.
+// Queries for free space near the code and reserves exactly there, as the CLR does.
 Problem NearCode(IHostMemoryManager& manager) {
   auto address = reinterpret_cast<std::uintptr_t>(&g_callback) & ~(kGranularity - 1);
   for (int tries = 0; tries < 4096; ++tries) {
@@ -222,7 +222,8 @@ ClrHostMemoryStatistics StatisticsOf(IClrHostMemoryControl& control) {
   return statistics;
 }
 
-// The CLR is short of address space: S_OK only when a reserve of it was given up.
+// Requests address space, as a CLR that is short of it does. S_OK is correct only if a reserve of address space was
+// released.
 Problem NeedAddressSpace(IHostMemoryManager& manager, IClrHostMemoryControl& control) {
   const ClrHostMemoryStatistics before = StatisticsOf(control);
   const HRESULT hr = manager.NeedsVirtualAddressSpace(nullptr, kGranularity);
@@ -254,8 +255,8 @@ Problem MemoryLoad(IHostMemoryManager& manager) {
   return {};
 }
 
-// The heap grows until the limit refuses, after a wait where the host allows one; the CLR makes an OutOfMemoryException
-// of it, and goes on.
+// Grows the heap until the limit refuses, after a wait if the host allows one. The CLR turns the refusal into an
+// OutOfMemoryException and continues.
 Problem GrowToTheLimit(IHostMemoryManager& manager, IClrHostMemoryControl& control) {
   const ClrHostMemoryStatistics before = StatisticsOf(control);
   const std::uint64_t limit = before.limit;

@@ -1,5 +1,5 @@
-// A client that plays the calls a desktop CLR makes against IHostMemoryManager, shape by shape, and checks each answer.
-// No CLR: for machines without one, and for tests.
+// A client that makes the calls of a desktop CLR against IHostMemoryManager, one for each call shape, and checks each
+// answer. It needs no CLR. It serves machines without a CLR, and tests.
 #ifndef CLRHM_TOOL_HOSTING_SCRIPTED_CLIENT_H
 #define CLRHM_TOOL_HOSTING_SCRIPTED_CLIENT_H
 
@@ -11,9 +11,9 @@
 namespace clr_host_memory::tool {
 
 struct ScriptedStep {
-  std::string name;  // what the CLR does: "GC: commit inside a reservation"
+  std::string name;  // the CLR's action: "GC: commit inside a reservation"
   bool passed = false;
-  std::string problem;  // when not passed: what was answered, and what should have been
+  std::string problem;  // set on failure: the answer, and the expected answer
 };
 
 struct ScriptedRun {
@@ -21,12 +21,12 @@ struct ScriptedRun {
   [[nodiscard]] bool AllPassed() const;
 };
 
-// Plays every step, also after one that failed, and frees what it took. Under a limit, what the limit refuses must be
-// refused as documented: E_OUTOFMEMORY, or HOST_E_TIMEOUT after a wait, and a null address. Needs about 2 MiB of the
-// limit for the rest.
+// Plays every step, also after a failed step, and frees the memory it allocated. Under a limit, a refusal must be as
+// documented: E_OUTOFMEMORY, or HOST_E_TIMEOUT after a wait, and a null address. The other steps need about 2 MiB of
+// the limit.
 [[nodiscard]] ScriptedRun PlayDesktopClr(IHostMemoryManager& manager);
 
-// One line a step.
+// Formats one line for each step.
 [[nodiscard]] std::string FormatSteps(const ScriptedRun& run);
 
 }  // namespace clr_host_memory::tool

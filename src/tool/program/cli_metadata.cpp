@@ -5,7 +5,8 @@
 namespace clr_host_memory::tool {
 namespace {
 
-// Tables by number (ECMA-335 II.22). Those after AssemblyRef need no layout: nothing behind it is read.
+// Metadata tables by number (ECMA-335 II.22). Tables after AssemblyRef need no layout, because nothing after it is
+// read.
 constexpr std::uint8_t kTypeRef = 0x01;
 constexpr std::uint8_t kMemberRef = 0x0A;
 constexpr std::uint8_t kCustomAttribute = 0x0C;
@@ -13,7 +14,7 @@ constexpr std::uint8_t kAssembly = 0x20;
 constexpr std::uint8_t kAssemblyRef = 0x23;
 constexpr std::size_t kLaidOutTables = kAssemblyRef + 1;
 
-// Kinds of columns: below 0x40 an index into that table, otherwise one of these.
+// The kind of a column. Below 0x40: an index into the table of that number. Otherwise one of these.
 enum Column : std::uint8_t {
   kNone = 0xFF,
   kU16 = 0x40,
@@ -83,7 +84,7 @@ constexpr std::array<Row, kLaidOutTables> kRows{
     MakeRow(kU32, kU32, kU32),                                               // 22 AssemblyOS
     MakeRow(kU16, kU16, kU16, kU16, kU32, kBlob, kString, kString, kBlob)};  // 23 AssemblyRef
 
-// Coded indexes: how many low bits name the table, and the tables that count for the width (II.24.2.6).
+// A coded index: the number of low bits that name the table, and the tables that determine the width (II.24.2.6).
 struct CodedIndex {
   std::uint32_t tag_bits;
   std::array<std::uint8_t, 22> tables;
@@ -106,12 +107,12 @@ constexpr std::array<CodedIndex, 11> kCodedIndexes{{
     {2, {0x00, 0x1A, 0x23, 0x01}, 4},
 }};
 
-// Tags this reader asks for.
+// The tags of coded indexes that this reader tests for.
 constexpr std::uint32_t kParentIsAssembly = 14;  // HasCustomAttribute
 constexpr std::uint32_t kTypeIsMemberRef = 3;    // CustomAttributeType
 constexpr std::uint32_t kClassIsTypeRef = 1;     // MemberRefParent
 
-// A compressed unsigned integer (II.23.2); advances *at.
+// Reads a compressed unsigned integer (II.23.2) and advances *at.
 std::optional<std::uint32_t> Compressed(const ByteView& bytes, std::uint64_t* at) {
   const auto first = bytes.U8(*at);
   if (!first) return std::nullopt;
@@ -280,7 +281,7 @@ std::string CliMetadata::TargetFramework() const {
     if (String(Cell(kTypeRef, *owner >> 3, 1)) != "TargetFrameworkAttribute") continue;
     if (String(Cell(kTypeRef, *owner >> 3, 2)) != "System.Runtime.Versioning") continue;
 
-    // The blob: its length, the prolog 0x0001, then the argument as a length and UTF-8 (II.23.3).
+    // The blob has a length, the prolog 0x0001, and then the argument as a length and UTF-8 (II.23.3).
     std::uint64_t at = *value;
     if (!Compressed(blobs_, &at) || blobs_.U16(at) != 0x0001) return {};
     at += 2;

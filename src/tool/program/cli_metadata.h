@@ -1,4 +1,4 @@
-// The few metadata tables of an assembly that say what it is (ECMA-335, partition II, 22 and 24). Portable.
+// The metadata tables that identify an assembly (ECMA-335, partition II, 22 and 24). Portable.
 #ifndef CLRHM_TOOL_PROGRAM_CLI_METADATA_H
 #define CLRHM_TOOL_PROGRAM_CLI_METADATA_H
 
@@ -13,7 +13,7 @@
 
 namespace clr_host_memory::tool {
 
-// Little-endian reads out of bytes; nothing is read that is not there.
+// Little-endian reads from a span of bytes. A read outside the span returns nothing.
 class ByteView {
  public:
   ByteView() = default;
@@ -25,7 +25,7 @@ class ByteView {
   [[nodiscard]] std::optional<std::uint16_t> U16(std::uint64_t offset) const { return Read<std::uint16_t>(offset); }
   [[nodiscard]] std::optional<std::uint32_t> U32(std::uint64_t offset) const { return Read<std::uint32_t>(offset); }
   [[nodiscard]] std::optional<std::uint64_t> U64(std::uint64_t offset) const { return Read<std::uint64_t>(offset); }
-  // The text up to the next zero byte; none: there is no zero byte.
+  // Returns the text up to the next zero byte; empty optional if there is no zero byte.
   [[nodiscard]] std::optional<std::string> ZeroTerminated(std::uint64_t offset) const;
   [[nodiscard]] std::string Text() const;
 
@@ -45,13 +45,14 @@ class ByteView {
 
 class CliMetadata {
  public:
-  // metadata is the whole metadata block, which must outlive the result. None: *problem says what is wrong with it.
+  // Reads a whole metadata block, which must outlive the result. On failure returns nothing and describes the fault
+  // in *problem.
   [[nodiscard]] static std::optional<CliMetadata> Read(const ByteView& metadata, std::string* problem);
 
   [[nodiscard]] const std::string& version() const noexcept { return version_; }
   [[nodiscard]] std::string AssemblyName() const;
   [[nodiscard]] std::vector<std::string> AssemblyReferences() const;
-  // The argument of the assembly's TargetFrameworkAttribute; empty when there is none.
+  // Returns the argument of the assembly's TargetFrameworkAttribute; empty if the attribute is absent.
   [[nodiscard]] std::string TargetFramework() const;
 
  private:
@@ -63,7 +64,7 @@ class CliMetadata {
   };
 
   [[nodiscard]] std::uint32_t ColumnSize(std::uint8_t column) const;
-  // The value of a column in a row (from 1); none: there is no such row.
+  // Returns the value of a column in a row (rows count from 1); nothing if the row does not exist.
   [[nodiscard]] std::optional<std::uint32_t> Cell(std::uint8_t table, std::uint32_t row, std::size_t column) const;
   [[nodiscard]] std::string String(std::optional<std::uint32_t> index) const;
   [[nodiscard]] bool LayOut(std::uint64_t first_row);

@@ -18,7 +18,7 @@ struct Section {
   std::uint32_t file_offset;
 };
 
-// The bytes of the image at [rva, rva + size), which must lie in one section of the file.
+// Returns the bytes of the image at [rva, rva + size). They must lie in one section of the file.
 std::optional<ByteView> AtAddress(const ByteView& file, const std::vector<Section>& sections, std::uint32_t rva,
                                   std::uint32_t size) {
   for (const Section& section : sections) {
@@ -63,7 +63,7 @@ ManagedImage ReadManagedImage(gsl::span<const std::byte> bytes) {
   image.machine = *machine;
   if (*magic != 0x10B && *magic != 0x20B) return Damaged(image, "its optional header is of no known kind");
 
-  // Data directory 14 is the CLR header; the directories start where the fixed part of the optional header ends.
+  // Data directory 14 is the CLR header. The directories start after the fixed part of the optional header.
   const std::uint64_t directories = *magic == 0x20B ? 112 : 96;
   const auto directory_count = file.U32(optional + directories - 4);
   if (!directory_count) return Damaged(image, "its optional header is cut off");

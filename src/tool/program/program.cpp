@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a linker makes has 2 GiB at most (the PE format's file offsets are 31 bits in practice).
+// Largest image to read. A linker creates at most 2 GiB: the PE format's file offsets are 31 bits in practice.
 constexpr std::uintmax_t kLargestImage = std::uintmax_t{1} << 31;
 
 ManagedImage ReadImage(const fs::path& file) {
@@ -36,7 +36,7 @@ bool IsFile(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-// A file that is no JSON names some as far as anyone can tell: hostfxr is to say what is wrong with it.
+// Whether a runtimeconfig.json names frameworks. Returns true for invalid JSON: hostfxr then reports the fault.
 bool NamesFrameworks(const fs::path& runtime_config) {
   std::ifstream stream(runtime_config);
   const auto json = nlohmann::json::parse(stream, nullptr, false, true);

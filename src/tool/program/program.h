@@ -1,4 +1,4 @@
-// The file that APP names, and how it has to be hosted.
+// The file that APP names, and how to host it.
 #ifndef CLRHM_TOOL_PROGRAM_PROGRAM_H
 #define CLRHM_TOOL_PROGRAM_PROGRAM_H
 
@@ -10,16 +10,17 @@
 namespace clr_host_memory::tool {
 
 struct Program {
-  std::filesystem::path file;  // full path of the managed program: App.dll when APP named an App.exe that starts it
+  std::filesystem::path file;  // full path of the managed program: App.dll when APP named the App.exe that starts it
   ManagedImage image;
   bool has_runtime_config = false;  // App.runtimeconfig.json is beside it
-  bool is_self_contained = false;   // and names no framework to be found elsewhere: its runtime came with it
+  bool is_self_contained = false;   // the runtimeconfig names no framework: the runtime was published with the app
   bool is_net_framework = false;
 };
 
 [[nodiscard]] std::filesystem::path RuntimeConfigOf(const std::filesystem::path& file);
 
-// Throws ToolError: no such file, a folder, not a managed program, a library.
+// Finds the program that APP names. Throws ToolError if the file is missing, unreadable, damaged, a folder, not a
+// managed program, or a library.
 [[nodiscard]] Program FindProgram(const std::string& app);
 
 }  // namespace clr_host_memory::tool

@@ -65,7 +65,7 @@ std::vector<fs::path> Subfolders(const fs::path& parent) {
 }
 
 std::wstring RegisteredRoot() {
-  // The installer writes to the 32-bit view on every architecture.
+  // The installer writes to the 32-bit registry view on every architecture.
   const std::wstring key = std::wstring(L"SOFTWARE\\dotnet\\Setup\\InstalledVersions\\") + kArchitecture;
   std::array<wchar_t, 1024> value{};
   auto size = static_cast<DWORD>(sizeof(value));
@@ -74,7 +74,7 @@ std::wstring RegisteredRoot() {
   return status == ERROR_SUCCESS ? std::wstring(value.data()) : std::wstring();
 }
 
-// A file's version resource; empty: it has none.
+// Returns a file's version resource; empty if it has none.
 std::vector<char> ReadVersionResource(const fs::path& file) {
   DWORD handle = 0;
   const DWORD size = GetFileVersionInfoSizeW(file.c_str(), &handle);
@@ -83,8 +83,9 @@ std::vector<char> ReadVersionResource(const fs::path& file) {
   return block;
 }
 
-// "8.0.33" of "8.0.33+<commit>" or "8.0.33-servicing.<build>+<commit>", which is the release as well: what an assembly
-// of .NET's says of itself in the first of its languages; empty: it does not.
+// Returns the product version of one of .NET's assemblies, from the first language of its version resource. Returns
+// "8.0.33" for "8.0.33+<commit>" and for "8.0.33-servicing.<build>+<commit>", which is the release as well. Returns
+// an empty text if the resource has no product version.
 std::string ProductVersion(const std::vector<char>& block) {
   if (block.empty()) return {};
   struct Translation {
@@ -176,7 +177,7 @@ ModernRuntime ChooseModernRuntime(const std::string& option) {
   ModernRuntime runtime;
   if (option != "auto") {
     std::error_code error;
-    // coreclr takes no slashes in the paths of its properties.
+    // coreclr accepts no slashes in the paths of its properties.
     const fs::path path = fs::absolute(fs::path(ToWide(option)), error).lexically_normal();
     if (error || !fs::is_directory(path, error)) {
       throw ToolError("--runtime " + option + " is no folder",

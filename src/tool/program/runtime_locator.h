@@ -1,4 +1,4 @@
-// Where the modern .NET runtimes of this machine are, in the order that Microsoft's own hosts look.
+// Finds the modern .NET runtimes of this machine, in the search order of Microsoft's own hosts.
 #ifndef CLRHM_TOOL_PROGRAM_RUNTIME_LOCATOR_H
 #define CLRHM_TOOL_PROGRAM_RUNTIME_LOCATOR_H
 
@@ -12,7 +12,8 @@
 
 namespace clr_host_memory::tool {
 
-// "10.0.14" or "10.0.0-rc.1.25451.107": ordered as semantic versions, a prerelease before its release.
+// A runtime version: "10.0.14" or "10.0.0-rc.1.25451.107". Ordered as semantic versions: a prerelease precedes its
+// release.
 struct RuntimeVersion {
   std::vector<std::uint64_t> numbers;
   std::vector<std::string> prerelease;
@@ -20,43 +21,45 @@ struct RuntimeVersion {
 [[nodiscard]] std::optional<RuntimeVersion> ParseRuntimeVersion(std::string_view text);
 [[nodiscard]] std::strong_ordering CompareVersions(const RuntimeVersion& left, const RuntimeVersion& right);
 
-// The subfolder of parent whose name is the highest version; none: parent has no such folder.
+// Returns the subfolder of parent whose name is the highest version; nothing if no subfolder is named by a version.
 [[nodiscard]] std::optional<std::filesystem::path> NewestVersionFolder(const std::filesystem::path& parent);
 
 struct PlaceLookedAt {
   std::filesystem::path path;
-  std::string source;  // "--runtime", "DOTNET_ROOT", "registry", "Program Files"
+  std::string source;  // "--runtime", "DOTNET_ROOT", "the registry", "Program Files"
 };
 
-// The places a dotnet root may be at, most specific first; nothing is said of whether they exist.
+// Returns the places where a dotnet root may be, most specific first. The places may not exist.
 [[nodiscard]] std::vector<PlaceLookedAt> DotnetRootCandidates();
 
 // A dotnet root: a folder with host\fxr\<version>\hostfxr.dll.
 struct DotnetRoot {
   std::filesystem::path path;
   std::string source;
-  std::filesystem::path hostfxr;  // of the newest version there
+  std::filesystem::path hostfxr;  // the file of the newest version there
 };
 [[nodiscard]] std::optional<DotnetRoot> AsDotnetRoot(const PlaceLookedAt& place);
-// What stands for it where an app was published self-contained: the app's folder, with its own hostfxr.dll and runtime.
+// Returns the app's folder as a root, if the app was published self-contained: the folder has its own hostfxr.dll and
+// runtime.
 [[nodiscard]] std::optional<DotnetRoot> AsSelfContainedApp(const std::filesystem::path& app_folder);
 
-// A folder that coreclr_initialize can be used with: coreclr.dll and System.Private.CoreLib.dll are in it.
+// Whether coreclr_initialize can use this folder: it holds coreclr.dll and System.Private.CoreLib.dll.
 [[nodiscard]] bool IsRuntimeFolder(const std::filesystem::path& folder);
 
-// What --runtime chose for a program of modern .NET: either member, never both.
+// The runtime that --runtime chose for a modern .NET program. Exactly one member is set.
 struct ModernRuntime {
   std::optional<DotnetRoot> root;
   std::optional<std::filesystem::path> folder;
 };
-// option is "auto" or a path. Throws ToolError, which says where was looked.
+// Chooses the runtime. option is "auto" or a path. Throws ToolError, which names the places searched.
 [[nodiscard]] ModernRuntime ChooseModernRuntime(const std::string& option);
 
-// The runtime a coreclr.dll belongs to: its folder's name where that is a version, else what System.Private.CoreLib.dll
-// beside it says of itself, else the file's own version.
+// Returns the version of the runtime that a coreclr.dll belongs to. Uses the folder's name if that is a version.
+// Otherwise uses the product version of System.Private.CoreLib.dll beside it. Otherwise uses the file version of
+// coreclr.dll.
 [[nodiscard]] std::string VersionOfRuntimeFile(const std::filesystem::path& coreclr);
 
-// Every shared runtime below a root: "Microsoft.NETCore.App 8.0.33" and its folder.
+// A shared runtime below a root: "Microsoft.NETCore.App", "8.0.33" and its folder.
 struct InstalledRuntime {
   std::string name;
   std::string version;

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::size_t kListedImages = 5;
 
-// Images with something of their own, largest first.
+// Returns the number of images to list, at most kListedImages. Images without unhosted bytes are left out. The images
+// are sorted, largest first.
 std::size_t ListedImages(const MemoryBreakdown& accounting) {
   const auto& images = accounting.not_hosted.by_image;
   const auto none =
@@ -18,7 +19,7 @@ std::size_t ListedImages(const MemoryBreakdown& accounting) {
   return std::min(kListedImages, static_cast<std::size_t>(none - images.begin()));
 }
 
-// What of a row was there before the bridge took over.
+// Formats the part of a row that existed before the bridge was attached.
 std::string OfBefore(const MemoryBreakdown& accounting, std::uint64_t MemoryBreakdown::NotHosted::* row) {
   return accounting.before ? FormatCount((*accounting.before).*row) + " before the runtime" : "";
 }

@@ -1,4 +1,4 @@
-// The accounting report in the summary (--accounting).
+// The accounting part of the summary (--accounting).
 #ifndef CLRHM_TOOL_REPORT_BREAKDOWN_SUMMARY_H
 #define CLRHM_TOOL_REPORT_BREAKDOWN_SUMMARY_H
 

@@ -10,7 +10,7 @@
 namespace clr_host_memory::tool {
 namespace {
 
-// By EMemoryAvailable, which begins with eMemoryAvailableLow, as ClrHostMemoryStatistics::notifications does.
+// Names by EMemoryAvailable. The first value is eMemoryAvailableLow, as in ClrHostMemoryStatistics::notifications.
 constexpr std::array<Names, 3> kAvailability{{{"low", "Low"}, {"neutral", "Neutral"}, {"high", "High"}}};
 const Names& NamesOf(std::uint32_t availability) {
   return kAvailability.at(availability - static_cast<std::uint32_t>(eMemoryAvailableLow));
@@ -32,10 +32,10 @@ const Names& NamesOf(ChangeOutcome outcome) { return kOutcomes.at(static_cast<st
 std::string LimitText(std::uint64_t limit) { return limit == CLR_HOST_MEMORY_NO_LIMIT ? "none" : FormatSize(limit); }
 std::string LimitText(const Limit& limit) { return LimitText(limit.value_or(CLR_HOST_MEMORY_NO_LIMIT)); }
 
-// A length of time; never negative.
+// Formats a duration, which must not be negative.
 std::string Seconds(std::int64_t milliseconds) { return FormatSeconds(static_cast<std::uint64_t>(milliseconds)); }
 
-// A time since managed code began to run, as a label.
+// Formats a time since managed code began to run, as a label.
 std::string After(std::int64_t milliseconds) {
   if (milliseconds < 0) return "  " + Seconds(-milliseconds) + " before managed code";
   return "  after " + Seconds(milliseconds);
@@ -47,7 +47,7 @@ std::uint64_t Sum(const std::uint64_t (&counters)[kClrHostMemoryLevelCount]) {
   return std::accumulate(std::begin(counters), std::end(counters), std::uint64_t{0});
 }
 
-// "10 granted, 2 timed out": the counts that are not 0.
+// A count in a text such as "10 granted, 2 timed out". Join leaves out counts of 0.
 struct Part {
   std::uint64_t count;
   const char* what;

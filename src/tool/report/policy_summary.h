@@ -1,4 +1,5 @@
-// The policy's part of the summary: the limit and its changes, headroom, reserve, waits, pressure, what was outside.
+// The policy part of the summary: the limit and its changes, headroom, reserve, waits, pressure, and memory outside
+// of the manager.
 #ifndef CLRHM_TOOL_REPORT_POLICY_SUMMARY_H
 #define CLRHM_TOOL_REPORT_POLICY_SUMMARY_H
 
@@ -7,9 +8,9 @@
 
 namespace clr_host_memory::tool {
 
-// The limit, and what is a part of it.
+// Adds the limit, its changes, headroom and memory outside of the manager.
 void AddLimit(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy);
-// The rest, as far as it was asked for or has happened.
+// Adds the rest of the policy, as far as the options requested it or it occurred.
 void AddPolicy(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy);
 
 void AddPolicy(Json& json, const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy);

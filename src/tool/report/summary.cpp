@@ -58,7 +58,7 @@ std::uint64_t Total(const std::uint64_t (&counters)[Count]) {
   return total;
 }
 
-// "3 E_OUTOFMEMORY, 1 E_INVALIDARG": the answers other than S_OK.
+// Formats the answers other than S_OK, such as "3 E_OUTOFMEMORY, 1 E_INVALIDARG".
 std::string Failures(const std::uint64_t (&counters)[kClrHostMemoryCodeCount]) {
   std::string text;
   for (std::size_t code = 1; code < kCodes.size(); ++code) {
@@ -70,7 +70,7 @@ std::string Failures(const std::uint64_t (&counters)[kClrHostMemoryCodeCount]) {
 
 std::string ExitCodeText(std::optional<std::uint32_t> exit_code) {
   if (!exit_code) return "unknown";
-  // What NTSTATUS and HRESULT values are known by is their hexadecimal form.
+  // NTSTATUS and HRESULT values are known by their hexadecimal form.
   return *exit_code > 0x7FFFFFFF ? HexCode(*exit_code) : std::to_string(*exit_code);
 }
 

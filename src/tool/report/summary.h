@@ -1,4 +1,5 @@
-// What clrmem says at the end of a run: a table for people and JSON for programs (docs/tool.md documents every key).
+// The summary that clrmem writes at the end of a run: a table to read, and JSON for programs (docs/tool.md documents
+// every key).
 #ifndef CLRHM_TOOL_REPORT_SUMMARY_H
 #define CLRHM_TOOL_REPORT_SUMMARY_H
 
@@ -26,22 +27,23 @@ struct BridgedModule {
   std::vector<std::string> imports;
 };
 
-// The manager's side of a run; absent when the app ran without it.
+// The manager's figures of a run; absent when the app ran without it.
 struct ManagerFigures {
   ClrHostMemoryStatistics statistics{};
   ClrHostMemoryAudit audit{};
 };
 
-// What was asked of the policy, and what came of it that the statistics do not have. Times are milliseconds since
-// managed code began to run, negative before.
+// The requested policy, and its results that the statistics lack. Times are milliseconds since managed code began to
+// run, and negative before.
 struct PolicyFigures {
   PolicyOptions options;
   Limit initial_limit;
-  std::vector<LimitChangeFigures> limit_changes;  // by time
+  std::vector<LimitChangeFigures> limit_changes;  // sorted by time
   EventFigures events;
 };
 
-// The bridge's side of a run; absent for .NET Framework, which calls the manager itself, and without a bridge.
+// The bridge's figures of a run. Absent for .NET Framework, which calls the manager itself, and for runs without a
+// bridge.
 struct BridgeFigures {
   std::vector<BridgedModule> modules;
   std::uint64_t calls = 0;
@@ -51,41 +53,41 @@ struct BridgeFigures {
 struct Summary {
   std::string runtime_name;                // ".NET", ".NET Framework", "scripted client, no CLR"
   std::string runtime_version;             // "8.0.33"
-  std::string runtime_path;                // the file or folder, empty when there is none
-  std::string app;                         // full path, empty when there is none
-  std::optional<std::uint32_t> exit_code;  // none: the process ended too far along for anyone to say
+  std::string runtime_path;                // file or folder; empty when there is none
+  std::string app;                         // full path; empty when there is none
+  std::optional<std::uint32_t> exit_code;  // none: the exit code could not be read while the process ended
   std::string ended_by;                    // as EndedByText
   std::uint64_t elapsed_milliseconds = 0;
   std::optional<ManagerFigures> manager;
-  PolicyFigures policy;  // of the manager
+  PolicyFigures policy;  // the manager's policy; meaningful when manager is set
   std::optional<BridgeFigures> bridge;
-  std::optional<MemoryBreakdown> accounting;  // when it was asked for
+  std::optional<MemoryBreakdown> accounting;  // when requested
 };
 
 [[nodiscard]] std::string FormatTable(const Summary& summary);
 [[nodiscard]] nlohmann::ordered_json ToJson(const Summary& summary);
 
-// "virtual_alloc" and so on: how JSON names methods, answers and levels.
+// Return the JSON keys of methods, answers and purposes, such as "virtual_alloc", and their names in the table.
 [[nodiscard]] const char* MethodKey(ClrHostMemoryMethod method);
-[[nodiscard]] const char* MethodName(ClrHostMemoryMethod method);  // "VirtualAlloc", as the table has it
+[[nodiscard]] const char* MethodName(ClrHostMemoryMethod method);  // "VirtualAlloc", the name in the table
 [[nodiscard]] const char* CodeKey(ClrHostMemoryCode code);
 [[nodiscard]] const char* PurposeKey(ClrHostMemoryPurpose purpose);
 [[nodiscard]] const char* PurposeName(ClrHostMemoryPurpose purpose);  // "GC heap"
 
-// A file that the summary will go to: made when the run starts, so that a path that cannot be written is known before
-// the app runs; it gets its name only when it is complete.
+// The file for the summary. It is created under a temporary name at the start of the run, so that an unwritable path
+// is reported before the app runs. It gets its final name when it is complete.
 class SummaryFile {
  public:
   SummaryFile() = default;
-  // Makes the temporary file beside path. Throws ToolError: path cannot be written, or names a folder.
+  // Creates the temporary file beside path. Throws ToolError if path cannot be written or names a folder.
   explicit SummaryFile(const std::filesystem::path& path);
   SummaryFile(SummaryFile&& other) noexcept;
   SummaryFile& operator=(SummaryFile&&) = delete;
-  // Removes what was not committed.
+  // Deletes the temporary file unless it was committed.
   ~SummaryFile();
 
   [[nodiscard]] bool is_open() const noexcept { return file_ != nullptr; }
-  // Writes text and gives the file its name. Throws ToolError.
+  // Writes text and renames the file to its final name. Throws ToolError.
   void Commit(const std::string& text);
 
  private:

@@ -1,4 +1,4 @@
-// What the parts of the summary are written with.
+// Helpers that the parts of the summary use.
 #ifndef CLRHM_TOOL_REPORT_SUMMARY_TABLE_H
 #define CLRHM_TOOL_REPORT_SUMMARY_TABLE_H
 
@@ -23,11 +23,11 @@ inline constexpr std::array<Names, kClrHostMemoryLevelCount> kLevels{{
     {"process_critical", "eProcessCritical"},
 }};
 
-// Lines of a label and a value, indented by two blanks.
+// A text of lines, each a label and a value, indented by two blanks.
 class Table {
  public:
   void Row(const std::string& label, const std::string& value);
-  // count right-aligned, so that counts below each other can be compared.
+  // Adds a row with count right-aligned, so that counts in successive rows can be compared.
   void Count(const std::string& label, std::uint64_t count, const std::string& note);
   void Line(const std::string& line) { text_ += line + '\n'; }
   [[nodiscard]] const std::string& text() const { return text_; }
@@ -36,7 +36,7 @@ class Table {
   std::string text_;
 };
 
-// A limit or a headroom; null is none.
+// Returns a limit or a headroom as JSON; null means none.
 [[nodiscard]] Json BytesOrNull(std::uint64_t bytes);
 
 }  // namespace clr_host_memory::tool

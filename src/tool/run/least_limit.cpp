@@ -15,8 +15,9 @@ bool FitsAfterStart(std::uint64_t limit, std::uint64_t in_use, const Headroom& h
 
 std::uint64_t LeastLimitAfterStart(std::uint64_t in_use, const Headroom& headroom) {
   constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-  constexpr std::uint64_t kMostMiB = std::uint64_t{1} << 20;  // a TiB
-  // What fits a limit fits any above it, whatever part of it the headroom is.
+  constexpr std::uint64_t kMostMiB = std::uint64_t{1} << 20;  // 1 TiB
+  // Binary search works here: memory that fits within a limit fits within any higher limit, also with a headroom in
+  // percent.
   std::uint64_t too_little = 0;
   std::uint64_t enough = kMostMiB;
   if (!FitsAfterStart(enough * kMiB, in_use, headroom)) return 0;

@@ -1,4 +1,4 @@
-// The least limit that a runtime can live within, once it has started. Portable and pure.
+// The least limit within which a runtime can run once it has started. Portable and pure.
 #ifndef CLRHM_TOOL_RUN_LEAST_LIMIT_H
 #define CLRHM_TOOL_RUN_LEAST_LIMIT_H
 
@@ -8,15 +8,17 @@
 
 namespace clr_host_memory::tool {
 
-// What a started runtime needs besides what it has committed, in bytes, before Main can do anything: measured on hello
-// world (docs/tool.md), with room to spare. The first is for what must not fail (jitted code, types, stacks), the
-// second for the GC's heap, which may have the limit less the headrooms.
+// Bytes that a started runtime needs above its committed memory before Main can do anything. Measured on hello world
+// (docs/tool.md), with a margin. The first is for allocations that must not fail: jitted code, types, stacks. The
+// second is for the GC's heap, which may use the limit minus the headrooms.
 inline constexpr std::uint64_t kNeededAfterStart = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t kHeapNeededAfterStart = std::uint64_t{512} << 10;
 
-// in_use: bytes that count against the limit when the runtime has started; headroom: as --headroom has it.
+// Whether a started runtime fits within the limit. in_use: bytes that count against the limit when the runtime has
+// started. headroom: as in --headroom.
 [[nodiscard]] bool FitsAfterStart(std::uint64_t limit, std::uint64_t in_use, const Headroom& headroom);
-// The least limit, in whole MiB, that FitsAfterStart; 0: with this headroom none does.
+// Returns the least limit that FitsAfterStart accepts, in bytes, rounded up to a whole MiB. Returns 0 if no limit up
+// to 1 TiB fits with this headroom.
 [[nodiscard]] std::uint64_t LeastLimitAfterStart(std::uint64_t in_use, const Headroom& headroom);
 
 }  // namespace clr_host_memory::tool

@@ -34,7 +34,7 @@ void LimitSchedule::Begin() noexcept {
 }
 
 void LimitSchedule::Run() noexcept {
-  constexpr std::int64_t kLongest = 0x7FFFFFFF;  // it looks again then
+  constexpr std::int64_t kLongest = 0x7FFFFFFF;  // the longest single wait; the loop then checks again
   while (!ending_.load()) {
     DWORD wait = INFINITE;
     {

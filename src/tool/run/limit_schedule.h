@@ -1,4 +1,4 @@
-// Changes of the limit at set times while the program runs, by a thread of its own.
+// Changes the limit at set times while the program runs, on its own thread.
 #ifndef CLRHM_TOOL_RUN_LIMIT_SCHEDULE_H
 #define CLRHM_TOOL_RUN_LIMIT_SCHEDULE_H
 
@@ -18,7 +18,7 @@
 namespace clr_host_memory::tool {
 
 enum class ChangeOutcome {
-  kNotReached,  // its time had not come
+  kNotReached,  // not due yet
   kApplied,
   kRefused,  // the manager answered with an error
 };
@@ -26,23 +26,25 @@ enum class ChangeOutcome {
 struct LimitChangeFigures {
   LimitChange change;
   ChangeOutcome outcome = ChangeOutcome::kNotReached;
-  std::int64_t applied_ms = 0;  // when it was applied or refused, in milliseconds since Begin
-  HRESULT answer = S_OK;        // the manager's
+  std::int64_t applied_ms = 0;  // time of applying or refusing, milliseconds since Begin
+  HRESULT answer = S_OK;        // the manager's answer
 };
 
 class LimitSchedule {
  public:
-  // manager outlives the schedule; headroom goes with every limit that is one. Throws ToolError: no thread or event.
+  // Starts the thread. manager must outlive the schedule. The policy's headroom applies to each limit set. Throws
+  // ToolError if the thread or event cannot be created.
   LimitSchedule(const MemoryManager& manager, const PolicyOptions& policy);
   LimitSchedule(const LimitSchedule&) = delete;
   LimitSchedule& operator=(const LimitSchedule&) = delete;
-  // What is not due yet is not applied.
+  // Stops the thread. Changes that are not due yet are not applied.
   ~LimitSchedule();
 
-  // Times count from now on. What is due at 0 has been applied when it returns. Once.
+  // Starts the clock of the schedule. Changes due at 0 are applied when it returns. Call once.
   void Begin() noexcept;
 
-  // Any thread at any time, also when the schedule's was killed: no lock. Throws std::bad_alloc.
+  // Returns the outcome of each change. Runs on any thread at any time, also when the schedule's thread was killed:
+  // it takes no lock. Throws std::bad_alloc.
   [[nodiscard]] std::vector<LimitChangeFigures> Figures() const;
 
  private:
@@ -51,7 +53,7 @@ class LimitSchedule {
     LimitChange change;
     std::int64_t applied_ms = 0;
     HRESULT answer = S_OK;
-    std::atomic<ChangeOutcome> outcome = ChangeOutcome::kNotReached;  // says that the rest is complete
+    std::atomic<ChangeOutcome> outcome = ChangeOutcome::kNotReached;  // set last: the rest is then complete
   };
 
   struct CloseEvent {
@@ -59,16 +61,18 @@ class LimitSchedule {
   };
 
   void Run() noexcept;
-  // Under the lock. Applies what is due; when the next change is due, none: no more.
+  // Applies every change that is due. Returns the time of the next change; nothing if none is left. Call with lock_
+  // held.
   std::optional<Clock::time_point> ApplyDue() noexcept;
   void Apply(Entry& entry) noexcept;
 
   const MemoryManager& manager_;
   const Headroom headroom_;
-  std::deque<Entry> entries_;  // by time
+  std::deque<Entry> entries_;  // sorted by time
   std::mutex lock_;
   std::optional<Clock::time_point> began_;
-  // Wakes the thread. A condition variable of MinGW's lost a wakeup once in some ten test runs on a busy machine.
+  // Wakes the thread. An event is used because MinGW's condition variable lost a wakeup about once in ten test runs
+  // on a busy machine.
   std::unique_ptr<void, CloseEvent> changed_{::CreateEventW(nullptr, FALSE, FALSE, nullptr)};
   std::atomic<bool> ending_ = false;
   std::thread thread_;

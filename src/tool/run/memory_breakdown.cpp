@@ -6,7 +6,7 @@
 namespace clr_host_memory::tool {
 namespace {
 
-// Takes up to wanted from *from; what could not be had.
+// Subtracts up to wanted from *from. Returns the part that *from could not supply.
 std::uint64_t TakeFrom(std::uint64_t* from, std::uint64_t wanted) {
   const std::uint64_t taken = std::min(*from, wanted);
   *from -= taken;
@@ -18,7 +18,7 @@ bool Has(const std::vector<std::uint64_t>& bases, std::uint64_t base) {
 }
 
 void AddHosted(const MemoryRun& run, MemoryBreakdown::Hosted* hosted) {
-  if (run.type == MemoryType::kMapped) return;  // known by its sum: one page may be seen in several views
+  if (run.type == MemoryType::kMapped) return;  // counted from the total: one page may appear in several views
   if (run.type == MemoryType::kImage) {
     hosted->image += run.hosted;
   } else {
@@ -73,7 +73,7 @@ MemoryBreakdown BreakDown(const std::vector<MemoryRun>& runs, const KnownAllocat
   const std::uint64_t seen = hosted.data + hosted.executable + hosted.image;
   hosted.mapped = sums.hosted_pages - std::min(seen, sums.hosted_pages);
   hosted.heap = sums.hosted_heap;
-  // The own tables lie in allocations that were counted above, of which only the sum is known.
+  // The manager's own tables lie in allocations counted above. Only their sum is known, so it is taken from unknown.
   rest.own = sums.own;
   rest.own -= TakeFrom(&rest.unknown, sums.own);
   accounting.unexplained = static_cast<std::int64_t>(accounting.process - (HostedBytes(accounting) - hosted.mapped) -

@@ -1,5 +1,5 @@
-// Where a process's committed memory is: what the manager hosts, and what it does not, by name. Portable and pure:
-// tables in, sums out, to the byte; process_memory.h fills the tables.
+// Breaks down a process's committed memory: the part that the manager hosts, and the rest by name. Portable and pure:
+// it turns tables into sums, exact to the byte. process_memory.h fills the tables.
 #ifndef CLRHM_TOOL_RUN_MEMORY_BREAKDOWN_H
 #define CLRHM_TOOL_RUN_MEMORY_BREAKDOWN_H
 
@@ -12,28 +12,28 @@
 
 namespace clr_host_memory::tool {
 
-// As VirtualQuery's Type.
+// The Type that VirtualQuery reports.
 enum class MemoryType { kPrivate, kMapped, kImage };
 
-// By ClrHostMemoryPurpose.
+// Number of purposes, indexed by ClrHostMemoryPurpose.
 inline constexpr std::size_t kBreakdownPurposes = 8;
 
-// Committed pages that lie together and are alike. Bytes.
+// A run of adjacent committed pages with equal properties. Sizes are bytes.
 struct MemoryRun {
   std::uint64_t allocation_base = 0;
   std::uint64_t size = 0;
   MemoryType type = MemoryType::kPrivate;
-  bool writable = false;  // also copy-on-write: what is charged to the process, of an image
+  bool writable = false;  // writable or copy-on-write; of an image these pages are charged to the process
   bool executable = false;
-  std::uint64_t hosted = 0;  // of size: on the manager's account
-  std::size_t purpose = 0;   // of what is hosted
+  std::uint64_t hosted = 0;  // part of size that is on the manager's account
+  std::size_t purpose = 0;   // purpose of the hosted bytes
 };
 
-// What is known of allocations that the manager does not host, by where they begin.
+// Known allocations that the manager does not host, by their base addresses.
 struct KnownAllocations {
-  std::vector<std::uint64_t> stacks;       // of each thread
-  std::vector<std::uint64_t> thread_data;  // what threads have besides: TEBs, under Wine a second stack
-  std::vector<std::uint64_t> heaps;        // and their further segments
+  std::vector<std::uint64_t> stacks;       // stack of each thread
+  std::vector<std::uint64_t> thread_data;  // other thread memory: TEBs, and under Wine a second stack
+  std::vector<std::uint64_t> heaps;        // heaps and their further segments
   struct Image {
     std::uint64_t base = 0;
     std::string name;  // "ntdll.dll"
@@ -41,11 +41,11 @@ struct KnownAllocations {
   std::vector<Image> images;
 };
 
-// What is known as a sum only. Bytes.
+// Amounts known only as sums. Bytes.
 struct KnownSums {
-  std::uint64_t process = 0;       // the OS's figure of the process
-  std::uint64_t hosted_pages = 0;  // on the manager's account, in mapped views, too
-  std::uint64_t hosted_heap = 0;   // of them: what IHostMalloc's heaps have committed
+  std::uint64_t process = 0;       // the OS's figure for the process
+  std::uint64_t hosted_pages = 0;  // pages on the manager's account, including mapped views
+  std::uint64_t hosted_heap = 0;   // of these: committed by IHostMalloc's heaps
   std::uint64_t own = 0;           // the manager's own tables and reserve
 };
 
@@ -54,18 +54,20 @@ struct NamedBytes {
   std::uint64_t bytes = 0;
 };
 
-// hosted: data + executable + image + mapped.
-// private bytes: hosted ones but mapped, and not_hosted. process = private bytes + unexplained.
+// The breakdown of a process's committed memory, in bytes.
+// hosted = data + executable + image + mapped.
+// private bytes = hosted - mapped + not hosted.
+// process = private bytes + unexplained.
 struct MemoryBreakdown {
-  std::string process_figure;  // "PrivateUsage": where `process` is from
+  std::string process_figure;  // "PrivateUsage": the OS counter that gave `process`
   std::uint64_t process = 0;
   struct Hosted {
-    std::uint64_t data = 0;                                      // private pages that are not executable
-    std::uint64_t executable = 0;                                // private pages that are
-    std::uint64_t image = 0;                                     // pages of images
-    std::uint64_t mapped = 0;                                    // in views; shared, so no private bytes of the process
-    std::uint64_t heap = 0;                                      // of data and executable: IHostMalloc's heaps
-    std::array<std::uint64_t, kBreakdownPurposes> by_purpose{};  // of the private pages
+    std::uint64_t data = 0;        // private pages that are not executable
+    std::uint64_t executable = 0;  // executable private pages
+    std::uint64_t image = 0;       // pages of images
+    std::uint64_t mapped = 0;      // pages in views; shared, so not private bytes of the process
+    std::uint64_t heap = 0;        // of data and executable: IHostMalloc's heaps
+    std::array<std::uint64_t, kBreakdownPurposes> by_purpose{};  // hosted pages by purpose, without mapped views
   } hosted;
   struct NotHosted {
     std::uint64_t stacks = 0;
@@ -75,10 +77,10 @@ struct MemoryBreakdown {
     std::uint64_t images = 0;
     std::vector<NamedBytes> by_image;  // largest first
     std::uint64_t own = 0;             // the manager's tables and reserve
-    std::uint64_t unknown = 0;         // private, and nobody's by name
+    std::uint64_t unknown = 0;         // private allocations without a known name
   } not_hosted;
-  std::optional<NotHosted> before;  // what was not hosted when the bridge took over
-  std::int64_t unexplained = 0;     // the OS's figure less all of the above that is private
+  std::optional<NotHosted> before;  // the breakdown of memory not hosted when the bridge was attached
+  std::int64_t unexplained = 0;     // the OS's figure minus all private bytes above
 };
 
 [[nodiscard]] std::uint64_t HostedBytes(const MemoryBreakdown& accounting);

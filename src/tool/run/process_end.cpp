@@ -12,11 +12,12 @@
 namespace clr_host_memory::tool {
 namespace {
 
-// What STATUS_FAIL_FAST_EXCEPTION is, for a fail-fast without a record of its own.
+// STATUS_FAIL_FAST_EXCEPTION, the code of a fail-fast without an exception record.
 constexpr std::uint32_t kFailFastCode = 0xC0000602;
 constexpr SIZE_T kReporterStack = 512 * 1024;
 
-// Win32 hands hooks, filters and TLS callbacks no context: one per process, never destroyed.
+// The state of the watch. It is one per process because Win32 passes no context to hooks, filters and TLS callbacks.
+// It is never destroyed.
 struct Watch {
   EndReporter reporter{};
   std::atomic<bool> armed{false};
@@ -25,14 +26,14 @@ struct Watch {
   EndedBy how = EndedBy::kReturn;
   std::uint32_t exit_code = 0;
   std::atomic<LPTOP_LEVEL_EXCEPTION_FILTER> runtime_filter{nullptr};
-  // kernel32's own, found apart from any import table: this program's imports may be patched, too.
+  // kernel32's functions, found without any import table: this program's imports may be patched, too.
   decltype(&ExitProcess) exit_process = nullptr;
   decltype(&TerminateProcess) terminate_process = nullptr;
   decltype(&RaiseFailFastException) raise_fail_fast = nullptr;
 };
 Watch g_watch;
 
-// Whether this caller is the one that reports; the first is.
+// Claims the report. Returns true to the first caller only; that caller reports.
 bool Claim() noexcept {
   bool armed = true;
   return g_watch.armed.compare_exchange_strong(armed, false);
@@ -45,7 +46,8 @@ DWORD WINAPI ReporterThread(void* /*unused*/) {
   return 0;
 }
 
-// Whether this is how the process is reported to end.
+// Reports the end unless another end was claimed, and waits for the report in progress. Returns whether this call's
+// end is the reported one. Preserves GetLastError.
 bool Report(EndedBy how, std::uint32_t exit_code) noexcept {
   const DWORD last_error = GetLastError();
   const bool claimed = Claim();
@@ -54,7 +56,7 @@ bool Report(EndedBy how, std::uint32_t exit_code) noexcept {
     g_watch.exit_code = exit_code;
     SetEvent(g_watch.requested);
   }
-  // A second thread that ends the process must not cut off the first one's report.
+  // The wait also applies to a second thread that ends the process: it must not cut off the first thread's report.
   if (g_watch.reported != nullptr && WaitForSingleObject(g_watch.requested, 0) == WAIT_OBJECT_0) {
     WaitForSingleObject(g_watch.reported, kReportTimeoutMilliseconds);
   }
@@ -77,7 +79,7 @@ void WINAPI RaiseFailFastExceptionHook(PEXCEPTION_RECORD record, PCONTEXT contex
   g_watch.raise_fail_fast(record, context, flags);
 }
 
-// Windows' filter for unhandled exceptions. A runtime's own, which prints the exception, is asked first.
+// The process's filter for unhandled exceptions. Calls the runtime's own filter first, which prints the exception.
 LONG WINAPI UnhandledExceptionHook(EXCEPTION_POINTERS* exception) {
   const LPTOP_LEVEL_EXCEPTION_FILTER runtime_filter = g_watch.runtime_filter.load();
   const LONG verdict = runtime_filter != nullptr ? runtime_filter(exception) : EXCEPTION_CONTINUE_SEARCH;
@@ -87,13 +89,15 @@ LONG WINAPI UnhandledExceptionHook(EXCEPTION_POINTERS* exception) {
   return verdict;
 }
 
-// coreclr replaces the process's filter and does not call the one it replaced: keeps ours in front of it.
+// Keeps this filter in front of the runtime's. coreclr replaces the process's filter and does not call the filter
+// that it replaced. So this hook stores coreclr's filter for UnhandledExceptionHook to call.
 LPTOP_LEVEL_EXCEPTION_FILTER WINAPI SetUnhandledExceptionFilterHook(LPTOP_LEVEL_EXCEPTION_FILTER filter) {
   return g_watch.runtime_filter.exchange(filter);
 }
 
-// The last chance, for ExitProcess from anywhere: no other thread runs any more, so it is written here and now.
-// Where the loader does not know the exit code, it says STILL_ACTIVE.
+// Reports an ExitProcess that no hook detected; this is the last opportunity. No other thread runs any more, so the
+// report is written on this thread. If the loader does not know the exit code, GetExitCodeProcess returns
+// STILL_ACTIVE.
 void NTAPI ProcessDetach(void* /*module*/, DWORD reason, void* /*reserved*/) {
   if (reason != DLL_PROCESS_DETACH || !Claim()) return;
   DWORD exit_code = 0;
@@ -142,7 +146,7 @@ void WatchProcessEndOf(HMODULE module) {
       {"RaiseFailFastException", reinterpret_cast<void*>(&RaiseFailFastExceptionHook), nullptr},
       {"SetUnhandledExceptionFilter", reinterpret_cast<void*>(&SetUnhandledExceptionFilterHook), nullptr},
   }};
-  // Patches stay until the process is gone: the hooks are called while it ends.
+  // The patches stay until the process is gone: the hooks are called while the process ends.
   static auto* patches = new std::deque<ImportPatch>();
   std::string reason;
   ImportPatch patch;
@@ -161,7 +165,7 @@ void DisarmProcessEnd() noexcept { g_watch.armed.store(false); }
 
 }  // namespace clr_host_memory::tool
 
-// A TLS callback of the program: the loader calls it on its way out.
+// A TLS callback of the program. The loader calls it when the process detaches.
 #if defined(_MSC_VER)
 #if defined(_M_IX86)
 #pragma comment(linker, "/INCLUDE:__tls_used")

@@ -1,6 +1,6 @@
-// Learns that this process is about to end, however a managed program brings it about: Environment.Exit, a fail-fast,
-// an unhandled exception, or ExitProcess from any code. Ends that the OS carries out without asking (TerminateProcess
-// from outside, __fastfail) stay unseen.
+// Detects that this process is about to end, for each end that a managed program can cause. These are
+// Environment.Exit, a fail-fast, an unhandled exception, and ExitProcess from any code. Ends that the OS performs
+// without a callback (TerminateProcess from outside, __fastfail) are not detected.
 #ifndef CLRHM_TOOL_RUN_PROCESS_END_H
 #define CLRHM_TOOL_RUN_PROCESS_END_H
 
@@ -12,19 +12,19 @@
 namespace clr_host_memory::tool {
 
 enum class EndedBy {
-  kReturn,              // Main returned, and the runtime gave control back to us
+  kReturn,              // Main returned, and the runtime returned control to clrmem
   kExit,                // ExitProcess: Environment.Exit, or Main on another path
-  kTerminate,           // TerminateProcess on itself: what a runtime does after a fatal error
-  kFailFast,            // RaiseFailFastException: Environment.FailFast, an internal error of the runtime
-  kUnhandledException,  // nobody handled an exception
-  kThrashGuard,         // we stopped it, since its runtime was spinning at its limit
+  kTerminate,           // TerminateProcess on itself: a runtime's action after a fatal error
+  kFailFast,            // RaiseFailFastException: Environment.FailFast, or an internal error of the runtime
+  kUnhandledException,  // an exception without a handler
+  kThrashGuard,         // clrmem stopped the process because its runtime thrashed at its limit
 };
-// "returned from Main": a part of a sentence, and the value of the JSON key ended_by.
+// Returns a text such as "returned from Main". It is a part of a sentence, and the value of the JSON key ended_by.
 [[nodiscard]] const char* EndedByText(EndedBy how) noexcept;
 
-// Called once, on a thread of its own with 512 KiB of committed stack, while the ending thread waits, at most
-// kReportTimeoutMilliseconds; or, when the process is already being torn down, on the ending thread itself, and then
-// the exit code may be unknown.
+// The callback that reports the end. It is called once, on a dedicated thread with 512 KiB of committed stack. The
+// ending thread waits for it, at most kReportTimeoutMilliseconds. If the process is already being torn down, the
+// callback runs on the ending thread itself. The exit code may then be unknown.
 struct EndReporter {
   void (*report)(void* context, EndedBy how, std::optional<std::uint32_t> exit_code) noexcept;
   void* context;
@@ -32,22 +32,23 @@ struct EndReporter {
 inline constexpr DWORD kReportTimeoutMilliseconds = 30'000;
 
 // Arms the report. Call once per process, before the runtime is loaded. context must live as long as the process.
-// Throws ToolError when the thread cannot be made.
+// Throws ToolError if the thread cannot be created.
 void WatchProcessEnd(const EndReporter& reporter);
 
-// Also sees module's own calls to ExitProcess, TerminateProcess and RaiseFailFastException, which come before the
-// process starts to be torn down, and keeps module from replacing the process's filter for unhandled exceptions. For
-// the rest of the process. Throws ToolError when its imports cannot be patched.
+// Also detects module's own calls to ExitProcess, TerminateProcess and RaiseFailFastException. These precede the
+// teardown of the process. Also keeps module from replacing the process's filter for unhandled exceptions. Both last
+// for the rest of the process. Throws ToolError if the imports of module cannot be patched.
 void WatchProcessEndOf(HMODULE module);
 
-// Main returned to us: reports now, unless another end was reported before.
+// Reports that Main returned to clrmem. If another end was reported before, only waits for that report.
 void ReportReturn(std::uint32_t exit_code) noexcept;
 
-// Ends the process from any of our own threads: reports, and terminates it, for the app's threads would not let go of
-// it. Returns only when it is ending in another way already, which is left to do so.
+// Ends the process from any thread of clrmem: reports, then terminates it. Termination is needed because the app's
+// threads would keep the process alive. Returns only if the process is already ending in another way; that end then
+// continues.
 void EndProcess(EndedBy how, std::uint32_t exit_code) noexcept;
 
-// No report at all from now on: clrmem ends on an error of its own.
+// Disarms the report permanently: clrmem ends on its own error.
 void DisarmProcessEnd() noexcept;
 
 }  // namespace clr_host_memory::tool

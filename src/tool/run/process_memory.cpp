@@ -4,7 +4,7 @@
 #include "tool/text/text.h"
 
 #include <windows.h>
-// After windows.h, which they need.
+// Include after windows.h, which these headers need.
 #include <psapi.h>
 #include <tlhelp32.h>
 #include <winternl.h>
@@ -43,9 +43,9 @@ void AddOnce(std::uint64_t base, std::vector<std::uint64_t>* bases) {
   if (base != 0 && !Has(*bases, base)) bases->push_back(base);
 }
 
-// The TEB of a thread of this process; null: it is gone.
+// Returns the TEB of a thread of this process; null if the thread has ended.
 const void* TebOf(DWORD thread_id) {
-  // THREAD_BASIC_INFORMATION of ntdll's ThreadBasicInformation (0), which winternl.h lacks.
+  // THREAD_BASIC_INFORMATION, the result of ntdll's ThreadBasicInformation (0). winternl.h lacks it.
   struct {
     LONG exit_status;
     void* teb;
@@ -64,9 +64,10 @@ const void* TebOf(DWORD thread_id) {
   return known ? basic.teb : nullptr;
 }
 
-// The stack, the TEB, and allocations that the TEB has the start of, such as the second stack that Wine gives a thread.
+// Adds a thread's stack, its TEB, and the allocations whose base address the TEB contains. Under Wine one of these is
+// the thread's second stack.
 void AddThread(const void* teb, KnownAllocations* known_allocations) {
-  // Read as another process's would be: the thread may end, and its TEB with it.
+  // Reads the TEB with ReadProcessMemory: the thread may end, and its TEB is then freed.
   std::array<std::uintptr_t, 4096 / sizeof(std::uintptr_t)> words{};
   SIZE_T read = 0;
   if (!ReadProcessMemory(GetCurrentProcess(), teb, words.data(), sizeof(words), &read) || read != sizeof(words)) return;
@@ -107,10 +108,10 @@ std::vector<std::uint64_t> ProcessHeaps() {
   return heaps;
 }
 
-// Whether an allocation begins like a heap's further segment. Walking a heap would take its lock, which a thread that
-// hangs may hold.
+// Whether an allocation begins like a further segment of a heap. Walking the heap instead would take its lock, which
+// a hanging thread may hold.
 bool BeginsLikeAHeapSegment(std::uint64_t base) {
-  constexpr std::uint64_t kSignatureOffset = 2 * sizeof(void*);  // behind the HEAP_ENTRY it begins with
+  constexpr std::uint64_t kSignatureOffset = 2 * sizeof(void*);  // after the HEAP_ENTRY at the start
   std::uint32_t signature = 0;
   SIZE_T read = 0;
   const auto* at = reinterpret_cast<const void*>(static_cast<std::uintptr_t>(base + kSignatureOffset));
@@ -127,11 +128,11 @@ std::string ImageName(std::uint64_t base) {
   return ToUtf8(text.substr(text.find_last_of(L"\\/") + 1));
 }
 
-// A run, and what is still to be told of it.
+// A run, and the facts that later determine its purpose.
 struct SeenRun {
   MemoryRun run;
   DWORD protect = 0;
-  std::optional<ClrHostMemoryRegion> region;  // of the manager's, when any of it is hosted
+  std::optional<ClrHostMemoryRegion> region;  // the manager's region, when any of the run is hosted
 };
 
 std::vector<SeenRun> Walk(IClrHostMemoryControl* control, IClrHostMemoryClient* client) {
@@ -176,7 +177,7 @@ std::vector<MemoryRun> WithPurposes(const std::vector<SeenRun>& seen) {
   return runs;
 }
 
-// Allocations with a guard page that the manager does not host.
+// Returns the allocations that have a guard page and that the manager does not host.
 std::vector<std::uint64_t> Guarded(const std::vector<SeenRun>& seen) {
   std::vector<std::uint64_t> bases;
   for (const SeenRun& each : seen) {
@@ -190,7 +191,8 @@ KnownAllocations FindKnownAllocations(const std::vector<MemoryRun>& runs, const 
   KnownAllocations known_allocations;
   AddThreads(&known_allocations);
   known_allocations.heaps = ProcessHeaps();
-  // A stack whose thread has ended since, or only begins.
+  // A guarded allocation outside the list of threads: the stack of a thread that has ended since, or is just
+  // starting.
   for (const std::uint64_t base : guarded) AddOnce(base, &known_allocations.stacks);
   std::uint64_t last = 0;
   for (const MemoryRun& run : runs) {
@@ -217,7 +219,7 @@ MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
   const std::vector<SeenRun> seen = Walk(manager.control(), client.get());
   const std::vector<MemoryRun> runs = WithPurposes(seen);
   const ClrHostMemoryStatistics statistics = manager.Statistics();
-  // Wine fills in the older of the two alone.
+  // Wine sets only the older of the two counters, PagefileUsage.
   const bool has_private_usage = counters.PrivateUsage != 0;
   MemoryBreakdown accounting = BreakDown(runs, FindKnownAllocations(runs, Guarded(seen)),
                                          {.process = has_private_usage ? counters.PrivateUsage : counters.PagefileUsage,

@@ -1,4 +1,4 @@
-// This process's memory as the OS shows it, for accounting.h.
+// Reads this process's memory as the OS shows it, for memory_breakdown.h.
 #ifndef CLRHM_TOOL_RUN_PROCESS_MEMORY_H
 #define CLRHM_TOOL_RUN_PROCESS_MEMORY_H
 
@@ -8,9 +8,10 @@
 
 namespace clr_host_memory::tool {
 
-// Walks the whole address space with VirtualQuery: some milliseconds where hundreds of GiB are reserved. Takes no lock
-// but the loader's and the process heap's, so that it may be called while threads hang in the manager. Calls that run
-// meanwhile blur it: what they commit or free between two looks is in `unexplained`. Throws std::bad_alloc.
+// Walks the whole address space with VirtualQuery and breaks it down. Takes some milliseconds where hundreds of GiB
+// are reserved. Takes only the loader's lock and the process heap's lock, so it may be called while threads hang in
+// the manager. Concurrent calls blur the result: memory committed or freed during the walk appears in `unexplained`.
+// Throws std::bad_alloc.
 [[nodiscard]] MemoryBreakdown BreakDownProcess(const MemoryManager& manager);
 
 }  // namespace clr_host_memory::tool

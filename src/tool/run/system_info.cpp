@@ -11,7 +11,7 @@ namespace clr_host_memory::tool {
 namespace {
 
 std::string WindowsVersion() {
-  // GetVersionEx answers what the manifest allows; RtlGetVersion what runs.
+  // GetVersionEx returns the version that the manifest allows; RtlGetVersion returns the version that runs.
   using RtlGetVersion = LONG(WINAPI*)(OSVERSIONINFOW*);
   using WineGetVersion = const char*(__cdecl*)();
   HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");

@@ -1,4 +1,4 @@
-// What this machine's OS reports of memory, for `clrmem info`.
+// The memory facts of this machine's OS, for `clrmem info`.
 #ifndef CLRHM_TOOL_RUN_SYSTEM_INFO_H
 #define CLRHM_TOOL_RUN_SYSTEM_INFO_H
 
@@ -10,7 +10,7 @@ namespace clr_host_memory::tool {
 
 // Sizes in bytes.
 struct SystemInfo {
-  std::string windows_version;  // "10.0.19045", with "Wine 8.0" where it is Wine
+  std::string windows_version;  // "10.0.19045", and ", Wine 8.0" appended under Wine
   std::uint64_t page_size = 0;
   std::uint64_t allocation_granularity = 0;
   std::uint32_t processors = 0;
@@ -19,10 +19,10 @@ struct SystemInfo {
   std::uint64_t physical_available = 0;
   std::uint64_t commit_limit = 0;
   std::uint64_t commit_in_use = 0;
-  std::uint64_t address_space = 0;                 // of this process
+  std::uint64_t address_space = 0;                 // size for this process
   std::uint64_t large_page_minimum = 0;            // 0: none
   std::optional<std::uint64_t> job_process_limit;  // committed memory the job allows this process
-  std::optional<std::uint64_t> job_limit;          // and all of its processes together
+  std::optional<std::uint64_t> job_limit;          // committed memory the job allows all of its processes together
 };
 [[nodiscard]] SystemInfo ReadSystemInfo();
 [[nodiscard]] std::string FormatSystemInfo(const SystemInfo& info);

@@ -78,7 +78,7 @@ void StandardSink::Write(std::string_view utf8) noexcept {
   DWORD mode = 0;
   const bool is_console = GetConsoleMode(handle, &mode) != FALSE;
   while (!utf8.empty()) {
-    // Pieces of 1,024 bytes, cut between UTF-8 sequences, so that no memory is asked for.
+    // Writes pieces of 1,024 bytes, cut between UTF-8 sequences. This avoids any allocation.
     std::size_t length = std::min<std::size_t>(utf8.size(), 1024);
     while (length < utf8.size() && length > 1 && (static_cast<unsigned char>(utf8[length]) & 0xC0) == 0x80) --length;
     DWORD written = 0;
@@ -88,7 +88,7 @@ void StandardSink::Write(std::string_view utf8) noexcept {
                                            static_cast<int>(wide.size()));
       WriteConsoleW(handle, wide.data(), static_cast<DWORD>(size), &written, nullptr);
     } else {
-      // A pipe may take less than it is given; one that takes nothing has no reader left.
+      // A pipe may accept fewer bytes than offered. If it accepts none, it has no reader.
       if (!WriteFile(handle, utf8.data(), static_cast<DWORD>(length), &written, nullptr) || written == 0) return;
       length = written;
     }

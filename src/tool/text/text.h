@@ -1,4 +1,4 @@
-// UTF-8 inside the tool, UTF-16 at Windows' and .NET's edge; and where the tool's own words go.
+// Text conversions and output. The tool uses UTF-8 inside, and UTF-16 at its border to Windows and .NET.
 #ifndef CLRHM_TOOL_TEXT_TEXT_H
 #define CLRHM_TOOL_TEXT_TEXT_H
 
@@ -16,25 +16,26 @@ namespace clr_host_memory::tool {
 [[nodiscard]] std::string ToUtf8(const std::filesystem::path& path);
 [[nodiscard]] inline std::string ToUtf8(const std::wstring& wide) { return ToUtf8(std::wstring_view(wide)); }
 
-// "0x8007000E".
+// Formats a code as "0x8007000E".
 [[nodiscard]] std::string HexCode(std::uint32_t code);
-// "error 5 (Access is denied)", without line ends.
+// Formats a Win32 error as "error 5 (Access is denied)", without line ends.
 [[nodiscard]] std::string DescribeWin32Error(DWORD error);
 
-// A text of several lines as one sentence: lines are trimmed and joined, blank ones dropped.
+// Joins a text of several lines into one line: trims each line and drops blank ones.
 [[nodiscard]] std::string AsOneLine(std::string_view text);
 
-// An environment variable; empty when unset or empty.
+// Returns an environment variable; empty when it is unset or empty.
 [[nodiscard]] std::wstring EnvironmentVariable(const wchar_t* name);
 
-// Takes whole pieces of text. Write never throws and may be called while the process ends.
+// An output for text. Write takes whole pieces of text, never throws, and may be called while the process ends.
 class TextSink {
  public:
   virtual ~TextSink() = default;
   virtual void Write(std::string_view utf8) noexcept = 0;
 };
 
-// Standard output or standard error, unbuffered; a console gets UTF-16, anything else UTF-8 bytes.
+// A sink for standard output or standard error, unbuffered. A console receives UTF-16; any other handle receives
+// UTF-8 bytes.
 class StandardSink : public TextSink {
  public:
   explicit StandardSink(DWORD which) noexcept : which_(which) {}
@@ -44,7 +45,7 @@ class StandardSink : public TextSink {
   DWORD which_;
 };
 
-// Collects the text, for tests.
+// A sink that collects the text, for tests.
 class StringSink : public TextSink {
  public:
   void Write(std::string_view utf8) noexcept override { text_ += utf8; }

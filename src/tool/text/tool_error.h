@@ -1,4 +1,4 @@
-// What clrmem says when it cannot do its job: one line, what is wrong and what to do about it.
+// The error that clrmem reports in one line: the fault and the remedy.
 #ifndef CLRHM_TOOL_TEXT_TOOL_ERROR_H
 #define CLRHM_TOOL_TEXT_TOOL_ERROR_H
 
@@ -8,12 +8,14 @@
 
 namespace clr_host_memory::tool {
 
-// clrmem's own exit code for every error of its own; any other exit code is the app's.
+// The exit code for every error of clrmem. Any other exit code is the app's, except kExitThrash.
 inline constexpr int kExitUsage = 2;
-// And that of a program it has stopped because its runtime was thrashing; as timeout(1) has it for one that it stops.
+// The exit code when clrmem stopped a program because its runtime thrashed. It equals the code that timeout(1)
+// returns for a program it stops.
 inline constexpr int kExitThrash = 124;
 
-// Thrown inside the tool, caught once in RunClrMem. what() is "<what is wrong>; <what to do>", UTF-8, no line end.
+// An error thrown inside the tool and caught once, in RunClrMem. what() is "<fault>; <remedy>", UTF-8, without a line
+// end.
 class ToolError : public std::runtime_error {
  public:
   ToolError(const std::string& wrong, const std::string& remedy) : std::runtime_error(wrong + "; " + remedy) {}
