@@ -2,10 +2,10 @@
 
 namespace clr_host_memory {
 
-// Apart from NotePeak, which most requests call and which then has nothing to do.
+// Raises the peak. Separate from NotePeak, which most requests call and which then has nothing to do.
 void Budget::RaisePeak() {
-  // A pending charge is pending before it is charged, and until it is not: between two equal readings, all that is
-  // charged of it is known.
+  // A pending charge is added to pending_ before it is charged. It is subtracted only when it is confirmed, or after
+  // it is uncharged. So between two equal readings of pending_, the pending part of the charge is known.
   std::uint64_t pending = pending_.load();
   std::uint64_t now = charged_.load();
   for (std::uint64_t again = pending_.load(); again != pending; again = pending_.load()) {

@@ -1,4 +1,4 @@
-// How much memory is held on the CLR's behalf, how much more may be, and who waits for some.
+// The budget: how much memory is held on the CLR's behalf, how much more may be, and which requests wait for memory.
 // Threads: any, lock-free; a thread may be suspended anywhere.
 #ifndef CLRHM_BUDGET_BUDGET_H
 #define CLRHM_BUDGET_BUDGET_H
@@ -21,21 +21,22 @@ class Budget {
  public:
   explicit Budget(const Limits& limits) { SetLimits(limits); }
 
-  // Who serves the requests that wait; before any waits. Woken when charge is returned while some do.
+  // Sets the waker of the dispatcher, which serves the requests that wait. Call before any request waits. The budget
+  // wakes the dispatcher when memory is uncharged while requests wait.
   void SetDispatcher(Waker* server) { dispatcher_.store(server); }
 
-  // Charges amount if the policy admits it at this level; otherwise changes nothing. While requests of the same or a
-  // higher level wait for memory, nobody passes them.
+  // Charges amount if the policy admits it at this level. If it refuses, changes nothing. While requests of the same
+  // or a higher level wait for memory, no request overtakes them.
   [[nodiscard]] Admission TryCharge(Bytes amount, Criticality level) {
     if (waiting_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
       WakeForArrivals();
       if (amount != Bytes{} && AnyWaitingFrom(level)) return Admission::kBehindQueue;
     }
-    // Relaxed: who acts on figures that are being changed is one who came a moment earlier.
+    // Relaxed is enough. A request that acts on figures in change acts as if it had come a moment earlier.
     return ChargeIfAdmitted(amount, level, {}, std::memory_order_relaxed);
   }
-  // The same, and a process-critical request may use what was given up of the emergency reserve; when it is shared,
-  // any.
+  // Charges as TryCharge does. A process-critical request may also use the allowance. If the reserve is shared, any
+  // request may.
   [[nodiscard]] Admission TryChargeWithReserve(Bytes amount, Criticality level) {
     if (amount != Bytes{} && AnyWaitingFrom(level)) {
       WakeForArrivals();
@@ -43,11 +44,13 @@ class Budget {
     }
     return TryChargeAheadOfQueue(amount, level);
   }
-  // The same for a request whose turn it is.
+  // Charges as TryChargeWithReserve does, for a request whose turn it is.
   //
-  // What these two charge is pending until Confirm or CancelPending: the OS may refuse it yet, so it is no peak.
+  // The charge of these two functions is pending until Confirm or CancelPending: the OS may still refuse the memory.
+  // So it does not count in the peak yet.
   [[nodiscard]] Admission TryChargeAheadOfQueue(Bytes amount, Criticality level) {
-    // In the one order with Return and SetLimits: what a waiter's try does not see, wakes the server again.
+    // These loads are in one total order with Uncharge and SetLimits. If a waiter's try does not see such a change,
+    // the change wakes the dispatcher again.
     constexpr auto kOrder = std::memory_order_seq_cst;
     const bool may_exceed_limit = level == Criticality::kProcess || ReserveIsShared();
     AddPending(amount);
@@ -56,60 +59,61 @@ class Budget {
       const Admission verdict = ChargeIfAdmitted(amount, level, beyond, kOrder);
       if (verdict != Admission::kAdmitted) SubtractPending(amount);
       if (verdict != Admission::kAdmitted || beyond == Bytes{} || FitsAllowance()) return verdict;
-      CancelCharge(amount);  // some of it has been taken back meanwhile
+      CancelCharge(amount);  // part of the allowance was recommitted meanwhile
     }
   }
-  // Whether TryChargeWithReserve would admit it now; charges nothing.
+  // Returns whether TryChargeWithReserve would admit it now. Charges nothing.
   [[nodiscard]] bool WouldAdmit(Bytes amount, Criticality level) const {
     if (amount == Bytes{}) return true;
     const bool may_exceed_limit = level == Criticality::kProcess || ReserveIsShared();
     const Bytes ceiling = Ceiling(level, may_exceed_limit ? Allowance() : Bytes{});
     return !AnyWaitingFrom(level) && Admit({amount, level}, {Charged()}, ceiling) == Admission::kAdmitted;
   }
-  // The OS has granted what a pending charge was for.
+  // Confirms a pending charge: the OS has granted the memory.
   void Confirm(Bytes amount) {
     SubtractPending(amount);
     NotePeak();
   }
-  // The OS has refused it.
+  // Cancels a pending charge: the OS has refused the memory.
   void CancelPending(Bytes amount) {
     CancelCharge(amount);
     DropPending(amount);
   }
-  // The same where the charge was returned already.
+  // Does the same where the memory was uncharged already.
   void DropPending(Bytes amount) {
     SubtractPending(amount);
     NotePeak();
   }
-  // Charges what is committed already, whatever the limit says: the ledger follows the facts.
+  // Charges memory that is committed already, above any limit: the ledger follows the facts.
   void Charge(Bytes amount) { charged_.fetch_add(amount.value); }
-  // Of memory that went back to the OS.
+  // Uncharges memory that went back to the OS.
   void Uncharge(Bytes amount) {
     charged_.fetch_sub(amount.value);
-    // A waiter is counted before its turn is tried: either it is seen here, or its try sees the charge returned.
+    // A waiter is counted before its turn is tried. So either this load sees the waiter, or its try sees the memory
+    // uncharged.
     if (waiting_.load() != 0) [[unlikely]] {
       returns_.fetch_add(1);
       dispatcher_.load()->Wake();
     }
   }
-  // Of memory that the OS refused: others may be charged for it, but a request the OS refused need not try again. (Two
-  // of them would wake each other for ever.)
+  // Uncharges memory that the OS refused. Other requests may be charged for it. A request that the OS refused need not
+  // try again, so this does not change UnchargeCount. (Otherwise two such requests would wake each other forever.)
   void CancelCharge(Bytes amount) {
     charged_.fetch_sub(amount.value);
     WakeDispatcherIfNeeded();
   }
 
-  // After every change that may be a new peak. Of requests that the OS is asked for at this moment, those of at most 64
-  // pages in one region count already.
+  // Raises the peak. Call after every change that may be a new peak. Among requests in progress in the OS, those of at
+  // most 64 pages in one region count already.
   void NotePeak() {
     if (charged_.load(std::memory_order_relaxed) > peak_.load(std::memory_order_relaxed)) [[unlikely]]
       RaisePeak();
   }
 
-  // ---- requests that wait, announced to the server; at most 2^16 - 1
-  // Announces a request by the name of its record, 1 to 2^16 - 1, and counts it if it waits for memory: in one step,
-  // since its thread may be suspended between any two. before(next) is called first, to tell it who was announced
-  // before it.
+  // ---- requests that wait, announced to the dispatcher; at most 2^16 - 1
+  // Announces a request by the name of its record, 1 to 2^16 - 1. If it waits for memory, also counts it. Both happen
+  // in one step, since its thread may be suspended between two steps. Calls before(next) first, with the name
+  // announced before it.
   template <typename Before>
   void Enqueue(std::uint16_t name, Criticality level, bool for_memory, Before before) {
     const std::uint64_t one = for_memory ? std::uint64_t{1} << ShiftOf(level) : 0;
@@ -118,30 +122,32 @@ class Budget {
       before(static_cast<std::uint16_t>(waiting & kArrivalMask));
     } while (!waiting_.compare_exchange_weak(waiting, ((waiting & ~kArrivalMask) | name) + one));
   }
-  // For the server: who was announced last, and leads to those before; 0: nobody. All of them are the server's now.
+  // Takes the arrivals, for the dispatcher. Returns the name announced last, which leads to the earlier ones; 0: none.
+  // All of them then belong to the dispatcher.
   [[nodiscard]] std::uint16_t TakeArrivals() {
     return static_cast<std::uint16_t>(waiting_.fetch_and(~kArrivalMask) & kArrivalMask);
   }
-  // Whether anybody has been since the server took them.
+  // Returns whether a request was announced since the dispatcher took the arrivals.
   [[nodiscard]] bool HasArrivals() const { return (waiting_.load() & kArrivalMask) != 0; }
-  // For the server: a request that was counted waits no more.
+  // Ends the count of a request that waits no more. For the dispatcher.
   void RemoveWaiting(Criticality level) { waiting_.fetch_sub(std::uint64_t{1} << ShiftOf(level)); }
-  // Whether any of this level or a higher one waits for memory.
+  // Returns whether a request of this level or a higher one waits for memory.
   [[nodiscard]] bool AnyWaitingFrom(Criticality level) const {
     return waiting_.load(std::memory_order_relaxed) >> ShiftOf(level) != 0;
   }
-  // How many wait for memory.
+  // Returns how many requests wait for memory.
   [[nodiscard]] std::uint64_t Waiting() const {
     std::uint64_t sum = 0;
     for (std::uint64_t rest = waiting_.load() >> 16; rest != 0; rest >>= 16) sum += rest & 0xFFFF;
     return sum;
   }
-  // Changes whenever memory went back to the OS while requests waited.
+  // Returns a count that changes whenever memory goes back to the OS while requests wait.
   [[nodiscard]] std::uint64_t UnchargeCount() const { return returns_.load(); }
 
-  // ---- the emergency reserve: what process-critical requests may use above the limit, since it was given up. Who
-  // takes some back subtracts it first and then looks whether what is charged still fits; who uses it charges first and
-  // then looks: one of them sees the other, and together they never have more than limit and reserve.
+  // ---- the allowance: the part of the emergency reserve that was decommitted, for use above the limit. A thread that
+  // recommits a part lowers the allowance first, and then checks that the charge still fits. A thread that uses the
+  // allowance charges first, and then checks. So one of them sees the other. Together they never have more than limit
+  // and reserve.
   void RaiseAllowance(Bytes given_up) {
     allowance_.fetch_add(given_up.value);
     WakeDispatcherIfNeeded();
@@ -152,11 +158,12 @@ class Budget {
   }
   [[nodiscard]] Bytes Allowance() const { return {allowance_.load()}; }
 
-  // ---- limits. All take effect for the next request, each level by itself. A limit below what is in use admits
-  // nothing for lower levels; process-critical requests may use again what comes back of it, until SettleCeilings.
+  // ---- limits. All take effect for the next request, each level's limit by itself. A limit below the charged bytes
+  // admits nothing for lower levels. Process-critical requests may reuse the uncharged part of the excess, until
+  // SettleCeilings.
   // limits: valid by Validate.
-  // reserve: of what was taken while process-critical requests might exceed the limit, so much has the emergency
-  // reserve to pay for instead of the ceilings. How much that is.
+  // reserve: bytes that the emergency reserve can pay, instead of the ceilings. It pays for what was charged while
+  // process-critical requests were not held to the limit. Returns how much it has to pay.
   Bytes SetLimits(const Limits& limits, Bytes reserve = {}) {
     Bytes to_pay;
     {
@@ -171,7 +178,7 @@ class Budget {
     WakeDispatcherIfNeeded();
     return to_pay;
   }
-  // Until SetLimits, process-critical requests are not held to the limit.
+  // Lets process-critical requests exceed the limit until SetLimits.
   void SuspendProcessCriticalLimit() {
     {
       const std::lock_guard lock(limits_lock_);
@@ -180,10 +187,10 @@ class Budget {
     }
     WakeDispatcherIfNeeded();
   }
-  // Before any request: the emergency reserve is for every level.
+  // Opens the emergency reserve to every level. Call before any request.
   void ShareReserve() { shared_.store(true, std::memory_order_relaxed); }
   [[nodiscard]] bool ReserveIsShared() const { return shared_.load(std::memory_order_relaxed); }
-  // Memory that counts against the limit without being charged: what the process has besides.
+  // Sets the memory that counts against the limit without being charged: the rest of the process's memory.
   void SetUncharged(Bytes outside) {
     {
       const std::lock_guard lock(limits_lock_);
@@ -192,7 +199,8 @@ class Budget {
     }
     WakeDispatcherIfNeeded();
   }
-  // From time to time: what has come back of an excess over the limit stays back.
+  // Lowers the process-critical ceiling to the charge, but not below the limit. Excess that was uncharged cannot be
+  // used again. Call periodically.
   void SettleCeilings() {
     const std::lock_guard lock(limits_lock_);
     StoreCeilings(Charged());
@@ -201,7 +209,7 @@ class Budget {
     const std::lock_guard lock(limits_lock_);
     return limits_;
   }
-  // How the limit stands, without the lock: for the GC, which asks at every collection.
+  // Returns how the limit stands. Takes no lock: the GC asks at every collection.
   [[nodiscard]] LimitUse Use() const {
     return {.limit = {whole_limit_.load(std::memory_order_relaxed)},
             .charged = Charged(),
@@ -219,7 +227,7 @@ class Budget {
   [[nodiscard]] Bytes Peak() const { return {peak_.load()}; }
 
  private:
-  // Of pending_: pages, and above them how often it was changed.
+  // The layout of pending_: pages, and above them a count of its changes.
   static constexpr unsigned kPendingShift = 48;
   static constexpr std::uint64_t kPendingChange = std::uint64_t{1} << kPendingShift;
   [[nodiscard]] static constexpr std::uint64_t PendingIn(std::uint64_t pending) {
@@ -233,11 +241,11 @@ class Budget {
   }
   void RaisePeak();
 
-  // Of waiting_: the name last announced, and above it how many wait, a level in 16 bits.
+  // The layout of waiting_: the name last announced, and above it the number of waiting requests, 16 bits per level.
   static constexpr std::uint64_t kArrivalMask = 0xFFFF;
   [[nodiscard]] static constexpr unsigned ShiftOf(Criticality level) { return 16 + 16 * static_cast<unsigned>(level); }
 
-  // order: of the loads that a refusal rests on.
+  // order: memory order of the loads that a refusal is based on.
   [[nodiscard]] Admission ChargeIfAdmitted(Bytes amount, Criticality level, Bytes beyond, std::memory_order order) {
     const Request request{amount, level};
     std::uint64_t charged = charged_.load(order);
@@ -252,11 +260,11 @@ class Budget {
     if (waiting_.load() != 0) [[unlikely]]
       dispatcher_.load()->Wake();
   }
-  // Whoever announced a request may be suspended before it could wake the server.
+  // The thread that announced a request may be suspended before it wakes the dispatcher.
   void WakeForArrivals() {
     if (HasArrivals()) dispatcher_.load()->Wake();
   }
-  // charged: what is in use. paid: of that, by the emergency reserve.
+  // charged: bytes in use. paid: how many of them the emergency reserve pays for.
   void StoreCeilings(Bytes charged, Bytes paid = {}) {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
     counted_uncharged_.store(uncharged_.value, std::memory_order_relaxed);
@@ -265,15 +273,15 @@ class Budget {
     for (Bytes& ceiling : ceilings) {
       if (ceiling != kUnlimited) ceiling = ceiling - std::min(ceiling, uncharged_);
     }
-    // What is in use is in use: to go on with it, and with the emergency reserve above it, is what the process must be
-    // able to do.
+    // Bytes in use stay admitted. The process must be able to continue with them, and with the emergency reserve above
+    // them.
     const Bytes held = std::min(charged, Ceiling(Criticality::kProcess));
     const Bytes in_use = held - std::min(held, paid);
     ceilings.back() = process_unlimited_ ? kUnlimited : std::max(ceilings.back(), in_use);
     for (std::size_t i = 0; i < ceilings.size(); ++i) ceilings_[i].store(ceilings[i].value);
   }
 
-  mutable std::mutex limits_lock_;  // for whoever sets or reports limits; no request takes it
+  mutable std::mutex limits_lock_;  // for threads that set or report limits; no request takes it
   Limits limits_;
   Bytes uncharged_;
   bool process_unlimited_ = false;
@@ -281,7 +289,7 @@ class Budget {
   std::atomic<std::uint64_t> whole_limit_ = 0;
   std::atomic<std::uint64_t> counted_uncharged_ = 0;
   std::atomic<std::uint64_t> headroom_ = 0;
-  // Apart from the limits, which every request reads and hardly anyone writes.
+  // On another cache line than the limits, which every request reads and few threads write.
   alignas(64) std::atomic<std::uint64_t> charged_ = 0;
   std::atomic<std::uint64_t> peak_ = 0;
   alignas(64) std::array<std::atomic<std::uint64_t>, kCriticalityCount> ceilings_{};

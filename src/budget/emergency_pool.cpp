@@ -54,7 +54,7 @@ bool EmergencyPool::GiveUp(Bytes bytes, Bytes leave) {
   do {
     if (Count(held) < wanted + kept) return false;
     taken = held;
-    for (std::uint64_t spare = Count(held) - wanted; spare != 0; --spare) taken &= taken - 1;  // the lowest bits stay
+    for (std::uint64_t spare = Count(held) - wanted; spare != 0; --spare) taken &= taken - 1;  // the lowest slices stay
   } while (!held_.compare_exchange_weak(held, held & ~taken));
 
   std::uint64_t left = taken;

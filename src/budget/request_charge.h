@@ -1,5 +1,5 @@
-// What one request charges goes through here, so that those who help a refused request (the reserve, the line of
-// waiters) know what it wanted and can hand it what it needs. Lives on the request's stack.
+// Everything one request charges passes through here. So the helpers of a refused request (the reserve, the queue of
+// waiters) know what it asked for, and can hand over what it needs. It lives on the request's stack.
 #ifndef CLRHM_BUDGET_REQUEST_CHARGE_H
 #define CLRHM_BUDGET_REQUEST_CHARGE_H
 
@@ -10,21 +10,21 @@
 
 namespace clr_host_memory {
 
-// Of a request that nobody has helped, as nearly all.
+// The charge of a request that needed no help, as nearly all.
 struct FirstCharge {
   Budget& budget;
   const Criticality level;
 
-  // False: refused, and nothing has changed.
+  // Charges amount. False: refused, and nothing has changed.
   [[nodiscard]] bool TryCharge(Bytes amount) { return budget.TryCharge(amount, level) == Admission::kAdmitted; }
-  // The OS has refused the memory, or granted it.
+  // Cancel: the OS has refused the memory. Confirm: the OS has granted it.
   void Cancel(Bytes amount) { budget.CancelCharge(amount); }
   void Confirm(Bytes /*amount*/) {}
 };
 
 class RequestCharge {
  public:
-  // asked: what was tried already, and refused; more than that does no harm.
+  // asked: the amount that was tried already, and refused. A larger value does no harm.
   RequestCharge(Budget& budget, Criticality level, Bytes asked = {})
       : budget_(budget), level_(level), requested_(asked) {}
   ~RequestCharge() {
@@ -33,7 +33,7 @@ class RequestCharge {
   RequestCharge(const RequestCharge&) = delete;
   RequestCharge& operator=(const RequestCharge&) = delete;
 
-  // Charges amount, from what was handed over first. False: refused, and nothing has changed.
+  // Charges amount, from the credit first. False: refused, and nothing has changed.
   [[nodiscard]] bool TryCharge(Bytes amount) {
     requested_ = amount;
     if (credit_ != Bytes{}) [[unlikely]] {
@@ -46,23 +46,23 @@ class RequestCharge {
                                                                  : budget_.TryChargeWithReserve(amount, level_);
     return verdict == Admission::kAdmitted;
   }
-  // Whether TryCharge would admit it now. Charges nothing.
+  // Returns whether TryCharge would admit it now. Charges nothing.
   [[nodiscard]] bool WouldAdmit(Bytes amount) {
     requested_ = amount;
     return skips_queue_ || budget_.WouldAdmit(amount - std::min(credit_, amount), level_);
   }
-  // The OS has refused the memory that was charged for, or granted it.
+  // Cancel: the OS has refused the charged memory. Confirm: the OS has granted it.
   void Cancel(Bytes amount) { budget_.CancelPending(amount); }
   void Confirm(Bytes amount) { budget_.Confirm(amount); }
-  // The OS has refused it, and the charge was returned already.
+  // Drop: the OS has refused the memory, which was uncharged already.
   void Drop(Bytes amount) { budget_.DropPending(amount); }
 
   [[nodiscard]] Criticality level() const { return level_; }
-  // What the last TryCharge asked for.
+  // Returns what the last TryCharge asked for.
   [[nodiscard]] Bytes requested() const { return requested_; }
-  // What is charged already for the next TryCharge to use; the rest is returned at the end.
+  // Returns the bytes already charged for the next TryCharge to use. The destructor cancels the rest.
   [[nodiscard]] Bytes credit() const { return credit_; }
-  // The next TryCharge is made as if nobody waited: there is so much more now.
+  // Makes the next TryCharge ignore the queue. For use when that much more memory has become available.
   void SkipQueue() { skips_queue_ = true; }
   void AddCredit(Bytes charged) { credit_ = credit_ + charged; }
 

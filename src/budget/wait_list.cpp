@@ -14,7 +14,7 @@ constexpr std::uint64_t kOneTake = kNameMask + 1;
   return by > kForever - now ? kForever : now + by;
 }
 [[nodiscard]] constexpr bool IsForMemory(const WaitRequest& request) { return request.bytes != Bytes{}; }
-// Whether a is served before b.
+// Returns whether a is served before b.
 [[nodiscard]] constexpr bool IsBefore(const WaitRequest& a, const WaitRequest& b) {
   return a.level != b.level ? a.level > b.level : a.ticket < b.ticket;
 }
@@ -47,7 +47,8 @@ WaitList::Name WaitList::TakeRecord() {
   while (true) {
     const auto name = static_cast<Name>(head & kNameMask);
     if (name == 0) return 0;
-    // Another may have taken it by now and given it a new next: then the head has changed, and is read again.
+    // Another thread may have taken the record by now and given it a new next. Then the head has changed, and is read
+    // again.
     const std::uint64_t taken = ((head & ~kNameMask) + kOneTake) | RecordOf(name).next.load();
     if (free_.compare_exchange_weak(head, taken)) return name;
   }
@@ -94,7 +95,8 @@ WaitResult WaitList::Wait(const WaitRequest& request) {
   return Count(request.level, Sleep(name));
 }
 
-// Until the server has ended the wait, or the deadline has come. The record is no longer the caller's then.
+// Sleeps until the dispatcher has ended the wait, or the deadline has passed. The record no longer is the caller's
+// then.
 WaitList::State WaitList::Sleep(Name name) {
   Record& record = RecordOf(name);
   const std::uint64_t ticket = record.request.ticket;
@@ -103,7 +105,7 @@ WaitList::State WaitList::Sleep(Name name) {
     State state = record.state.load();
     if (state == State::kWaiting) {
       const Milliseconds now = threads_.Now();
-      // Withdrawn: the server would end it, unless it has ended itself.
+      // Withdrawn: the dispatcher would end the wait, unless the dispatcher itself has ended.
       const bool withdrawn = IsWithdrawn(ticket);
       if (!withdrawn && now < end) {
         threads_.WaitFor(record.event, end == kForever ? kForever : end - now);
@@ -178,7 +180,7 @@ Milliseconds WaitList::Serve(Milliseconds now) {
   return round.sleep;
 }
 
-// Those announced since the last time, into the line.
+// Moves the requests announced since the last time into the queue.
 void WaitList::TakeIn() {
   for (Name name = budget_.TakeArrivals(); name != 0;) {
     const Record& record = RecordOf(name);
@@ -193,7 +195,7 @@ void WaitList::TakeIn() {
   }
 }
 
-// False: it stays in the line.
+// Grants or ends a request if possible. False: it stays in the queue.
 bool WaitList::Settle(Name name, Round* round) {
   const Record& record = RecordOf(name);
   if (record.state.load() == State::kLeft) {
@@ -205,7 +207,7 @@ bool WaitList::Settle(Name name, Round* round) {
     return true;
   }
   if (TryGrant(name, round)) return true;
-  // Its thread may be suspended: those behind it must not wait until it has seen to this itself.
+  // The waiter's thread may be suspended. Requests behind it must not wait until that thread handles its own deadline.
   if (record.end <= round->now) {
     End(name, State::kTimedOut);
     return true;
@@ -227,8 +229,8 @@ bool WaitList::TryGrant(Name name, Round* round) {
   };
   const bool may_use_reserve = request.level == Criticality::kProcess && reserve_ != nullptr;
   if (!charged() && !(may_use_reserve && reserve_->CoverForWaiter(request.bytes) && charged())) return false;
-  // Someone who comes first may be among them, and have waited before this memory came back. All those announced before
-  // the charge are in the line if nobody is found after it.
+  // A request that comes first in the order may be among the arrivals, and may have waited before this memory was
+  // uncharged. If there are no arrivals after the charge, all requests announced before the charge are in the queue.
   if (IsForMemory(request) && budget_.HasArrivals()) {
     budget_.CancelPending(request.bytes);
     round->again = true;
@@ -238,14 +240,14 @@ bool WaitList::TryGrant(Name name, Round* round) {
   return true;
 }
 
-// False: it has left already.
+// Ends a wait. False: the waiter has left already.
 bool WaitList::End(Name name, State outcome) {
   Record& record = RecordOf(name);
-  // First: a thread that goes on must not find itself in its own way.
+  // Remove the count first: a thread that continues must not be refused because of its own ended wait.
   if (IsForMemory(record.request)) budget_.RemoveWaiting(record.request.level);
   State state = State::kWaiting;
   if (record.state.compare_exchange_strong(state, outcome)) {
-    threads_.Signal(record.event);  // by now the record may be another's, who then looks for no reason
+    threads_.Signal(record.event);  // the record may have a new waiter by now, which then wakes for no reason
     return true;
   }
   FreeRecord(name);

@@ -1,17 +1,17 @@
-// Requests that wait for memory, and the one who serves them.
+// Requests that wait for memory, and the dispatcher that serves them.
 //
-// A request waits on its own thread, which may be suspended at any time; so nobody waits for a waiter, and no waiter
-// holds anything others need. One server (a thread of the manager's own, which no CLR suspends) owns the order: by
-// level, then first come, and nobody is passed by a later or lower one. It pays for a request before it lets it go:
-// what was returned goes straight to the head of the line. A record changes hands by compare-exchange of its state
-// alone:
+// A request waits on its own thread, which may be suspended at any time. So no thread waits for a waiter, and no
+// waiter holds anything that another thread needs. One dispatcher (a thread of the manager, which no CLR suspends)
+// owns the order: by level, then by arrival. No later or lower request overtakes another. The dispatcher charges for a
+// request before it releases the request's thread. So uncharged memory goes straight to the head of the queue. A
+// record changes hands only by compare-exchange of its state:
 //
 //   free -> waiting                                by its thread, in Wait
-//   waiting -> granted, abandoned or timed out     by the server; its thread then frees it
-//   waiting -> left                                by its thread, at its deadline; the server then frees it
+//   waiting -> granted, abandoned or timed out     by the dispatcher; its thread then frees it
+//   waiting -> left                                by its thread, at its deadline; the dispatcher then frees it
 //
-// A request that needs no new memory takes nothing from anyone: it is let through wherever it stands.
-// Threads: Wait from any; Serve from one at a time; the rest from any. Why it is so: docs/decisions/0005.
+// A request that needs no new memory takes none from any other request: it is granted at any place in the queue.
+// Threads: Wait from any; Serve from one at a time; the rest from any. The reasons: docs/decisions/0005.
 #ifndef CLRHM_BUDGET_WAIT_LIST_H
 #define CLRHM_BUDGET_WAIT_LIST_H
 
@@ -33,18 +33,18 @@ struct WaitRequest {
   Bytes bytes;  // to be charged; 0: it only waits to be let through
   Criticality level = Criticality::kTask;
   Milliseconds deadline{};     // from now
-  std::uint64_t ticket = 0;    // of WaitList::TakeTicket: its place in the line, kept when it has to wait again
-  bool refused_by_os = false;  // it fits the limit, but the OS had none: tried again after a while, or after a return
+  std::uint64_t ticket = 0;    // from WaitList::TakeTicket: its place in the queue, kept when it waits again
+  bool refused_by_os = false;  // it fits the limit, but the OS had no memory: tried again after a while, or an uncharge
 };
 
 enum class WaitResult : std::uint8_t {
-  kGranted,    // bytes are charged; they are the caller's to use, to Return or to Withdraw
+  kGranted,    // bytes are charged and pending: the caller has to Confirm or CancelPending them
   kTimedOut,   // at the deadline
   kAbandoned,  // cancelled
-  kNoRoom,     // it did not wait: no record or no event to wait with
+  kNoRoom,     // it did not wait: no record, or no event to wait on
 };
 
-// What a level's waits came to, each exact; waits less the rest are under way.
+// Counts of a level's waits. Each is exact. waits minus the other counts: waits in progress.
 struct WaitCounts {
   std::uint64_t waits = 0;
   std::uint64_t granted = 0;
@@ -55,69 +55,71 @@ struct WaitCounts {
 class WaitList {
  public:
   static constexpr std::uint32_t kMostWaiters = 1024;
-  // How long a request the OS refused waits before it is tried again, if nothing was returned before.
+  // How long a request that the OS refused waits before it is tried again, if nothing is uncharged earlier.
   static constexpr Milliseconds kOsRetry{50};
 
   // The emergency reserve, for process-critical requests whose turn it is.
   class Reserve {
    public:
-    // Gives up what `asked` lacks, if the reserve has it. On the server's thread.
+    // Decommits what `asked` lacks, if the reserve has it. Runs on the dispatcher's thread.
     virtual bool CoverForWaiter(Bytes asked) = 0;
 
    protected:
     ~Reserve() = default;
   };
 
-  // All outlive the list. reserve may be null.
+  // All arguments outlive the list. reserve may be null.
   WaitList(MemorySystem& memory, ThreadSystem& threads, Budget& budget, Reserve* reserve = nullptr)
       : memory_(memory), threads_(threads), budget_(budget), reserve_(reserve) {}
-  // Nobody waits any more, and nobody serves.
+  // No thread may still wait or serve.
   ~WaitList();
   WaitList(const WaitList&) = delete;
   WaitList& operator=(const WaitList&) = delete;
 
-  // Makes the records; once, before the first Wait. server: woken when Serve has something to do. False: no memory.
+  // Creates the records. Call once, before the first Wait. server: the dispatcher's waker, woken when Serve has
+  // something to do. False: no memory.
   [[nodiscard]] bool Open(Waker* server);
 
   [[nodiscard]] std::uint64_t TakeTicket() { return last_ticket_.fetch_add(1) + 1; }
-  // On the caller's thread, until the request is granted, abandoned, or its deadline has come. A request that could not
-  // even be charged if nothing else was had better not come here: those behind it wait for it, until its deadline.
+  // Waits on the caller's thread until the request is granted or abandoned, or its deadline has passed. Do not pass a
+  // request that could not be charged even if nothing else were charged: requests behind it wait until its deadline.
   [[nodiscard]] WaitResult Wait(const WaitRequest& request);
 
-  // Ends the waits of every ticket taken so far as abandoned, also such as begin later; of every ticket ever, when
-  // for_good. Then Serve is to run once more before the server ends: nobody who waits stays behind.
+  // Ends the waits of every ticket taken so far as abandoned, also waits that begin later. With for_good, does so for
+  // every ticket ever. Serve must then run once more before the dispatcher ends, so that no waiter stays behind.
   void Abandon(bool for_good);
-  // While held nobody is granted anything but what Serve was about to grant when it began.
+  // Holds or releases the queue. While it is held, Serve grants only what it was about to grant when the hold began.
   void Hold(bool held);
 
-  // One round of the server: grants what can be granted now. Returns how long it may sleep unless it is woken.
+  // Runs one round of the dispatcher: grants what can be granted now. Returns how long the dispatcher may sleep unless
+  // it is woken.
   [[nodiscard]] Milliseconds Serve(Milliseconds now);
 
   [[nodiscard]] WaitCounts Counts(Criticality level) const;
-  // Records that nobody uses. Exact at a quiet moment, when all waits have ended and Serve has run since.
+  // Returns the number of unused records. Exact when all waits have ended and Serve has run since.
   [[nodiscard]] std::uint32_t FreeRecords() const;
 
  private:
-  using Name = std::uint16_t;  // of a record: its index + 1; 0: nobody
+  using Name = std::uint16_t;  // of a record: its index + 1; 0: none
   static_assert(kMostWaiters < 0xFFFF, "names and counts have 16 bits");
 
   enum class State : std::uint8_t { kFree, kWaiting, kGranted, kTimedOut, kAbandoned, kLeft };
   static_assert(std::atomic<State>::is_always_lock_free && std::atomic<Name>::is_always_lock_free);
 
-  // All but state and next belong to the waiter before it is announced, and to the server until the state says
-  // otherwise.
+  // All fields but state and next belong to the waiter before it is announced. Then they belong to the dispatcher
+  // until the state changes.
   struct Record {
     std::atomic<State> state;
-    std::atomic<Name> next;  // that was freed, or announced, before this one
-    EventHandle event;       // made by the first to use it, kept for the rest; may be signalled for no reason
+    std::atomic<Name> next;  // the record freed, or announced, before this one
+    EventHandle event;       // created on first use, and kept; may be signalled for no reason
     WaitRequest request;
-    Milliseconds end{};              // the deadline as a point of the clock
-    Milliseconds os_retry{};         // likewise
-    std::uint64_t returns_seen = 0;  // Budget::Returns when it began
+    Milliseconds end{};              // the deadline as a point in time
+    Milliseconds os_retry{};         // likewise: when to try again after the OS refused
+    std::uint64_t returns_seen = 0;  // Budget::UnchargeCount when the wait began
   };
   struct Tables {
     std::array<Record, kMostWaiters> records;
-    std::array<Name, kMostWaiters> line;  // the server's: first the one whose turn it is
+    std::array<Name, kMostWaiters> line;  // the dispatcher's queue, head first
   };
   struct Counters {
     std::atomic<std::uint64_t> waits = 0;
@@ -125,12 +127,12 @@ class WaitList {
     std::atomic<std::uint64_t> timed_out = 0;
     std::atomic<std::uint64_t> abandoned = 0;
   };
-  // One walk down the line.
+  // One pass over the queue.
   struct Round {
     Milliseconds now{};
     bool held = false;
-    bool blocked = false;  // somebody before waits for memory
-    bool again = false;    // others have been announced meanwhile
+    bool blocked = false;  // an earlier request waits for memory
+    bool again = false;    // more requests have been announced meanwhile
     Milliseconds sleep = kForever;
   };
 
@@ -142,7 +144,7 @@ class WaitList {
   [[nodiscard]] WaitResult Count(Criticality level, State ended);
   void WakeDispatcher();
 
-  // The server's.
+  // For the dispatcher only.
   void TakeIn();
   [[nodiscard]] bool Settle(Name name, Round* round);
   [[nodiscard]] bool TryGrant(Name name, Round* round);
@@ -152,13 +154,13 @@ class WaitList {
   ThreadSystem& threads_;
   Budget& budget_;
   Reserve* const reserve_;
-  std::atomic<Tables*> tables_ = nullptr;  // set last of all in Open
+  std::atomic<Tables*> tables_ = nullptr;  // set in Open, before the records are freed for use
   std::atomic<Waker*> dispatcher_ = nullptr;
-  std::uint32_t length_ = 0;  // of the line
-  // The name last freed, and above it how often one was taken: a record that was taken and freed meanwhile shows.
+  std::uint32_t length_ = 0;  // of the queue
+  // The name last freed, and above it a count of takes. The count shows that a record was taken and freed meanwhile.
   std::atomic<std::uint64_t> free_ = 0;
   std::atomic<std::uint64_t> last_ticket_ = 0;
-  std::atomic<std::uint64_t> abandoned_through_ = 0;  // the last ticket whose waits are withdrawn
+  std::atomic<std::uint64_t> abandoned_through_ = 0;  // waits up to this ticket are withdrawn
   std::atomic<bool> held_ = false;
   std::array<Counters, kCriticalityCount> counters_{};
 };

@@ -7,7 +7,7 @@
 namespace clr_host_memory {
 namespace {
 
-// FNV-1a of the name and the line; never 0.
+// Returns the FNV-1a hash of the name and the line; never 0.
 [[nodiscard]] std::uint64_t KeyOf(const char* file, std::size_t length, int line) {
   std::uint64_t hash = 0xCBF2'9CE4'8422'2325u;
   const auto add = [&](unsigned char byte) { hash = (hash ^ byte) * 0x0000'0100'0000'01B3u; };

@@ -1,5 +1,5 @@
-// Where blocks were allocated, by DebugAlloc's file and line, and how much of each place is still held. Bounded and
-// lock-free; made when the first block comes that has a site.
+// The table of allocation sites: DebugAlloc's file and line, and the blocks and bytes that each site still holds. It
+// is bounded and lock-free. The first block with a site creates it.
 #ifndef CLRHM_HEAP_ALLOCATION_SITES_H
 #define CLRHM_HEAP_ALLOCATION_SITES_H
 
@@ -12,7 +12,7 @@
 
 namespace clr_host_memory {
 
-// What is held of one place. file: the last characters of the name that was given.
+// The blocks and bytes that one site holds. file: the last characters of the given name.
 struct SiteFigures {
   const char* file = "";
   int line = 0;
@@ -24,7 +24,7 @@ class AllocationSites {
  public:
   using Index = std::uint16_t;
   static constexpr Index kNone = 0;
-  static constexpr std::size_t kMost = 512;  // the last one stands for all that there is no room for
+  static constexpr std::size_t kMost = 512;  // the last entry collects all sites beyond the capacity
   static constexpr std::size_t kLongestFile = 111;
 
   explicit AllocationSites(Engine& engine) : engine_(engine) {}
@@ -32,16 +32,17 @@ class AllocationSites {
   AllocationSites(const AllocationSites&) = delete;
   AllocationSites& operator=(const AllocationSites&) = delete;
 
-  // file may be null. kNone: the OS has no memory for the table.
+  // Returns the site's index, adding the site if it is new. file may be null. kNone: the OS has no memory for the
+  // table.
   [[nodiscard]] Index Find(const char* file, int line);
   void Add(Index site, std::uint64_t bytes);
   void Subtract(Index site, std::uint64_t bytes);
-  // The position-th site there is a record of, from 0. False: there are no more.
+  // Reads the position-th recorded site, from 0. False: there are no more.
   [[nodiscard]] bool Read(std::size_t position, SiteFigures* figures) const;
 
  private:
   struct Site {
-    std::atomic<std::uint64_t> key = 0;       // of file and line; 0: free
+    std::atomic<std::uint64_t> key = 0;       // hash of file and line; 0: free
     std::atomic<std::uint32_t> readable = 0;  // file and line are written
     std::int32_t line = 0;
     std::atomic<std::uint64_t> blocks = 0;

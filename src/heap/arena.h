@@ -1,7 +1,8 @@
-// What a heap keeps of the memory it gives out. Out of line: nothing is written into the memory itself, so that whoever
-// writes past a block cannot mislead the heap, and no page is touched that nobody uses.
+// Descriptors of the memory that a heap gives out. They are out of line: the heap writes nothing into the memory
+// itself. So a write past a block cannot corrupt the heap's state, and unused pages stay untouched.
 //
-// Descriptors live in the OS's metadata memory until their heap ends: whoever still has a pointer to one may read it.
+// Descriptors live in the OS's metadata memory until their heap ends. Any thread that still has a pointer to one may
+// read it.
 #ifndef CLRHM_HEAP_ARENA_H
 #define CLRHM_HEAP_ARENA_H
 
@@ -15,22 +16,22 @@
 
 namespace clr_host_memory {
 
-// An arena is one region of address space: 64 units, a bit each in one word.
+// An arena is one region of address space: 64 units, with one bit each in one word.
 inline constexpr std::size_t kArenaUnits = 64;
 inline constexpr std::size_t kArenaSize = kArenaUnits * kUnitSize;
 
-// What begins at a unit.
+// What begins at a unit: nothing, a slab or a run.
 class SlabState {
  public:
   constexpr SlabState() = default;
   explicit constexpr SlabState(std::uint64_t word) : word_(word) {}
   [[nodiscard]] static constexpr SlabState OfClass(std::size_t index) { return SlabState(index + 1); }
-  // One block of whole pages.
+  // A run: one block of whole pages.
   [[nodiscard]] static constexpr SlabState OfRun(Pages pages) { return SlabState(kRun | pages.value << 8); }
-  // One that came back and is still committed.
+  // A kept run: freed, and still committed.
   [[nodiscard]] static constexpr SlabState OfKeptRun(Pages pages) { return SlabState(kKeptRun | pages.value << 8); }
 
-  // One that came back while the host had pinned pages of it: no block of anyone's, and still committed.
+  // A parked run: freed while the host had sealed pages of it. It is no block any more, and it is still committed.
   [[nodiscard]] static constexpr SlabState OfParkedRun(Pages pages) { return SlabState(kParkedRun | pages.value << 8); }
 
   [[nodiscard]] constexpr std::uint64_t word() const { return word_; }
@@ -45,21 +46,21 @@ class SlabState {
   static constexpr std::uint64_t kRun = 0xFF;
   static constexpr std::uint64_t kKeptRun = 0xFE;
   static constexpr std::uint64_t kParkedRun = 0xFD;
-  std::uint64_t word_ = 0;  // 0: nothing, or on its way in or out
+  std::uint64_t word_ = 0;  // 0: nothing, or in transition
 };
 
 struct Arena;
 
-// Blocks of one class, a bit each: set while the block is free. Bits beyond the class' slots are never set.
+// Blocks of one class, with one bit each: set while the block is free. Bits beyond the class' slots are never set.
 //
-// Who has taken a bit keeps the slab as it is: it is retired only by one who has taken them all. So the order is: take
-// a bit, then look whether the slab is still what one believed it was, and if not give the bit back.
+// A thread that has taken a bit keeps the slab as it is: a thread must take all bits to retire the slab. So the order
+// is: take a bit, then check that the slab still is what it was believed to be. If it is not, give the bit back.
 struct alignas(64) Slab {
   std::atomic<std::uint64_t> state = 0;  // SlabState
   std::atomic<Address> base = 0;
-  std::atomic<std::uint32_t> search_from = 0;  // the word in which a free block was found last
-  std::uint32_t unit = 0;                      // in its arena; does not change
-  Arena* arena = nullptr;                      // the same
+  std::atomic<std::uint32_t> search_from = 0;  // the word where a free block was last found
+  std::uint32_t unit = 0;                      // in its arena; constant
+  Arena* arena = nullptr;                      // constant
   std::array<std::atomic<std::uint64_t>, kMostWords> free{};
 
   [[nodiscard]] SlabState State() const { return SlabState(state.load(std::memory_order_acquire)); }
@@ -88,12 +89,12 @@ struct Arena {
   }
 
   const std::uint32_t index;                           // in its heap
-  std::atomic<Address> base = 0;                       // 0: it has no memory now
+  std::atomic<Address> base = 0;                       // 0: the arena has no memory now
   std::atomic<std::uint64_t> used{~std::uint64_t{0}};  // units that are given out
-  std::atomic<Site*> sites = nullptr;  // by unit and slot, for blocks whose site is kept; null: none ever was
-  std::array<std::atomic<std::uint8_t>, kArenaUnits> head{};  // where the slab that a unit belongs to begins
-  // For each class the units whose slabs may have free blocks and are nobody's first choice. A hint: whoever finds a
-  // slab exhausted has cleared its bit before, and whoever frees a block where there was none sets it.
+  std::atomic<Site*> sites = nullptr;  // by unit and slot, for blocks whose site is kept; null: none was kept yet
+  std::array<std::atomic<std::uint8_t>, kArenaUnits> head{};  // where the slab that contains the unit begins
+  // For each class, the units whose slabs may have free blocks and are not current. A hint. A thread that finds a slab
+  // exhausted has cleared the slab's bit before. A thread that frees a block in a word without free blocks sets it.
   std::array<std::atomic<std::uint64_t>, kClassCount> partial{};
   std::array<Slab, kArenaUnits> slabs;
 };

@@ -24,7 +24,7 @@ Outcome ArenaTable::TakeVacant(Criticality level, Arena** arena) {
   });
   if (found) return Outcome::Done();
 
-  // The next number, which counts once its descriptor is there: a failure uses up none.
+  // Takes the next number. It counts only once its descriptor exists, so a failure uses up no number.
   void* memory = nullptr;
   Outcome outcome = engine_.AllocateMetadata(sizeof(Arena), level, &memory);
   if (!outcome.ok()) return outcome;
@@ -38,7 +38,7 @@ Outcome ArenaTable::TakeVacant(Criticality level, Arena** arena) {
     std::atomic<Arena*>& place = chunks_[index / ArenaSet::kSize].load()->arenas[index % ArenaSet::kSize];
     const bool taken = place.compare_exchange_strong(nobody, made);
     std::size_t expected = index;
-    arenas_.compare_exchange_strong(expected, index + 1);  // whoever took it may be suspended
+    arenas_.compare_exchange_strong(expected, index + 1);  // the thread that took it may be suspended
     if (!taken) continue;
     *arena = made;
     return Outcome::Done();

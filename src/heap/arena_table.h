@@ -1,5 +1,5 @@
-// The arenas of a heap by number, and which of them are worth a look. Grows, never shrinks while the heap lives; lock-
-// free.
+// The arenas of a heap by number, with sets of those that may have room. The table only grows while the heap lives. It
+// is lock-free.
 #ifndef CLRHM_HEAP_ARENA_TABLE_H
 #define CLRHM_HEAP_ARENA_TABLE_H
 
@@ -15,7 +15,7 @@
 
 namespace clr_host_memory {
 
-// A bit for each arena of a chunk.
+// A set of arenas: one bit for each arena of a chunk.
 class ArenaSet {
  public:
   static constexpr std::size_t kSize = 256;
@@ -23,12 +23,12 @@ class ArenaSet {
   void Add(std::size_t bit) {
     if ((words_[bit / 64].load() >> (bit % 64) & 1) == 0) words_[bit / 64].fetch_or(std::uint64_t{1} << (bit % 64));
   }
-  // True: it was there, and one caller was told so.
+  // Removes the bit. True: it was set. Exactly one of several concurrent callers gets true.
   bool Remove(std::size_t bit) {
     const std::uint64_t mask = std::uint64_t{1} << (bit % 64);
     return (words_[bit / 64].fetch_and(~mask) & mask) != 0;
   }
-  // Calls visit(bit) upward until it returns true; whether it did.
+  // Calls visit(bit) upward until it returns true. Returns whether it did.
   template <typename Visitor>
   bool FindUp(Visitor visit) const {
     for (std::size_t i = 0; i < words_.size(); ++i) {
@@ -46,13 +46,13 @@ class ArenaSet {
 struct ArenaChunk {
   std::array<std::atomic<Arena*>, ArenaSet::kSize> arenas{};
   ArenaSet roomy;                               // arenas that may have free units
-  ArenaSet vacant;                              // numbers that no memory goes by now
+  ArenaSet vacant;                              // numbers of arenas that have no memory now
   std::array<ArenaSet, kClassCount> partial{};  // arenas whose Arena::partial may have a bit for the class
 };
 
 class ArenaTable {
  public:
-  // 128 GiB of arenas, or all there is in 32-bit builds.
+  // 128 GiB of arenas. In 32-bit builds: all of the address space.
   static constexpr std::size_t kMostChunks = sizeof(void*) == 8 ? 512 : 16;
   static constexpr std::size_t kMostArenas = kMostChunks * ArenaSet::kSize;
 
@@ -71,7 +71,7 @@ class ArenaTable {
 
   static constexpr std::size_t kSitesSize = kArenaUnits * kMostSlots * sizeof(Arena::Site);
 
-  // Null: there never was one.
+  // Returns the arena with that number. Null: it was never created.
   [[nodiscard]] Arena* At(std::size_t index) const {
     if (index >= kMostArenas) return nullptr;
     ArenaChunk* chunk = chunks_[index / ArenaSet::kSize].load(std::memory_order_acquire);
@@ -79,11 +79,11 @@ class ArenaTable {
   }
   [[nodiscard]] ArenaChunk& ChunkOf(const Arena& arena) const { return *chunks_[arena.index / ArenaSet::kSize].load(); }
 
-  // An arena without memory, for the caller alone until he makes it roomy or vacant.
+  // Takes an arena without memory. It belongs to the caller alone until the caller makes it roomy or vacant.
   Outcome TakeVacant(Criticality level, Arena** arena);
   void MakeVacant(Arena& arena) { ChunkOf(arena).vacant.Add(arena.index % ArenaSet::kSize); }
 
-  // Calls visit(ArenaChunk&) upward until it returns true; whether it did.
+  // Calls visit(ArenaChunk&) upward until it returns true. Returns whether it did.
   template <typename Visitor>
   bool FindChunk(Visitor visit) const {
     const std::size_t count = (arenas_.load() + ArenaSet::kSize - 1) / ArenaSet::kSize;
@@ -93,7 +93,7 @@ class ArenaTable {
     }
     return false;
   }
-  // The same for visit(Arena&).
+  // Calls visit(Arena&) upward until it returns true. Returns whether it did.
   template <typename Visitor>
   bool FindArena(Visitor visit) const {
     return FindChunk([&](ArenaChunk& chunk) {

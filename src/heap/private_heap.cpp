@@ -11,12 +11,12 @@ namespace {
 constexpr std::uint32_t kPageReadWrite = 0x04;
 constexpr std::uint32_t kPageExecuteReadWrite = 0x40;
 
-// The word of an owner: the heap in the upper half; below it a region of its own and its site, or the number of an
-// arena.
+// The owner word. The upper half is the heap. The lower half is either kLarge with the block's site, or an arena's
+// number.
 constexpr std::uint64_t kLarge = std::uint64_t{1} << 31;
-constexpr std::uint64_t kParkedLarge = std::uint64_t{1} << 30;  // and no block of anyone's any more
+constexpr std::uint64_t kParkedLarge = std::uint64_t{1} << 30;  // and no block any more
 constexpr std::uint64_t kHeapMask = ~std::uint64_t{0} << 32;
-// Of a region whose heap ended while it was pinned. No heap's number is 0.
+// Owner of a region whose heap ended while the region was sealed. No heap's number is 0.
 constexpr std::uint64_t kOrphan = 1;
 
 [[nodiscard]] Address ToAddress(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
@@ -34,10 +34,11 @@ PrivateHeap::~PrivateHeap() {
   Ledger& ledger = engine_.ledger();
   ledger.ForEachOwned([&](const OwnedRegion& region) {
     if ((region.owner & kHeapMask) != tag_ || !ledger.ChangeOwner(region.base, region.owner, 0)) return;
-    // What the OS will not take back stays charged; nothing can be done about it. What is pinned is freed later.
+    // If the OS refuses the free, the region stays charged; nothing can be done about that. A sealed region is freed
+    // later.
     if (engine_.Free(region.base, 0, win32::kMemRelease).verdict != Verdict::kNotOwner) return;
     ledger.ChangeOwner(region.base, 0, kOrphan);
-    if (!engine_.TouchesSealed(region.base, region.pages.InBytes().value)) FreeOrphans(engine_);  // no more
+    if (!engine_.TouchesSealed(region.base, region.pages.InBytes().value)) FreeOrphans(engine_);  // unsealed meanwhile
   });
   ledger.SubtractHeapBytes({committed_.load()});
 }
@@ -65,7 +66,7 @@ BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level) {
 
 BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level, Fill fill) {
   if (fill == Fill::kAnything) return Allocate(size, level);
-  // What is committed for it is zero already.
+  // Newly committed pages are zero already.
   if (size > kLargestRun) return AllocateLarge(size, level);
   if (size > kLargestSmall) {
     const BlockOutcome run = AllocateRun(size, level, fill != Fill::kZero);
@@ -98,7 +99,7 @@ BlockOutcome PrivateHeap::Reallocate(void* block, std::size_t size, Criticality 
   std::memcpy(moved.block, block, std::min(size, old_size));
   if (fill == Fill::kZero && size > old_size)
     std::memset(static_cast<char*>(moved.block) + old_size, 0, size - old_size);
-  // Should the OS not take it back now, the new one is the caller's all the same.
+  // If the OS refuses to free the old block now, the new block is still the caller's.
   (void)Discard(block);
   return moved;
 }
@@ -114,7 +115,8 @@ BlockOutcome PrivateHeap::AllocateSmall(std::size_t index, Criticality level) {
     if (!refilled.outcome.ok()) return refilled;
     block = refilled.block;
   }
-  // Taken first, and then the look: what an exclusive section does not see here was given out before it.
+  // Take the block before reading the gate: if the gate reads clear, the block was given out before any exclusive
+  // section.
   if (!engine_.IsClear()) [[unlikely]]
     return GiveOutSlowly(block, index, shard, level);
   return {Outcome::Done(), block};
@@ -134,7 +136,7 @@ BlockOutcome PrivateHeap::GiveOutSlowly(void* block, std::size_t index, std::siz
   return TakeUnsealed(index, shard, level);
 }
 
-// Rare, so it looks at every slab of the class, and leaves alone what is noted of those with free blocks.
+// Looks at every slab of the class: this is rare. Leaves the partial hints unchanged.
 BlockOutcome PrivateHeap::TakeUnsealed(std::size_t index, std::size_t shard, Criticality level) {
   BlockOutcome taken;
   const bool found = arenas_.FindArena([&](Arena& arena) {
@@ -171,15 +173,15 @@ void* PrivateHeap::TakeFrom(Slab& slab, std::size_t index) {
     std::uint64_t passed_over = 0;
     if constexpr (kSealed == Sealed::kPassedOver) passed_over = SealedBlocks(slab, index, word);
     for (std::uint64_t bits = free.load(); (bits & ~passed_over) != 0; bits = free.load()) {
-      // The highest first. The lowest block begins a page, where much of what is read all the time begins (a TEB does),
-      // and the same places in pages compete for the same lines of a cache: a CLR's first thread was seen to allocate
-      // slower.
+      // Take the highest first. The lowest block begins a page. Much frequently read data begins a page, too (a TEB
+      // does), and equal offsets in pages compete for the same cache lines. A CLR's first thread was measured to
+      // allocate slower that way.
       const auto bit = static_cast<unsigned>(std::bit_width(bits & ~passed_over)) - 1;
       const std::uint64_t mask = std::uint64_t{1} << bit;
-      if ((free.fetch_and(~mask) & mask) == 0) continue;  // somebody was faster
+      if ((free.fetch_and(~mask) & mask) == 0) continue;  // another thread was faster
       const std::uint32_t slot = word * 64 + bit;
       if (const SlabState state = slab.State(); state.word() != SlabState::OfClass(index).word()) [[unlikely]] {
-        // It was retired, and is something else by now. What has a class will take the bit back as any other.
+        // The slab was retired, and is something else by now. If it has a class again, return the bit as any other.
         if (state.HasClass()) (void)ReturnSlot(slab, state.Class(), slot);
         return nullptr;
       }
@@ -216,7 +218,7 @@ Slab* PrivateHeap::AdoptPartial(std::size_t index) {
         adopted = &arena.slabs[static_cast<std::size_t>(std::countr_zero(mask))];
         return true;
       }
-      // Nothing left: out of the set, and in again if something came meanwhile.
+      // No unit is left: remove the arena from the set. If a unit was added meanwhile, add the arena again.
       if (chunk.partial[index].Remove(bit) && units.load() != 0) chunk.partial[index].Add(bit);
       return false;
     });
@@ -234,7 +236,7 @@ void PrivateHeap::MarkPartial(Slab& slab, std::size_t index) {
 void PrivateHeap::MakeCurrent(Slab& slab, std::size_t index, std::size_t shard) {
   Slab* before = classes_[index].current[shard].exchange(&slab);
   if (before == nullptr || before == &slab || !before->HasFree(kClasses[index])) return;
-  // Blocks came back meanwhile, or somebody else has just made it current.
+  // Blocks were freed meanwhile, or another thread has just made the slab current.
   MarkPartial(*before, index);
   if (before->IsEmpty(kClasses[index])) NoteEmpty(*before, index);
 }
@@ -256,17 +258,17 @@ BlockOutcome PrivateHeap::FormSlab(std::size_t index, std::size_t shard, Critica
   Slab& slab = units.Head();
   slab.base.store(base, std::memory_order_relaxed);
   slab.search_from.store(0, std::memory_order_relaxed);
-  // One block is this request's: the one that TakeFrom would take.
+  // One block is for this request: the one that TakeFrom would take.
   const auto own = static_cast<std::uint32_t>(std::bit_width(sizes.AllFree(0))) - 1;
   OpenSlab(slab, index, std::uint64_t{1} << own);
   MakeCurrent(slab, index, shard);
   return {Outcome::Done(), ToPointer(base + std::uint64_t{own} * sizes.size)};
 }
 
-// All its blocks become free, except those of the first word in `but`.
+// Makes all blocks of the slab free, except those of the first word in `but`.
 void PrivateHeap::OpenSlab(Slab& slab, std::size_t index, std::uint64_t but) {
   const SizeClass& sizes = kClasses[index];
-  // The state before the bits: who takes a bit looks at the state.
+  // Store the state before the bits: a thread that takes a bit reads the state after it.
   slab.state.store(SlabState::OfClass(index).word());
   slab.free[0].store(sizes.AllFree(0) & ~but);
   for (std::uint32_t word = 1; word < sizes.words; ++word) slab.free[word].store(sizes.AllFree(word));
@@ -299,13 +301,13 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
   };
   const Budget& budget = engine_.ledger().budget();
   const Bytes ceiling = budget.Ceiling(level);
-  // As in Commit, for a size of any value.
+  // As in Commit, but written to be safe for any size: a sum could overflow.
   if (Bytes{size} > ceiling - std::min(ceiling, budget.Charged())) [[unlikely]]
     Trim();
   AddressOutcome region = allocate();
   if (!region.outcome.ok() && WantsMemory(region.outcome) && Trim()) region = allocate();
   if (!region.outcome.ok()) {
-    // Nothing but the size can be wrong here: no address space has so much.
+    // Only the size can be wrong here: it exceeds the address space.
     const bool too_much =
         region.outcome.verdict == Verdict::kOsRefused && region.outcome.error == win32::kInvalidParameter;
     return {too_much ? Outcome::OsRefused(win32::kNotEnoughMemory) : region.outcome};
@@ -318,7 +320,7 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
   return {Outcome::Done(), ToPointer(region.address)};
 }
 
-// Of a pointer of any value. Nothing is read at the address itself.
+// Locates a pointer of any value. Reads nothing at the address itself.
 PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
   const Address address = ToAddress(block);
   const OwnedRegion region = engine_.ledger().OwnedAt(address);
@@ -332,7 +334,7 @@ PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
   }
   Arena* arena = arenas_.At(static_cast<std::size_t>(region.owner & (kLarge - 1)));
   const Address offset = address - arena->base.load(std::memory_order_relaxed);
-  if (offset >= kArenaSize) return place;  // its memory was given back meanwhile
+  if (offset >= kArenaSize) return place;  // its memory was released meanwhile
   const std::uint8_t head = arena->head[static_cast<std::size_t>(offset >> kUnitShift)].load(std::memory_order_relaxed);
   place.slab = &arena->slabs[head];
   place.state = place.slab->State();
@@ -359,7 +361,7 @@ Outcome PrivateHeap::Discard(void* block) {
   return block == nullptr ? Outcome::Done() : FreeAt(Locate(block), block, IfSealed::kPark);
 }
 
-// Whether it is a block that is given out and touches a pinned page.
+// Returns whether it is a block that is given out and touches a sealed page.
 bool PrivateHeap::IsSealed(const void* block, const Place& place) const {
   return place.size != 0 && engine_.TouchesSealed(ToAddress(block), place.size) && SizeOf(block) != 0;
 }
@@ -386,7 +388,7 @@ inline Outcome PrivateHeap::FreeAt(const Place& place, void* block, IfSealed if_
 }
 
 Outcome PrivateHeap::FreeLarge(const Place& place, Address address, IfSealed if_sealed) {
-  // One caller disowns the region: the block is that one's to free.
+  // Exactly one caller takes the region's ownership away. That caller frees the block.
   Ledger& ledger = engine_.ledger();
   if (!ledger.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
   const Outcome outcome = engine_.Free(address, 0, win32::kMemRelease);
@@ -418,7 +420,7 @@ bool PrivateHeap::ReturnSlot(Slab& slab, std::size_t index, std::uint32_t slot) 
   do {
     if ((before & mask) != 0) return false;
   } while (!free.compare_exchange_weak(before, before | mask));
-  // From here on the slab may be retired: only its descriptor is looked at.
+  // From here on the slab may be retired. Use only its descriptor.
   if (before == 0) MarkPartial(slab, index);
   if ((before | mask) == sizes.AllFree(word) && slab.IsEmpty(sizes)) NoteEmpty(slab, index);
   return true;
@@ -444,12 +446,12 @@ void PrivateHeap::NoteEmpty(Slab& slab, std::size_t index) {
   Reap();
   std::atomic<Slab*>& spare = classes_[index].spare;
   if (IsCurrent(slab, index) || spare.load() == &slab) return;
-  // The one that emptied last is kept: it is likely to be wanted again, and committing pages is dear.
+  // Keep the slab that emptied last: it is likely to be needed again, and committing pages is expensive.
   Slab* before = spare.exchange(&slab);
   if (before != nullptr && before != &slab) Retire(*before);
 }
 
-// Takes all blocks of the slab. False: somebody has one.
+// Takes all blocks of the slab. False: at least one of them is given out.
 bool PrivateHeap::ClaimAll(Slab& slab, std::size_t index) {
   const SizeClass& sizes = kClasses[index];
   do {
@@ -458,12 +460,12 @@ bool PrivateHeap::ClaimAll(Slab& slab, std::size_t index) {
       std::uint64_t all = sizes.AllFree(claimed);
       if (!slab.free[claimed].compare_exchange_strong(all, 0)) break;
     }
-    // With one word taken it cannot become anything else, but it may have before.
+    // With one word taken the slab cannot become anything else. It may have become something else before.
     const bool same = slab.State().word() == SlabState::OfClass(index).word();
     if (claimed == sizes.words && same) return true;
     if (claimed == 0) return false;
     for (std::uint32_t word = 0; word < claimed; ++word) slab.free[word].fetch_or(sizes.AllFree(word));
-    // Somebody may have found it exhausted meanwhile, or its last block come back.
+    // Meanwhile another thread may have found the slab exhausted, or its last block may have been freed.
     if (const SlabState state = slab.State(); state.HasClass()) MarkPartial(slab, state.Class());
     if (!same) return false;
   } while (slab.IsEmpty(sizes));
@@ -482,7 +484,7 @@ bool PrivateHeap::Retire(Slab& slab) {
     return false;
   }
   if (!ClaimAll(slab, index)) return false;
-  // Nobody but this thread can change it now; those who still come by find no free bit.
+  // Only this thread can change the slab now. Other threads that still look at it find no free bit.
   slab.state.store(0);
   Arena& arena = *slab.arena;
   arena.partial[index].fetch_and(~(std::uint64_t{1} << slab.unit));
@@ -493,13 +495,13 @@ bool PrivateHeap::Retire(Slab& slab) {
   for (auto& current : classes_[index].current) forget(current);
   forget(classes_[index].spare);
   const Outcome outcome = Decommit(slab.base.load(std::memory_order_relaxed), sizes.committed);
-  if (outcome.verdict == Verdict::kNotOwner) [[unlikely]] {  // pinned meanwhile
+  if (outcome.verdict == Verdict::kNotOwner) [[unlikely]] {  // sealed meanwhile
     OpenSlab(slab, index, 0);
     MarkPartial(slab, index);
     NoteParked(unseals);
     return false;
   }
-  // What the OS will not take back stays charged, and its units stay in use.
+  // If the OS refused the decommit, the pages stay charged, and the slab's units stay in use.
   if (outcome.ok()) ReleaseUnits({&arena, slab.unit, sizes.units});
   return true;
 }
@@ -518,21 +520,23 @@ bool PrivateHeap::Trim() {
     if (run == nullptr) continue;
     const Pages pages = run->State().RunPages();
     if (RetireRun(*run, pages).ok()) continue;
-    // What the OS will not take back now is kept on, or parked if others have brought one meanwhile.
+    // If the OS refuses the decommit now, keep the run. If another thread has kept a run there meanwhile, park this
+    // run.
     run->state.store(SlabState::OfKeptRun(pages).word());
     if (Slab* none = nullptr; !kept.compare_exchange_strong(none, run)) ParkRun(*run, pages);
   }
   return committed_.load() < before;
 }
 
-// ---- what is parked
+// ---- parked memory
 
 void PrivateHeap::NoteParked(std::uint64_t unseals) {
   std::uint64_t nothing = 0;
   parked_.compare_exchange_strong(nothing, unseals + 1);
 }
 
-// When it was found pinned is not known: the next look is sure to come.
+// The Unseals count from before the run was found sealed is not known. With 0, the next Reap looks at the run (unless
+// nothing was ever unsealed).
 void PrivateHeap::ParkRun(Slab& run, Pages pages) {
   run.state.store(SlabState::OfParkedRun(pages).word());
   NoteParked(0);
@@ -580,7 +584,7 @@ bool PrivateHeap::ReapArena(Arena& arena) {
   return any_left;
 }
 
-// ---- where blocks were asked for
+// ---- allocation sites
 
 BlockOutcome PrivateHeap::AllocateAt(std::size_t size, Criticality level, const char* file, int line) {
   const BlockOutcome result = Allocate(size, level);

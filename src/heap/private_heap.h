@@ -1,21 +1,20 @@
-// A private heap: the blocks behind IHostMalloc, in memory of the engine's, so that each page it has committed is
-// charged.
+// A private heap: the blocks behind IHostMalloc. Its memory comes from the engine, so each page it commits is charged.
 //
-// Up to 16 KiB a block comes from a slab of its size class, up to 512 KiB it is a run of an arena's units, and above
-// that a region of its own. Slabs and runs are committed when they are needed and decommitted when they are empty; each
-// class keeps the slab that emptied last, and the heap a few short runs while the limit is far off. Which region a
-// pointer lies in, and that it is this heap's, the ledger's page map says.
+// A block of up to 16 KiB comes from a slab of its size class. A block of up to 512 KiB is a run of an arena's units.
+// A larger block is a region by itself. Slabs and runs are committed when needed and decommitted when empty. Each
+// class keeps the slab that emptied last. The heap keeps a few short runs while the charge is far below the limit. The
+// ledger's page map tells which region a pointer lies in and whether that region belongs to this heap.
 //
-// Threads: any number, at any time, whatever the heap's kind, and a thread may be suspended anywhere: no function waits
-// for another. A block costs one atomic operation when it is given out, and one when it comes back. When the host holds
-// the manager still, or it is down, nothing is given out; blocks come back in every state.
+// Threads: any number, at any time, for every kind of heap. A thread may be suspended anywhere, and no function waits
+// for another. Giving out a block costs one atomic operation; freeing it costs one. During an exclusive section, or
+// when the manager is down, the heap gives out nothing. It takes blocks back in every state.
 //
-// Pages that the host has pinned: no block that touches one is given out, and Free refuses one. Discard takes it back
-// all the same. What is empty but pinned stays committed, and is given back once it is not pinned any more: by the next
-// slab or run that is formed or emptied, or by Trim.
+// Sealed pages (sealed by the host): the heap gives out no block that touches one, and Free refuses such a block.
+// Discard takes such a block back. Empty but sealed memory stays committed. Once it is unsealed, it is given back by
+// the next slab or run that is formed or emptied, or by Trim.
 //
-// A pointer that is no block of this heap is told for sure, whatever its value, and a block that was freed already as
-// long as its slab is not retired at the same moment (and nobody was given it since).
+// The heap always detects a pointer that is no block of this heap, for any pointer value. It detects a block that was
+// freed already unless its slab is retired at the same moment, or the block was given out again since.
 #ifndef CLRHM_HEAP_PRIVATE_HEAP_H
 #define CLRHM_HEAP_PRIVATE_HEAP_H
 
@@ -37,80 +36,83 @@ struct [[nodiscard]] BlockOutcome {
   void* block = nullptr;  // null unless outcome.ok()
 };
 
-// Bits, as MALLOC_TYPE.
+// Bits, as in MALLOC_TYPE.
 enum class HeapKind : std::uint32_t { kThreadSafe = 1, kExecutable = 2 };
 
-// What a heap has now. Counted when it is asked for, while others go on.
+// The heap's current figures, counted while other threads run.
 struct HeapFigures {
   Bytes reserved;
   Bytes committed;
-  Bytes live;  // of blocks that are given out, as GetSize has them
+  Bytes live;  // of blocks that are given out, by their usable size (SizeOf)
   std::uint64_t blocks = 0;
 };
 
 class PrivateHeap {
  public:
   static constexpr std::size_t kLargestRun = kArenaSize / 2;
-  // Runs that came back and are still committed: so many at most, each of so many bytes at most, and only while a
-  // request of the lowest level could have so many bytes besides.
+  // Kept runs: freed runs that are still committed. The heap keeps at most kMostKeptRuns, each of at most
+  // kLargestKeptRun bytes. It keeps one only while a request of the lowest level could still be charged
+  // kRoomToKeepRuns bytes.
   static constexpr std::size_t kMostKeptRuns = 4;
   static constexpr std::size_t kLargestKeptRun = std::size_t{128} << 10;
   static constexpr std::uint64_t kRoomToKeepRuns = std::uint64_t{16} * kMostKeptRuns * kLargestKeptRun;
 
   // engine outlives the heap. kind: bits of HeapKind. shards: how many threads may take blocks of one size without
-  // meeting, 1 to kStackShards.
+  // contention, 1 to kStackShards.
   PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards = kStackShards);
-  // Gives back all there is. Nobody may be inside.
+  // Frees all memory of the heap. No other thread may use the heap.
   ~PrivateHeap();
   PrivateHeap(const PrivateHeap&) = delete;
   PrivateHeap& operator=(const PrivateHeap&) = delete;
 
-  // Gets the address space of the first arena; once, before anything else.
+  // Reserves the address space of the first arena. Call once, before anything else.
   Outcome Open(Criticality level);
 
-  // What a new block holds, as far as anybody may use it.
+  // What a new block contains, over its whole usable size.
   enum class Fill : std::uint8_t {
     kAnything,
-    kZeroBeyond,  // zero beyond the size that was asked for
+    kZeroBeyond,  // zero beyond the requested size
     kZero,
   };
-  // A block of no bytes is a block, too.
+  // Allocates a block. A request of 0 bytes gets a block, too.
   BlockOutcome Allocate(std::size_t size, Criticality level);
   BlockOutcome Allocate(std::size_t size, Criticality level, Fill fill);
-  // As realloc, with what `fill` says of the bytes beyond the old block. in_place: it is not moved, or refused.
-  // kNotOurs: no block of this heap. kNotOwner: it would have to be moved from a pinned page. block is unchanged unless
-  // it is done.
+  // Resizes the block as realloc does. `fill` applies to the bytes beyond the old block. in_place: the block is not
+  // moved; if it would have to move, the call is refused. kNotOurs: no block of this heap. kNotOwner: the block would
+  // have to move from a sealed page. On failure the block is unchanged.
   BlockOutcome Reallocate(void* block, std::size_t size, Criticality level, Fill fill, bool in_place);
-  // As Allocate, and keeps where it was asked for. file may be null.
+  // Allocates as Allocate does, and keeps the allocation site. file may be null.
   BlockOutcome AllocateAt(std::size_t size, Criticality level, const char* file, int line);
-  // Null is done. kNotOurs: no block of this heap. kNotOwner: it touches a pinned page, and is unchanged.
+  // Frees the block. Null succeeds. kNotOurs: no block of this heap. kNotOwner: it touches a sealed page, and is
+  // unchanged.
   Outcome Free(void* block);
-  // The same for callers that take no refusal: a block that touches a pinned page is gone, too.
+  // Frees the block as Free does, for callers that cannot handle a refusal: it takes back a block on a sealed page,
+  // too.
   Outcome Discard(void* block);
-  // Gives back regions of heaps that ended while they were pinned; after something was unpinned.
+  // Frees regions of heaps that ended while their regions were sealed. Call it after an unseal.
   static void FreeOrphans(Engine& engine);
-  // How much of it may be used, at least what was asked for; 0: no block of this heap.
+  // Returns the block's usable size, at least the requested size. 0: no block of this heap.
   [[nodiscard]] std::size_t SizeOf(const void* block) const;
 
   [[nodiscard]] HeapFigures Figures() const;
   [[nodiscard]] const AllocationSites& sites() const { return sites_; }
-  // Decommits what is empty, what is kept, and what is not pinned any more. True: there was something.
+  // Decommits memory that is empty, kept, or parked and no longer sealed. True: some was decommitted.
   bool Trim();
 
  private:
   enum class IfSealed : std::uint8_t { kRefuse, kPark };
 
   struct alignas(64) ClassState {
-    std::array<std::atomic<Slab*>, kStackShards> current{};  // where blocks are taken first
-    std::atomic<Slab*> spare = nullptr;                      // the one that emptied last
+    std::array<std::atomic<Slab*>, kStackShards> current{};  // the slabs that blocks are taken from first
+    std::atomic<Slab*> spare = nullptr;                      // the slab that emptied last
   };
-  // A block as the heap finds it. slab null: a region of its own.
+  // A block as the heap finds it. slab is null if the block is a region by itself.
   struct Place {
     Slab* slab = nullptr;
     SlabState state;
     std::uint32_t slot = 0;
     std::size_t size = 0;     // 0: no block of this heap
-    std::uint64_t owner = 0;  // of the region
+    std::uint64_t owner = 0;  // owner word of the region
   };
   [[nodiscard]] static Place AsBlock(Slab& run, Pages pages) {
     return {.slab = &run, .state = SlabState::OfRun(pages), .size = static_cast<std::size_t>(pages.InBytes().value)};
@@ -128,21 +130,23 @@ class PrivateHeap {
 
   [[nodiscard]] std::size_t Shard() const { return shards_ == 1 ? 0 : StackShard() % shards_; }
   BlockOutcome AllocateSmall(std::size_t index, Criticality level);
-  // may_reuse: it need not be zero.
+  // Allocates a run. may_reuse: its bytes need not be zero.
   BlockOutcome AllocateRun(std::size_t size, Criticality level, bool may_reuse);
   BlockOutcome AllocateLarge(std::size_t size, Criticality level);
   [[nodiscard]] bool IsSealed(const void* block, const Place& place) const;
   Outcome FreeAt(const Place& place, void* block, IfSealed if_sealed);
   Outcome FreeLarge(const Place& place, Address address, IfSealed if_sealed);
-  // For a block that was taken without asking the engine, when that is not clear: waits as long as the level may, or
-  // gives it back, and takes another when it is pinned.
+  // For a block taken without asking the engine. If the gate is closed, waits as long as the level may. If the wait
+  // fails, gives the block back.
   Outcome AwaitOpen(void* block, Criticality level);
+  // For such a block, when the gate is not clear: does AwaitOpen. If the block is sealed, gives it back and takes
+  // another.
   BlockOutcome GiveOutSlowly(void* block, std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome TakeUnsealed(std::size_t index, std::size_t shard, Criticality level);
-  // When the fast path has nothing.
+  // Finds a block when the fast path has none.
   BlockOutcome Refill(std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome FormSlab(std::size_t index, std::size_t shard, Criticality level);
-  enum class Sealed : std::uint8_t { kTaken, kPassedOver };  // blocks that touch a pinned page
+  enum class Sealed : std::uint8_t { kTaken, kPassedOver };  // what to do with blocks that touch a sealed page
   template <Sealed kSealed = Sealed::kTaken>
   [[nodiscard]] void* TakeFrom(Slab& slab, std::size_t index);
   [[nodiscard]] std::uint64_t SealedBlocks(const Slab& slab, std::size_t index, std::uint32_t word) const;
@@ -150,28 +154,30 @@ class PrivateHeap {
   [[nodiscard]] Slab* AdoptPartial(std::size_t index);
   void MakeCurrent(Slab& slab, std::size_t index, std::size_t shard);
   void MarkPartial(Slab& slab, std::size_t index);
-  // False: it is free already.
+  // Marks the slot as free. False: it is free already.
   [[nodiscard]] bool ReturnSlot(Slab& slab, std::size_t index, std::uint32_t slot);
   void NoteEmpty(Slab& slab, std::size_t index);
   [[nodiscard]] bool IsCurrent(const Slab& slab, std::size_t index) const;
-  // Decommits it if no block of it is out and nothing of it pinned. False: it stays as it is.
+  // Decommits the slab if none of its blocks is given out and none of its pages is sealed. False: the slab is
+  // unchanged.
   bool Retire(Slab& slab);
   void OpenSlab(Slab& slab, std::size_t index, std::uint64_t but);
   bool ClaimAll(Slab& slab, std::size_t index);
 
-  // A run of that many pages, or a few more, that was kept. Null: there is none.
+  // Takes a kept run of that many pages, or a few more. Null: there is none.
   [[nodiscard]] Slab* TakeKeptRun(Pages pages);
-  // Not near the limit, nor what the host pins, nor when somebody waits for memory or nobody could have it again.
+  // Returns whether to keep the run committed. Refuses a run near the limit, one that the host seals, and any run
+  // while a request waits for memory. Refuses also when the manager is down: then no request could use the run again.
   [[nodiscard]] bool IsWorthKeeping(const Slab& run, Pages pages) const;
-  // run: the caller's alone, and nobody's block any more; so it stays if the OS will not take it back.
+  // run: belongs to the caller alone, and is no block any more. If the OS refuses the decommit, it stays so.
   Outcome KeepOrRetireRun(Slab& run, Pages pages);
   Outcome RetireRun(Slab& run, Pages pages);
 
-  // ---- what is empty, but was pinned when it was to be given back
-  // unpins: Engine::Unpins from before it was found pinned.
+  // ---- memory that is empty, but was sealed when it was to be given back
+  // unseals: Engine::Unseals, read before the memory was found sealed.
   void NoteParked(std::uint64_t unseals);
   void ParkRun(Slab& run, Pages pages);
-  // Gives back what is not pinned any more. One look when nothing is parked, or nothing was unpinned since.
+  // Gives back parked memory that is no longer sealed. Cheap when nothing is parked, or nothing was unsealed since.
   void Reap() {
     if (parked_.load(std::memory_order_relaxed) != 0) [[unlikely]]
       ReapParked();
@@ -179,19 +185,19 @@ class PrivateHeap {
   void ReapParked();
   bool ReapArena(Arena& arena);
 
-  // Units whose first `bytes` are committed.
+  // Claims units, and commits their first `bytes`.
   Outcome ClaimCommitted(std::uint32_t count, std::uint64_t bytes, Criticality level, Units* units);
   Outcome ClaimUnits(std::uint32_t count, Criticality level, Units* units);
-  // Units that touch a pinned page.
+  // Returns the units that touch a sealed page.
   [[nodiscard]] std::uint64_t SealedUnits(const Arena& arena) const;
   [[nodiscard]] bool ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units);
   void ReleaseUnits(const Units& units);
   Outcome MakeArena(Criticality level, Arena** made);
   void NoteEmptyArena(Arena& arena);
   bool RetireArena(Arena& arena);
-  // Whether giving up memory may help: not when the host holds the manager still, or it is down.
+  // Returns whether giving up memory may help. It does not during an exclusive section, or when the manager is down.
   [[nodiscard]] static bool WantsMemory(const Outcome& outcome);
-  // Commits pages, giving up what this heap keeps first if the limit or the OS wants it.
+  // Commits pages. If the limit or the OS requires it, first gives up what this heap keeps.
   Outcome Commit(Address address, std::uint64_t size, Criticality level);
   [[nodiscard]] Outcome Decommit(Address address, std::uint64_t size);
   void CountCommitted(std::uint64_t bytes);
@@ -206,12 +212,12 @@ class PrivateHeap {
   Engine& engine_;
   const std::uint32_t protect_;
   const std::size_t shards_;
-  const std::uint64_t tag_;  // in the owner's word of each region of this heap
+  const std::uint64_t tag_;  // in the owner word of each region of this heap
   std::array<ClassState, kClassCount> classes_{};
   std::array<std::atomic<Slab*>, kMostKeptRuns> kept_runs_{};
-  std::atomic<std::size_t> oldest_kept_run_ = 0;  // counts on; about the oldest
+  std::atomic<std::size_t> oldest_kept_run_ = 0;  // a running count; points roughly at the oldest
   std::atomic<Arena*> spare_arena_ = nullptr;
-  std::atomic<std::uint64_t> parked_ = 0;  // one more than Unpins when something was parked first; 0: nothing is
+  std::atomic<std::uint64_t> parked_ = 0;  // Unseals + 1 when something was parked first; 0: nothing is parked
   std::atomic<std::uint64_t> committed_ = 0;
   std::atomic<std::uint64_t> parked_large_ = 0;  // bytes of regions that are parked
   std::atomic<std::uint64_t> large_bytes_ = 0;

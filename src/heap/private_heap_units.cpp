@@ -1,5 +1,5 @@
-// Where a private heap's slabs, runs and large blocks have their memory from: units of arenas, committed through the
-// engine and given back to it, and the runs that are kept in between.
+// The memory of a private heap's slabs and runs: units of arenas, committed and decommitted through the engine, and
+// the kept runs.
 #include <algorithm>
 #include <bit>
 
@@ -12,7 +12,7 @@ bool PrivateHeap::ClaimUnitsIn(Arena& arena, std::uint32_t count, Units* units) 
   const std::uint64_t sealed = SealedUnits(arena);
   std::uint64_t used = arena.used.load();
   while (true) {
-    // Bit i of starts: i and the count - 1 units above it are free.
+    // Bit i of starts: unit i and the count - 1 units above it are free.
     std::uint64_t starts = ~(used | sealed);
     for (std::uint32_t have = 1; have < count && starts != 0;) {
       const std::uint32_t more = std::min(have, count - have);
@@ -39,12 +39,12 @@ Outcome PrivateHeap::ClaimUnits(std::uint32_t count, Criticality level, Units* u
     if (found) return Outcome::Done();
     Arena* made = nullptr;
     if (const Outcome outcome = MakeArena(level, &made); !outcome.ok()) {
-      // Units of what is kept may do.
+      // Trim frees units that were kept, which may be enough.
       if (trimmed || !WantsMemory(outcome) || !Trim()) return outcome;
       trimmed = true;
       continue;
     }
-    // Others may take what is in it first.
+    // Other threads may take the arena's units first.
     if (ClaimUnitsIn(*made, count, units)) return Outcome::Done();
   }
 }
@@ -62,7 +62,7 @@ std::uint64_t PrivateHeap::SealedUnits(const Arena& arena) const {
 
 Outcome PrivateHeap::ClaimCommitted(std::uint32_t count, std::uint64_t bytes, Criticality level, Units* units) {
   Reap();
-  constexpr int kAttempts = 8;  // units may be pinned between the claim and the commit, but not for ever anew
+  constexpr int kAttempts = 8;  // units may be sealed between claim and commit, but not each time
   Outcome outcome = Outcome::NotOwner();
   for (int attempt = 0; attempt < kAttempts && outcome.verdict == Verdict::kNotOwner; ++attempt) {
     outcome = ClaimUnits(count, level, units);
@@ -86,7 +86,7 @@ void PrivateHeap::ReleaseUnits(const Units& units) {
 Outcome PrivateHeap::MakeArena(Criticality level, Arena** made) {
   Arena* arena = nullptr;
   if (const Outcome outcome = arenas_.TakeVacant(level, &arena); !outcome.ok()) return outcome;
-  // It asks for no pages, but the OS may lack a little memory of its own for it.
+  // This reserves no pages, but the OS may lack a little memory for its own records.
   const AddressOutcome region = engine_.AllocateNonPages<AddressOutcome>(level, [&](RequestCharge&) {
     return engine_.Allocate({.address = 0, .size = kArenaSize, .type = win32::kMemReserve, .protect = protect_}, level);
   });
@@ -128,7 +128,7 @@ bool PrivateHeap::RetireArena(Arena& arena) {
   arena.base.store(base);
   ledger.ChangeOwner(base, 0, OwnerOf(arena));
   arena.used.store(0);
-  // Those who looked for units meanwhile may have found it full.
+  // Threads that looked for units meanwhile may have found the arena full.
   arenas_.ChunkOf(arena).roomy.Add(arena.index % ArenaSet::kSize);
   if (outcome.verdict == Verdict::kNotOwner) NoteParked(unseals);
   return false;
@@ -139,7 +139,7 @@ Outcome PrivateHeap::Commit(Address address, std::uint64_t size, Criticality lev
     return engine_.Allocate({.address = address, .size = size, .type = win32::kMemCommit, .protect = protect_}, level)
         .outcome;
   };
-  // What is kept for later is given up before anyone is refused, has to wait, or takes from the reserve for it.
+  // Give up what the heap keeps before a request is refused, waits, or uses the emergency reserve for it.
   const Budget& budget = engine_.ledger().budget();
   if (budget.Charged() + Bytes{size} > budget.Ceiling(level)) [[unlikely]]
     Trim();
@@ -171,7 +171,7 @@ bool PrivateHeap::WantsMemory(const Outcome& outcome) {
          (outcome.verdict == Verdict::kOsRefused && FamilyOf(outcome.error) == ErrorFamily::kMemory);
 }
 
-// ---- runs that came back
+// ---- runs that were freed
 
 Slab* PrivateHeap::TakeKeptRun(Pages pages) {
   const auto fits = [pages](Pages has) { return has >= pages && has.value <= pages.value + pages.value / 4; };
@@ -184,7 +184,7 @@ Slab* PrivateHeap::TakeKeptRun(Pages pages) {
     } else if (fits(has)) {
       run->state.store(SlabState::OfRun(has).word());
       return run;
-    } else if (!KeepOrRetireRun(*run, has).ok()) {  // it was somebody's meanwhile, and came back as another
+    } else if (!KeepOrRetireRun(*run, has).ok()) {  // it was taken, used and freed again meanwhile, with another size
       ParkRun(*run, has);
     }
   }
@@ -201,7 +201,7 @@ bool PrivateHeap::IsWorthKeeping(const Slab& run, Pages pages) const {
 
 Outcome PrivateHeap::KeepOrRetireRun(Slab& run, Pages pages) {
   if (!IsWorthKeeping(run, pages)) return RetireRun(run, pages);
-  // It is likely to be wanted again, and committing pages is dear.
+  // It is likely to be needed again, and committing pages is expensive.
   ForgetSite(AsBlock(run, pages));
   run.state.store(SlabState::OfKeptRun(pages).word());
   for (auto& kept : kept_runs_) {

@@ -1,8 +1,8 @@
-// The sizes of small blocks. Pure.
+// The size classes of small blocks. Pure.
 //
-// Up to 128 bytes in steps of 16, then four classes for each doubling up to 16 KiB: a block is at most a fifth (or 15
-// bytes) larger than what was asked for. All are multiples of 16, so that every block is aligned as malloc's are on
-// 64-bit Windows.
+// Classes go up to 128 bytes in steps of 16, then by four classes for each doubling up to 16 KiB. A block is at most a
+// fifth (or 15 bytes) larger than the requested size. All sizes are multiples of 16, so every block is aligned as
+// malloc's blocks are on 64-bit Windows.
 #ifndef CLRHM_HEAP_SIZE_CLASSES_H
 #define CLRHM_HEAP_SIZE_CLASSES_H
 
@@ -16,12 +16,12 @@
 namespace clr_host_memory {
 
 inline constexpr std::size_t kBlockAlignment = 16;
-// Arenas are given out in units, a slab is some of them: small enough that a class with few blocks wastes little.
+// Arenas are given out in units, and a slab is a few units. Units are small, so a class with few blocks wastes little.
 inline constexpr unsigned kUnitShift = 14;
 inline constexpr std::size_t kUnitSize = std::size_t{1} << kUnitShift;
 inline constexpr std::size_t kLargestSmall = 16 * 1024;
 inline constexpr std::size_t kClassCount = 36;
-// 16 KiB of blocks of 16 bytes.
+// Slots in 16 KiB of blocks of 16 bytes.
 inline constexpr std::size_t kMostSlots = 1024;
 inline constexpr std::size_t kMostWords = kMostSlots / 64;
 
@@ -34,15 +34,15 @@ inline constexpr std::size_t kMostWords = kMostSlots / 64;
 }
 
 struct SizeClass {
-  std::uint32_t size = 0;        // of a block
+  std::uint32_t size = 0;        // bytes of a block
   std::uint32_t slots = 0;       // blocks in a slab
-  std::uint32_t units = 0;       // of the arena, for a slab
-  std::uint32_t words = 0;       // of 64 slots
-  std::uint32_t committed = 0;   // bytes of a slab, whole pages
+  std::uint32_t units = 0;       // units of a slab
+  std::uint32_t words = 0;       // words of 64 slots
+  std::uint32_t committed = 0;   // bytes committed in a slab, whole pages
   std::uint32_t reciprocal = 0;  // 2^32 / size, rounded up
-  std::uint64_t last_word = 0;   // a bit for each slot in the last word; all are set in those before it
+  std::uint64_t last_word = 0;   // a bit for each slot in the last word; earlier words are all ones
 
-  // offset: from the slab's base, below 64 KiB.
+  // Returns the slot at offset. offset: from the slab's base, below 64 KiB.
   [[nodiscard]] constexpr std::uint32_t SlotAt(std::uint32_t offset) const {
     return static_cast<std::uint32_t>(std::uint64_t{offset} * reciprocal >> 32);
   }

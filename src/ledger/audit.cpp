@@ -1,9 +1,9 @@
-// The audit: the ledger compared with what the OS says of the same memory.
+// The audit: compares the ledger with what the OS reports for the same memory.
 //
-// One walk asks the OS about each run of pages once. A difference need not be a mistake: a free clears its bits before
-// the OS acts, and a commit sets them after. So pages that differ are only suspects, and are asked about again and
-// again until they agree or patience ends. Agreeing pages are never asked about twice, so a lasting difference costs
-// what it is large.
+// One walk asks the OS about each run of pages once. A difference may not be a mistake: a free clears its bits before
+// the OS acts, and a commit sets them after it. So pages that differ are only suspects. The audit asks about them
+// again until they agree or patience ends. It never asks again about pages that agree. So the cost of a lasting
+// difference is in proportion to its size.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -28,7 +28,7 @@ class Ledger::Auditor {
  private:
   using Clock = std::chrono::steady_clock;
 
-  // Pages whose bits and whose state differ.
+  // A bounded list of suspects: pages whose bits differ from their state in the OS.
   template <typename Entry, std::size_t kMost>
   struct Suspects {
     std::size_t count = 0;
@@ -61,11 +61,11 @@ class Ledger::Auditor {
   void AskAgain(Clock::time_point deadline);
   [[nodiscard]] Judgement Judge(std::uint64_t index, std::uint64_t mask) const;
   void Settle(const Judgement& judgement);
-  // What stays different is counted at the end.
+  // Counts the differences that remain at the end.
   void SettleSuspects();
-  // Bytes of charge that no page explains, or pages without a charge for them.
+  // Returns the bytes of charge that no page explains, or of marked pages that lack a charge.
   [[nodiscard]] Bytes Unexplained();
-  // Whether frees that are with the OS would explain what is different: they keep their charge meanwhile.
+  // Returns whether frees in progress in the OS would explain the differences: such frees still hold their charge.
   [[nodiscard]] bool MayBeFrees() const { return uncharged_ != Pages{} && surplus_ >= uncharged_.InBytes(); }
   [[nodiscard]] bool AnySuspect() const { return ranges().count != 0 || views().count != 0; }
 
@@ -78,7 +78,7 @@ class Ledger::Auditor {
   Tables* tables_ = nullptr;
   std::size_t turn_ = 0;
   LedgerAudit audit_;
-  Pages uncharged_;  // of the suspects
+  Pages uncharged_;  // of the suspects: committed, and not charged
   Bytes surplus_;    // charge that no page explains
 };
 
@@ -101,7 +101,7 @@ Ledger::Auditor::Judgement Ledger::Auditor::Judge(std::uint64_t index, std::uint
   return judgement;
 }
 
-// range: of one word. Where there is no room for it in the table, it is settled as it is now.
+// range: in one word. If the table has no room for it, it is settled in its present state.
 void Ledger::Auditor::AddRange(PageRange range, const Judgement& judgement) {
   uncharged_ += judgement.uncharged;
   if (tables_ != nullptr) {
@@ -121,7 +121,7 @@ void Ledger::Auditor::AddView(const Region& view, Pages different, bool in_progr
   Settle({.different = different, .in_progress = in_progress});
 }
 
-// committed: what the OS has just said of the pages of mask.
+// committed: what the OS has just reported for the pages of mask.
 void Ledger::Auditor::WalkWord(std::uint64_t index, std::uint64_t mask, std::uint64_t committed) {
   const PageWord* word = ledger_.map_.FindWord(index);
   const std::uint64_t charged = word == nullptr ? 0 : word->charged.load() & mask;
@@ -131,7 +131,7 @@ void Ledger::Auditor::WalkWord(std::uint64_t index, std::uint64_t mask, std::uin
   }
   const Judgement now = Judge(index, mask);
   if (now.different == Pages{}) return Settle(now);
-  // A mask may have gaps: each run of its pages is a suspect.
+  // A mask may have gaps: each run of its pages becomes a suspect.
   for (std::uint64_t rest = mask; rest != 0;) {
     const auto first = static_cast<unsigned>(std::countr_zero(rest));
     const auto count = static_cast<unsigned>(std::countr_one(rest >> first));
@@ -142,10 +142,10 @@ void Ledger::Auditor::WalkWord(std::uint64_t index, std::uint64_t mask, std::uin
   }
 }
 
-// One question per run of pages: where address space is huge and empty, Wine takes milliseconds to answer.
+// Asks one question per run of pages: where the address space is huge and empty, Wine takes milliseconds to answer.
 void Ledger::Auditor::WalkRegion(const Region& region) {
   ledger_.ForEachRun(region.Range(), [&](PageRange pages, const PageRun& run) {
-    // Elsewhere than in the region, where it is gone: what is charged there is a difference.
+    // Outside of the region's own allocation the region is gone: pages still charged there are a difference.
     if (run.committed && run.allocation_base == region.base) {
       for (std::uint64_t index = pages.first / 64; index * 64 < pages.end(); ++index) {
         WalkWord(index, MaskOf(pages, index), MaskOf(pages, index));
@@ -159,7 +159,7 @@ void Ledger::Auditor::WalkRegion(const Region& region) {
   });
 }
 
-// Pages charged outside of the regions that were reserved through the manager: in views, and in memory of others.
+// Visits pages charged outside of the regions reserved through the manager: in views, and in foreign memory.
 void Ledger::Auditor::WalkElsewhere(const PageWord& word, std::uint64_t index) {
   const std::uint64_t foreign = ledger_.ForeignPages(word, index);
   if (foreign != 0) WalkWord(index, foreign, ledger_.AskOs(index).other & foreign);
@@ -180,7 +180,7 @@ void Ledger::Auditor::Walk() {
   });
 }
 
-// Keeps the suspects that still differ. At the deadline the rest stay suspects.
+// Keeps the suspects that still differ. At the deadline the rest remain suspects.
 void Ledger::Auditor::AskAgain(Clock::time_point deadline) {
   Tables& tables = *tables_;
   const std::size_t before = turn_;
@@ -239,12 +239,12 @@ Bytes Ledger::Auditor::Unexplained() {
 }
 
 LedgerAudit Ledger::Auditor::Run() {
-  // Frees that are still with the OS may be held up there by the audit's own questions: they get more time.
+  // The audit's own questions may delay frees that are in progress in the OS. Such frees get more time.
   constexpr Milliseconds kPatienceWithFrees{500};
   constexpr std::array<int, 8> kPauses{1, 1, 2, 2, 4, 8, 16, 20};
   if (void* memory = ledger_.os_.AllocateMetadata(sizeof(Tables)); memory != nullptr) tables_ = new (memory) Tables;
-  // While calls run, pages are counted at other moments than their charge. What both counts leave unexplained is a
-  // mismatch only when neither has changed for a while.
+  // While calls run, pages are counted at other moments than their charge. A rest that both counts leave unexplained
+  // is a mismatch only if neither count has changed for a while.
   const Bytes charge_at_first = ledger_.budget_.Charged();
   Walk();
   Bytes unexplained = Unexplained();
@@ -264,14 +264,15 @@ LedgerAudit Ledger::Auditor::Run() {
   SettleSuspects();
   const bool quiet = steady && audit_.in_flight == Pages{};
   (quiet ? audit_.mismatch : audit_.in_flight) += Pages{(unexplained.value + kPageSize - 1) >> kPageShift};
-  // Pages of a section that no view shows are there, too; only differences that a view shows can be told.
+  // Section pages that no view shows exist, too. Only differences that a view shows can be detected.
   const Pages in_sections = ledger_.sections_.Charged();
   audit_.charged += in_sections;
   audit_.committed += in_sections;
   return audit_;
 }
 
-// Pages that only one of OS and ledger holds as committed, as far as a view shows what its section has.
+// Compares a view with its section: returns the pages that only OS or ledger holds as committed, as far as the view
+// shows.
 Pages Ledger::CompareView(const Region& view, bool* in_progress) const {
   const SectionView window = SectionView::Unpack(view.section_view);
   const Sections::Use section(sections_, window.section);

@@ -10,8 +10,8 @@ namespace clr_host_memory {
 bool Ledger::AddRegion(const Region& added) {
   Region region = added;
   if (region.kind == Region::Kind::kView) region.serial = last_view_.fetch_add(1, std::memory_order_relaxed);
-  // Nothing of ours can be here any more: what is known of it was freed behind our back, or its end is yet to be told.
-  // Its record would hide this one, its bits new commits.
+  // No older region can exist here any more. Anything recorded here was freed without the manager's knowledge, or its
+  // end is yet to be reported. Its record would hide the new region; its bits would hide new commits.
   Pages stale = ClearCharged(region.Range());
   bool found_stale = stale.value != 0;
   const auto forget = [&](const Region& gone) {
@@ -35,11 +35,13 @@ bool Ledger::AddRegion(const Region& added) {
   if (replaced) forget(*replaced);
   DropSectionOf(shown);
   stale += ClearCharged(region.Range());
-  // Bits found only now need nobody's fault: someone who looked at the record before us may have set them.
+  // Bits found only now are no sign of a stale record: a thread that read the record before this step may have set
+  // them.
   if (found_stale) stale_.fetch_add(1, std::memory_order_relaxed);
   if (stale.value != 0) budget_.Uncharge(stale.InBytes());
   CountRegion(region, true);
-  // They may also be of a commit that was suspended while its own region went, and has acted on this one.
+  // The bits may also be of a commit that was suspended while its own region was removed, and that then acted on this
+  // one.
   if (stale.value != 0) AskOsAbout(region.Range());
   return true;
 }
@@ -90,9 +92,9 @@ Pages Ledger::ClearCharged(PageRange range) {
   return cleared;
 }
 
-// Clears mask. A newer view may be known at its pages by now, and have committed some of them: its own coming has
-// cleared what was there before, so that what the OS holds as committed of the cleared pages is its own, and is marked
-// again.
+// Clears mask. A newer view may be known at its pages by now, and may have committed some of them. When it was added,
+// the bits there before were cleared. So cleared pages that the OS holds as committed belong to the newer view, and
+// are marked again.
 Pages Ledger::ClearPagesOfUnmappedView(PageWord& word, std::uint64_t index, std::uint64_t mask) {
   const std::uint64_t cleared = word.charged.fetch_and(~mask) & mask;
   Pages paid = CountPages(cleared);
@@ -108,8 +110,8 @@ void Ledger::UnchargeUnmappedView(const Region& view) {
   });
   if (cleared.value != 0) budget_.Uncharge(cleared.InBytes());
   DropSectionOf(view.section_view);
-  // The OS gave its address back before we were told. Whose record is here by now may have lost bits to us; whoever
-  // brings a record later looks for doubts.
+  // The OS freed the view's address before the ledger was notified. A region recorded here by now may have lost bits
+  // to this call. A thread that records a region later compares ConflictCount.
   NoteConflict();
   bool others = false;
   map_.ForEachRegionIn(view.Range(), [&](const Region&) { others = true; });
@@ -215,7 +217,8 @@ bool Ledger::UnchargeFreedElsewhere() {
   bool any = false;
   if (any_foreign_.load()) {
     map_.ForEachForeignWord([&](PageWord& word, std::uint64_t index) {
-      // A commit enters the word, marks it, and then sets its bits: whatever is unmarked here is seen below.
+      // A commit enters the word, marks it as foreign, and then sets its bits. So if this step removes a commit's
+      // mark, the checks below see that commit: by its bits, or by its entry in the gate.
       map_.UnmarkForeign(index);
       const std::uint64_t before = ForeignPages(word, index);
       if (before != 0) {
@@ -232,7 +235,7 @@ bool Ledger::UnchargeFreedElsewhere() {
     if (region.kind != Region::Kind::kView) return;
     const PageRun run = os_.Describe(region.base);
     if (!run.is_private && run.allocation_base == region.base) return;
-    // This very view: another may have been mapped and announced there meanwhile.
+    // Remove exactly this view: another view may have been mapped and announced there meanwhile.
     if (const auto gone = RemoveRegion(region)) {
       UnchargeUnmappedView(*gone);
       any = true;
@@ -258,7 +261,7 @@ void Ledger::LeaveOverlapped(PageWord& word, std::uint64_t index) {
       }
       left &= ~kOverlapped;
     }
-    // Fails when someone entered meanwhile, even if they are gone again: the version tells.
+    // Fails if another thread entered meanwhile, even if it has left again: the version differs.
     if (word.gate.compare_exchange_weak(gate, left)) return;
   }
 }
@@ -287,10 +290,10 @@ void Ledger::MarkAll(PageWord& word, std::uint64_t mask, Pages paid) {
 }
 
 bool Ledger::Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate) {
-  // Before the OS is asked: bits that a free clears meanwhile are still paid for.
+  // Read the bits before asking the OS: bits that a free clears meanwhile are still paid for.
   std::uint64_t charged = word.charged.load();
   const Truth truth = AskOs(index);
-  // And the pages of a commit that has entered meanwhile are its own to pay for and to mark.
+  // A commit that entered meanwhile pays for its pages and marks them itself.
   if (word.gate.load() != gate) return false;
   const std::uint64_t corrected = truth.ours | (charged & truth.other);
   if (corrected == charged) return true;
@@ -328,7 +331,7 @@ template <typename Visitor>
 void CommitInFlight::ForEachWord(Visitor visit) const {
   for (std::uint64_t index = range_.first / 64; index * 64 < range_.end(); ++index) {
     PageWord* word = ledger_.map_.FindWord(index);
-    assert(word != nullptr);  // entered
+    assert(word != nullptr);  // Enter created it
     visit(*word, index, MaskOf(range_, index));
   }
 }

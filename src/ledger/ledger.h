@@ -1,23 +1,27 @@
 // The ledger: page map and charge together, exact at page granularity.
 //
-// The invariant, at every quiet moment: charged pages == pages VirtualQuery shows as committed in the regions reserved
-// through the manager, plus the pages the manager committed in views and in memory others reserved. Views of a section
-// that the ledger knows have no pages of their own: what is committed in them is the section's (sections.h).
+// The invariant holds whenever no call is in progress. Charged pages equal the sum of two sets. One is the pages
+// VirtualQuery shows as committed in the regions reserved through the manager. The other is the pages the manager
+// committed in views and in foreign memory. Foreign memory was reserved by other code in the process. A view of a
+// known section has no pages itself: its committed pages are charged to the section (sections.h).
 //
-// Commits in flight. A commit cannot know before the OS answers, and a free cannot wait for it, since either thread may
-// be suspended. So each word of 64 pages has a gate that counts the commits at work on it. A free that finds a commit
-// at work, or finds pages charged again, marks the word as overlapped; whoever leaves an overlapped word last asks the
-// OS what is true and writes that down. Commits that meet need not ask: each pays for the bits that it sets.
+// Commits in flight. A commit cannot know the result before the OS answers. A free cannot wait for the commit, since
+// either thread may be suspended. So each page word (64 pages) has a gate that counts the commits in progress on it. A
+// free marks the word as overlapped if it finds a commit in progress, or finds pages charged again. The last thread to
+// leave an overlapped word asks the OS for the state of its pages and records it. Commits that meet need not ask: each
+// pays for the bits that it sets.
 //
-// A free clears the pages' bits before the OS frees them (another thread may be given the address at once), returns the
-// charge after it, and then looks at the words once more (SweepAfterFree). Who sets a bit has charged for it before:
-// the one who clears it may return the charge at once, and the sum must never fall below what is committed, or below 0.
+// The order of a free. It clears the pages' bits before the OS frees them, since another thread may get the address at
+// once. It uncharges the pages after the OS has freed them. Then it checks the words once more (SweepAfterFree). A
+// thread that sets a bit has charged for it before. So a thread that clears the bit may uncharge the page at once. The
+// sum must never fall below the committed pages, or below 0.
 //
-// A commit that is refused leaves no tables behind. It is charged for by the words that are there already, and makes
-// the others once it is charged; a wide one, which would make many, once the OS has granted it (WideCommit).
+// A refused commit leaves no tables behind. A commit is charged for by the words that exist already, and creates the
+// missing ones once it is charged. A wide commit would create many: it creates them once the OS has granted the pages
+// (WideCommit).
 //
-// Memory that others reserve they may also free without a word. The words of pages that are committed in it are marked
-// (NoteForeign), and UnchargeFreedElsewhere asks the OS about them, and about the views that were announced.
+// Foreign memory may be freed without the manager's knowledge. The ledger marks the words of pages that are committed
+// in it (NoteForeign). UnchargeFreedElsewhere asks the OS about these words, and about the announced views.
 #ifndef CLRHM_LEDGER_LEDGER_H
 #define CLRHM_LEDGER_LEDGER_H
 
@@ -36,10 +40,10 @@
 namespace clr_host_memory {
 
 struct LedgerAudit {
-  Pages charged;    // the ledger says so
-  Pages committed;  // the OS says so
+  Pages charged;    // according to the ledger
+  Pages committed;  // according to the OS
   Pages mismatch;   // pages on which they differ, and charge that no page explains
-  Pages in_flight;  // pages not judged, since calls on them, or on others, were running all the time
+  Pages in_flight;  // pages not judged: calls on them, or on other pages, were always in progress
   std::uint64_t regions = 0;
 };
 
@@ -72,40 +76,42 @@ class Ledger {
     map_.ForEachRegionIn(range, visit);
   }
 
-  // After the OS gave the region: makes it known. Whatever the ledger still held for these pages is out of date (the OS
-  // would not have given them out) and is returned. False: no memory for the record; nothing is changed.
+  // Records a region. Call after the OS gave it. Charge that the ledger still held for these pages is out of date (the
+  // OS would not have given them out), and is uncharged. False: no memory for the record; the region is not recorded.
   [[nodiscard]] bool AddRegion(const Region& added);
-  // Before the OS frees it: one caller gets the region, which is unknown from then on.
+  // Removes a region's record. Call before the OS frees it. One caller gets the region, which is unknown from then on.
   [[nodiscard]] std::optional<Region> RemoveRegion(Address base, Region::Kind kind);
-  // The same for this very region alone, not for another that has taken its place.
+  // Removes the record of exactly this region, not of another region that has taken its place.
   [[nodiscard]] std::optional<Region> RemoveRegion(const Region& known);
-  // When the OS would not free it after all.
+  // Restores a region's record. Call when the OS refused to free it.
   void RestoreRegion(const Region& region);
 
-  // Clears the pages' bits; the charge for the pages returned stays with the caller, to be given to budget().Return.
+  // Clears the pages' bits. The charge for the returned pages stays with the caller, which passes it to
+  // budget().Uncharge.
   [[nodiscard]] Pages ClearCharged(const PageSpan& span) {
     return span.word != nullptr ? ClearIn(*span.word, span.mask, span.range.count) : ClearCharged(span.range);
   }
   [[nodiscard]] Pages ClearCharged(PageRange range);
-  // Of a view whose record was taken, after the OS has unmapped it: returns what was charged in it, and drops its
-  // section.
+  // Uncharges a view, and drops its section. Call with a record that was removed, after the OS has unmapped it.
   void UnchargeUnmappedView(const Region& view);
-  // Marks what the OS holds as committed of range, in a view that is known by now, as charged to its section: when what
-  // was committed is known to none of those who saw the view come and go.
+  // Asks the OS which pages of range are committed, and charges them to the section of the view that is known there by
+  // now. Call when a commit reached another view than it had found: no other thread knows of that commit.
   void AskOsAboutView(PageRange range);
-  // After the OS freed or decommitted the pages: has words looked at again that commits have overlapped.
+  // Checks the words again that commits have overlapped. Call after the OS freed or decommitted the pages.
   void SweepAfterFree(const PageSpan& span) {
     if (span.word == nullptr) return SweepAfterFree(span.range);
     SweepWord(*span.word, span.range.first / 64, span.mask);
   }
   void SweepAfterFree(PageRange range);
-  // When what the OS did with range is not known any more: has it asked for every touched word of it.
+  // Has the OS asked about every touched word of range. Call when the effect of an OS call on range is not known any
+  // more.
   void AskOsAbout(PageRange range);
 
-  // A decommit that found a region may reach the OS when that region is gone and its address is someone else's, and any
-  // free may meet a wide commit, which leaves no trace in the words while the OS is asked. Such a free notes a doubt if
-  // Takes from before differs afterwards. A thread that is given a region, or commits widely, compares Doubts from
-  // before with after, and asks the OS about its pages. So the thread that comes second finds out.
+  // Conflicts. A decommit finds a region, and may reach the OS only after that region is gone and its address is part
+  // of another region. Any free may meet a wide commit, which leaves no trace in the words while the OS is asked. The
+  // decommit or free reads RemovalCount before it acts. If the count differs afterwards, it notes a conflict. A thread
+  // that is given a region, or that commits widely, reads ConflictCount before it acts. If the count differs
+  // afterwards, the thread asks the OS about its pages. So the thread that comes second detects the conflict.
   [[nodiscard]] std::uint64_t RemovalCount() const { return removals_.load(std::memory_order_acquire) & ~kWideCommits; }
   void NoteConflictUnless(std::uint64_t removals_before) {
     if (removals_.load(std::memory_order_acquire) != removals_before) NoteConflict();
@@ -115,30 +121,30 @@ class Ledger {
 
   [[nodiscard]] bool AnyCharged(PageRange range) const;
   [[nodiscard]] Pages ChargedIn(PageRange range) const;
-  // Whether tables for all of range would be a waste if the OS refused it.
+  // Returns whether tables for all of range would be wasted if the OS refused it.
   [[nodiscard]] bool IsWide(PageRange range) const;
   // Calls visit(pages) for each run of pages of range that are not charged.
   template <typename Visitor>
   void ForEachUncharged(PageRange range, Visitor visit) const;
-  // Whether a commit is at work on any page. Looks at every touched word.
+  // Returns whether a commit is in progress on any page. Looks at every touched word.
   [[nodiscard]] bool AnyCommitInProgress() const;
 
-  // Pages of range, in memory of others, that a commit would have to pay for: not committed, and not charged. Asks the
-  // OS.
+  // Returns how many pages of range, in foreign memory, a commit would have to pay for: those neither committed nor
+  // charged. Asks the OS.
   [[nodiscard]] Pages CountUncommitted(PageRange range) const;
 
-  // Returns the charge for what others have freed or unmapped without a word. True: there was some. Asks the OS about
-  // every view that was announced and every word with pages committed in memory of others: one question each.
+  // Uncharges memory that was freed or unmapped without the manager's knowledge. True: there was some. Asks the OS one
+  // question for every announced view, and one for every word with pages committed in foreign memory.
   bool UnchargeFreedElsewhere();
 
-  // Compares all of it with the OS: one VirtualQuery per run of pages, and at most kAuditPatience more for differences
-  // that may come and go while calls run, which they may.
+  // Compares the whole ledger with the OS. Calls may run meanwhile. Costs one VirtualQuery per run of pages, and at
+  // most kAuditPatience more for differences that may appear and vanish while calls run.
   [[nodiscard]] LedgerAudit Audit() const;
   static constexpr Milliseconds kAuditPatience{100};
   [[nodiscard]] LedgerFigures Figures() const;
 
   // ---- regions that a layer above gives out in parts (see PageMap)
-  // Never the same twice, and not 0.
+  // Returns a new owner number: never the same twice, and never 0.
   [[nodiscard]] std::uint32_t NewOwner() { return next_owner_.fetch_add(1) + 1; }
   [[nodiscard]] OwnedRegion OwnedAt(Address address) const { return map_.OwnedAt(address); }
   bool ChangeOwner(Address base, std::uint64_t from, std::uint64_t owner) {
@@ -155,11 +161,11 @@ class Ledger {
     });
   }
 
-  // Of the pages that are charged, those of private heaps: a figure beside.
+  // Counts the bytes of charged pages that belong to private heaps. A separate figure: it does not change the charge.
   void AddHeapBytes(Bytes amount) { heap_bytes_.fetch_add(amount.value); }
   void SubtractHeapBytes(Bytes amount) { heap_bytes_.fetch_sub(amount.value); }
   [[nodiscard]] Bytes HeapBytes() const { return {heap_bytes_.load()}; }
-  // Tables of the layers above count as the manager's own, too.
+  // Adds tables of the layers above to the manager's own metadata.
   void AddMetadata(Bytes amount) { other_metadata_.fetch_add(amount.value, std::memory_order_relaxed); }
   void SubtractMetadata(Bytes amount) { other_metadata_.fetch_sub(amount.value, std::memory_order_relaxed); }
 
@@ -169,7 +175,7 @@ class Ledger {
   friend class WideCommit;
   class Auditor;
 
-  // Of removals_: how many wide commits are at work.
+  // The bits of removals_ that count the wide commits in progress.
   static constexpr std::uint64_t kWideCommits = 0xFFFF;
   static constexpr std::uint64_t kRemoval = kWideCommits + 1;
 
@@ -178,7 +184,7 @@ class Ledger {
     std::uint64_t other = 0;  // committed elsewhere: charged if the manager committed it
   };
 
-  // PageWord::gate: commits at work, whether they overlapped, and a version that every entry changes.
+  // PageWord::gate: the commits in progress, an overlap flag, and a version that every entry changes.
   static constexpr std::uint64_t kCountMask = 0xFFFF;
   static constexpr std::uint64_t kOverlapped = 0x10000;
   static constexpr std::uint64_t kVersionUnit = 0x20000;
@@ -191,19 +197,19 @@ class Ledger {
     LeaveOverlapped(word, index);
   }
   void LeaveOverlapped(PageWord& word, std::uint64_t index);
-  // Clears mask; how many of its pages, `all` at most, were charged.
+  // Clears mask. Returns how many of its pages were charged. all: the number of pages in mask.
   static Pages ClearIn(PageWord& word, std::uint64_t mask, Pages all) {
     return CountIn(word.charged.fetch_and(~mask), mask, all);
   }
   void SweepWord(PageWord& word, std::uint64_t index, std::uint64_t mask) {
-    // The gate first: a commit that has left by now has set its bits before.
+    // Read the gate first: a commit that has left by now has set its bits before.
     const bool in_progress = (word.gate.load() & kCountMask) != 0;
     if (!in_progress && (word.charged.load() & mask) == 0) return;
     EnterOverlapped(word);
     LeaveOverlapped(word, index);
   }
-  // How many pages of mask, `all` together, are in bits; how many are not. Nearly always it is all of them, and no bits
-  // need counting.
+  // CountIn: how many pages of mask are in bits. CountMissing: how many are not. all: the pages of mask. The result
+  // nearly always is all of them, and then no bits need counting.
   [[nodiscard]] static Pages CountIn(std::uint64_t bits, std::uint64_t mask, Pages all) {
     return (~bits & mask) == 0 ? all : Count(bits & mask);
   }
@@ -211,29 +217,29 @@ class Ledger {
     return (bits & mask) == 0 ? all : Count(~bits & mask);
   }
   [[nodiscard]] static Pages Count(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
-  // Marks mask as charged. *paid: what the caller has charged for pages that are not marked yet; raised first when it
-  // is not enough, and reduced by what was used.
+  // Marks mask as charged. *paid: what the caller has charged for pages that are not marked yet. If it is not enough,
+  // Mark raises it first, and charges the difference. Mark then reduces it by what was used.
   void Mark(PageWord& word, std::uint64_t mask, Pages* paid);
-  // After the last Mark of a commit: gives back what was paid and not used.
+  // Uncharges what was paid and not used. Call after the last Mark of a commit.
   void FinishMarking(Pages paid);
   void MarkAll(PageWord& word, std::uint64_t mask, Pages paid);
-  // For the last one at work on the word, who has read `gate`: makes its bits what the OS says. False: someone came, or
-  // changed the bits, while the OS was asked.
+  // Sets the word's bits to what the OS reports. For the last thread in progress on the word, which has read `gate`.
+  // False: another thread entered, or changed the bits, while the OS was asked.
   [[nodiscard]] bool Reconcile(PageWord& word, std::uint64_t index, std::uint64_t gate);
   [[nodiscard]] Truth AskOs(std::uint64_t index) const;
-  // Calls visit(pages, PageRun) → bool for each run of equal pages in range, as the OS has it, until it returns
+  // Calls visit(pages, PageRun) → bool for each run of pages in range with equal state in the OS, until it returns
   // false.
   template <typename Visitor>
   void ForEachRun(PageRange range, Visitor visit) const;
-  // Marks the words of range, which are touched: its pages are in memory of others.
+  // Marks the words of range, which are touched: its pages are in foreign memory.
   void NoteForeign(PageRange range);
-  // Pages on which OS and ledger differ, as far as a view of a section shows; none if it is unmapped. *in_progress:
-  // commits are.
+  // Returns the pages on which OS and ledger differ, as far as a view of a section shows them; none if it is unmapped.
+  // *in_progress: whether commits are in progress.
   [[nodiscard]] Pages CompareView(const Region& view, bool* in_progress) const;
   Pages ClearPagesOfUnmappedView(PageWord& word, std::uint64_t index, std::uint64_t mask);
-  // Of `pages`, bits of word `index`, those in known regions of that kind.
+  // Returns the bits of `pages`, in word `index`, that are in known regions of that kind.
   [[nodiscard]] std::uint64_t PagesInRegions(std::uint64_t pages, std::uint64_t index, Region::Kind kind) const;
-  // The charged pages of a word that are in no region reserved through the manager.
+  // Returns the charged pages of a word that are in no region reserved through the manager.
   [[nodiscard]] std::uint64_t ForeignPages(const PageWord& word, std::uint64_t index) const;
   void NoteRemoval(const Region& region);
   void CountRegion(const Region& region, bool added);
@@ -244,7 +250,7 @@ class Ledger {
   MemorySystem& os_;
   PageMap map_;
   Budget budget_;
-  mutable Sections sections_;  // to look at one is to keep it meanwhile
+  mutable Sections sections_;  // mutable: Sections::Use takes a reference even to read
   std::atomic<std::uint64_t> heap_bytes_ = 0;
   std::atomic<std::uint64_t> other_metadata_ = 0;
   std::atomic<std::uint32_t> next_owner_ = 0;
@@ -253,17 +259,18 @@ class Ledger {
   std::atomic<std::uint64_t> mapped_ = 0;
   std::atomic<std::uint64_t> regions_ = 0;
   std::atomic<std::uint64_t> stale_ = 0;
-  std::atomic<std::uint64_t> removals_ = 0;  // regions taken, in units of kRemoval, and kWideCommits
+  std::atomic<std::uint64_t> removals_ = 0;  // regions removed, in units of kRemoval, and kWideCommits
   std::atomic<std::uint64_t> conflicts_ = 0;
   std::atomic<std::uint16_t> last_view_ = 0;
   std::atomic<bool> any_foreign_ = false;  // words were marked as foreign, now or before
 };
 
-// One commit at work on its pages, from before the OS is asked until the ledger has the result. Leaving the scope
-// without Settle leaves the ledger as it was. Two forms of the same thing: most commits lie in one word and are cheap.
+// One commit in progress on its pages, from before the OS is asked until the ledger has the result. Leaving the scope
+// without Settle leaves the ledger as it was. CommitInWord and CommitInFlight do the same. Most commits lie in one
+// word, and CommitInWord is cheap.
 class CommitInWord {
  public:
-  // span: as LocateOwn gave it.
+  // span: as returned by LocateOwn.
   CommitInWord(Ledger& ledger, const PageSpan& span)
       : ledger_(ledger), word_(*span.word), mask_(span.mask), range_(span.range) {
     Ledger::Enter(word_);
@@ -295,25 +302,26 @@ class CommitInWord {
 
 class CommitInFlight {
  public:
-  // range: not empty, and tracked. Looks only at what the ledger has already.
+  // range: not empty, and tracked. The constructor reads only existing tables.
   CommitInFlight(Ledger& ledger, PageRange range);
   ~CommitInFlight();
   CommitInFlight(const CommitInFlight&) = delete;
   CommitInFlight& operator=(const CommitInFlight&) = delete;
 
-  // Pages of the range that were not charged yet.
+  // Returns how many pages of the range were not charged yet.
   [[nodiscard]] Pages Missing() const { return missing_; }
-  // Makes what tracking the range needs, and is at work on it from then on; before the OS is asked. False: no memory.
+  // Creates what tracking the range needs. The commit is in progress on it from then on. Call before the OS is asked.
+  // False: no memory.
   [[nodiscard]] bool Enter();
-  // The OS has committed the range: marks all of it as charged. paid: pages the caller has charged for it; the charge
-  // is made right.
+  // Marks the whole range as charged. Call when the OS has committed it. paid: pages the caller has charged for it;
+  // Settle corrects the charge.
   void Settle(Pages paid);
-  // For memory others reserved: the same before the OS is asked, for the pages that it does not hold as committed, and
-  // marks them as foreign. If the OS then fails, AskOs undoes it.
+  // Settles a commit in foreign memory before the OS is asked. Marks the pages that the OS does not hold as committed,
+  // and marks their words as foreign. If the OS then fails, AskOs undoes it.
   void ClaimUncommitted(Pages paid);
-  // Marks them as foreign only.
+  // Only marks the words as foreign.
   void NoteForeign() { ledger_.NoteForeign(range_); }
-  // What the OS did is not known: has it asked about every word by whoever leaves it last.
+  // Call when the effect of the OS call is not known. The last thread to leave each word then asks the OS about it.
   void AskOs() { ledger_.AskOsAbout(range_); }
 
  private:
@@ -326,8 +334,8 @@ class CommitInFlight {
   bool entered_ = false;
 };
 
-// A commit in a region of the manager's that is at work without an entry in its words: the OS is asked first, and
-// tables are made when it has granted the pages.
+// A commit in a region of the manager that is in progress without an entry in its words. The OS is asked first, and
+// tables are created once it has granted the pages.
 class WideCommit {
  public:
   explicit WideCommit(Ledger& ledger) : ledger_(ledger) {
@@ -338,7 +346,7 @@ class WideCommit {
   WideCommit(const WideCommit&) = delete;
   WideCommit& operator=(const WideCommit&) = delete;
 
-  // After the pages are marked: whether a free may have met the commit.
+  // Returns whether a free may have met the commit. Call after the pages are marked.
   [[nodiscard]] bool HasConflict() const { return ledger_.ConflictCount() != conflicts_; }
 
  private:

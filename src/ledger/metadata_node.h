@@ -1,4 +1,4 @@
-// Nodes of the ledger's trees: made where one is missing, published with one compare-exchange, never moved.
+// Nodes of the ledger's trees. A missing node is created, published with one compare-exchange, and never moved.
 #ifndef CLRHM_LEDGER_METADATA_NODE_H
 #define CLRHM_LEDGER_METADATA_NODE_H
 
@@ -10,8 +10,8 @@
 
 namespace clr_host_memory {
 
-// The node at place, which was found empty: a new one, Node(arguments...), or the one of whoever was faster. Null: no
-// memory. bytes: of all nodes, for the figures.
+// Publishes a node at place, which was found empty. Returns the new one, Node(arguments...), or that of a faster
+// thread. Null: no memory. bytes: total bytes of all nodes, for the figures.
 template <typename Node, typename... Arguments>
 [[nodiscard]] Node* PublishNode(MemorySystem& os, std::atomic<Node*>& place, std::atomic<std::uint64_t>& bytes,
                                 Arguments... arguments) {

@@ -28,8 +28,8 @@ PageMap::Leaf* PageMap::EnsureLeaf(Address address) {
     leaf = PublishNode(os_, middle->leaves[l], metadata_, address >> kLeafShift << kLeafShift);
     if (leaf == nullptr) return nullptr;
   }
-  // Set after the node, by whoever comes: a walk that sees the bit finds the node. Whoever uses the node passes here
-  // first, so nothing is ever in a node that walks do not see.
+  // Set the bits after publishing the node: a walk that sees the bit finds the node. Every thread sets them, not only
+  // the node's creator. A thread that uses the node passes here first, so walks see every node that holds anything.
   present_.Set(m);
   middle->present.Set(l);
   return leaf;
@@ -56,7 +56,7 @@ std::optional<Region> PageMap::RegionAt(Address base) const {
 const RegionSlot* PageMap::LastSlotIn(const Leaf& leaf, std::size_t end_granule) {
   const RegionSlot* last = nullptr;
   leaf.bases.FindDown(end_granule, [&](std::size_t g) {
-    if (leaf.regions[g].packed.load() == 0) return false;  // on its way in or out
+    if (leaf.regions[g].packed.load() == 0) return false;  // in transition
     last = &leaf.regions[g];
     return true;
   });
@@ -122,12 +122,12 @@ std::optional<Region> PageMap::RemoveRegion(const Region& known) {
 std::optional<Region> PageMap::Take(RegionSlot& slot, Leaf& leaf, std::int64_t packed) {
   auto region = slot.Unpack(packed);
   if (!slot.packed.compare_exchange_strong(packed, 0)) return std::nullopt;
-  // Whoever replaces the record at this moment may have it already.
+  // A thread that replaces the record at this moment may have taken section_view already.
   std::uint64_t section_view = region->section_view;
   if (section_view != 0 && !slot.section_view.compare_exchange_strong(section_view, 0)) region->section_view = 0;
   const std::size_t granule = GranuleInLeaf(region->base);
   leaf.bases.Clear(granule);
-  // A view's end may be told after the OS has given its address to someone else, who is known by now.
+  // The end of a view may be reported after the OS has given its address to another region, which is recorded by now.
   if (slot.packed.load() != 0) leaf.bases.Set(granule);
   return region;
 }

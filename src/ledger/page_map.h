@@ -1,10 +1,12 @@
-// The page map: for each page whether it is charged, and for each region where it begins and how long it is.
+// The page map: for each page whether it is charged, and for each region its base and its length.
 //
-// A radix tree over the address space, three levels: root → middle (64 GiB) → leaf (64 MiB). Nodes come straight from
-// the OS seam when their part of the address space is first touched, are published with a compare-exchange and live as
-// long as the map, so that a reader needs no protection. Cost is in proportion to what was touched, never to what is
-// reserved. Threads: every function may run at any time in any number of threads, and a thread may be suspended
-// anywhere: no function waits for another.
+// It is a radix tree over the address space with three levels: root → middle (64 GiB) → leaf (64 MiB). Nodes are
+// allocated from the OS seam when their part of the address space is first touched. They are published with a
+// compare-exchange and live as long as the map, so a reader needs no protection. Cost is in proportion to what was
+// touched, never to the reserved size.
+//
+// Threads: every function may run at any time in any number of threads. A thread may be suspended anywhere, and no
+// function waits for another.
 #ifndef CLRHM_LEDGER_PAGE_MAP_H
 #define CLRHM_LEDGER_PAGE_MAP_H
 
@@ -20,36 +22,37 @@
 
 namespace clr_host_memory {
 
-// What the manager knows of an address range the OS handed out in one piece.
+// The manager's record of an address range that the OS handed out in one piece.
 struct Region {
   enum class Kind : std::uint8_t {
     kNone = 0,
     kReserved = 1,  // by VirtualAlloc through the manager
-    kView = 2,      // a mapped view the CLR announced
+    kView = 2,      // a mapped view that the CLR announced
   };
   Address base = 0;
   Pages pages;
   Kind kind = Kind::kNone;
-  // How it was reserved: the request's PAGE_* without modifiers, and kCommittedAtOnce. 0 for a view. What the memory is
-  // for can be told from it (bridge/purpose.h).
+  // How it was reserved: the request's PAGE_* without modifiers, and kCommittedAtOnce. 0 for a view. The purpose of
+  // the memory can be derived from it (bridge/purpose.h).
   std::uint16_t reserved_as = 0;
-  std::uint64_t section_view = 0;  // of a view: a SectionView in one word
-  std::uint16_t serial = 0;        // of a view: tells it from other views that are mapped at its base, sooner or later
+  std::uint64_t section_view = 0;  // for a view: a SectionView in one word
+  std::uint16_t serial = 0;        // for a view: tells it from earlier and later views at the same base
 
   static constexpr std::uint16_t kCommittedAtOnce = 0x100;
 
   [[nodiscard]] constexpr PageRange Range() const { return {base >> kPageShift, pages}; }
 };
 
-// Where the record of a region that begins at page `first` is kept. In one word, so that it changes in one step: the
-// count of its pages, negative for a view, 0 while there is none; below it how it was reserved, or a view's serial.
-// Thus one comparison tells of a page behind `first` whether it lies in a region that was reserved through the manager.
+// The record of a region that begins at page `first`. It is one word, so it changes in one step. The upper part is the
+// number of its pages: negative for a view, 0 if there is no region. The lower part tells how it was reserved, or
+// holds a view's serial. So one comparison tells whether a page above `first` lies in a region reserved through the
+// manager.
 struct RegionSlot {
   static constexpr unsigned kCountShift = 16;
   std::uint64_t first = 0;
   std::atomic<std::int64_t> packed = 0;
-  std::atomic<std::uint64_t> section_view = 0;  // of a view: stored before packed, taken away after it
-  std::atomic<std::uint64_t> owner = 0;  // who gives out parts of the region, for a layer above to say; 0: nobody
+  std::atomic<std::uint64_t> section_view = 0;  // for a view: stored before packed, removed after it
+  std::atomic<std::uint64_t> owner = 0;         // set by a layer above that gives out parts of the region; 0: none
 
   [[nodiscard]] static constexpr std::int64_t Pack(const Region& region) {
     const auto pages = static_cast<std::int64_t>(region.pages.value);
@@ -71,29 +74,31 @@ struct RegionSlot {
   [[nodiscard]] std::optional<Region> Read() const { return Unpack(packed.load()); }
 };
 
-// A region with an owner; owner 0: there is none.
+// A region with an owner. owner 0: there is none.
 struct OwnedRegion {
   Address base = 0;
   Pages pages;
   std::uint64_t owner = 0;
 };
 
-// 64 pages. `charged` has a bit per page. `gate` tells who is at work on these pages: see Ledger, "Commits in flight".
+// A page word: 64 pages. `charged` has a bit per page. `gate` counts the commits in progress on these pages: see
+// Ledger, "Commits in flight".
 struct PageWord {
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "a thread may be suspended inside any operation");
   static constexpr unsigned kShift = kPageShift + 6;
   std::atomic<std::uint64_t> charged;
-  std::atomic<std::uint64_t> gate;  // not 0 once the word was touched
-  // Of the region these pages were last seen in: a hint, to be verified. Null until the word is touched.
+  std::atomic<std::uint64_t> gate;  // not 0 once a thread has entered the word
+  // The region these pages were last seen in: a hint, to be verified. Null until a thread has entered the word.
   std::atomic<const RegionSlot*> region;
 };
 
-// Pages of one request and, where they lie in one touched word, as most do, that word: found once, used at every step.
+// The pages of one request. If they lie in one touched word, as most do, also that word: found once, used at every
+// step.
 struct PageSpan {
   PageRange range;
   PageWord* word = nullptr;
   std::uint64_t mask = 0;   // of the pages in *word
-  std::uint64_t owner = 0;  // of the region, where LocateOwn found it
+  std::uint64_t owner = 0;  // owner of the region, if LocateOwn found it
 };
 
 class PageMap {
@@ -116,21 +121,23 @@ class PageMap {
     return range.end() <= (std::uint64_t{1} << (kAddressBits - kPageShift));
   }
 
-  // The word that holds a page, or null while that part of the address space is untouched. word = page / 64.
+  // Returns the word that holds a page, or null while that part of the address space is untouched. word = page / 64.
   [[nodiscard]] PageWord* FindWord(std::uint64_t word) const { return FindWordOf(word << PageWord::kShift); }
   [[nodiscard]] PageWord* FindWordOf(Address address) const {
     Leaf* leaf = FindLeaf(address);
     return leaf == nullptr ? nullptr
                            : &leaf->pages[static_cast<std::size_t>(address >> PageWord::kShift) % kWordsPerLeaf];
   }
-  // The same, made when missing and marked as touched; null when the OS has no memory for it.
+  // Returns the word as FindWord does, creates it if missing, and marks it as touched. Null: the OS has no memory for
+  // it.
   [[nodiscard]] PageWord* EnsureWord(std::uint64_t word) {
     PageWord* found = FindWord(word);
     return found != nullptr && found->gate.load(std::memory_order_relaxed) != 0 ? found : TouchWord(word);
   }
 
-  // What nearly every request asks, in one go: the pages of [address, address + size) lie in one touched word, and in
-  // one live region reserved through the manager, which the word remembers. word is null where any of it does not hold.
+  // Answers in one step what nearly every request asks. The pages of [address, address + size) must lie in one touched
+  // word. They must also lie in one live region reserved through the manager, which the word remembers. If any of this
+  // does not hold, word is null.
   [[nodiscard]] PageSpan LocateOwn(Address address, std::uint64_t size) const {
     PageSpan span;
     const std::uint64_t first = address >> kPageShift;
@@ -149,7 +156,7 @@ class PageMap {
     return span;
   }
 
-  // range: not empty, and tracked.
+  // Locates range, which is not empty, and tracked. word is null unless range lies in one touched word.
   [[nodiscard]] PageSpan Locate(PageRange range) const {
     PageSpan span{range};
     const std::uint64_t bit = range.first % 64;
@@ -161,7 +168,7 @@ class PageMap {
     return span;
   }
 
-  // Whether EnsureWord was ever called for it.
+  // Returns whether EnsureWord was ever called for the word.
   [[nodiscard]] bool IsTouched(std::uint64_t word) const;
 
   // Calls visit(PageWord&, word, mask) for every touched word that shares pages with range; mask selects those pages.
@@ -170,17 +177,17 @@ class PageMap {
     ForEachMarkedWord(range, &Leaf::touched, visit);
   }
 
-  // Marks a touched word: it may hold pages that were committed in memory which others reserved.
+  // Marks a touched word as foreign: it may hold pages that were committed in foreign memory.
   void MarkForeign(std::uint64_t word) { LeafOfWord(word).foreign.Set(word % kWordsPerLeaf); }
   void UnmarkForeign(std::uint64_t word) { LeafOfWord(word).foreign.Clear(word % kWordsPerLeaf); }
-  // Calls visit(PageWord&, word) for every word so marked.
+  // Calls visit(PageWord&, word) for every word marked as foreign.
   template <typename Visitor>
   void ForEachForeignWord(Visitor visit) const {
     ForEachMarkedWord(kEverything, &Leaf::foreign,
                       [&](PageWord& page_word, std::uint64_t word, std::uint64_t) { visit(page_word, word); });
   }
 
-  // How many leaves EnsureWord would still have to make for all of range, which is tracked.
+  // Returns how many leaves EnsureWord would still have to create for all of range, which is tracked.
   [[nodiscard]] std::uint64_t MissingLeaves(PageRange range) const {
     constexpr unsigned kShift = kLeafShift - kPageShift;
     std::uint64_t missing = 0;
@@ -190,18 +197,19 @@ class PageMap {
     return missing;
   }
 
-  // The live region that holds address.
+  // Returns the live region that holds address.
   [[nodiscard]] std::optional<Region> FindRegion(Address address) const {
     return FindRegion(address >> kPageShift, FindWordOf(address));
   }
-  // The live region that holds the first page of span.
+  // Returns the live region that holds the first page of span.
   [[nodiscard]] std::optional<Region> FindRegion(const PageSpan& span) const {
     return FindRegion(span.range.first, span.word != nullptr ? span.word : FindWord(span.range.first / 64));
   }
-  // The live region that begins at base.
+  // Returns the live region that begins at base.
   [[nodiscard]] std::optional<Region> RegionAt(Address base) const;
-  // The owned region that holds address, any value. Sure for addresses in pages that were ever committed through the
-  // manager; the rest of a region may be told to have no owner. Constant time for all that lies in no such page.
+  // Returns the owned region that holds address, for any value. Reliable for addresses in pages that were ever
+  // committed through the manager. For the rest of a region it may report no owner. Constant time for every address
+  // outside such pages.
   [[nodiscard]] OwnedRegion OwnedAt(Address address) const {
     PageWord* word = FindWordOf(address);
     if (word == nullptr) return {};
@@ -212,13 +220,14 @@ class PageMap {
         return {slot->first << kPageShift, {static_cast<std::uint64_t>(pages)}, slot->owner.load()};
       }
     }
-    // The word remembers another region, or none yet; others may make it remember theirs at any time.
+    // The word remembers another region, or none yet. Other threads may make it remember their region at any time.
     if (word->gate.load(std::memory_order_relaxed) == 0) return {};
     const auto region = FindRegion(page, word);
     if (!region) return {};
     return {region->base, region->pages, OwnerOfRegionAt(region->base)};
   }
-  // Gives the region that begins at base, which is the caller's, to owner, or to nobody. False: `from` does not own it.
+  // Changes the owner of the region that begins at base. The region must be the caller's. owner 0: none. False: `from`
+  // does not own it.
   bool ChangeOwner(Address base, std::uint64_t from, std::uint64_t owner) {
     return FindLeaf(base)->regions[GranuleInLeaf(base)].owner.compare_exchange_strong(from, owner);
   }
@@ -226,12 +235,12 @@ class PageMap {
     const Leaf* leaf = FindLeaf(base);
     return leaf == nullptr ? 0 : leaf->regions[GranuleInLeaf(base)].owner.load();
   }
-  // Makes region findable, owned by nobody; replaces, and returns through *replaced, a record at the same base.
-  // *shown: what a view there showed until now, for the caller to drop. False: no memory for it.
+  // Makes region findable, without an owner. Replaces a record at the same base, and returns it through *replaced.
+  // *shown: the SectionView of a view there until now; the caller drops its section. False: no memory for the record.
   [[nodiscard]] bool AddRegion(const Region& region, std::optional<Region>* replaced, std::uint64_t* shown);
-  // Makes the region at base unknown. One caller gets it, and with it what a view shows; any other nothing.
+  // Makes the region at base unknown. One caller gets it, with its section_view. Any other caller gets nothing.
   [[nodiscard]] std::optional<Region> RemoveRegion(Address base, Region::Kind kind);
-  // The same for this very region alone, not for another that has taken its place.
+  // Removes exactly this region, not another region that has taken its place.
   [[nodiscard]] std::optional<Region> RemoveRegion(const Region& known);
   // Undoes RemoveRegion.
   void RestoreRegion(const Region& region);
@@ -240,14 +249,14 @@ class PageMap {
   void ForEachRegion(Visitor visit) const {
     ForEachBaseIn(kEverything, visit);
   }
-  // The same for those that share pages with range, which is tracked.
+  // Calls visit(Region) for every live region that shares pages with range, which is tracked.
   template <typename Visitor>
   void ForEachRegionIn(PageRange range, Visitor visit) const {
     if (const auto region = FindRegion(range.Start()); region && region->Range().first < range.first) visit(*region);
     ForEachBaseIn(range, visit);
   }
 
-  // Bytes of the map's own nodes.
+  // Returns the bytes of the map's own nodes.
   [[nodiscard]] Bytes MetadataBytes() const { return {metadata_.load(std::memory_order_relaxed)}; }
 
  private:
@@ -281,7 +290,7 @@ class PageMap {
         }
       }
     }
-    // Calls visit(bit) downward for set bits in [0, end) until it returns true; whether it did.
+    // Calls visit(bit) downward for set bits in [0, end) until it returns true. Returns whether it did.
     template <typename Visitor>
     bool FindDown(std::size_t end, Visitor visit) const {
       for (std::size_t i = (end + 63) / 64; i-- > 0;) {
@@ -304,20 +313,21 @@ class PageMap {
     std::array<PageWord, kWordsPerLeaf> pages;
     std::array<RegionSlot, kGranulesPerLeaf> regions;
     Bitmap<kWordsPerLeaf> touched;
-    Bitmap<kWordsPerLeaf> foreign;   // words as of MarkForeign
-    Bitmap<kGranulesPerLeaf> bases;  // granules that begin a live region
+    Bitmap<kWordsPerLeaf> foreign;   // words marked by MarkForeign
+    Bitmap<kGranulesPerLeaf> bases;  // granules where a live region begins
   };
   struct Middle {
     explicit Middle(Address) {}
     std::array<std::atomic<Leaf*>, kLeavesPerMiddle> leaves;
     Bitmap<kLeavesPerMiddle> present;
-    Bitmap<kLeavesPerMiddle> with_bases;  // leaves that ever held the begin of a region
+    Bitmap<kLeavesPerMiddle> with_bases;  // leaves that ever held the beginning of a region
   };
 
   [[nodiscard]] std::optional<Region> FindRegion(std::uint64_t page, PageWord* word) const {
     if (word != nullptr) {
       if (const RegionSlot* slot = word->region.load(std::memory_order_relaxed); slot != nullptr) {
-        // A live region there that reaches this far is the one: regions do not overlap. (A base above wraps round.)
+        // A live region that reaches this page is the right one: regions do not overlap. If its base is above the
+        // page, the difference wraps around, and the test fails.
         const auto region = slot->Read();
         if (region && page - region->Range().first < region->pages.value) return region;
       }
@@ -327,7 +337,7 @@ class PageMap {
   template <typename Marks, typename Visitor>
   void ForEachMarkedWord(PageRange range, Marks Leaf::* marks, Visitor visit) const;
   [[nodiscard]] std::optional<Region> Take(RegionSlot& slot, Leaf& leaf, std::int64_t packed);
-  // Of a touched word.
+  // Returns the leaf of a touched word.
   [[nodiscard]] Leaf& LeafOfWord(std::uint64_t word) const { return *FindLeaf(word << PageWord::kShift); }
   [[nodiscard]] Leaf* FindLeaf(Address address) const {
     const auto m = static_cast<std::size_t>(address >> kMiddleShift);
@@ -336,7 +346,7 @@ class PageMap {
     if (middle == nullptr) return nullptr;
     return middle->leaves[static_cast<std::size_t>(address >> kLeafShift) % kLeavesPerMiddle].load();
   }
-  // Regions that begin in range.
+  // Calls visit(Region) for every live region that begins in range.
   template <typename Visitor>
   void ForEachBaseIn(PageRange range, Visitor visit) const;
   [[nodiscard]] Leaf* EnsureLeaf(Address address);
@@ -345,7 +355,7 @@ class PageMap {
   [[nodiscard]] static std::size_t GranuleInLeaf(Address address) {
     return static_cast<std::size_t>(address >> kGranuleShift) % kGranulesPerLeaf;
   }
-  // Searches downward from address; remembers what it found in word, which may be null.
+  // Searches downward from address. Remembers the region that it found in word, which may be null.
   [[nodiscard]] std::optional<Region> FindRegionBelow(Address address, PageWord* word) const;
   [[nodiscard]] static const RegionSlot* LastSlotIn(const Leaf& leaf, std::size_t end_granule);
 
@@ -390,7 +400,8 @@ void PageMap::ForEachMarkedWord(PageRange range, Marks Leaf::* marks, Visitor vi
 
 template <typename Visitor>
 void PageMap::ForEachBaseIn(PageRange range, Visitor visit) const {
-  // In granules from the start of the node at hand; a region begins at a granule.
+  // first and end count granules. In the callbacks they count from the start of the node. A region begins at a
+  // granule.
   constexpr std::uint64_t kPerGranule = kGranuleSize / kPageSize;
   constexpr std::uint64_t kGranulesPerMiddle = kGranulesPerLeaf * kLeavesPerMiddle;
   const std::uint64_t first = (range.first + kPerGranule - 1) / kPerGranule;

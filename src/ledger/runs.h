@@ -1,4 +1,4 @@
-// Runs of pages, for the ledger's own files.
+// Functions over runs of pages, for the ledger's own files.
 #ifndef CLRHM_LEDGER_RUNS_H
 #define CLRHM_LEDGER_RUNS_H
 
@@ -12,7 +12,7 @@ namespace clr_host_memory {
 
 [[nodiscard]] inline Pages CountPages(std::uint64_t bits) { return {static_cast<std::uint64_t>(std::popcount(bits))}; }
 
-// The bits of `range` in word `index`.
+// Returns the bits of `range` in word `index`.
 [[nodiscard]] inline std::uint64_t MaskOf(PageRange range, std::uint64_t index) {
   const std::uint64_t word_first = index * 64;
   const std::uint64_t low = std::max(range.first, word_first) - word_first;
@@ -34,7 +34,7 @@ void Ledger::ForEachRun(PageRange range, Visitor visit) const {
 
 template <typename Visitor>
 void Ledger::ForEachUncharged(PageRange range, Visitor visit) const {
-  std::uint64_t from = range.first;  // of the run at hand
+  std::uint64_t from = range.first;  // start of the current run
   const auto end_at = [&](std::uint64_t page) {
     if (from < page) visit(PageRange{from, {page - from}});
   };

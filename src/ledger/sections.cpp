@@ -12,7 +12,7 @@ Sections::~Sections() {
     Chunk* chunk = place.load();
     if (chunk == nullptr) continue;
     for (Section& section : chunk->sections) {
-      // Alive still: views and handles of a CLR that went on when the manager ended.
+      // The section is still alive: a CLR that outlived the manager has views and handles.
       if ((section.state.load() & kFree) == 0) End(section);
     }
     Free(chunk);
@@ -37,7 +37,7 @@ SectionName Sections::Add(Pages size, Pages charged) {
     // The first use is 1, so that no name is 0.
     const std::uint64_t use = std::max<std::uint64_t>((UseOf(state) + 1) % kUses, 1);
     if ((state & kFree) == 0 || !section.state.compare_exchange_strong(state, use << 32 | 1)) continue;
-    // Nobody has its name yet.
+    // No other thread has its name yet.
     section.size = size;
     section.whole = charged != Pages{};
     section.charged.store(charged.value);
@@ -65,7 +65,7 @@ bool Sections::Keep(SectionName name) {
 
 void Sections::Drop(SectionName name) {
   Section* section = Find(name);
-  assert(section != nullptr);  // somebody referred to it
+  assert(section != nullptr);  // the caller holds a reference
   if ((section->state.fetch_sub(1) & kReferences) != 1) return;
   End(*section);
   section->state.store(UseOf(name) << 32 | kFree);

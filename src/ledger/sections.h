@@ -1,10 +1,13 @@
-// Sections backed by the paging file, which a CLR maps as often as it likes (W^X maps its code twice). A page committed
-// in one view is committed in all of them, and stays so until the section ends; it is charged to the section, once.
+// Sections backed by the paging file. A CLR may map one any number of times (W^X maps its code twice). A page
+// committed in one view is committed in all views, and stays committed until the section ends. It is charged to the
+// section, once.
 //
-// A section lives while something refers to it: handles, views, and calls at work on it. Its pages are bits that are
-// only ever set, so that commits need not see each other. Cost is in proportion to the pages committed, not to the
-// section's size (W^X makes one of 2 TiB). Threads: every function at any time in any number of threads; none waits for
-// another, and a thread may be suspended anywhere.
+// A section lives while something refers to it: handles, views, and calls in progress on it. Its pages are bits that
+// are only ever set, so commits need not see each other. Cost is in proportion to the pages committed, not to the
+// section's size (W^X creates one of 2 TiB).
+//
+// Threads: every function may run at any time in any number of threads. None waits for another, and a thread may be
+// suspended anywhere.
 #ifndef CLRHM_LEDGER_SECTIONS_H
 #define CLRHM_LEDGER_SECTIONS_H
 
@@ -21,13 +24,13 @@
 
 namespace clr_host_memory {
 
-// Which section; 0: none. A name is not used again for 2^20 sections in the same place.
+// Identifies a section; 0: none. In the same place, a name is reused only after 2^20 sections.
 using SectionName = std::uint32_t;
 
-// What a view shows of a section, in one word: 0 for a view of anything else.
+// The part of a section that a view shows, in one word. 0 for a view of anything else.
 struct SectionView {
   SectionName section = 0;
-  std::uint32_t first_granule = 0;  // of the section, where the view begins
+  std::uint32_t first_granule = 0;  // in the section: where the view begins
 
   [[nodiscard]] constexpr std::uint64_t Pack() const { return std::uint64_t{section} << 32 | first_granule; }
   [[nodiscard]] static constexpr SectionView Unpack(std::uint64_t word) {
@@ -42,7 +45,7 @@ class Sections {
   struct Section;
 
  public:
-  // Larger sections cannot be tracked page by page.
+  // A larger section cannot be tracked page by page.
   static constexpr Bytes kLargest{std::uint64_t{1} << 42};
 
   // os and budget outlive the table.
@@ -51,15 +54,16 @@ class Sections {
   Sections(const Sections&) = delete;
   Sections& operator=(const Sections&) = delete;
 
-  // A new section with one reference; charged: pages charged for it already, which are all it can have (0: its pages
-  // are committed one by one). 0: no memory, too large, or kMost are alive.
+  // Creates a section with one reference. charged: pages already charged for it, which are all it can have; 0: its
+  // pages are committed one by one. Returns 0 if there is no memory, if it is too large, or if kMost sections are
+  // alive.
   [[nodiscard]] SectionName Add(Pages size, Pages charged);
-  // One more reference. False: that section has ended.
+  // Adds a reference. False: that section has ended.
   [[nodiscard]] bool Keep(SectionName name);
-  // With the last one the section's charge is returned.
+  // Removes a reference. Removing the last one uncharges the section.
   void Drop(SectionName name);
 
-  // A call that works on the pages of a section, which lives as long.
+  // A call in progress on the pages of a section. It keeps the section alive.
   class Use {
    public:
     Use(Sections& sections, SectionName name)
@@ -75,16 +79,16 @@ class Sections {
     Use& operator=(const Use&) = delete;
 
     [[nodiscard]] bool ok() const { return section_ != nullptr; }
-    // Makes room to mark range. False: no memory, or it is not of this section.
+    // Makes room to mark range. False: no memory, or range is not in this section.
     [[nodiscard]] bool Prepare(PageRange range) { return sections_.Prepare(*section_, range); }
-    // Pages of range that are not charged yet.
+    // Returns how many pages of range are not charged yet.
     [[nodiscard]] Pages Missing(PageRange range) const;
-    // Marks all of range, which was prepared, as charged; how many were not.
+    // Marks all of range, which was prepared, as charged. Returns how many pages were not charged before.
     Pages Mark(PageRange range);
-    // Bits of the 64 pages from 64 * word on.
+    // Returns the bits of the 64 pages from 64 * word on.
     [[nodiscard]] std::uint64_t Charged(std::uint64_t word) const;
     [[nodiscard]] bool ChargedAsAWhole() const { return section_->whole; }
-    // Whether anybody else works on it.
+    // Returns whether another call is in progress on the section.
     [[nodiscard]] bool OthersInProgress() const { return section_->in_progress.load() > 1; }
 
    private:
@@ -93,7 +97,7 @@ class Sections {
     Section* const section_;
   };
 
-  // Pages charged to all sections.
+  // Returns the pages charged to all sections.
   [[nodiscard]] Pages Charged() const { return {charged_.load()}; }
   [[nodiscard]] Bytes MetadataBytes() const { return {metadata_.load(std::memory_order_relaxed)}; }
 
@@ -114,8 +118,8 @@ class Sections {
     std::array<std::atomic<Leaf*>, std::size_t{1} << kLeavesPerMiddleShift> leaves;
   };
   struct Section {
-    // How often it was used, 20 bits from 32 on, and below them how many refer to it. kFree: nobody's; no references
-    // and not kFree: it is being ended.
+    // Bits 32 to 51: how often the record was used. Below them: the number of references. kFree: the record is unused.
+    // If there are no references and kFree is not set, the section is being ended.
     std::atomic<std::uint64_t> state = kFree;
     std::atomic<std::uint64_t> charged = 0;  // pages
     std::atomic<std::uint32_t> in_progress = 0;
