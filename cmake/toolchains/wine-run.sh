@@ -3,7 +3,7 @@
 # CMake and ctest call it for every program built with the MinGW toolchain.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-: "${WINEPREFIX:=$here/../build/wine-prefix}"
+: "${WINEPREFIX:=$here/../../build/wine-prefix}"
 : "${WINEDEBUG:=-all}"
 # No offer of a browser engine, and no debugger's report when a program is meant to crash. Never
 # mscoree: without it no managed assembly loads.

@@ -1,17 +1,20 @@
-// Makes a modern CoreCLR (.NET 6 and later), which no longer asks for host managers, a client of the same COM object:
-// the memory imports of coreclr.dll are pointed at functions that call IHostMemoryManager.
+// Makes a modern CoreCLR (.NET 6 and later), which no longer asks for host managers, a client of the memory manager:
+// the memory imports of coreclr.dll point at functions that call IHostMemoryManager.
 //
-//   HMODULE coreclr = LoadLibraryExW(path_of_the_very_file_the_host_will_start, nullptr,
-//   LOAD_WITH_ALTERED_SEARCH_PATH); auto bridge = clr_host_memory::AttachToCoreClr(coreclr, manager); if (!bridge)
-//   return Fail(bridge.reason()); auto properties = bridge->StartProperties(count, keys, values);  // those of the
-//   host, and what a limit needs besides coreclr_initialize(path, name, properties.count(), properties.keys(),
-//   properties.values(), &host, &domain);
+//   // the coreclr.dll that the host starts
+//   HMODULE coreclr = LoadLibraryExW(path, nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
+//   auto bridge = clr_host_memory::AttachToCoreClr(coreclr, manager);
+//   if (!bridge) return Fail(bridge.reason());
+//   // the host's properties, and those that a runtime under a limit needs
+//   auto properties = bridge->StartProperties(count, keys, values);
+//   coreclr_initialize(path, name, properties.count(), properties.keys(), properties.values(), &host, &domain);
 //
-// Attach before the runtime starts. From the start on it stays attached for the rest of the process, also when the
-// bridge and the manager are released, since a CoreCLR is never unloaded; Detach ends that.
+// Attach before the runtime starts. A CoreCLR is never unloaded, so a bridge stays attached from the start of its
+// runtime until the process ends, also after the bridge and the manager are released. Detach ends it earlier.
 #ifndef CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 #define CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 
+#include <clr_host_memory/bridge_abi.h>
 #include <clr_host_memory/memory_manager.h>
 
 #include <algorithm>
@@ -25,11 +28,11 @@
 
 namespace clr_host_memory {
 
-// The properties that a runtime is to be started with: those given, and what the bridge adds to them
-// (IClrHostMemoryBridge::GetStartProperties has when). What was given must outlive it. Move-only.
+// The properties to start a runtime with: the host's own and those the bridge adds (see
+// IClrHostMemoryBridge::GetStartProperties). The host's strings must outlive it. Move-only.
 class StartProperties {
  public:
-  // bridge: null or detached: those given alone. gc_hard_limit: bytes for System.GC.HeapHardLimit; 0: none. Throws
+  // If bridge is null or detached, adds nothing. gc_hard_limit: bytes for System.GC.HeapHardLimit; 0: none. Throws
   // std::bad_alloc.
   StartProperties(IClrHostMemoryBridge* bridge, int count, const char* const* keys, const char* const* values,
                   std::uint64_t gc_hard_limit = 0)
@@ -48,7 +51,7 @@ class StartProperties {
   }
 
   [[nodiscard]] int count() const noexcept { return static_cast<int>(keys_.size()); }
-  // As coreclr_initialize takes them, which does not write to them.
+  // For coreclr_initialize, which does not write to them.
   [[nodiscard]] const char** keys() noexcept { return keys_.data(); }
   [[nodiscard]] const char** values() noexcept { return values_.data(); }
 
@@ -58,8 +61,8 @@ class StartProperties {
   std::vector<const char*> values_;
 };
 
-// Owns a reference to an attached bridge; the destructor releases it. Move-only. See IClrHostMemoryBridge for what that
-// means, and for each method.
+// Owns a reference to an attached bridge. Move-only. See IClrHostMemoryBridge for the methods and for what a release
+// does.
 class CoreClrBridge {
  public:
   CoreClrBridge() = default;
@@ -83,7 +86,7 @@ class CoreClrBridge {
     return bridge_->PresentAsContainer(as_container ? TRUE : FALSE);
   }
   void NoteRuntimeStarted() const noexcept { bridge_->NoteRuntimeStarted(); }
-  // Those given, and what the runtime needs besides under the manager's limit. See the class of that name.
+  // Returns the host's properties and those the runtime needs under the manager's limit. See the class of that name.
   [[nodiscard]] clr_host_memory::StartProperties StartProperties(int count, const char* const* keys,
                                                                  const char* const* values,
                                                                  std::uint64_t gc_hard_limit = 0) const {
@@ -111,20 +114,20 @@ class CoreClrBridge {
   }
 
  private:
-  friend ValueOrReason<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager);
+  friend Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager);
   static constexpr std::size_t kReasonSize = 2048;
   ComPtr<IClrHostMemoryBridge> bridge_;
 };
 
-// The reason says what is wrong with the module or the manager; nothing is changed then.
-inline ValueOrReason<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager) {
+// Attaches a bridge. On failure nothing changes, and the reason names what is wrong with the module or the manager.
+inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager) {
   std::array<char, CoreClrBridge::kReasonSize> text{};
   ComPtr<IClrHostMemoryBridge> bridge;
   const HRESULT hr = ClrHostMemoryAttachToCoreClr(coreclr, manager, bridge.Receive(), text.data(), text.size());
   if (FAILED(hr)) return {hr, text.data()};
   return CoreClrBridge(std::move(bridge));
 }
-inline ValueOrReason<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, const MemoryManager& manager) {
+inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, const MemoryManager& manager) {
   return AttachToCoreClr(coreclr, manager.get());
 }
 

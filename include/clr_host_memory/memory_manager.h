@@ -1,4 +1,4 @@
-// The memory manager for a C++ host: a thin, header-only owner over the COM object of clr_host_memory.h.
+// The memory manager for a C++ host: header-only owners of the COM objects in memory_manager_abi.h.
 //
 //   auto manager = clr_host_memory::CreateMemoryManager({.limit = 512_MiB});
 //   if (!manager) return Fail(manager.reason());
@@ -6,7 +6,9 @@
 #ifndef CLR_HOST_MEMORY_MEMORY_MANAGER_H
 #define CLR_HOST_MEMORY_MEMORY_MANAGER_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/com_ptr.h>
+#include <clr_host_memory/memory_manager_abi.h>
+#include <clr_host_memory/result.h>
 
 #include <algorithm>
 #include <array>
@@ -25,69 +27,13 @@ constexpr std::uint64_t operator""_MiB(unsigned long long n) { return n * 1024 *
 constexpr std::uint64_t operator""_GiB(unsigned long long n) { return n * 1024 * 1024 * 1024; }
 }  // namespace literals
 
-// Owns one COM reference. Move-only, so that a reference is never copied by accident.
-template <typename Interface>
-class ComPtr {
- public:
-  ComPtr() = default;
-  // Takes over the caller's reference.
-  explicit ComPtr(Interface* owned) noexcept : object_(owned) {}
-  ComPtr(ComPtr&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
-  ComPtr& operator=(ComPtr&& other) noexcept {
-    if (this != &other) {
-      Reset();
-      object_ = std::exchange(other.object_, nullptr);
-    }
-    return *this;
-  }
-  ComPtr(const ComPtr&) = delete;
-  ComPtr& operator=(const ComPtr&) = delete;
-  ~ComPtr() { Reset(); }
-
-  [[nodiscard]] Interface* get() const noexcept { return object_; }
-  Interface* operator->() const noexcept { return object_; }
-  explicit operator bool() const noexcept { return object_ != nullptr; }
-  // For out parameters: releases what is held.
-  [[nodiscard]] Interface** Receive() noexcept {
-    Reset();
-    return &object_;
-  }
-  [[nodiscard]] Interface* Detach() noexcept { return std::exchange(object_, nullptr); }
-  void Reset() noexcept {
-    if (object_ != nullptr) std::exchange(object_, nullptr)->Release();
-  }
-
- private:
-  Interface* object_ = nullptr;
-};
-
-// A value, or the reason why there is none: an English sentence that says what to change.
-template <typename Value>
-class [[nodiscard]] ValueOrReason {
- public:
-  ValueOrReason(Value value) : value_(std::move(value)), code_(S_OK) {}
-  ValueOrReason(HRESULT code, std::string reason) : code_(code), reason_(std::move(reason)) {}
-
-  explicit operator bool() const noexcept { return SUCCEEDED(code_); }
-  [[nodiscard]] HRESULT code() const noexcept { return code_; }
-  [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
-  Value& operator*() & noexcept { return value_; }
-  Value&& operator*() && noexcept { return std::move(value_); }
-  Value* operator->() noexcept { return &value_; }
-
- private:
-  Value value_{};
-  HRESULT code_;
-  std::string reason_;
-};
-
-// Headroom as a part of the limit, 0 to 100.
+// Returns a headroom of that many percent of the limit, 0 to 100.
 [[nodiscard]] constexpr std::uint64_t Percent(std::uint32_t percent) noexcept {
   return CLR_HOST_MEMORY_PERCENT(percent);
 }
 
-// What a host chooses; each field as in ClrHostMemoryOptions. The defaults are no limit, headroom derived from the
-// limit, no reserves, and no waiting. Bytes and milliseconds.
+// The host's choices, as in ClrHostMemoryOptions. The defaults: no limit, headrooms derived from the limit, no reserves
+// and no waits. Bytes and milliseconds.
 struct MemoryManagerOptions {
   std::uint64_t limit = CLR_HOST_MEMORY_NO_LIMIT;                        // at least 64_KiB
   std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;  // bytes, or Percent(n)
@@ -104,7 +50,7 @@ struct MemoryManagerOptions {
   std::uint32_t thrash_refusals = 40;
 };
 
-// The host's function as a sink. Called as IClrHostMemoryEventSink says; it must not throw.
+// An event sink that calls the host's function. See IClrHostMemoryEventSink. The function must not throw.
 class EventFunction final : public IClrHostMemoryEventSink {
  public:
   explicit EventFunction(std::function<void(const ClrHostMemoryEvent&)> function) : function_(std::move(function)) {}
@@ -137,7 +83,7 @@ class EventFunction final : public IClrHostMemoryEventSink {
   std::function<void(const ClrHostMemoryEvent&)> function_;
 };
 
-// An exclusive section of this thread's, left by the destructor, on the same thread. Move-only.
+// An exclusive section of the calling thread. The destructor leaves it and must run on the same thread. Move-only.
 class ExclusiveSection {
  public:
   explicit ExclusiveSection(IClrHostMemoryControl* control) noexcept : control_(control) {}
@@ -153,7 +99,7 @@ class ExclusiveSection {
   IClrHostMemoryControl* control_;
 };
 
-// One memory manager, by its interfaces. Move-only; the COM object lives on while a CLR holds it.
+// Owns the interfaces of one memory manager. Move-only. The COM object lives on while a CLR holds a reference.
 class MemoryManager {
  public:
   MemoryManager() = default;
@@ -173,8 +119,8 @@ class MemoryManager {
     control_->Audit(&audit);
     return audit;
   }
-  // The following change nothing when they are refused. For E_INVALIDARG *reason, unless null, is a sentence that names
-  // what is out of range; otherwise it is empty. Throw std::bad_alloc, when a reason is asked for.
+  // If one of the following fails, nothing changes. For E_INVALIDARG *reason, unless null, receives a sentence that
+  // names the value out of range; otherwise it is empty. Throws std::bad_alloc if reason is not null.
   HRESULT SetLimit(std::uint64_t limit, std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM,
                    std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM,
                    std::string* reason = nullptr) const {
@@ -201,7 +147,8 @@ class MemoryManager {
     });
   }
   HRESULT CancelWaits() const noexcept { return control_->CancelWaits(); }
-  // Holds the manager still for as long as the section lives; none when *hr is not S_OK. The manager must outlive it.
+  // Enters an exclusive section, which ends with the returned object; see IClrHostMemoryControl. Returns none if *hr is
+  // not S_OK. The manager must outlive the section.
   [[nodiscard]] std::optional<ExclusiveSection> EnterExclusive(std::uint32_t milliseconds,
                                                                HRESULT* hr = nullptr) const {
     const HRESULT entered = control_->EnterExclusive(milliseconds);
@@ -211,20 +158,20 @@ class MemoryManager {
   }
   HRESULT SealRegion(void* address, std::uint64_t size) const noexcept { return control_->SealRegion(address, size); }
   HRESULT UnsealRegion(void* address) const noexcept { return control_->UnsealRegion(address); }
-  // Who is told of events from now on, on the manager's own thread; an empty function: nobody. The function is
+  // Registers a function for events, called on the manager's own thread; an empty function unregisters. The function is
   // destroyed when it is replaced, or at Shutdown. Throws std::bad_alloc.
   HRESULT OnEvent(std::function<void(const ClrHostMemoryEvent&)> function) const {
     if (!function) return control_->SetEventSink(nullptr);
     const ComPtr<EventFunction> sink(new EventFunction(std::move(function)));
     return control_->SetEventSink(sink.get());
   }
-  // When the CLR has ended (see IClrHostMemoryControl). To have no more events, OnEvent({}) is enough.
+  // Call it after the CLR has ended (see IClrHostMemoryControl). To receive no more events, OnEvent({}) is enough.
   HRESULT Shutdown() const noexcept { return control_->Shutdown(); }
 
  private:
-  friend ValueOrReason<MemoryManager> CreateMemoryManager(const MemoryManagerOptions&);
+  friend Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions&);
 
-  // set(ClrHostMemoryOptions&) → void writes what was refused into options that are right otherwise.
+  // set(ClrHostMemoryOptions&) → void writes the refused values into otherwise valid options.
   template <typename Set>
   static HRESULT WithReason(HRESULT hr, std::string* reason, Set set) {
     if (reason == nullptr) return hr;
@@ -242,8 +189,8 @@ class MemoryManager {
   ComPtr<IClrHostMemoryControl> control_;
 };
 
-// The reason names the field that is out of range.
-inline ValueOrReason<MemoryManager> CreateMemoryManager(const MemoryManagerOptions& options = {}) {
+// Creates a memory manager. On failure the reason names the field that is out of range.
+inline Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions& options = {}) {
   ClrHostMemoryOptions abi_options = CLR_HOST_MEMORY_OPTIONS_INIT;
   abi_options.limit = options.limit;
   abi_options.app_domain_headroom = options.app_domain_headroom;
@@ -270,7 +217,7 @@ inline ValueOrReason<MemoryManager> CreateMemoryManager(const MemoryManagerOptio
   return manager;
 }
 
-// An IHostControl for ICLRRuntimeHost::SetHostControl; null only when there is no memory for it. inner may be null.
+// Creates an IHostControl for ICLRRuntimeHost::SetHostControl. inner may be null. Returns null if memory is short.
 [[nodiscard]] inline ComPtr<IHostControl> CreateHostControl(const MemoryManager& manager,
                                                             IHostControl* inner = nullptr) noexcept {
   ComPtr<IHostControl> control;

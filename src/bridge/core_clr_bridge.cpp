@@ -1,5 +1,5 @@
 // The COM object of an attached bridge, and the entry point that creates it.
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/bridge_abi.h>
 #include <clr_host_memory/memory_manager.h>
 
 #include <algorithm>

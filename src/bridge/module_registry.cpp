@@ -1,4 +1,5 @@
 #include "bridge/module_registry.h"
+#include "com/backend.h"
 
 #include <clr_host_memory/memory_manager.h>
 
@@ -403,11 +404,11 @@ void NoteStartBy(std::size_t loader_index, HMODULE loaded) {
 
 HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::string* reason) {
   ComPtr<IHostMemoryManager> own_manager;
-  ComPtr<IClrHostMemoryClient> ledger;
+  ComPtr<IManagerBackend> backend;
   if (FAILED(manager->QueryInterface(kIidHostMemoryManager, reinterpret_cast<void**>(own_manager.Receive()))) ||
-      FAILED(manager->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(ledger.Receive())))) {
+      FAILED(manager->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(backend.Receive())))) {
     *reason =
-        "The memory manager is not one of this library's (it has no IClrHostMemoryClient); make it with "
+        "The memory manager is not one of this library's (it has no IManagerBackend); make it with "
         "ClrHostMemoryCreate.";
     return E_NOINTERFACE;
   }
@@ -419,9 +420,9 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
 
   // Serves malloc and the process heap. If the manager provides no such heap, they stay unbridged.
   ComPtr<IHostMalloc> malloc;
-  ComPtr<IClrHostMemoryHeap> heap;
+  ComPtr<IHeapBackend> heap;
   if (own_manager->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()) == S_OK) {
-    malloc->QueryInterface(kIidClrHostMemoryHeap, reinterpret_cast<void**>(heap.Receive()));
+    malloc->QueryInterface(kIidHeapBackend, reinterpret_cast<void**>(heap.Receive()));
   }
 
   const Locked lock;
@@ -431,7 +432,7 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
       return E_OUTOFMEMORY;
     }
     made->manager = own_manager.Detach();
-    made->ledger = ledger.Detach();
+    made->backend = backend.Detach();
     made->notifications = notifications.Detach();
     client = made.release();
     client_identity = identity;
@@ -502,13 +503,13 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   }
 
   // Takes its own reference: another bridge may be the last one and close on another thread.
-  ComPtr<IClrHostMemoryClient> told;
+  ComPtr<IManagerBackend> told;
   BridgeClient* withdrawn = nullptr;
   {
     const Locked lock;
     if (started) {
-      client->ledger->AddRef();
-      told = ComPtr<IClrHostMemoryClient>(client->ledger);
+      client->backend->AddRef();
+      told = ComPtr<IManagerBackend>(client->backend);
     }
     if (--open_bridges == 0) {
       PublishClient(nullptr);
@@ -524,7 +525,7 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   if (!WaitUntilNoCallIsInside(kDetachMilliseconds)) return;
   RetireHeaps();
   withdrawn->notifications->Release();
-  withdrawn->ledger->Release();
+  withdrawn->backend->Release();
   withdrawn->manager->Release();
   delete withdrawn;
 }

@@ -6,7 +6,7 @@
 #ifndef CLRHM_BRIDGE_MODULE_REGISTRY_H
 #define CLRHM_BRIDGE_MODULE_REGISTRY_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/bridge_abi.h>
 
 #include <cstddef>
 #include <cstdint>

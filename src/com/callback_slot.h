@@ -8,7 +8,7 @@
 #ifndef CLRHM_COM_CALLBACK_SLOT_H
 #define CLRHM_COM_CALLBACK_SLOT_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <cstdint>
 #include <new>

@@ -1,5 +1,5 @@
 // The C entry of the library.
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <cstddef>
 #include <new>

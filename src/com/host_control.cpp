@@ -1,5 +1,5 @@
 // The IHostControl that hands the manager to a .NET Framework CLR.
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <atomic>
 #include <new>

@@ -1,4 +1,5 @@
 #include "com/host_malloc.h"
+#include "com/backend.h"
 
 #include <algorithm>
 #include <new>
@@ -14,8 +15,8 @@ static_assert(MALLOC_THREADSAFE == static_cast<int>(HeapKind::kThreadSafe) &&
               MALLOC_EXECUTABLE == static_cast<int>(HeapKind::kExecutable));
 
 [[nodiscard]] PrivateHeap::Fill FillOf(uint32_t flags) noexcept {
-  if ((flags & kClrHostMemoryHeapZero) != 0) return PrivateHeap::Fill::kZero;
-  return (flags & kClrHostMemoryHeapZeroBeyond) != 0 ? PrivateHeap::Fill::kZeroBeyond : PrivateHeap::Fill::kAnything;
+  if ((flags & kHeapZero) != 0) return PrivateHeap::Fill::kZero;
+  return (flags & kHeapZeroBeyond) != 0 ? PrivateHeap::Fill::kZeroBeyond : PrivateHeap::Fill::kAnything;
 }
 
 }  // namespace
@@ -46,8 +47,8 @@ HRESULT HostMalloc::QueryInterface(REFIID riid, void** object) noexcept {
   *object = nullptr;
   if (IsEqualGUID(riid, kIidHostMalloc) || IsEqualGUID(riid, IID_IUnknown)) {
     *object = static_cast<IHostMalloc*>(this);
-  } else if (IsEqualGUID(riid, kIidClrHostMemoryHeap)) {
-    *object = static_cast<IClrHostMemoryHeap*>(this);
+  } else if (IsEqualGUID(riid, kIidClrHostMemoryHeap) || IsEqualGUID(riid, kIidHeapBackend)) {
+    *object = static_cast<IHeapBackend*>(this);
   } else {
     return E_NOINTERFACE;
   }
@@ -98,7 +99,7 @@ HRESULT HostMalloc::Allocate(SIZE_T size, uint32_t flags, EMemoryCriticalLevel l
   Barrier& barrier = manager_.barrier();
   if (memory == nullptr) return barrier.Reject(kMethod, E_POINTER);
   *memory = nullptr;
-  if ((flags & ~uint32_t{kClrHostMemoryHeapZero | kClrHostMemoryHeapZeroBeyond}) != 0) {
+  if ((flags & ~uint32_t{kHeapZero | kHeapZeroBeyond}) != 0) {
     return barrier.Reject(kMethod, E_INVALIDARG);
   }
   return barrier.ServeAllocation(kMethod, level, [&](Criticality criticality) {
@@ -112,14 +113,14 @@ HRESULT HostMalloc::Allocate(SIZE_T size, uint32_t flags, EMemoryCriticalLevel l
 HRESULT HostMalloc::Reallocate(void* memory, SIZE_T size, uint32_t flags, EMemoryCriticalLevel level,
                                void** moved) noexcept {
   constexpr auto kMethod = kClrHostMemoryMallocAlloc;
-  constexpr uint32_t kFlags = kClrHostMemoryHeapZero | kClrHostMemoryHeapZeroBeyond | kClrHostMemoryHeapInPlace;
+  constexpr uint32_t kFlags = kHeapZero | kHeapZeroBeyond | kHeapInPlace;
   Barrier& barrier = manager_.barrier();
   if (moved == nullptr) return barrier.Reject(kMethod, E_POINTER);
   *moved = nullptr;
   if ((flags & ~kFlags) != 0) return barrier.Reject(kMethod, E_INVALIDARG);
   if (heap_.SizeOf(memory) == 0) return S_FALSE;
   return barrier.ServeAllocation(kMethod, level, [&](Criticality criticality) {
-    const bool in_place = (flags & kClrHostMemoryHeapInPlace) != 0;
+    const bool in_place = (flags & kHeapInPlace) != 0;
     const BlockOutcome result = heap_.Reallocate(memory, size, criticality, FillOf(flags), in_place);
     *moved = result.block;
     return result.outcome;

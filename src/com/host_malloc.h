@@ -1,17 +1,18 @@
-// IHostMalloc, and IClrHostMemoryHeap, over a private heap of its own.
+// IHostMalloc and IHeapBackend over one private heap.
 #ifndef CLRHM_COM_HOST_MALLOC_H
 #define CLRHM_COM_HOST_MALLOC_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <atomic>
 
+#include "com/backend.h"
 #include "com/host_memory_manager.h"
 #include "heap/private_heap.h"
 
 namespace clr_host_memory {
 
-class HostMalloc final : public IHostMalloc, public IClrHostMemoryHeap {
+class HostMalloc final : public IHostMalloc, public IHeapBackend {
  public:
   // malloc_type: bits of MALLOC_TYPE. *malloc gets one reference; it keeps the manager alive.
   static Outcome Create(HostMemoryManager& manager, DWORD malloc_type, IHostMalloc** malloc);
@@ -31,14 +32,16 @@ class HostMalloc final : public IHostMalloc, public IClrHostMemoryHeap {
   HRESULT STDMETHODCALLTYPE Free(void* memory) noexcept override;
 
   // IClrHostMemoryHeap
+  HRESULT STDMETHODCALLTYPE GetSize(const void* memory, SIZE_T* size) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetFigures(ClrHostMemoryHeapFigures* figures) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetSite(uint32_t index, ClrHostMemoryHeapSite* site) noexcept override;
+
+  // IHeapBackend
   HRESULT STDMETHODCALLTYPE Allocate(SIZE_T size, uint32_t flags, EMemoryCriticalLevel level,
                                      void** memory) noexcept override;
   HRESULT STDMETHODCALLTYPE Reallocate(void* memory, SIZE_T size, uint32_t flags, EMemoryCriticalLevel level,
                                        void** moved) noexcept override;
   HRESULT STDMETHODCALLTYPE FreeIfOwned(void* memory) noexcept override;
-  HRESULT STDMETHODCALLTYPE GetSize(const void* memory, SIZE_T* size) noexcept override;
-  HRESULT STDMETHODCALLTYPE GetFigures(ClrHostMemoryHeapFigures* figures) noexcept override;
-  HRESULT STDMETHODCALLTYPE GetSite(uint32_t index, ClrHostMemoryHeapSite* site) noexcept override;
 
  private:
   HostMalloc(HostMemoryManager& manager, DWORD malloc_type);

@@ -1,4 +1,5 @@
 #include "com/host_memory_manager.h"
+#include "com/backend.h"
 
 #include <algorithm>
 #include <cstring>
@@ -45,8 +46,8 @@ HRESULT HostMemoryManager::QueryInterface(REFIID riid, void** object) noexcept {
     *object = static_cast<IHostMemoryManager*>(this);
   } else if (IsEqualGUID(riid, kIidClrHostMemoryControl)) {
     *object = static_cast<IClrHostMemoryControl*>(this);
-  } else if (IsEqualGUID(riid, kIidClrHostMemoryClient)) {
-    *object = static_cast<IClrHostMemoryClient*>(this);
+  } else if (IsEqualGUID(riid, kIidManagerBackend)) {
+    *object = static_cast<IManagerBackend*>(this);
   } else {
     return E_NOINTERFACE;
   }
@@ -364,22 +365,22 @@ HRESULT HostMemoryManager::GetCharged(const void* address, uint64_t size, uint64
   return S_OK;
 }
 
-HRESULT HostMemoryManager::FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept {
+HRESULT HostMemoryManager::FindRegion(const void* address, BackendRegion* region) noexcept {
   if (region == nullptr) return E_POINTER;
   *region = {};
   const auto found = engine_.ledger().FindRegion(ToAddress(address));
   if (!found) return S_FALSE;
-  const std::uint32_t of_heap = engine_.ledger().IsOwned(*found) ? kClrHostMemoryOfHeap : 0;
+  const std::uint32_t of_heap = engine_.ledger().IsOwned(*found) ? kRegionOfHeap : 0;
   *region = {ToPointer(found->base), found->pages.InBytes().value, found->kind == Region::Kind::kView ? 1u : 0u,
              found->reserved_as | of_heap};
   return S_OK;
 }
 
-HRESULT HostMemoryManager::GetMemoryStatus(ClrHostMemoryStatus* status) noexcept {
+HRESULT HostMemoryManager::GetMemoryStatus(BackendMemoryStatus* status) noexcept {
   if (status == nullptr) return E_POINTER;
   const StatusOutcome result = engine_.Status();
   if (!result.outcome.ok()) return ToHresult(result.outcome, kClrHostMemoryGetMemoryLoad);
-  ClrHostMemoryStatus ours{};
+  BackendMemoryStatus ours{};
   ours.percent_in_use = result.status.percent_in_use;
   ours.total_physical = result.status.total_physical.value;
   ours.available_physical = result.status.available_physical.value;

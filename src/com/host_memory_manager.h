@@ -3,10 +3,11 @@
 #ifndef CLRHM_COM_HOST_MEMORY_MANAGER_H
 #define CLRHM_COM_HOST_MEMORY_MANAGER_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <atomic>
 
+#include "com/backend.h"
 #include "com/barrier.h"
 #include "com/call_counters.h"
 #include "com/notifier.h"
@@ -16,7 +17,7 @@
 
 namespace clr_host_memory {
 
-class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemoryControl, public IClrHostMemoryClient {
+class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemoryControl, public IManagerBackend {
  public:
   // os and threads outlive the object; limits and settings are valid. Starts with one reference, the caller's.
   HostMemoryManager(MemorySystem& os, ThreadSystem& threads, const Limits& limits,
@@ -74,11 +75,11 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HRESULT STDMETHODCALLTYPE SetThrashGuard(uint32_t window_ms, uint32_t refusals) noexcept override;
   HRESULT STDMETHODCALLTYPE GetCharged(const void* address, uint64_t size, uint64_t* bytes) noexcept override;
 
-  // IClrHostMemoryClient
+  // IManagerBackend
   HRESULT STDMETHODCALLTYPE VirtualAllocOnNode(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,
                                                DWORD node, EMemoryCriticalLevel level, void** memory) noexcept override;
-  HRESULT STDMETHODCALLTYPE FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept override;
-  HRESULT STDMETHODCALLTYPE GetMemoryStatus(ClrHostMemoryStatus* status) noexcept override;
+  HRESULT STDMETHODCALLTYPE FindRegion(const void* address, BackendRegion* region) noexcept override;
+  HRESULT STDMETHODCALLTYPE GetMemoryStatus(BackendMemoryStatus* status) noexcept override;
   HRESULT STDMETHODCALLTYPE AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,
                                        uint64_t* section) noexcept override;
   HRESULT STDMETHODCALLTYPE KeepSection(uint64_t section) noexcept override;

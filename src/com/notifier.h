@@ -4,7 +4,7 @@
 #ifndef CLRHM_COM_NOTIFIER_H
 #define CLRHM_COM_NOTIFIER_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <array>
 #include <atomic>

@@ -103,7 +103,7 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
       kClrHostMemoryCountWholeProcess | kClrHostMemoryLetStart | kClrHostMemoryShareReserve;
   if ((options.flags & ~kFlags) != 0) {
     *reason =
-        "options->flags has a bit that is not defined: set kClrHostMemoryCountAll, kClrHostMemoryLetStart, "
+        "options->flags has a bit that is not defined: set kClrHostMemoryCountWholeProcess, kClrHostMemoryLetStart, "
         "kClrHostMemoryShareReserve, or 0";
     return settings;
   }

@@ -2,7 +2,7 @@
 #ifndef CLRHM_COM_RESULT_CODES_H
 #define CLRHM_COM_RESULT_CODES_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include "base/error_family.h"
 #include "base/outcome.h"

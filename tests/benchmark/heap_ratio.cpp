@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "benchmark/timing.h"
+#include "com/backend.h"
 
 namespace {
 
@@ -42,7 +43,7 @@ struct Managed {
 };
 
 struct Bridged {
-  IClrHostMemoryHeap* heap;
+  IHeapBackend* heap;
   uint32_t flags;
   void* Alloc(SIZE_T size) const {
     void* memory = nullptr;
@@ -136,9 +137,8 @@ int main(int argc, char** argv) {
   if (!made) Fail("CreateMemoryManager");
   ComPtr<IHostMalloc> heap;
   if (made->get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()) != S_OK) Fail("CreateMalloc");
-  ComPtr<IClrHostMemoryHeap> bridged;
-  if (heap.get()->QueryInterface(kIidClrHostMemoryHeap, reinterpret_cast<void**>(bridged.Receive())) != S_OK)
-    Fail("heap");
+  ComPtr<IHeapBackend> bridged;
+  if (heap.get()->QueryInterface(kIidHeapBackend, reinterpret_cast<void**>(bridged.Receive())) != S_OK) Fail("heap");
   const Win32 win32{::HeapCreate(0, 0, 0)};
   const Managed managed{heap.get()};
   std::printf("%d rounds of %d pairs\n", rounds, kPairs);
@@ -146,7 +146,7 @@ int main(int argc, char** argv) {
   Compare("16 to 1024 bytes, 1000 alive", rounds, [&] { return Mixed(win32); }, [&] { return Mixed(managed); });
   Compare("the same by two threads", rounds, [&] { return MixedByTwo(win32); }, [&] { return MixedByTwo(managed); });
   // The bridge's blocks of malloc, without and with what _recalloc counts on.
-  for (const auto flags : {std::uint32_t{0}, std::uint32_t{kClrHostMemoryHeapZeroBeyond}}) {
+  for (const auto flags : {std::uint32_t{0}, std::uint32_t{kHeapZeroBeyond}}) {
     const Bridged api{bridged.get(), flags};
     Compare(
         flags == 0 ? "the mix, as the bridge has it" : "the same, zero beyond its size", rounds,

@@ -16,13 +16,14 @@
 #include <vector>
 
 #include "bridge/fake_clr.h"
+#include "com/backend.h"
 
 namespace clrhm_test {
 namespace {
 
 using clr_host_memory::ComPtr;
 using clr_host_memory::CreateMemoryManager;
-using clr_host_memory::kIidClrHostMemoryClient;
+using clr_host_memory::kIidManagerBackend;
 using clr_host_memory::MemoryManager;
 
 class BridgedBlocks : public testing::Test {
@@ -193,11 +194,11 @@ TEST_F(BridgedBlocks, AreCountedAsNativeHeap) {
   EXPECT_EQ(clr_.malloc(10 << 20), nullptr);
   EXPECT_EQ(counted(), std::pair(std::uint64_t{5}, std::uint64_t{1}));
 
-  ComPtr<IClrHostMemoryClient> client;
-  ASSERT_EQ(manager_.get()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(client.Receive())), S_OK);
-  ClrHostMemoryRegion region{};
+  ComPtr<clr_host_memory::IManagerBackend> client;
+  ASSERT_EQ(manager_.get()->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(client.Receive())), S_OK);
+  clr_host_memory::BackendRegion region{};
   ASSERT_EQ(client->FindRegion(block, &region), S_OK);
-  EXPECT_NE(region.reserved_as & kClrHostMemoryOfHeap, 0U);
+  EXPECT_NE(region.reserved_as & clr_host_memory::kRegionOfHeap, 0U);
   clr_.free(block);
 }
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "bridge/fake_clr.h"
+#include "com/backend.h"
 
 namespace clrhm_test {
 namespace {
@@ -13,7 +14,8 @@ class MemoryStatus : public BridgedFakeClr {
  protected:
   void SetUp() override {
     BridgedFakeClr::SetUp();
-    manager_.memory_status = {sizeof(ClrHostMemoryStatus), 73, 128 * kMiB, 34 * kMiB, 160 * kMiB, 50 * kMiB};
+    manager_.memory_status = {
+        sizeof(clr_host_memory::BackendMemoryStatus), 73, 128 * kMiB, 34 * kMiB, 160 * kMiB, 50 * kMiB};
   }
   // Returns Win32's current status. Physical memory in use changes meanwhile; its total does not.
   static MEMORYSTATUSEX OfWin32() {

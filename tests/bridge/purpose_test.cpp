@@ -1,4 +1,5 @@
 #include "bridge/thunks/purpose.h"
+#include "com/backend.h"
 
 #include <gtest/gtest.h>
 
@@ -10,14 +11,14 @@ namespace {
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 
-ClrHostMemoryRegion Reserved(std::uint64_t size, std::uint32_t as) { return {nullptr, size, 0, as}; }
-ClrHostMemoryRegion View(std::uint64_t size) { return {nullptr, size, 1, 0}; }
+BackendRegion Reserved(std::uint64_t size, std::uint32_t as) { return {nullptr, size, 0, as}; }
+BackendRegion View(std::uint64_t size) { return {nullptr, size, 1, 0}; }
 
 // The reservations of .NET 8.0.33 and 10.0.14.
 TEST(Purpose, MatchesTheTable) {
   const struct {
     const char* what;
-    ClrHostMemoryRegion region;
+    BackendRegion region;
     DWORD protect;
     std::uint64_t largest;
     Purpose purpose;
@@ -49,18 +50,18 @@ TEST(Purpose, MatchesTheTable) {
        256 * kGiB, kClrHostMemoryLoaderHeap},
       {"a loader heap with W^X", View(64 * 1024), PAGE_READWRITE, 256 * kGiB, kClrHostMemoryLoaderHeap},
       {"jitted code with W^X", View(256 * 1024), PAGE_EXECUTE_READ, 256 * kGiB, kClrHostMemoryCodeHeap},
-      {"an IHostMalloc's heap", Reserved(kMiB, PAGE_READWRITE | kClrHostMemoryOfHeap), PAGE_READWRITE, 256 * kGiB,
+      {"an IHostMalloc's heap", Reserved(kMiB, PAGE_READWRITE | kRegionOfHeap), PAGE_READWRITE, 256 * kGiB,
        kClrHostMemoryNativeHeap},
-      {"one for code", Reserved(64 * kMiB, PAGE_EXECUTE_READWRITE | kClrHostMemoryOfHeap), PAGE_EXECUTE_READWRITE,
-       256 * kGiB, kClrHostMemoryNativeHeap},
-      {"a block that was committed when reserved", Reserved(32 * kMiB, PAGE_READWRITE | kClrHostMemoryCommittedAtOnce),
+      {"one for code", Reserved(64 * kMiB, PAGE_EXECUTE_READWRITE | kRegionOfHeap), PAGE_EXECUTE_READWRITE, 256 * kGiB,
+       kClrHostMemoryNativeHeap},
+      {"a block that was committed when reserved", Reserved(32 * kMiB, PAGE_READWRITE | kRegionCommittedAtOnce),
        PAGE_READWRITE, 0, kClrHostMemoryUnknownPurpose},
   };
   for (const auto& row : table) EXPECT_EQ(PurposeIn(row.region, row.protect, row.largest), row.purpose) << row.what;
 }
 
 TEST(Purpose, IgnoresRegionIfRequestReservesItsOwn) {
-  const ClrHostMemoryRegion heap = Reserved(kGiB, PAGE_READWRITE);
+  const BackendRegion heap = Reserved(kGiB, PAGE_READWRITE);
   EXPECT_EQ(PurposeOf(MEM_COMMIT, PAGE_READWRITE, &heap, kGiB, false), kClrHostMemoryGcHeap);
   EXPECT_EQ(PurposeOf(MEM_COMMIT | MEM_TOP_DOWN, PAGE_READWRITE, &heap, kGiB, false), kClrHostMemoryGcHeap);
   EXPECT_EQ(PurposeOf(MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE, &heap, kGiB, false), kClrHostMemoryUnknownPurpose);

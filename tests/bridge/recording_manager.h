@@ -3,14 +3,16 @@
 #ifndef CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
 #define CLRHM_TESTS_BRIDGE_RECORDING_MANAGER_H
 
-#include <clr_host_memory/clr_host_memory.h>
 #include <clr_host_memory/memory_manager.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <atomic>
 #include <functional>
 #include <mutex>
 #include <utility>
 #include <vector>
+
+#include "com/backend.h"
 
 namespace clrhm_test {
 
@@ -41,7 +43,7 @@ struct Request {
 };
 
 // Lives on the test's stack: Release never deletes it. references() returns the number of references still held.
-class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryClient {
+class RecordingManager final : public IHostMemoryManager, public clr_host_memory::IManagerBackend {
  public:
   // Set by the tests. Any answer other than S_OK sets the last error to ERROR_COMMITMENT_LIMIT.
   HRESULT alloc_answer = S_OK;
@@ -52,9 +54,9 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   HRESULT unmap_answer = S_OK;
   HRESULT section_answer = S_OK;
   uint32_t state = kClrHostMemoryRunning;
-  bool is_ours = true;  // false: has no IClrHostMemoryClient
-  std::vector<ClrHostMemoryRegion> regions;
-  ClrHostMemoryStatus memory_status{};
+  bool is_ours = true;  // false: has no IManagerBackend
+  std::vector<clr_host_memory::BackendRegion> regions;
+  clr_host_memory::BackendMemoryStatus memory_status{};
   uint64_t last_section = 0;
   HRESULT status_answer = S_OK;
   HRESULT register_answer = S_OK;
@@ -97,8 +99,8 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     constexpr GUID kUnknown = {0, 0, 0, {0xC0, 0, 0, 0, 0, 0, 0, 0x46}};
     if (IsEqualIID(riid, kUnknown) || IsEqualIID(riid, clr_host_memory::kIidHostMemoryManager)) {
       *object = static_cast<IHostMemoryManager*>(this);
-    } else if (is_ours && IsEqualIID(riid, clr_host_memory::kIidClrHostMemoryClient)) {
-      *object = static_cast<IClrHostMemoryClient*>(this);
+    } else if (is_ours && IsEqualIID(riid, clr_host_memory::kIidManagerBackend)) {
+      *object = static_cast<clr_host_memory::IManagerBackend*>(this);
     } else {
       return E_NOINTERFACE;
     }
@@ -168,7 +170,7 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
   }
   STDMETHODIMP ReleasedVirtualAddressSpace(LPVOID start) noexcept override {
     Record({Asked::kReleased, start});
-    std::erase_if(regions, [start](const ClrHostMemoryRegion& region) { return region.base == start; });
+    std::erase_if(regions, [start](const clr_host_memory::BackendRegion& region) { return region.base == start; });
     SetLastError(ERROR_BAD_LENGTH);
     return S_OK;
   }
@@ -213,9 +215,9 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     ++detached;
     return S_OK;
   }
-  STDMETHODIMP FindRegion(const void* address, ClrHostMemoryRegion* region) noexcept override {
+  STDMETHODIMP FindRegion(const void* address, clr_host_memory::BackendRegion* region) noexcept override {
     const auto* at = static_cast<const char*>(address);
-    for (const ClrHostMemoryRegion& known : regions) {
+    for (const clr_host_memory::BackendRegion& known : regions) {
       const auto* base = static_cast<const char*>(known.base);
       if (at < base || at >= base + known.reserved) continue;
       *region = known;
@@ -223,7 +225,7 @@ class RecordingManager final : public IHostMemoryManager, public IClrHostMemoryC
     }
     return S_FALSE;
   }
-  STDMETHODIMP GetMemoryStatus(ClrHostMemoryStatus* status) noexcept override {
+  STDMETHODIMP GetMemoryStatus(clr_host_memory::BackendMemoryStatus* status) noexcept override {
     if (status_answer != S_OK) return Refuse(status_answer);
     if (status->size != sizeof(*status)) return E_INVALIDARG;
     *status = memory_status;

@@ -1,4 +1,5 @@
 // The binary interface: IIDs as text, sizes, vtable slots called by number, and a client in C.
+#include <clr_host_memory/bridge_abi.h>
 #include <objbase.h>
 
 #include <cstdio>
@@ -6,6 +7,7 @@
 #include <string>
 
 #include "c_client.h"
+#include "com/backend.h"
 #include "manager_client.h"
 
 namespace clr_host_memory::test {
@@ -26,7 +28,7 @@ TEST(Abi, IidsAreTheDocumentedOnes) {
   EXPECT_EQ("{02CA073C-7079-4860-880A-C2F7A449C991}", TextOf(kIidHostControl));
   // Ours: an interface that changes gets another.
   EXPECT_EQ("{F3B8F1B8-391C-432E-8633-A4BB5F6EE758}", TextOf(kIidClrHostMemoryControl));
-  EXPECT_EQ("{B2EF67B1-6E19-47FC-8558-D93EEBE15608}", TextOf(kIidClrHostMemoryClient));
+  EXPECT_EQ("{B2EF67B1-6E19-47FC-8558-D93EEBE15608}", TextOf(kIidManagerBackend));
   EXPECT_EQ("{06158559-1AFF-436F-9904-CD209CF99E68}", TextOf(kIidClrHostMemoryEventSink));
   EXPECT_EQ("{95B6DD9F-B085-4560-83B5-6DCEFCE1B17F}", TextOf(kIidClrHostMemoryBridge));
 }

@@ -1,7 +1,7 @@
 /* A host written in C11: the library's C entry and its interfaces through lpVtbl. */
 #include "c_client.h"
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 #include <string.h>
 
 static const GUID kManagerIid = {0x7BC698D1, 0xF9E3, 0x4460, {0x9C, 0xDE, 0xD0, 0x42, 0x48, 0xE9, 0xFA, 0x25}};

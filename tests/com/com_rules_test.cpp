@@ -4,6 +4,7 @@
 #include <mutex>
 #include <vector>
 
+#include "com/backend.h"
 #include "manager_client.h"
 
 namespace clr_host_memory::test {
@@ -11,7 +12,7 @@ namespace {
 
 constexpr GUID kUnknownIid = {0x11111111, 0x2222, 0x3333, {4, 4, 4, 4, 4, 4, 4, 4}};
 
-const GUID kManagerIids[] = {IID_IUnknown, kIidHostMemoryManager, kIidClrHostMemoryControl, kIidClrHostMemoryClient};
+const GUID kManagerIids[] = {IID_IUnknown, kIidHostMemoryManager, kIidClrHostMemoryControl, kIidManagerBackend};
 
 ULONG CountOf(IUnknown* object) {
   object->AddRef();
@@ -84,7 +85,7 @@ TEST(References, EachInterfaceGivenOutIsOneMoreOnTheSameCount) {
   EXPECT_EQ(1u, manager->Release());
   {
     const auto control = ControlOf(manager);
-    const auto client = Query<IClrHostMemoryClient>(manager, kIidClrHostMemoryClient);
+    const auto client = Query<IManagerBackend>(manager, kIidManagerBackend);
     EXPECT_EQ(4u, manager->AddRef());
     EXPECT_EQ(3u, control->Release());
   }

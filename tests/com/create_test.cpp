@@ -2,6 +2,7 @@
 #include <cstring>
 #include <string>
 
+#include "com/backend.h"
 #include "every_size.h"
 #include "manager_client.h"
 
@@ -273,7 +274,7 @@ TEST(Create, RefusesAnInterfaceTheManagerHasNot) {
 }
 
 TEST(Create, GivesEachInterfaceWithOneReference) {
-  for (const GUID& iid : {kIidHostMemoryManager, kIidClrHostMemoryControl, kIidClrHostMemoryClient, IID_IUnknown}) {
+  for (const GUID& iid : {kIidHostMemoryManager, kIidClrHostMemoryControl, kIidManagerBackend, IID_IUnknown}) {
     void* object = nullptr;
     ASSERT_HR(S_OK, ClrHostMemoryCreate(nullptr, iid, &object, nullptr));
     EXPECT_EQ(0u, static_cast<IUnknown*>(object)->Release());
@@ -364,18 +365,18 @@ TEST(Control, FillsNoMoreThanTheCallersStruct) {
 TEST(SizedStructs, AreFilledAsFarAsTheCallersStructGoes) {
   const MemoryManager manager = MakeManager({.limit = 64_MiB});
   IClrHostMemoryControl* const control = manager.control();
-  const auto client = Query<IClrHostMemoryClient>(manager.get(), kIidClrHostMemoryClient);
+  const auto client = Query<IManagerBackend>(manager.get(), kIidManagerBackend);
   ExpectFilledForEverySize<ClrHostMemoryStatistics>([&](auto* figures) { return control->GetStatistics(figures); });
   ExpectFilledForEverySize<ClrHostMemoryAudit>([&](auto* audit) { return control->Audit(audit); });
-  ExpectFilledForEverySize<ClrHostMemoryStatus>([&](auto* status) { return client->GetMemoryStatus(status); });
+  ExpectFilledForEverySize<BackendMemoryStatus>([&](auto* status) { return client->GetMemoryStatus(status); });
 }
 
 TEST(Client, FindsTheRegionOfAnyOfItsAddressesWithoutTheOs) {
   const MemoryManager manager = MakeManager();
-  const auto client = Query<IClrHostMemoryClient>(manager.get(), kIidClrHostMemoryClient);
+  const auto client = Query<IManagerBackend>(manager.get(), kIidManagerBackend);
   ASSERT_TRUE(client);
   void* const memory = Allocate(manager.get(), nullptr, 100 * kPage, MEM_RESERVE, PAGE_NOACCESS);
-  ClrHostMemoryRegion region{};
+  BackendRegion region{};
   for (const SIZE_T offset : {SIZE_T{0}, SIZE_T{1}, 50 * kPage, 100 * kPage - 1}) {
     ASSERT_HR(S_OK, client->FindRegion(At(memory, offset), &region)) << offset;
     EXPECT_EQ(memory, region.base);
@@ -391,7 +392,7 @@ TEST(Client, FindsTheRegionOfAnyOfItsAddressesWithoutTheOs) {
 
 TEST(Client, AllocatesOnANode) {
   const MemoryManager manager = MakeManager();
-  const auto client = Query<IClrHostMemoryClient>(manager.get(), kIidClrHostMemoryClient);
+  const auto client = Query<IManagerBackend>(manager.get(), kIidManagerBackend);
   void* memory = Poison();
   ASSERT_HR(S_OK, client->VirtualAllocOnNode(nullptr, kGranule, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, 0,
                                              eTaskCritical, &memory));

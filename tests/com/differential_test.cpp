@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "com/backend.h"
 #include "manager_client.h"
 
 #ifndef MEM_RESET_UNDO
@@ -258,7 +259,7 @@ class Differential : public ::testing::Test {
 
   // Whether the manager knows of memory at offset; what it does not know it does not free, nor says why as Win32 would.
   bool IsManaged(SIZE_T offset) {
-    ClrHostMemoryRegion region{};
+    BackendRegion region{};
     return client_->FindRegion(managed_->arena() + offset, &region) == S_OK;
   }
 
@@ -317,7 +318,7 @@ class Differential : public ::testing::Test {
   }
 
   MemoryManager manager_ = MakeManager();
-  ComPtr<IClrHostMemoryClient> client_ = Query<IClrHostMemoryClient>(manager_.get(), kIidClrHostMemoryClient);
+  ComPtr<IManagerBackend> client_ = Query<IManagerBackend>(manager_.get(), kIidManagerBackend);
   std::unique_ptr<Side> managed_;
   std::unique_ptr<Side> raw_;
   std::mt19937 random_;

@@ -1,8 +1,9 @@
-// The heap that a CLR and a bridge get, over Windows: IHostMalloc and IClrHostMemoryHeap are two faces of one.
+// The heap that a CLR and a bridge get, over Windows: IHostMalloc and IHeapBackend are two faces of one.
 #include <algorithm>
 #include <cstring>
 #include <string>
 
+#include "com/backend.h"
 #include "every_size.h"
 #include "manager_client.h"
 
@@ -13,7 +14,7 @@ class Heap : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_HR(S_OK, manager_.get()->CreateMalloc(MALLOC_THREADSAFE, malloc_.Receive()));
-    heap_ = Query<IClrHostMemoryHeap>(malloc_.get(), kIidClrHostMemoryHeap);
+    heap_ = Query<IHeapBackend>(malloc_.get(), kIidHeapBackend);
     ASSERT_NE(nullptr, heap_.get());
   }
   char* Take(SIZE_T size, uint32_t flags = 0) {
@@ -37,7 +38,7 @@ class Heap : public ::testing::Test {
 
   MemoryManager manager_ = MakeManager();
   ComPtr<IHostMalloc> malloc_;
-  ComPtr<IClrHostMemoryHeap> heap_;
+  ComPtr<IHeapBackend> heap_;
 };
 
 TEST_F(Heap, BlocksOfTheOneInterfaceAreBlocksOfTheOther) {
@@ -74,11 +75,11 @@ TEST_F(Heap, ZeroesWhatItWasAskedTo) {
     char* dirty = Take(size);
     std::memset(dirty, 0x5A, SizeOf(dirty));
     EXPECT_HR(S_OK, heap_->FreeIfOwned(dirty));
-    char* block = Take(size, kClrHostMemoryHeapZero);
+    char* block = Take(size, kHeapZero);
     EXPECT_TRUE(std::all_of(block, block + SizeOf(block), [](char c) { return c == 0; })) << size;
     std::memset(block, 0x77, size);
     void* moved = nullptr;
-    ASSERT_HR(S_OK, heap_->Reallocate(block, 3 * size, kClrHostMemoryHeapZero, eProcessCritical, &moved));
+    ASSERT_HR(S_OK, heap_->Reallocate(block, 3 * size, kHeapZero, eProcessCritical, &moved));
     const char* bytes = static_cast<char*>(moved);
     EXPECT_TRUE(std::all_of(bytes, bytes + size, [](char c) { return c == 0x77; })) << size;
     EXPECT_TRUE(std::all_of(bytes + size, bytes + 3 * size, [](char c) { return c == 0; })) << size;
@@ -90,9 +91,9 @@ TEST_F(Heap, ZeroesWhatItWasAskedTo) {
 TEST_F(Heap, ReallocatesAsHeapReAllocDoes) {
   char* block = Take(100);
   void* moved = Poison();
-  EXPECT_HR(E_OUTOFMEMORY, heap_->Reallocate(block, 100000, kClrHostMemoryHeapInPlace, eTaskCritical, &moved));
+  EXPECT_HR(E_OUTOFMEMORY, heap_->Reallocate(block, 100000, kHeapInPlace, eTaskCritical, &moved));
   EXPECT_EQ(nullptr, moved);
-  ASSERT_HR(S_OK, heap_->Reallocate(block, 10, kClrHostMemoryHeapInPlace, eTaskCritical, &moved));
+  ASSERT_HR(S_OK, heap_->Reallocate(block, 10, kHeapInPlace, eTaskCritical, &moved));
   EXPECT_EQ(block, moved);
   ASSERT_HR(S_OK, manager_.SetLimit(64_KiB, 0, 0));
   EXPECT_HR(E_OUTOFMEMORY, heap_->Reallocate(block, 1 << 20, 0, eTaskCritical, &moved));
@@ -120,13 +121,11 @@ TEST_F(Heap, SizesThatNoAddressSpaceHasAreOutOfMemoryInEveryCall) {
       };
       refused([&](void** memory) { return malloc_->Alloc(size, eTaskCritical, memory); });
       refused([&](void** memory) { return malloc_->DebugAlloc(size, eTaskCritical, nullptr, 0, memory); });
-      for (const uint32_t fill :
-           {0u, static_cast<unsigned>(kClrHostMemoryHeapZero), static_cast<unsigned>(kClrHostMemoryHeapZeroBeyond)}) {
+      for (const uint32_t fill : {0u, static_cast<unsigned>(kHeapZero), static_cast<unsigned>(kHeapZeroBeyond)}) {
         refused([&](void** memory) { return heap_->Allocate(size, fill, eTaskCritical, memory); });
         refused([&](void** memory) { return heap_->Reallocate(block, size, fill, eTaskCritical, memory); });
-        refused([&](void** memory) {
-          return heap_->Reallocate(block, size, fill | kClrHostMemoryHeapInPlace, eTaskCritical, memory);
-        });
+        refused(
+            [&](void** memory) { return heap_->Reallocate(block, size, fill | kHeapInPlace, eTaskCritical, memory); });
       }
     }
     EXPECT_HR(S_OK, malloc_->Free(block));
@@ -136,7 +135,7 @@ TEST_F(Heap, SizesThatNoAddressSpaceHasAreOutOfMemoryInEveryCall) {
 TEST_F(Heap, RejectsWhatNoCallerMeans) {
   void* memory = Poison();
   EXPECT_HR(E_POINTER, heap_->Allocate(1, 0, eTaskCritical, nullptr));
-  EXPECT_HR(E_INVALIDARG, heap_->Allocate(1, kClrHostMemoryHeapInPlace, eTaskCritical, &memory));
+  EXPECT_HR(E_INVALIDARG, heap_->Allocate(1, kHeapInPlace, eTaskCritical, &memory));
   EXPECT_EQ(nullptr, memory);
   EXPECT_HR(E_INVALIDARG, heap_->Allocate(1, 8, eTaskCritical, &memory));
   EXPECT_HR(E_INVALIDARG, heap_->Allocate(1, 0, static_cast<EMemoryCriticalLevel>(3), &memory));

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "com/backend.h"
 #include "host_callbacks.h"
 #include "host_over_fake.h"
 #include "os/windows/windows_thread_system.h"
@@ -291,8 +292,8 @@ TEST_F(NotificationsTest, ABridgeThatWasDetachedFromARuntimeIsToldToTheHostOnceE
   const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
     if (event.kind == kClrHostMemoryEventDetached) detached += event.count;
   });
-  ComPtr<IClrHostMemoryClient> bridged;
-  ASSERT_HR(S_OK, manager()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(bridged.Receive())));
+  ComPtr<IManagerBackend> bridged;
+  ASSERT_HR(S_OK, manager()->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(bridged.Receive())));
   // Without a sink it waits for the first one.
   EXPECT_HR(S_OK, bridged->NoteDetached());
   EXPECT_HR(S_OK, bridged->NoteDetached());

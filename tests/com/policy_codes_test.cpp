@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "com/backend.h"
 #include "host_over_fake.h"
 
 namespace clr_host_memory::test {
@@ -186,7 +187,7 @@ TEST(NotOwner, IsForBlocksThatTouchAPinnedPageAndTheyStay) {
   const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
   ComPtr<IHostMalloc> malloc;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
-  const auto heap = Query<IClrHostMemoryHeap>(malloc.get(), kIidClrHostMemoryHeap);
+  const auto heap = Query<IHeapBackend>(malloc.get(), kIidHeapBackend);
   for (const SIZE_T size : {SIZE_T{100}, SIZE_T{100000}, SIZE_T{1} << 20}) {
     SCOPED_TRACE(size);
     void* block = nullptr;

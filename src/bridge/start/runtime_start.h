@@ -3,7 +3,7 @@
 #ifndef CLRHM_BRIDGE_START_RUNTIME_START_H
 #define CLRHM_BRIDGE_START_RUNTIME_START_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/bridge_abi.h>
 
 #include <cstdint>
 #include <optional>

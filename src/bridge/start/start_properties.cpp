@@ -1,4 +1,5 @@
 #include "bridge/start/start_properties.h"
+#include "com/backend.h"
 
 #include <algorithm>
 #include <array>
@@ -15,10 +16,10 @@ namespace {
 std::uint64_t PhysicalMemoryIfHidden() noexcept {
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
-  ClrHostMemoryStatus told{};
+  BackendMemoryStatus told{};
   told.size = sizeof(told);
   const CallScope scope;
-  if (scope.client() == nullptr || scope.client()->ledger->GetMemoryStatus(&told) != S_OK) return 0;
+  if (scope.client() == nullptr || scope.client()->backend->GetMemoryStatus(&told) != S_OK) return 0;
   return GlobalMemoryStatusEx(&machine) && told.total_physical < machine.ullTotalPhys ? machine.ullTotalPhys : 0;
 }
 

@@ -2,7 +2,7 @@
 #ifndef CLRHM_BRIDGE_START_START_PROPERTIES_H
 #define CLRHM_BRIDGE_START_START_PROPERTIES_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/bridge_abi.h>
 
 #include <algorithm>
 #include <cstdint>

@@ -2,7 +2,7 @@
 #ifndef CLRHM_BRIDGE_STATE_BRIDGE_CLIENT_H
 #define CLRHM_BRIDGE_STATE_BRIDGE_CLIENT_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <array>
 #include <atomic>
@@ -11,13 +11,14 @@
 #include "base/stack_shard.h"
 #include "bridge/state/memory_notifications.h"
 #include "bridge/state/section_handles.h"
+#include "com/backend.h"
 
 namespace clr_host_memory {
 
 // The objects that calls are forwarded to. The publisher of the client owns the references.
 struct BridgeClient {
   IHostMemoryManager* manager = nullptr;
-  IClrHostMemoryClient* ledger = nullptr;
+  IManagerBackend* backend = nullptr;
   MemoryNotificationCallback* notifications = nullptr;
   std::atomic<bool> runtime_started{false};
   std::atomic<bool> as_container{false};  // present the limit as a container's limit

@@ -1,4 +1,5 @@
 #include "bridge/state/heap_owners.h"
+#include "com/backend.h"
 
 #include <algorithm>
 #include <array>
@@ -28,7 +29,7 @@ constexpr std::array<const char*, kBorderFunctionCount> kBorders = {"HeapReAlloc
 // An entry of the table of heaps. retiring is guarded by the lock: a thread holds the entry's reference and waits to
 // release it.
 struct Owner {
-  std::atomic<IClrHostMemoryHeap*> heap{nullptr};
+  std::atomic<IHeapBackend*> heap{nullptr};
   bool retiring = false;
 };
 
@@ -42,7 +43,7 @@ struct Guard {
 
 constinit std::array<Owner, kMostHeaps> owners{};
 constinit std::atomic<std::size_t> owner_count{0};  // end of the entries that were ever used
-constinit std::atomic<IClrHostMemoryHeap*> serving_heap{nullptr};
+constinit std::atomic<IHeapBackend*> serving_heap{nullptr};
 constinit SRWLOCK owners_lock = SRWLOCK_INIT;  // guards changes of the table; no other lock is taken under it
 constinit std::array<Guard, kMaxGuardedModules> guards{};
 constinit SRWLOCK guards_lock = SRWLOCK_INIT;  // the loader lock is taken under it
@@ -85,7 +86,7 @@ template <typename Visitor>
 bool FindOwner(Visitor visit) noexcept {
   const std::size_t count = owner_count.load(std::memory_order_acquire);
   for (std::size_t i = 0; i < count; ++i) {
-    IClrHostMemoryHeap* heap = owners[i].heap.load(std::memory_order_seq_cst);
+    IHeapBackend* heap = owners[i].heap.load(std::memory_order_seq_cst);
     if (heap != nullptr && visit(*heap)) return true;
   }
   return false;
@@ -93,7 +94,7 @@ bool FindOwner(Visitor visit) noexcept {
 
 // Returns whether heap has blocks in use, or cannot report them. The heap must give out no more blocks, and no call
 // that began before it stopped may be inside. Then its blocks do not move.
-[[nodiscard]] bool HasBlocks(IClrHostMemoryHeap& heap) noexcept {
+[[nodiscard]] bool HasBlocks(IHeapBackend& heap) noexcept {
   ClrHostMemoryHeapFigures figures{};
   figures.size = sizeof(figures);
   return heap.GetFigures(&figures) != S_OK || figures.blocks != 0;
@@ -200,22 +201,22 @@ HRESULT GuardModule(HMODULE module, bool is_runtime) {
 
 }  // namespace
 
-IClrHostMemoryHeap* ServingHeap() noexcept { return serving_heap.load(std::memory_order_seq_cst); }
+IHeapBackend* ServingHeap() noexcept { return serving_heap.load(std::memory_order_seq_cst); }
 
 bool FreeIfOwned(void* memory) noexcept {
-  return FindOwner([&](IClrHostMemoryHeap& owner) { return owner.FreeIfOwned(memory) != S_FALSE; });
+  return FindOwner([&](IHeapBackend& owner) { return owner.FreeIfOwned(memory) != S_FALSE; });
 }
 
 SIZE_T SizeIfOwned(const void* memory) noexcept {
   SIZE_T size = 0;
-  static_cast<void>(FindOwner([&](IClrHostMemoryHeap& owner) { return owner.GetSize(memory, &size) == S_OK; }));
+  static_cast<void>(FindOwner([&](IHeapBackend& owner) { return owner.GetSize(memory, &size) == S_OK; }));
   return size;
 }
 
 Resized ResizeIfOwned(void* memory, SIZE_T size, uint32_t flags, void** resized) noexcept {
   *resized = nullptr;
   Resized result = Resized::kNotOwned;
-  static_cast<void>(FindOwner([&](IClrHostMemoryHeap& owner) {
+  static_cast<void>(FindOwner([&](IHeapBackend& owner) {
     HRESULT hr = HOST_E_CLRNOTAVAILABLE;
     if (&owner == ServingHeap()) {
       hr = owner.Reallocate(memory, size, flags, eProcessCritical, resized);
@@ -230,7 +231,7 @@ Resized ResizeIfOwned(void* memory, SIZE_T size, uint32_t flags, void** resized)
   return result;
 }
 
-bool ServeFrom(IClrHostMemoryHeap* heap) noexcept {
+bool ServeFrom(IHeapBackend* heap) noexcept {
   const Locked lock(owners_lock);
   const auto free = std::find_if(owners.begin(), owners.end(),
                                  [](const Owner& owner) { return owner.heap.load() == nullptr && !owner.retiring; });
@@ -247,11 +248,11 @@ bool ServeFrom(IClrHostMemoryHeap* heap) noexcept {
 void StopServing() noexcept { serving_heap.store(nullptr, std::memory_order_seq_cst); }
 
 void RetireHeaps() noexcept {
-  std::array<IClrHostMemoryHeap*, kMostHeaps> leaving{};
+  std::array<IHeapBackend*, kMostHeaps> leaving{};
   {
     const Locked lock(owners_lock);
     for (std::size_t i = 0; i < owners.size(); ++i) {
-      IClrHostMemoryHeap* heap = owners[i].heap.load();
+      IHeapBackend* heap = owners[i].heap.load();
       if (heap == nullptr || heap == ServingHeap() || HasBlocks(*heap)) continue;
       owners[i].retiring = true;
       leaving[i] = owners[i].heap.exchange(nullptr, std::memory_order_seq_cst);
@@ -269,14 +270,14 @@ void RetireHeaps() noexcept {
       if (!quiet) owners[i].heap.store(leaving[i], std::memory_order_seq_cst);
     }
   }
-  for (IClrHostMemoryHeap* heap : leaving) {
+  for (IHeapBackend* heap : leaving) {
     if (heap != nullptr && quiet) heap->Release();
   }
 
   const LockedGuards lock;
   if (!lock) return;
   // A bridge that was attached meanwhile adds its heap to the table before it guards any module.
-  const bool any_left = FindOwner([](IClrHostMemoryHeap&) { return true; });
+  const bool any_left = FindOwner([](IHeapBackend&) { return true; });
   if (any_left) return;
   for (Guard& guard : guards) TakeBack(guard);
 }

@@ -20,14 +20,16 @@
 #ifndef CLRHM_BRIDGE_STATE_HEAP_OWNERS_H
 #define CLRHM_BRIDGE_STATE_HEAP_OWNERS_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
+
+#include "com/backend.h"
 
 namespace clr_host_memory {
 
 // ---- For thunks, inside a CallScope. These functions take no lock.
 
 // Returns the heap that new blocks come from; null: there is none.
-[[nodiscard]] IClrHostMemoryHeap* ServingHeap() noexcept;
+[[nodiscard]] IHeapBackend* ServingHeap() noexcept;
 // Frees memory if it is a block of one of the heaps. False: it is not such a block.
 [[nodiscard]] bool FreeIfOwned(void* memory) noexcept;
 // Returns the usable bytes of the block; 0: memory is not a block of one of the heaps.
@@ -39,13 +41,13 @@ enum class Resized {
   kRefused,   // the manager refused; the block is unchanged
   kNotServed  // the block's heap gives out no more blocks, as after shutdown and after Detach; the block is unchanged
 };
-// Resizes memory. flags: those of IClrHostMemoryHeap::Reallocate. *resized is null unless the result is kDone.
+// Resizes memory. flags: those of IHeapBackend::Reallocate. *resized is null unless the result is kDone.
 [[nodiscard]] Resized ResizeIfOwned(void* memory, SIZE_T size, uint32_t flags, void** resized) noexcept;
 
 // ---- For the registry; must not be called inside a CallScope.
 
 // Directs new blocks to heap from now on; takes a reference. False: too many heaps still have blocks in use.
-[[nodiscard]] bool ServeFrom(IClrHostMemoryHeap* heap) noexcept;
+[[nodiscard]] bool ServeFrom(IHeapBackend* heap) noexcept;
 // Stops serving new blocks. Each heap still takes back its own blocks.
 void StopServing() noexcept;
 // Releases the heaps that have no blocks in use. Call it after StopServing, when no call is inside the bridge. When no

@@ -3,9 +3,11 @@
 #ifndef CLRHM_BRIDGE_THUNKS_PURPOSE_H
 #define CLRHM_BRIDGE_THUNKS_PURPOSE_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <cstdint>
+
+#include "com/backend.h"
 
 namespace clr_host_memory {
 
@@ -27,16 +29,16 @@ inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
 [[nodiscard]] constexpr bool IsGcReservation(DWORD allocation_type, DWORD protect) noexcept {
   return (allocation_type & (MEM_RESERVE | MEM_COMMIT)) == MEM_RESERVE && (protect & 0xFF) == PAGE_READWRITE;
 }
-[[nodiscard]] constexpr bool IsGcReservation(const ClrHostMemoryRegion& region) noexcept {
+[[nodiscard]] constexpr bool IsGcReservation(const BackendRegion& region) noexcept {
   return region.is_view == 0 && region.reserved_as == PAGE_READWRITE;
 }
 
 // Returns the purpose of a commit in a region of private pages or a view. protect: the protection of the pages.
 // largest_gc_reservation: bytes, the largest reservation of the module that makes the request. Only that module's
 // reservations count: another module's GC, in a plug-in, says nothing about this one's.
-[[nodiscard]] constexpr Purpose PurposeIn(const ClrHostMemoryRegion& region, DWORD protect,
+[[nodiscard]] constexpr Purpose PurposeIn(const BackendRegion& region, DWORD protect,
                                           std::uint64_t largest_gc_reservation) noexcept {
-  if ((region.reserved_as & kClrHostMemoryOfHeap) != 0) return kClrHostMemoryNativeHeap;
+  if ((region.reserved_as & kRegionOfHeap) != 0) return kClrHostMemoryNativeHeap;
   if (IsGcReservation(region)) {
     const bool is_heap =
         region.reserved >= kLeastGcHeapReservation && region.reserved > largest_gc_reservation / kHeapPerBookkeeping;
@@ -52,7 +54,7 @@ inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
 
 // Returns the purpose of a request that commits. region: the region that holds address; null if the manager knows
 // none, or if address is null.
-[[nodiscard]] constexpr Purpose PurposeOf(DWORD allocation_type, DWORD protect, const ClrHostMemoryRegion* region,
+[[nodiscard]] constexpr Purpose PurposeOf(DWORD allocation_type, DWORD protect, const BackendRegion* region,
                                           std::uint64_t largest_gc_reservation, bool is_own_stack) noexcept {
   if (is_own_stack) return kClrHostMemoryStack;
   if (region != nullptr && (allocation_type & MEM_RESERVE) == 0) {

@@ -6,7 +6,7 @@
 #ifndef CLRHM_BRIDGE_THUNKS_THUNK_CALLS_H
 #define CLRHM_BRIDGE_THUNKS_THUNK_CALLS_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <array>
 #include <atomic>

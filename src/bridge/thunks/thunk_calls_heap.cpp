@@ -4,6 +4,7 @@
 
 #include "bridge/state/heap_owners.h"
 #include "bridge/thunks/thunk_support.h"
+#include "com/backend.h"
 
 namespace clr_host_memory::thunks {
 namespace {
@@ -19,12 +20,12 @@ Served Refused(ThunkModule& module) noexcept {
   return Served::kRefused;
 }
 
-// Allocates a block. client: the client of this call. flags: those of IClrHostMemoryHeap.
+// Allocates a block. client: the client of this call. flags: those of IHeapBackend.
 Served AllocateFor(ThunkModule& module, const BridgeClient* client, SIZE_T size, uint32_t flags,
                    void** memory) noexcept {
   // A tool that has hooked over an import still calls the thunk of a module that is no longer attached.
   if (client == nullptr || !module.gets_blocks.load(std::memory_order_seq_cst)) return Served::kByOriginal;
-  IClrHostMemoryHeap* heap = ServingHeap();
+  IHeapBackend* heap = ServingHeap();
   if (heap == nullptr) return Served::kByOriginal;
   const KeptLastError kept;
   const HRESULT hr = heap->Allocate(size, flags, eProcessCritical, memory);
@@ -71,8 +72,7 @@ void* Malloc(ThunkModule& module, std::size_t size) noexcept {
   Served served = Served::kByOriginal;
   {
     const CallScope scope;
-    served = AllocateFor(module, Count(module, BridgedFunction::kMalloc, scope), size, kClrHostMemoryHeapZeroBeyond,
-                         &memory);
+    served = AllocateFor(module, Count(module, BridgedFunction::kMalloc, scope), size, kHeapZeroBeyond, &memory);
   }
   if (served == Served::kYes) return memory;
   return original(served == Served::kRefused ? kMoreThanMalloc : size);
@@ -86,7 +86,7 @@ void* Calloc(ThunkModule& module, std::size_t count, std::size_t size) noexcept 
     const CallScope scope;
     const BridgeClient* client = Count(module, BridgedFunction::kCalloc, scope);
     const bool overflows = size != 0 && count > SIZE_MAX / size;
-    if (!overflows) served = AllocateFor(module, client, count * size, kClrHostMemoryHeapZero, &memory);
+    if (!overflows) served = AllocateFor(module, client, count * size, kHeapZero, &memory);
   }
   if (served == Served::kYes) return memory;
   return served == Served::kRefused ? original(2, kMoreThanMalloc) : original(count, size);
@@ -101,12 +101,12 @@ void* Realloc(ThunkModule& module, void* memory, std::size_t size) noexcept {
     const CallScope scope;
     const BridgeClient* client = Count(module, BridgedFunction::kRealloc, scope);
     if (memory == nullptr) {
-      served = AllocateFor(module, client, size, kClrHostMemoryHeapZeroBeyond, &made);
+      served = AllocateFor(module, client, size, kHeapZeroBeyond, &made);
     } else if (size == 0) {
       if (FreeIfOwned(memory)) return nullptr;
     } else {
       const KeptLastError kept;
-      resized = ResizeIfOwned(memory, size, kClrHostMemoryHeapZeroBeyond, &made);
+      resized = ResizeIfOwned(memory, size, kHeapZeroBeyond, &made);
       if (resized == Resized::kDone) served = Served::kYes;
       if (resized == Resized::kRefused) served = Refused(module);
     }
@@ -138,7 +138,7 @@ LPVOID HeapAlloc(ThunkModule& module, HANDLE heap, DWORD flags, SIZE_T size) {
     const BridgeClient* client = Count(module, BridgedFunction::kHeapAlloc, scope);
     if (heap == GetProcessHeap()) {
       const bool zero = (flags & HEAP_ZERO_MEMORY) != 0;
-      served = AllocateFor(module, client, size, zero ? kClrHostMemoryHeapZero : kClrHostMemoryHeapZeroBeyond, &memory);
+      served = AllocateFor(module, client, size, zero ? kHeapZero : kHeapZeroBeyond, &memory);
     }
   }
   if (served == Served::kYes) return memory;
@@ -152,8 +152,8 @@ LPVOID HeapReAlloc(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory,
   if (memory != nullptr) {
     const CallScope scope;
     const KeptLastError kept;
-    const uint32_t fill = (flags & HEAP_ZERO_MEMORY) != 0 ? kClrHostMemoryHeapZero : kClrHostMemoryHeapZeroBeyond;
-    resized = ResizeIfOwned(memory, size, fill | (in_place ? kClrHostMemoryHeapInPlace : 0), &made);
+    const uint32_t fill = (flags & HEAP_ZERO_MEMORY) != 0 ? kHeapZero : kHeapZeroBeyond;
+    resized = ResizeIfOwned(memory, size, fill | (in_place ? kHeapInPlace : 0), &made);
   }
   // The OS's own HeapReAlloc also gets its new blocks without a call through an import.
   const auto allocate = [heap, flags](SIZE_T bytes) {

@@ -1,6 +1,7 @@
 #include "bridge/thunks/thunk_calls.h"
+#include "com/backend.h"
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -16,9 +17,9 @@ namespace {
 // presented as a container.
 std::uint64_t ContainerSize(const BridgeClient* client, const ThunkModule& module) noexcept {
   if (client == nullptr || !client->as_container.load(std::memory_order_relaxed)) return 0;
-  ClrHostMemoryStatus status{};
+  BackendMemoryStatus status{};
   status.size = sizeof(status);
-  if (client->ledger->GetMemoryStatus(&status) != S_OK) return 0;
+  if (client->backend->GetMemoryStatus(&status) != S_OK) return 0;
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
   const auto ask = Original<decltype(::GlobalMemoryStatusEx)>(module, BridgedFunction::kGlobalMemoryStatusEx);
@@ -75,9 +76,9 @@ BOOL GlobalMemoryStatusEx(ThunkModule& module, LPMEMORYSTATUSEX buffer) noexcept
   if (!answered || client == nullptr) return answered;
 
   const KeptLastError kept;
-  ClrHostMemoryStatus status{};
+  BackendMemoryStatus status{};
   status.size = sizeof(status);
-  if (client->ledger->GetMemoryStatus(&status) != S_OK) return answered;
+  if (client->backend->GetMemoryStatus(&status) != S_OK) return answered;
   buffer->dwMemoryLoad = status.percent_in_use;
   buffer->ullTotalPhys = status.total_physical;
   buffer->ullAvailPhys = status.available_physical;

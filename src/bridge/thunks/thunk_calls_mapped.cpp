@@ -1,6 +1,6 @@
 #include "bridge/thunks/thunk_calls.h"
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <cstdint>
 
@@ -35,7 +35,7 @@ constexpr std::uint64_t Join(DWORD high, DWORD low) noexcept { return std::uint6
 
 void DropStale(const BridgeClient& client, HANDLE handle) noexcept {
   if (const std::uint64_t closed_unseen = client.sections.Take(handle); closed_unseen != 0) {
-    client.ledger->DropSection(closed_unseen);
+    client.backend->DropSection(closed_unseen);
   }
 }
 
@@ -47,7 +47,7 @@ HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE fil
   std::uint64_t section = 0;
   const bool committed = (protect & SEC_RESERVE) == 0;  // SEC_COMMIT is the default
   if (file == INVALID_HANDLE_VALUE) {
-    const HRESULT hr = client.ledger->AddSection(size, committed ? TRUE : FALSE, eProcessCritical, &section);
+    const HRESULT hr = client.backend->AddSection(size, committed ? TRUE : FALSE, eProcessCritical, &section);
     // If the manager does not judge the request, or no longer keeps accounts, the OS decides.
     const bool refused = hr != S_OK && hr != E_INVALIDARG && !IsShutDown(client, hr);
     if (committed) {
@@ -62,15 +62,15 @@ HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE fil
   const HANDLE handle = create();
   KeptLastError kept;
   const bool made = handle != nullptr && kept.error() != ERROR_ALREADY_EXISTS;
-  if (section != 0 && !made) client.ledger->DropSection(section);
+  if (section != 0 && !made) client.backend->DropSection(section);
   if (handle == nullptr) return handle;
   DropStale(client, handle);
   // The name already existed. If it names a section known to the bridge, this is another handle to that section. The
   // maker of any other section accounts for it.
   if (!made) section = client.sections.Find(handle);
-  if (section == 0 || (!made && client.ledger->KeepSection(section) != S_OK)) return handle;
+  if (section == 0 || (!made && client.backend->KeepSection(section) != S_OK)) return handle;
   if (client.sections.Add(handle, section)) return handle;
-  client.ledger->DropSection(section);
+  client.backend->DropSection(section);
   // The views of a reserved section are charged one by one. A committed section would stay unaccounted, so it is
   // refused as if memory were short.
   if (!made || !committed) return handle;
@@ -112,7 +112,7 @@ LPVOID MapThrough(const BridgeClient& client, HANDLE mapping, std::uint64_t offs
   // The caller gets the view whether or not the manager can account for it.
   const std::uint64_t section = client.sections.Find(mapping);
   const SIZE_T view_size = ViewSize(view, size);
-  if (section == 0 || client.ledger->AcquireViewOfSection(view, view_size, section, offset) != S_OK) {
+  if (section == 0 || client.backend->AcquireViewOfSection(view, view_size, section, offset) != S_OK) {
     client.manager->AcquiredVirtualAddressSpace(view, view_size);
   }
   return view;
@@ -140,7 +140,7 @@ BOOL CloseHandle(ThunkModule& module, HANDLE handle) noexcept {
   if (section == 0) return closed;
   const KeptLastError kept;
   const bool kept_open = !closed && client->sections.Add(handle, section);
-  if (!kept_open) client->ledger->DropSection(section);
+  if (!kept_open) client->backend->DropSection(section);
   return closed;
 }
 
@@ -171,7 +171,7 @@ BOOL UnmapViewOfFile(ThunkModule& module, LPCVOID address) noexcept {
   const BridgeClient* client = Count(module, BridgedFunction::kUnmapViewOfFile, scope);
   const auto unmap = Original<decltype(::UnmapViewOfFile)>(module, BridgedFunction::kUnmapViewOfFile);
   BOOL unmapped = FALSE;
-  if (client == nullptr || client->ledger->UnmapView(address, unmap, &unmapped) != S_OK) return unmap(address);
+  if (client == nullptr || client->backend->UnmapView(address, unmap, &unmapped) != S_OK) return unmap(address);
   return unmapped;
 }
 

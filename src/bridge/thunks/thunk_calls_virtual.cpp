@@ -1,6 +1,7 @@
 #include "bridge/thunks/thunk_calls.h"
+#include "com/backend.h"
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include "bridge/thunks/purpose.h"
 #include "bridge/thunks/thunk_support.h"
@@ -26,8 +27,8 @@ class PurposedRequest {
       : module_(module), client_(client), size_(size), commits_((type & MEM_COMMIT) != 0),
         gc_reserves_(IsGcReservation(type, protect)) {
     if (!commits_) return;
-    ClrHostMemoryRegion region{};
-    const bool known = address != nullptr && client.ledger->FindRegion(address, &region) == S_OK;
+    BackendRegion region{};
+    const bool known = address != nullptr && client.backend->FindRegion(address, &region) == S_OK;
     const bool is_own_stack = address != nullptr && !known && (type & MEM_RESERVE) == 0 && IsOwnStack(address);
     purpose_ = PurposeOf(type, protect, known ? &region : nullptr,
                          module.largest_gc_reservation.load(std::memory_order_relaxed), is_own_stack);
@@ -106,7 +107,7 @@ LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, S
   const DWORD error_before = GetLastError();
   void* memory = nullptr;
   PurposedRequest request(module, *client, address, size, type, protect);
-  const HRESULT hr = client->ledger->VirtualAllocOnNode(address, size, type, protect, node, request.level(), &memory);
+  const HRESULT hr = client->backend->VirtualAllocOnNode(address, size, type, protect, node, request.level(), &memory);
   return request.Settle(hr == S_OK ? memory : AllocateAfterShutdown(*client, hr, error_before, allocate));
 }
 

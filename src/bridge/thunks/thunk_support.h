@@ -46,7 +46,7 @@ inline const BridgeClient* Count(ThunkModule& module, BridgedFunction function, 
 // lives as long as the process. A latched manager continues to refuse.
 inline bool IsShutDown(const BridgeClient& client, HRESULT answer) noexcept {
   std::uint32_t state = kClrHostMemoryRunning;
-  return answer == HOST_E_CLRNOTAVAILABLE && client.ledger->GetState(&state) == S_OK && state != kClrHostMemoryRunning;
+  return answer == HOST_E_CLRNOTAVAILABLE && client.backend->GetState(&state) == S_OK && state != kClrHostMemoryRunning;
 }
 
 inline bool IsThisProcess(HANDLE process) noexcept {

@@ -2,7 +2,7 @@
 #ifndef CLRHM_TOOL_COMMAND_LINE_POLICY_OPTIONS_H
 #define CLRHM_TOOL_COMMAND_LINE_POLICY_OPTIONS_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <array>
 #include <cstdint>

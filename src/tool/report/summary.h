@@ -8,7 +8,7 @@
 #include "tool/run/limit_schedule.h"
 #include "tool/run/memory_breakdown.h"
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <cstdint>
 #include <filesystem>

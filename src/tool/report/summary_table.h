@@ -2,7 +2,7 @@
 #ifndef CLRHM_TOOL_REPORT_SUMMARY_TABLE_H
 #define CLRHM_TOOL_REPORT_SUMMARY_TABLE_H
 
-#include <clr_host_memory/clr_host_memory.h>
+#include <clr_host_memory/memory_manager_abi.h>
 
 #include <array>
 #include <cstdint>

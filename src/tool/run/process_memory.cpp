@@ -1,4 +1,5 @@
 #include "tool/run/process_memory.h"
+#include "com/backend.h"
 
 #include "bridge/thunks/purpose.h"
 #include "tool/text/text.h"
@@ -132,10 +133,10 @@ std::string ImageName(std::uint64_t base) {
 struct SeenRun {
   MemoryRun run;
   DWORD protect = 0;
-  std::optional<ClrHostMemoryRegion> region;  // the manager's region, when any of the run is hosted
+  std::optional<BackendRegion> region;  // the manager's region, when any of the run is hosted
 };
 
-std::vector<SeenRun> Walk(IClrHostMemoryControl* control, IClrHostMemoryClient* client) {
+std::vector<SeenRun> Walk(IClrHostMemoryControl* control, IManagerBackend* client) {
   std::vector<SeenRun> runs;
   MEMORY_BASIC_INFORMATION info{};
   const char* at = nullptr;
@@ -152,7 +153,7 @@ std::vector<SeenRun> Walk(IClrHostMemoryControl* control, IClrHostMemoryClient* 
       seen.run.executable = IsExecutable(info.Protect);
       seen.protect = info.Protect;
       control->GetCharged(info.BaseAddress, info.RegionSize, &seen.run.hosted);
-      ClrHostMemoryRegion region{};
+      BackendRegion region{};
       if (seen.run.hosted != 0 && client->FindRegion(info.BaseAddress, &region) == S_OK) seen.region = region;
       runs.push_back(seen);
     }
@@ -212,8 +213,8 @@ MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
   PROCESS_MEMORY_COUNTERS_EX counters{};
   counters.cb = sizeof(counters);
   K32GetProcessMemoryInfo(GetCurrentProcess(), reinterpret_cast<PROCESS_MEMORY_COUNTERS*>(&counters), sizeof(counters));
-  ComPtr<IClrHostMemoryClient> client;
-  if (FAILED(manager.get()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(client.Receive())))) {
+  ComPtr<IManagerBackend> client;
+  if (FAILED(manager.get()->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(client.Receive())))) {
     return {};
   }
   const std::vector<SeenRun> seen = Walk(manager.control(), client.get());

@@ -1,0 +1,121 @@
+// The binary interface of the CoreCLR bridge: the C function that attaches it, and IClrHostMemoryBridge.
+// core_clr_bridge.h is its C++ face and shows how to use it. For sizes and threads see memory_manager_abi.h.
+#ifndef CLR_HOST_MEMORY_BRIDGE_ABI_H
+#define CLR_HOST_MEMORY_BRIDGE_ABI_H
+
+#include <clr_host_memory/memory_manager_abi.h>
+
+#define CLR_HOST_MEMORY_IID_BRIDGE {0x95b6dd9f, 0xb085, 0x4560, {0x83, 0xb5, 0x6d, 0xce, 0xfc, 0xe1, 0xb1, 0x7f}}
+
+// One bridged module.
+typedef struct ClrHostMemoryBridgedModule {
+  uint32_t size;          // sizeof(ClrHostMemoryBridgedModule) of the caller
+  uint32_t import_count;  // imports that point at the manager
+  HMODULE module;
+  wchar_t path[1024];  // full path of its file; the end of a longer path is cut
+  char imports[2048];  // their names, separated by single spaces; the end of a longer list is cut
+} ClrHostMemoryBridgedModule;
+
+// Properties to start a runtime with.
+enum { kClrHostMemoryStartPropertyCapacity = 8 };
+typedef struct ClrHostMemoryStartProperty {
+  char key[64];    // UTF-8, null-terminated
+  char value[64];  // UTF-8, null-terminated; numbers are decimal
+} ClrHostMemoryStartProperty;
+typedef struct ClrHostMemoryStartProperties {
+  uint32_t size;     // sizeof(ClrHostMemoryStartProperties) of the caller
+  uint32_t version;  // 1
+  uint32_t count;    // used elements of `properties`, from the first
+  uint32_t unused;   // 0
+  ClrHostMemoryStartProperty properties[kClrHostMemoryStartPropertyCapacity];
+} ClrHostMemoryStartProperties;
+
+#undef INTERFACE
+#define INTERFACE IClrHostMemoryBridge
+// An attached CoreCLR bridge.
+//
+// A CoreCLR is never unloaded. Once the runtime has started, its bridge stays attached until the process ends: the last
+// Release leaves every import, name and limit unchanged and keeps a reference to the manager. Attaching the same
+// coreclr.dll to the same manager again returns that bridge. Only Detach ends it. Before the start the last Release
+// detaches.
+//
+// reason parameters may be null. Otherwise, on failure, they receive a null-terminated English sentence in UTF-8, cut
+// to reason_size bytes, that names the problem and what to do.
+DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
+#ifndef __cplusplus
+  STDMETHOD(QueryInterface)(THIS_ REFIID riid, void** object) PURE;
+  STDMETHOD_(ULONG, AddRef)(THIS) PURE;
+  STDMETHOD_(ULONG, Release)(THIS) PURE;
+#endif
+  // Bridges one more module to the same manager, all imports or none: a plug-in DLL, a native AOT library. The bridge
+  // attaches the JIT compiler and standalone GCs (clrgc*.dll) without this call when a bridged module loads them. Of
+  // modules other than the CLR's, malloc and HeapAlloc are not bridged. They are not bridged either in a module of the
+  // CLR's whose blocks cannot all be guarded on their way back, as with a debug C run-time; GetModule then lists its
+  // imports without malloc.
+  STDMETHOD(AttachModule)(THIS_ HMODULE module, char* reason, SIZE_T reason_size) PURE;
+  // Tells the bridge that the runtime has started. Before the start every request counts as eProcessCritical;
+  // afterwards growth of the GC's heap counts as eTaskCritical. The call is optional: the bridge also notices that the
+  // runtime loads the first assembly after its core library, which follows coreclr_initialize.
+  STDMETHOD(NoteRuntimeStarted)(THIS) PURE;
+  // Returns how many calls came through bridged imports.
+  STDMETHOD(GetCallCount)(THIS_ uint64_t* calls) PURE;
+  // Returns the index-th bridged module in order of attachment. S_FALSE: index is past the last. E_POINTER;
+  // E_INVALIDARG: a size below 8.
+  STDMETHOD(GetModule)(THIS_ uint32_t index, ClrHostMemoryBridgedModule* module) PURE;
+  // S_OK: calls arrive. HOST_E_CLRNOTAVAILABLE: none arrives; reason names another loaded copy of coreclr.dll if there
+  // is one.
+  STDMETHOD(VerifyCallsArrive)(THIS_ char* reason, SIZE_T reason_size) PURE;
+  // Restores every import. Idempotent. Waits at most a second for calls inside the bridge; calls that stay longer keep
+  // the manager alive. If the runtime has started, no limit holds for it any more: the host receives
+  // kClrHostMemoryEventDetached, and the same runtime cannot be attached again.
+  STDMETHOD(Detach)(THIS) PURE;
+  // Returns the purposes of the requests so far. Each counter is exact. E_POINTER; E_INVALIDARG: a size below 8.
+  STDMETHOD(GetPurposes)(THIS_ ClrHostMemoryPurposes * purposes) PURE;
+  // Attaches every loaded module of that file name (L"plugin.dll"), and every such module loaded later. If a bridged
+  // module loads it, or loads a module that depends on it, it is attached before LoadLibrary returns. Otherwise a
+  // thread of the bridge attaches it soon afterwards. VerifyCallsArrive reports a later module that cannot be attached.
+  // A bridged module stays loaded until its bridge is detached. Results as AttachModule, of the first failure;
+  // E_INVALIDARG also if file_name is no file name. Call neither this nor Detach under the loader lock.
+  STDMETHOD(AttachModulesNamed)(THIS_ const wchar_t* file_name, char* reason, SIZE_T reason_size) PURE;
+  // Chooses whether the runtime sees the manager's limit as a container's (a job object's memory limit), if the machine
+  // has more memory than the limit. The GC then sets itself a hard limit: 75 percent of it, unless
+  // System.GC.HeapHardLimitPercent or System.GC.HeapHardLimit is set. Call it before the runtime starts.
+  // HOST_E_CLRNOTAVAILABLE: detached.
+  STDMETHOD(PresentAsContainer)(THIS_ BOOL as_container) PURE;
+  // Returns the properties to pass to coreclr_initialize (or hostfxr_set_runtime_property_value) in addition to the
+  // host's `count` properties. Both arrays may be null if count is 0. Call it after the limit is set, before the
+  // runtime starts. It adds
+  // - System.GC.RegionRange, if the manager leaves less memory than the machine has. Without it the workstation GC of
+  //   .NET 10 does not start below 10 MiB, and cannot use a limit that is raised later;
+  // - System.GC.HeapHardLimit, if gc_hard_limit (bytes) is not 0: a GC plans for a limit that it knows.
+  // It adds neither where the properties or the environment (DOTNET_..., COMPlus_...) already set it.
+  // E_POINTER; E_INVALIDARG: a size of no known version; HOST_E_CLRNOTAVAILABLE: detached.
+  STDMETHOD(GetStartProperties)(THIS_ uint32_t count, const char* const* keys, const char* const* values,
+                                uint64_t gc_hard_limit, ClrHostMemoryStartProperties* additions) PURE;
+};
+#undef INTERFACE
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Bridges coreclr, the module handle of a loaded coreclr.dll whose runtime has not started, to manager: points its
+// memory imports at the manager, all or none. Returns the bridge with one reference. manager must come from this
+// library. If a bridge of the two was released after the start, returns that bridge. S_OK; E_POINTER: bridge or manager
+// is null; E_INVALIDARG: coreclr is null, no module, or does not import VirtualAlloc and VirtualFree by name;
+// HOST_E_INVALIDOPERATION: already attached, another manager is bridged in this process, or the runtime has started
+// (the manager could not charge what its GC has reserved by then); E_NOINTERFACE: a foreign manager; E_OUTOFMEMORY;
+// HRESULT_FROM_WIN32: the import table could not be made writable.
+CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager,
+                                                                           IClrHostMemoryBridge** bridge, char* reason,
+                                                                           SIZE_T reason_size);
+
+#ifdef __cplusplus
+}  // extern "C"
+
+namespace clr_host_memory {
+inline constexpr GUID kIidClrHostMemoryBridge = CLR_HOST_MEMORY_IID_BRIDGE;
+}  // namespace clr_host_memory
+#endif
+
+#endif  // CLR_HOST_MEMORY_BRIDGE_ABI_H

@@ -1,0 +1,47 @@
+// Owns a COM reference.
+#ifndef CLR_HOST_MEMORY_COM_PTR_H
+#define CLR_HOST_MEMORY_COM_PTR_H
+
+#include <utility>
+
+namespace clr_host_memory {
+
+// Owns one COM reference. Move-only, so that no reference is copied by accident.
+template <typename Interface>
+class ComPtr {
+ public:
+  ComPtr() = default;
+  // Takes ownership of the caller's reference.
+  explicit ComPtr(Interface* owned) noexcept : object_(owned) {}
+  ComPtr(ComPtr&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  ComPtr& operator=(ComPtr&& other) noexcept {
+    if (this != &other) {
+      Reset();
+      object_ = std::exchange(other.object_, nullptr);
+    }
+    return *this;
+  }
+  ComPtr(const ComPtr&) = delete;
+  ComPtr& operator=(const ComPtr&) = delete;
+  ~ComPtr() { Reset(); }
+
+  [[nodiscard]] Interface* get() const noexcept { return object_; }
+  Interface* operator->() const noexcept { return object_; }
+  explicit operator bool() const noexcept { return object_ != nullptr; }
+  // For out parameters. Releases the held reference first.
+  [[nodiscard]] Interface** Receive() noexcept {
+    Reset();
+    return &object_;
+  }
+  [[nodiscard]] Interface* Detach() noexcept { return std::exchange(object_, nullptr); }
+  void Reset() noexcept {
+    if (object_ != nullptr) std::exchange(object_, nullptr)->Release();
+  }
+
+ private:
+  Interface* object_ = nullptr;
+};
+
+}  // namespace clr_host_memory
+
+#endif  // CLR_HOST_MEMORY_COM_PTR_H
