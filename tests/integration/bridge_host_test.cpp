@@ -39,7 +39,7 @@ class BridgeHost : public testing::TestWithParam<Runtime> {
 };
 
 // The heap of a GC that was told of a small machine when it started cannot grow into a limit that is raised.
-TEST_P(BridgeHost, UsesALimitThatIsRaisedAfterTheStart) {
+TEST_P(BridgeHost, UsesALimitRaisedAfterStart) {
   const ProcessResult result = Host("raised", "AllocateUntilOom", {"205"});
   EXPECT_EQ(result.exit_code, 0U) << result.out << result.error;
   EXPECT_THAT(result.out, HasSubstr("allocated 205 MiB"));
@@ -53,21 +53,21 @@ TEST_P(BridgeHost, StartsUnderALimitOf8MiB) {
 
 // No one tells the bridge of the start. Were it not noticed, the heap would count as process-critical and take the
 // headroom, and no request of its level would ever be refused.
-TEST_P(BridgeHost, KeepsTheHeadroomWithoutBeingToldOfTheStart) {
+TEST_P(BridgeHost, KeepsHeadroomWithoutAStartNotification) {
   const ProcessResult result = Host("limit-64", "AllocateUntilOom");
   EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;
   EXPECT_GT(NumberAfter("refused task ", result.error), 0U) << result.error;
   EXPECT_EQ(NumberAfter(" process ", result.error), 0U) << result.error;
 }
 
-TEST_P(BridgeHost, KeepsItsLimitWhenItLetsGoOfBridgeAndManager) {
+TEST_P(BridgeHost, KeepsTheLimitAfterReleasingBridgeAndManager) {
   const ProcessResult result = Host("released", "AllocateUntilOom", {"100"});
   EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;
   EXPECT_GT(NumberAfter("refused task ", result.error), 0U) << result.error;
   EXPECT_GT(NumberAfter("charged ", result.error), 0U) << result.error;
 }
 
-TEST_P(BridgeHost, ThatAttachesAfterTheStartIsRefusedAndTheRuntimeGoesOn) {
+TEST_P(BridgeHost, LateAttachIsRefusedAndTheRuntimeContinues) {
   const ProcessResult result = Host("late", "Hello", {"7"});
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
   EXPECT_THAT(result.error, HasSubstr("attached 0x80131022"));
@@ -75,20 +75,20 @@ TEST_P(BridgeHost, ThatAttachesAfterTheStartIsRefusedAndTheRuntimeGoesOn) {
   EXPECT_THAT(result.error, HasSubstr("attach before coreclr_initialize"));
 }
 
-TEST_P(BridgeHost, ThatDetachesHearsOfItAndTheRuntimeGoesOn) {
+TEST_P(BridgeHost, DetachRaisesAnEventAndTheRuntimeContinues) {
   const ProcessResult result = Host("detached", "Hello", {"7"});
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
   EXPECT_THAT(result.error, HasSubstr("told 1"));
   EXPECT_THAT(result.error, HasSubstr("attached 0x80131022"));
 }
 
-TEST_P(BridgeHost, EndsWithStaticOwnersAsWithout) {
+TEST_P(BridgeHost, ExitsNormallyWithStaticOwners) {
   const ProcessResult result = Host("static", "Hello", {"7"});
   EXPECT_FALSE(result.timed_out);
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
 }
 
-TEST_P(BridgeHost, EndsWithOwnersInADllWhoseThreadsAreGone) {
+TEST_P(BridgeHost, ExitsNormallyWithStaticOwnersInADll) {
   const ProcessResult result = Host("static-in-dll", "Hello");
   EXPECT_FALSE(result.timed_out);
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;

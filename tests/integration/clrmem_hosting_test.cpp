@@ -106,7 +106,7 @@ class ClrmemHosting : public testing::Test {
   }
 };
 
-TEST_F(ClrmemHosting, RollsForwardByHostfxrsRules) {
+TEST_F(ClrmemHosting, RollsForwardByHostfxrRules) {
   struct Case {
     std::string options;
     Environment environment;
@@ -131,7 +131,7 @@ TEST_F(ClrmemHosting, RollsForwardByHostfxrsRules) {
   }
 }
 
-TEST_F(ClrmemHosting, SaysInHostfxrsWordsWhatCannotBeResolved) {
+TEST_F(ClrmemHosting, PassesOnHostfxrResolutionErrors) {
   const HostReport report(R"("framework": )" + Framework("7.0.0"));
   for (const Environment& environment : {Environment{}, Environment{{"DOTNET_ROLL_FORWARD", "Disable"}}}) {
     const RunWithSummary run = RunProgram({}, report.app(), {}, environment);
@@ -157,7 +157,7 @@ TEST_F(ClrmemHosting, ResolvesSeveralFrameworks) {
               HasSubstr("Microsoft.AspNetCore.Server.Kestrel from " + shared + "Microsoft.AspNetCore.App\\8.0.33\\"));
 }
 
-TEST_F(ClrmemHosting, LooksForTheRootWhereTheArchitecturesOwnVariableSaysFirst) {
+TEST_F(ClrmemHosting, PrefersTheArchitectureSpecificRootVariable) {
   const HostReport report(R"("framework": )" + Framework("8.0.0"));
   const RunWithSummary run =
       RunProgram({}, report.app(), {}, {{"DOTNET_ROOT_X64", kDotnetRoot}, {"DOTNET_ROOT", kNowhere}});
@@ -169,7 +169,7 @@ class ClrmemSelfContained : public testing::TestWithParam<std::tuple<Runtime, bo
 
 // As it was published: hostfxr.dll beside the app, found without any root. Without hostfxr.dll, the runtime alone will
 // do.
-TEST_P(ClrmemSelfContained, BringsItsOwnRuntime) {
+TEST_P(ClrmemSelfContained, RunsOnItsOwnRuntime) {
   const auto& [runtime, has_hostfxr] = GetParam();
   if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
   const HostReport report(R"("includedFrameworks": [)" + Framework(runtime.version) + "]");
@@ -236,7 +236,7 @@ TEST_P(ClrmemAsDotnet, PassesEveryKindOfArgument) {
   EXPECT_THAT(run.process.out, HasSubstr("\r\n" + expected + "command line: HostReport.dll and 17 arguments\r\n"));
 }
 
-TEST_P(ClrmemAsDotnet, LeavesStandardStreamsToTheProgramByteForByte) {
+TEST_P(ClrmemAsDotnet, PassesStandardStreamsUnchanged) {
   std::string bytes;
   for (int i = 0; i < 1 << 18; ++i) bytes += static_cast<char>(i * 7 + i / 256);
   bytes += "\r\n\n\x1A\xFF\xFE";
@@ -289,7 +289,7 @@ struct CrashWay {
 
 class ClrmemCrash : public testing::TestWithParam<std::tuple<Runtime, CrashWay>> {};
 
-TEST_P(ClrmemCrash, IsSummedUp) {
+TEST_P(ClrmemCrash, IsReportedInTheSummary) {
   const auto& [runtime, crash] = GetParam();
   if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
   if (IsWine() && crash.way == std::string("overflow")) {

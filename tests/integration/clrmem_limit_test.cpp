@@ -41,7 +41,7 @@ int MiBAfter(const std::string& text, const std::string& what) {
   return at == std::string::npos ? -1 : std::stoi(text.substr(at + what.size()));
 }
 
-TEST_P(ClrmemLimit, BecomesACatchableOutOfMemoryException) {
+TEST_P(ClrmemLimit, RaisesACatchableOutOfMemoryException) {
   const std::string app = ProgramPath(runtime(), "AllocateUntilOom");
   // Told of its limit, the GC would throw before it is refused.
   const RunWithSummary run = RunProgram({"--limit", "128M", "--gc-limit", "off"}, app, {}, variant().environment);
@@ -85,7 +85,7 @@ TEST_P(ClrmemLimit, BecomesACatchableOutOfMemoryException) {
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemLimit,
                          testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kVariants)), VariantName());
 
-TEST_P(ClrmemLimit, IsOneTheGcKnowsAndKeepsTo) {
+TEST_P(ClrmemLimit, GcKeepsToTheLimitItReceives) {
   const RunWithSummary filled =
       RunProgram({"--limit", "128M"}, ProgramPath(runtime(), "AllocateUntilOom"), {}, variant().environment);
   EXPECT_EQ(filled.process.exit_code, 42u) << filled.process.out << filled.process.error;
@@ -105,7 +105,7 @@ TEST_P(ClrmemTightLimit, FitsAProgramThatNeedsLess) {
   EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 60 * kMiB);
 }
 
-TEST_P(ClrmemTightLimit, FitsAProgramThatIsMostlyGarbage) {
+TEST_P(ClrmemTightLimit, FitsAProgramWithMostlyGarbage) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   // Without a limit it has 56 MiB at its peak, of which 25 are alive; a GC that does not know its limit throws at this
   // one.
@@ -114,7 +114,7 @@ TEST_P(ClrmemTightLimit, FitsAProgramThatIsMostlyGarbage) {
   EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (40 + 16) * kMiB) << "limit and reserve";
 }
 
-TEST_P(ClrmemTightLimit, StartsHelloAtTheLeastLimit) {
+TEST_P(ClrmemTightLimit, StartsHelloUnderALimitOf6MiB) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const RunWithSummary run = RunProgram({"--limit", "6M"}, ProgramPath(GetParam(), "Hello"));
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
@@ -123,7 +123,7 @@ TEST_P(ClrmemTightLimit, StartsHelloAtTheLeastLimit) {
 }
 
 // Whatever GC it has, and whatever that takes: the limit it is refused at names one that works.
-TEST_P(ClrmemTightLimit, NamesTheLeastLimitThatTheRuntimeCanLiveWithin) {
+TEST_P(ClrmemTightLimit, NamesAWorkingLimitWhenStartIsRefused) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const Environment environments[] = {
       {},
@@ -156,7 +156,7 @@ TEST_P(ClrmemTightLimit, NamesTheLeastLimitThatTheRuntimeCanLiveWithin) {
 }
 
 // Each byte of the process's figure is in a row, or said to be in none.
-TEST_P(ClrmemTightLimit, AccountsForAllOfTheProcess) {
+TEST_P(ClrmemTightLimit, AccountsForEveryByteOfTheProcess) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const RunWithSummary run =
       RunProgram({"--limit", "128M", "--accounting"}, ProgramPath(GetParam(), "AllocateUntilOom"), {"60"});
@@ -181,7 +181,7 @@ TEST_P(ClrmemTightLimit, AccountsForAllOfTheProcess) {
 
 // The process's private pages are what the limit and the reserve on top bound, and besides: what was there before,
 // stacks and what else a thread has, images; the rest, by whomever, is little.
-TEST_P(ClrmemTightLimit, BoundsWhatTheProcessHasWithinAKnownMargin) {
+TEST_P(ClrmemTightLimit, BoundsProcessMemoryWithinAKnownMargin) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   for (const char* program : {"WebHello", "LoadAssemblies", "NativeHeavy"}) {
     SCOPED_TRACE(program);
@@ -228,7 +228,7 @@ class ClrmemContainer : public testing::TestWithParam<std::tuple<Runtime, Collec
   }
 };
 
-TEST_P(ClrmemContainer, TheGcTakesItsPartOfTheLimit) {
+TEST_P(ClrmemContainer, GcTakesItsShareOfTheLimit) {
   EXPECT_EQ(Available({"--limit", "200M", "--gc-container"}), 150 * kMiB) << "75 % of it";
   EXPECT_EQ(Available({"--limit", "200M", "--gc-limit", "off"}), 200 * kMiB) << "unless it is asked to";
   EXPECT_EQ(Available({"--limit", "200M", "--gc-container"}, {{"DOTNET_GCHeapHardLimitPercent", "0x32"}}), 100 * kMiB);
@@ -240,7 +240,7 @@ INSTANTIATE_TEST_SUITE_P(Collectors, ClrmemContainer,
                                                           Collector{"clrgcexp", "clrgcexp.dll"})),
                          VariantName());
 
-TEST_P(ClrmemTightLimit, InAContainerTheGcRefusesBeforeTheManagerHasTo) {
+TEST_P(ClrmemTightLimit, ContainerGcRefusesBeforeTheManager) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const RunWithSummary run =
       RunProgram({"--limit", "128M", "--gc-container"}, ProgramPath(GetParam(), "AllocateUntilOom"));
@@ -252,7 +252,7 @@ TEST_P(ClrmemTightLimit, InAContainerTheGcRefusesBeforeTheManagerHasTo) {
 }
 
 // With W^X code is mapped twice, and charged once; without it is not mapped at all.
-TEST_P(ClrmemTightLimit, CodeIsExactHoweverItIsMapped) {
+TEST_P(ClrmemTightLimit, AccountsExactlyForCodeUnderAnyMapping) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   for (const std::string twice : {"0", "1"}) {
     for (const char* program : {"SmallObjects", "LoadAssemblies"}) {
@@ -271,7 +271,7 @@ TEST_P(ClrmemTightLimit, CodeIsExactHoweverItIsMapped) {
   }
 }
 
-TEST_P(ClrmemTightLimit, BridgesModulesByNameAndSaysWhichCannotBe) {
+TEST_P(ClrmemTightLimit, BridgesNamedModulesAndRefusesUnsupportedOnes) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const std::string app = ProgramPath(GetParam(), "Hello");
   const RunWithSummary run = RunProgram({"--limit", "100M", "--bridge", "clrgc.dll", "--bridge", "not_there.dll"}, app,

@@ -49,7 +49,7 @@ class ClrmemMemoryInfo : public testing::TestWithParam<std::tuple<Runtime, GcVar
   [[nodiscard]] static const Environment& environment() { return std::get<1>(GetParam()).environment; }
 };
 
-TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
+TEST_P(ClrmemMemoryInfo, FollowsTheLimitWhileTheProgramRuns) {
   const RunWithSummary run = RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"),
                                         {"64", "256", "96"}, environment());
   ASSERT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
@@ -66,14 +66,14 @@ TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
   EXPECT_EQ(run.summary["limit_bytes"], 96 * kMiB);
 }
 
-TEST_P(ClrmemMemoryInfo, AndALimitRaisedManyTimesCanBeUsed) {
+TEST_P(ClrmemMemoryInfo, LetsTheGcUseALimitRaisedTwelvefold) {
   const RunWithSummary run = RunProgram({"--limit", "64M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"),
                                         {"768", "+500"}, environment());
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 500 * kMiB);
 }
 
-TEST_P(ClrmemMemoryInfo, IsTheMachinesWithoutALimit) {
+TEST_P(ClrmemMemoryInfo, MatchesTheMachineWithoutALimit) {
   const std::string program = ProgramPath(runtime(), "MemoryInfo");
   const auto bridged = ParseMemoryInfo(RunProgram({}, program, {}, environment()).process.out);
   const auto alone = ParseMemoryInfo(RunProgram({"--no-bridge"}, program, {}, environment()).process.out);
@@ -122,7 +122,7 @@ int RefusedByLimit(const RunWithSummary& run) {
 // memory status: one hears notifications, the other is deaf. It asks for 160 MiB of native memory, of which the GC
 // knows nothing, and has 128. Whatever the runtime makes of a refusal (an exception, or a collection that comes just in
 // time), the deaf run is refused something before anything is given up, and the hearing one never is.
-TEST_P(ClrmemNotifications, ACacheGivesUpBeforeAnythingIsRefused) {
+TEST_P(ClrmemNotifications, CacheShrinksBeforeAnyRefusal) {
   for (const char* kind : {"weak", "table", "finalizer"}) {
     SCOPED_TRACE(kind);
     const auto serve = [&](const std::vector<std::string>& arguments) {
@@ -156,7 +156,7 @@ TEST_P(ClrmemNotifications, ACacheGivesUpBeforeAnythingIsRefused) {
 
 // The same with managed buffers, which a collection frees only after the finalizers that drop them have run. The GC
 // knows of them, so that a deaf program may live, too.
-TEST_P(ClrmemNotifications, ACacheOfManagedBuffersGivesUpBeforeAnythingIsRefused) {
+TEST_P(ClrmemNotifications, ManagedBufferCacheShrinksBeforeAnyRefusal) {
   const RunWithSummary run =
       RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(GetParam(), "BufferCache"),
                  {"finalizer", "managed"}, kLargeGeneration0);

@@ -42,7 +42,7 @@ void ExpectSound(const RunWithSummary& run) {
   }
 }
 
-TEST_P(ClrmemPolicy, ALimitLoweredWhileTheProgramRunsRefusesWhatIsNew) {
+TEST_P(ClrmemPolicy, LoweredLimitRefusesNewRequests) {
   // 16 MiB are held when the limit comes down, and 160 are wanted.
   const RunWithSummary run = Run({"--limit-at", "500ms=40M"}, "HeldBuffers", {"80", "8", "40"});
   ExpectSound(run);
@@ -59,7 +59,7 @@ TEST_P(ClrmemPolicy, ALimitLoweredWhileTheProgramRunsRefusesWhatIsNew) {
   EXPECT_THAT(run.process.error, HasSubstr("after 0.5 s                        40.0 MiB\n"));
 }
 
-TEST_P(ClrmemPolicy, ALimitRaisedWhileTheProgramRunsLetsItPass) {
+TEST_P(ClrmemPolicy, RaisedLimitLetsTheProgramFinish) {
   // 160 MiB are wanted, of which 16 at once.
   const RunWithSummary run =
       Run({"--limit", "64M", "--limit-at", "500ms=none", "--limit-at", "1h=8M"}, "HeldBuffers", {"80", "8", "none"});
@@ -73,7 +73,7 @@ TEST_P(ClrmemPolicy, ALimitRaisedWhileTheProgramRunsLetsItPass) {
   EXPECT_THAT(run.process.error, HasSubstr("8.0 MiB, not applied: the program had ended"));
 }
 
-TEST_P(ClrmemPolicy, ALimitBelowWhatIsInUseIsReportedUntilItFitsAgain) {
+TEST_P(ClrmemPolicy, LimitBelowUsageIsReportedUntilItFitsAgain) {
   // 30 MiB and what the runtime takes are in use when the limit comes down. What is asked for then waits for it to
   // rise.
   const RunWithSummary run = Run({"--limit", "512M", "--wait", "60s", "--limit-at", "1s=4M", "--limit-at", "2s=500M"},
@@ -92,7 +92,7 @@ TEST_P(ClrmemPolicy, ALimitBelowWhatIsInUseIsReportedUntilItFitsAgain) {
   EXPECT_THAT(run.process.error, HasSubstr("above the limit                      once; not at the end"));
 }
 
-TEST_P(ClrmemPolicy, AWaitThatIsGrantedKeepsTheProgramFromAnOutOfMemoryException) {
+TEST_P(ClrmemPolicy, GrantedWaitPreventsAnOutOfMemoryException) {
   // The GC's heap meets 64 MiB, and gets the rest of its 90 MiB when the limit rises. On a slow machine that may be
   // before it has come to 64 MiB; then it is tried again, with more time.
   RunWithSummary run;
@@ -114,7 +114,7 @@ TEST_P(ClrmemPolicy, AWaitThatIsGrantedKeepsTheProgramFromAnOutOfMemoryException
   EXPECT_THAT(run.process.error, HasSubstr("granted"));
 }
 
-TEST_P(ClrmemPolicy, AWaitThatTimesOutIsAnOutOfMemoryException) {
+TEST_P(ClrmemPolicy, TimedOutWaitRaisesAnOutOfMemoryException) {
   const RunWithSummary run = Run({"--limit", "64M", "--wait", "200ms"}, "AllocateUntilOom");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
@@ -124,14 +124,14 @@ TEST_P(ClrmemPolicy, AWaitThatTimesOutIsAnOutOfMemoryException) {
   EXPECT_THAT(run.process.error, HasSubstr("timed out"));
 }
 
-TEST_P(ClrmemPolicy, WaitsThatNobodyNeededAreOneLine) {
+TEST_P(ClrmemPolicy, UnusedWaitsTakeOneLine) {
   const RunWithSummary run = Run({"--limit", "64M", "--wait", "1s"}, "Hello");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u);
   EXPECT_THAT(run.process.error, HasSubstr("waits                                none\n"));
 }
 
-TEST_P(ClrmemPolicy, HeadroomIsWhatTaskCriticalRequestsDoNotGet) {
+TEST_P(ClrmemPolicy, HeadroomIsWithheldFromTaskCriticalRequests) {
   // A quarter and an eighth of 128 MiB are kept from the GC's heap.
   const RunWithSummary run = Run({"--limit", "128M", "--headroom", "25%,16M", "--gc-limit", "off"}, "AllocateUntilOom");
   ExpectSound(run);
@@ -143,7 +143,7 @@ TEST_P(ClrmemPolicy, HeadroomIsWhatTaskCriticalRequestsDoNotGet) {
   EXPECT_THAT(run.process.error, HasSubstr("headroom                             32.0 MiB for the process, 16.0 MiB"));
 }
 
-TEST_P(ClrmemPolicy, TheEmergencyReserveServesWhatIsProcessCriticalAboveTheLimit) {
+TEST_P(ClrmemPolicy, EmergencyReserveServesProcessCriticalRequestsAboveTheLimit) {
   // Its heap fills the limit; what it then takes for a loader heap is process-critical, and all of it above the limit
   // but for what little the GC gives back.
   const RunWithSummary run =
@@ -163,7 +163,7 @@ TEST_P(ClrmemPolicy, TheEmergencyReserveServesWhatIsProcessCriticalAboveTheLimit
   EXPECT_THAT(run.process.error, HasSubstr(" held now; used "));
 }
 
-TEST_P(ClrmemPolicy, AReserveThatNobodyAskedForServesTheSame) {
+TEST_P(ClrmemPolicy, DefaultReserveServesProcessCriticalRequests) {
   const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"3"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
@@ -172,7 +172,7 @@ TEST_P(ClrmemPolicy, AReserveThatNobodyAskedForServesTheSame) {
   EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0);
 }
 
-TEST_P(ClrmemPolicy, AnUnusedEmergencyReserveIsHeldToTheEnd) {
+TEST_P(ClrmemPolicy, UnusedEmergencyReserveIsHeldToTheEnd) {
   const RunWithSummary run = Run({"--limit", "64M", "--emergency-reserve", "4M"}, "Hello");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u);
@@ -181,7 +181,7 @@ TEST_P(ClrmemPolicy, AnUnusedEmergencyReserveIsHeldToTheEnd) {
   EXPECT_EQ(run.summary["emergency_reserve"]["held_bytes"], 4 * kMiB);
 }
 
-TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
+TEST_P(ClrmemPolicy, CountAllLeavesLessForTheProgram) {
   const RunWithSummary without = Run({"--limit", "256M", "--gc-limit", "off"}, "AllocateUntilOom");
   ExpectSound(without);
   ASSERT_EQ(without.process.exit_code, 42u) << without.process.out << without.process.error;
@@ -202,7 +202,7 @@ TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
   EXPECT_THAT(with.process.error, HasSubstr("MiB, counts against the limit\n"));
 }
 
-TEST_P(ClrmemPolicy, CountAllIsRefusedWhereNothingIsLeftForARuntime) {
+TEST_P(ClrmemPolicy, CountAllIsRefusedWithoutRoomForARuntime) {
   // clrmem itself has some, so there is not enough of 4 MiB left. (A reserve, whose pages nobody touches, is none of
   // the process's private bytes under Wine.)
   const RunWithSummary run = Run({"--limit", "4M", "--count-all", "--emergency-reserve", "0"}, "Hello");
@@ -212,7 +212,7 @@ TEST_P(ClrmemPolicy, CountAllIsRefusedWhereNothingIsLeftForARuntime) {
   EXPECT_TRUE(run.summary.is_null());
 }
 
-TEST_P(ClrmemPolicy, AProgramThatEndsTheProcessHasItsSummaryWhileLimitsAreDue) {
+TEST_P(ClrmemPolicy, ProcessExitWritesTheSummaryWithLimitChangesPending) {
   // By Environment.Exit, and by an exception that nobody handles; the threads of manager and clrmem run till then.
   for (const char* program : {"ExitEarly", "Crash"}) {
     const RunWithSummary run = Run({"--limit", "256M", "--wait", "30s", "--emergency-reserve", "1M", "--count-all",
@@ -225,7 +225,7 @@ TEST_P(ClrmemPolicy, AProgramThatEndsTheProcessHasItsSummaryWhileLimitsAreDue) {
   }
 }
 
-TEST_P(ClrmemPolicy, AProgramHostedInARuntimeFolderHasItsTimesFromItsStart) {
+TEST_P(ClrmemPolicy, RuntimeFolderProgramGetsItsLimitChanges) {
   const RunWithSummary run =
       Run({"--runtime", RuntimeFolder(GetParam()), "--limit-at", "500ms=40M"}, "HeldBuffers", {"80", "8", "40"});
   ExpectSound(run);
@@ -233,7 +233,7 @@ TEST_P(ClrmemPolicy, AProgramHostedInARuntimeFolderHasItsTimesFromItsStart) {
   EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
 }
 
-TEST_P(ClrmemPolicy, AProgramWhoseRuntimeSpinsAtItsLimitIsStopped) {
+TEST_P(ClrmemPolicy, ThrashGuardStopsASpinningRuntime) {
   const RunWithSummary run = Run({"--limit", "64M", "--on-thrash=stop"}, "SpinAtLimit", {"spin", "60"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 124u) << run.process.out << run.process.error;
@@ -248,7 +248,7 @@ TEST_P(ClrmemPolicy, AProgramWhoseRuntimeSpinsAtItsLimitIsStopped) {
   EXPECT_GE(thrash["first"]["window_milliseconds"], 5000);
 }
 
-TEST_P(ClrmemPolicy, ARuntimeThatSpinsIsOnlyReportedUnlessItIsToBeStopped) {
+TEST_P(ClrmemPolicy, SpinningRuntimeIsOnlyReportedByDefault) {
   // A window of 5 seconds without a pause in the refusals is seen. On a loaded machine it may take some time to come.
   RunWithSummary run;
   for (const char* seconds : {"9", "20", "60"}) {
@@ -261,7 +261,7 @@ TEST_P(ClrmemPolicy, ARuntimeThatSpinsIsOnlyReportedUnlessItIsToBeStopped) {
   EXPECT_THAT(run.process.error, HasSubstr("spun at its limit"));
 }
 
-TEST_P(ClrmemPolicy, AProgramThatGetsOnAtItsLimitIsNotStopped) {
+TEST_P(ClrmemPolicy, ThrashGuardSparesAProgramThatMakesProgress) {
   const std::vector<std::string> options{"--limit", "64M", "--on-thrash=stop"};
   const struct {
     const char* program;
@@ -281,7 +281,7 @@ TEST_P(ClrmemPolicy, AProgramThatGetsOnAtItsLimitIsNotStopped) {
   }
 }
 
-TEST_P(ClrmemPolicy, ARunWithoutAnyOfItReadsAsEver) {
+TEST_P(ClrmemPolicy, SummaryOmitsThePolicyByDefault) {
   const RunWithSummary run = Run({"--limit", "64M"}, "Hello");
   ExpectSound(run);
   for (const char* line : {"headroom", "waits", "emergency reserve", "outside", "above the limit", "at the start"}) {

@@ -46,7 +46,7 @@ class ClrmemPrograms : public testing::TestWithParam<Runtime> {
   [[nodiscard]] static std::string Program(const std::string& name) { return ProgramPath(GetParam(), name); }
 };
 
-TEST_P(ClrmemPrograms, ServesRequestsWithAspNetCoreUnderALimit) {
+TEST_P(ClrmemPrograms, AspNetCoreServesRequestsUnderALimit) {
   const RunWithSummary run =
       RunProgram({"--limit", "64M"}, Program("WebHello"), {"300"}, WithPlainCodeIfNeeded(GetParam()));
   ExpectWithin(run, 64 * kMiB);
@@ -68,7 +68,7 @@ std::vector<std::int64_t> ChargedByRound(const std::string& out) {
   return charged;
 }
 
-TEST_P(ClrmemPrograms, AreLevelWhileContextsComeAndGo) {
+TEST_P(ClrmemPrograms, ChargeStaysLevelWhileContextsLoadAndUnload) {
   constexpr std::size_t kRounds = 20;
   constexpr std::int64_t kMargin = 64 * 1024;
   // Methods that are compiled once more when they are hot would grow the code heap for another hundred rounds, and so
@@ -84,7 +84,7 @@ TEST_P(ClrmemPrograms, AreLevelWhileContextsComeAndGo) {
   EXPECT_LE(*most - *least, kMargin) << run.process.out;
 }
 
-TEST_P(ClrmemPrograms, TakeMuchMemoryOutsideTheGcHeap) {
+TEST_P(ClrmemPrograms, NativeHeavyRunsUnderALimit) {
   const RunWithSummary run =
       RunProgram({"--limit", "64M"}, Program("NativeHeavy"), {}, WithPlainCodeIfNeeded(GetParam()));
   ExpectWithin(run, 64 * kMiB);
@@ -92,7 +92,7 @@ TEST_P(ClrmemPrograms, TakeMuchMemoryOutsideTheGcHeap) {
 }
 
 // Where it has less than it would take: it may run out or get along, and the account is exact in either case.
-TEST_P(ClrmemPrograms, KeepExactAccountWhereMemoryIsShort) {
+TEST_P(ClrmemPrograms, AccountingStaysExactWhenMemoryIsShort) {
   const RunWithSummary run = RunProgram({"--limit", "32M"}, Program("Churn"), {"96"});
   ExpectSound(run);
   EXPECT_TRUE(run.process.exit_code == 0 || run.process.exit_code == 42) << run.process.out << run.process.error;
@@ -117,7 +117,7 @@ const GcVariant kGcVariants[] = {
 
 class ClrmemChurn : public testing::TestWithParam<std::tuple<Runtime, GcVariant>> {};
 
-TEST_P(ClrmemChurn, ChangesNothingOfTheProgramsAndIsOnAccount) {
+TEST_P(ClrmemChurn, KeepsObjectsIntactAndAccountingExact) {
   const auto& [runtime, variant] = GetParam();
   if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
   if (variant.gc_module != nullptr && !FileExists(RuntimeFolder(runtime) + "\\" + variant.gc_module)) {

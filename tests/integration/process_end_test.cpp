@@ -45,7 +45,7 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 // ExitProcess that no watched import leads to: the loader may or may not know the exit code by then.
-TEST(ProcessEndUnwatched, IsReportedOnTheWayOut) {
+TEST(ProcessEndUnwatched, IsReportedDuringExit) {
   if (IsWine()) GTEST_SKIP() << "needs Windows: Wine does not call a program's TLS callbacks when the process ends";
   for (const End& end : {End{"exit", 4, "exited 4\n"}, End{"exit-thread", 5, "exited 5\n"}}) {
     const ProcessResult result = RunProcess(ChildPath(), {end.way});

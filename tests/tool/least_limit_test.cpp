@@ -9,7 +9,7 @@ namespace {
 
 using namespace clr_host_memory::literals;
 
-TEST(LeastLimit, FitsWhereBothTheRuntimeAndItsHeapHaveRoom) {
+TEST(LeastLimit, FitsIfRuntimeAndHeapBothHaveRoom) {
   const Headroom none{.process = 0, .app_domain = 0};
   const Headroom half{.process = Percent(50), .app_domain = 0};
   const struct {
@@ -34,7 +34,7 @@ TEST(LeastLimit, FitsWhereBothTheRuntimeAndItsHeapHaveRoom) {
   }
 }
 
-TEST(LeastLimit, IsTheLeastThatFits) {
+TEST(LeastLimit, IsTheSmallestLimitThatFits) {
   const Headroom headrooms[] = {{},
                                 {.process = 0, .app_domain = 0},
                                 {.process = Percent(50), .app_domain = Percent(10)},
@@ -50,7 +50,7 @@ TEST(LeastLimit, IsTheLeastThatFits) {
   }
 }
 
-TEST(LeastLimit, IsNoneWhereAllOfTheLimitIsKeptBack) {
+TEST(LeastLimit, IsZeroIfHeadroomTakesTheWholeLimit) {
   EXPECT_EQ(LeastLimitAfterStart(1_MiB, {.process = Percent(100), .app_domain = 0}), 0u);
 }
 

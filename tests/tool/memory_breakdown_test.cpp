@@ -25,7 +25,7 @@ void ExpectExact(const MemoryBreakdown& accounting) {
             static_cast<std::int64_t>(PrivateRows(accounting)) + accounting.unexplained);
 }
 
-TEST(MemoryBreakdown, EachPageIsInOneRow) {
+TEST(MemoryBreakdown, CountsEachPageInExactlyOneRow) {
   const std::vector<MemoryRun> runs{
       Private(0x10000, 4096),                                        // a stack
       Private(0x20000, 8192),                                        // a heap
@@ -66,7 +66,7 @@ TEST(MemoryBreakdown, EachPageIsInOneRow) {
   ExpectExact(accounting);
 }
 
-TEST(MemoryBreakdown, TheManagersOwnIsTakenOutOfWhatNobodyNamesAndNoMoreThanThere) {
+TEST(MemoryBreakdown, SubtractsOwnBytesFromUnknownDownToZero) {
   const struct {
     std::uint64_t own;
     std::uint64_t said;
@@ -85,7 +85,7 @@ TEST(MemoryBreakdown, TheManagersOwnIsTakenOutOfWhatNobodyNamesAndNoMoreThanTher
   }
 }
 
-TEST(MemoryBreakdown, WhatTheOsCountsOtherwiseIsSaidWithItsSign) {
+TEST(MemoryBreakdown, ReportsUnexplainedBytesWithTheirSign) {
   for (const std::uint64_t process :
        {std::uint64_t{0}, std::uint64_t{4096}, std::uint64_t{8192}, std::uint64_t{1} << 40}) {
     const MemoryBreakdown accounting = BreakDown({Private(0x10000, 4096)}, {}, {.process = process});
@@ -97,7 +97,7 @@ TEST(MemoryBreakdown, WhatTheOsCountsOtherwiseIsSaidWithItsSign) {
   ExpectExact(BreakDown({}, {}, {.process = 1, .hosted_pages = 2, .hosted_heap = 3, .own = 4}));
 }
 
-TEST(MemoryBreakdown, IsSaidToTheByteInTableAndJson) {
+TEST(MemoryBreakdown, PrintsExactBytesInTableAndJson) {
   MemoryBreakdown accounting =
       BreakDown({Private(0x10000, 4096),
                  Private(0x20000, 65536, 65536, 1),
@@ -120,7 +120,7 @@ TEST(MemoryBreakdown, IsSaidToTheByteInTableAndJson) {
   EXPECT_TRUE(json["not_hosted"]["before"].is_null());
 }
 
-TEST(MemoryBreakdown, SaysWhatWasThereBeforeTheRuntime) {
+TEST(MemoryBreakdown, ShowsBytesPresentBeforeTheRuntime) {
   MemoryBreakdown accounting = BreakDown({Private(0x10000, 65536), Private(0x30000, 8192)},
                                          {.stacks = {}, .thread_data = {}, .heaps = {0x10000}, .images = {}}, {});
   accounting.before.emplace();
