@@ -13,7 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-// Bytes to be put together, little-endian.
+// Builds a byte sequence. Integers are appended in little-endian order.
 class Bytes {
  public:
   Bytes& U8(unsigned value) {
@@ -48,10 +48,10 @@ struct ImageShape {
   std::string target_framework = ".NETFramework,Version=v4.8";
   std::string reference = "mscorlib";
   bool has_clr_header = true;
-  std::uint32_t member_ref_rows = 1;  // more than fit: for damaged images
+  std::uint32_t member_ref_rows = 1;  // damaged images claim more rows than the tables hold
 };
 
-// An assembly of one reference and one attribute, as a compiler would write it.
+// Returns an assembly with one reference and one attribute, laid out as a compiler writes it.
 std::vector<std::byte> MakeImage(const ImageShape& shape) {
   Bytes strings;
   strings.U8(0);
@@ -182,7 +182,7 @@ TEST(ManagedImage, OtherFilesAreNotPortableExecutables) {
 TEST(ManagedImage, TruncatedImageIsNeverManaged) {
   const std::vector<std::byte> whole = MakeImage({});
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    // A copy of its own, so that a read past the end is seen by tools that look for it.
+    // A separate copy of exactly this size: sanitizers detect a read past its end.
     const std::vector<std::byte> cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
     const ManagedImage image = ReadManagedImage(cut);
     EXPECT_NE(image.kind, ImageKind::kManaged) << size;

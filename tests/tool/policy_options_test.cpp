@@ -1,4 +1,4 @@
-// The options of `clrmem run` that set the policy: what is taken, and in which words the rest is refused.
+// Tests the options of `clrmem run` that set the policy: the accepted values, and the messages for all others.
 #include "tool/command_line/policy_options.h"
 
 #include <gmock/gmock.h>

@@ -1,4 +1,5 @@
-// What the summary says of the policy: nothing of what was neither asked for nor happened, and each figure once.
+// Tests the policy part of the summary. It omits options that were not set and events that did not occur, and shows
+// each figure once.
 #include "tool/report/policy_summary.h"
 
 #include <gmock/gmock.h>

@@ -104,7 +104,8 @@ TEST(SummaryJson, HasExactBytesUnderDocumentedKeys) {
   EXPECT_EQ(json["bridge"]["modules"][0]["imports"][1], "VirtualFree");
 }
 
-// In docs/tool.md a key stands in code, `memory.charged_bytes` or `.heap_bytes`, and so do methods and answers.
+// Expects each key of the JSON in docs/tool.md. The document writes keys, methods and results as code, such as
+// `memory.charged_bytes` or `.heap_bytes`.
 void ExpectKeysIn(const nlohmann::ordered_json& json, const std::string& document) {
   for (const auto& [key, value] : json.items()) {
     if (json.is_object()) {
