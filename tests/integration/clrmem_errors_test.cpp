@@ -1,4 +1,5 @@
-// Every bad input: one line that says what is wrong and what to do, exit code 2, and nothing on standard output.
+// Tests bad input to clrmem. Each error is one line on standard error that names the problem and the remedy. The exit
+// code is 2, and standard output stays empty.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -118,7 +119,7 @@ TEST_P(ClrmemErrorsWithRuntime, LeavesNoSummaryFile) {
 }
 
 TEST_P(ClrmemErrorsWithRuntime, PassesOnHostFxrErrors) {
-  // A program whose runtimeconfig.json asks for a framework that is not there.
+  // A program whose runtimeconfig.json asks for a framework that is not installed.
   const TemporaryFile config(".runtimeconfig.json");
   config.Write(R"({"runtimeOptions": {"framework": {"name": "Microsoft.NETCore.App", "version": "99.0.0"}}})");
   const std::string name = config.path().substr(0, config.path().size() - std::string(".runtimeconfig.json").size());

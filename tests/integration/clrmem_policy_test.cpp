@@ -1,5 +1,5 @@
-// The policy's options on real runtimes: the limit changes while a program runs, requests wait, a reserve is used, and
-// the summary says so.
+// Tests the policy options on real runtimes: limits that change while a program runs, waits, the emergency reserve, and
+// their figures in the summary.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ class ClrmemPolicy : public testing::TestWithParam<Runtime> {
   }
 };
 
-// What holds after every run, whatever was asked for.
+// Checks what holds after every run, under all options.
 void ExpectSound(const RunWithSummary& run) {
   ASSERT_FALSE(run.process.timed_out) << run.process.out << run.process.error;
   ASSERT_TRUE(run.summary.is_object()) << run.process.error;
@@ -43,7 +43,7 @@ void ExpectSound(const RunWithSummary& run) {
 }
 
 TEST_P(ClrmemPolicy, LoweredLimitRefusesNewRequests) {
-  // 16 MiB are held when the limit comes down, and 160 are wanted.
+  // The program holds 16 MiB when the limit falls, and requests 160 MiB in all.
   const RunWithSummary run = Run({"--limit-at", "500ms=40M"}, "HeldBuffers", {"80", "8", "40"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
@@ -60,7 +60,7 @@ TEST_P(ClrmemPolicy, LoweredLimitRefusesNewRequests) {
 }
 
 TEST_P(ClrmemPolicy, RaisedLimitLetsTheProgramFinish) {
-  // 160 MiB are wanted, of which 16 at once.
+  // The program requests 160 MiB in all, the first 16 MiB at once.
   const RunWithSummary run =
       Run({"--limit", "64M", "--limit-at", "500ms=none", "--limit-at", "1h=8M"}, "HeldBuffers", {"80", "8", "none"});
   ExpectSound(run);
@@ -74,8 +74,7 @@ TEST_P(ClrmemPolicy, RaisedLimitLetsTheProgramFinish) {
 }
 
 TEST_P(ClrmemPolicy, LimitBelowUsageIsReportedUntilItFitsAgain) {
-  // 30 MiB and what the runtime takes are in use when the limit comes down. What is asked for then waits for it to
-  // rise.
+  // 30 MiB and the runtime's memory are in use when the limit falls. Later requests wait until it rises.
   const RunWithSummary run = Run({"--limit", "512M", "--wait", "60s", "--limit-at", "1s=4M", "--limit-at", "2s=500M"},
                                  "HeldBuffers", {"30", "15", "500"});
   ExpectSound(run);
@@ -93,8 +92,8 @@ TEST_P(ClrmemPolicy, LimitBelowUsageIsReportedUntilItFitsAgain) {
 }
 
 TEST_P(ClrmemPolicy, GrantedWaitPreventsAnOutOfMemoryException) {
-  // The GC's heap meets 64 MiB, and gets the rest of its 90 MiB when the limit rises. On a slow machine that may be
-  // before it has come to 64 MiB; then it is tried again, with more time.
+  // The GC's heap reaches the limit of 64 MiB, and gets the rest of its 90 MiB when the limit rises. On a slow machine
+  // the limit may rise before the heap reaches 64 MiB. Then the test runs again with a later change.
   RunWithSummary run;
   for (int milliseconds = 1000; milliseconds <= 16'000; milliseconds *= 2) {
     run = Run({"--limit", "64M", "--wait", "task=60s", "--limit-at", std::to_string(milliseconds) + "ms=128M"},
@@ -132,7 +131,7 @@ TEST_P(ClrmemPolicy, UnusedWaitsTakeOneLine) {
 }
 
 TEST_P(ClrmemPolicy, HeadroomIsWithheldFromTaskCriticalRequests) {
-  // A quarter and an eighth of 128 MiB are kept from the GC's heap.
+  // Headroom withholds a quarter and an eighth of 128 MiB from the GC's heap.
   const RunWithSummary run = Run({"--limit", "128M", "--headroom", "25%,16M", "--gc-limit", "off"}, "AllocateUntilOom");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
@@ -144,8 +143,8 @@ TEST_P(ClrmemPolicy, HeadroomIsWithheldFromTaskCriticalRequests) {
 }
 
 TEST_P(ClrmemPolicy, EmergencyReserveServesProcessCriticalRequestsAboveTheLimit) {
-  // Its heap fills the limit; what it then takes for a loader heap is process-critical, and all of it above the limit
-  // but for what little the GC gives back.
+  // The program's GC heap fills the limit. Its loader heap's requests are process-critical. All of them go above the
+  // limit, except for the little memory that the GC returns.
   const RunWithSummary run =
       Run({"--limit", "64M", "--emergency-reserve", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"16"});
   ExpectSound(run);
@@ -188,13 +187,13 @@ TEST_P(ClrmemPolicy, CountAllLeavesLessForTheProgram) {
   EXPECT_EQ(without.summary["outside"]["counted"], false);
   EXPECT_THAT(without.process.error, Not(HasSubstr("outside of the manager")));
 
-  // Pauses, so that the manager has looked at what is outside before the program wants all there is.
-  // Without a reserve: under Wine, whose private bytes are what was touched, it is taken off though it was never in
-  // them.
+  // The program pauses first, so that the manager measures the outside bytes before the program fills the limit.
+  // There is no emergency reserve here. Under Wine a process's private bytes count touched pages only, and the reserve
+  // is untouched. The manager subtracts the reserve from the private bytes, although they never contained it.
   const RunWithSummary with = Run({"--limit", "256M", "--gc-limit", "off", "--count-all", "--headroom", "0,0"},
                                   "AllocateUntilOom", {"100000", "1024", "1000"});
   ExpectSound(with);
-  // With nothing kept for what is process-critical, how the runtime ends is its own affair; that it is refused is not.
+  // Nothing is kept for process-critical requests, so the runtime may end in any way. It must be refused first.
   EXPECT_GT(with.summary["limit_refusals"]["task_critical"], 0) << with.process.out << with.process.error;
   EXPECT_EQ(with.summary["outside"]["counted"], true);
   EXPECT_GT(with.summary["outside"]["bytes"], 0);
@@ -203,8 +202,8 @@ TEST_P(ClrmemPolicy, CountAllLeavesLessForTheProgram) {
 }
 
 TEST_P(ClrmemPolicy, CountAllIsRefusedWithoutRoomForARuntime) {
-  // clrmem itself has some, so there is not enough of 4 MiB left. (A reserve, whose pages nobody touches, is none of
-  // the process's private bytes under Wine.)
+  // clrmem's own private bytes leave too little of 4 MiB for a runtime. (The reserve is off: under Wine its untouched
+  // pages are not in the process's private bytes.)
   const RunWithSummary run = Run({"--limit", "4M", "--count-all", "--emergency-reserve", "0"}, "Hello");
   EXPECT_EQ(run.process.exit_code, 2u) << run.process.error;
   EXPECT_THAT(run.process.error, HasSubstr("clrmem: --count-all counts "));
@@ -213,7 +212,8 @@ TEST_P(ClrmemPolicy, CountAllIsRefusedWithoutRoomForARuntime) {
 }
 
 TEST_P(ClrmemPolicy, ProcessExitWritesTheSummaryWithLimitChangesPending) {
-  // By Environment.Exit, and by an exception that nobody handles; the threads of manager and clrmem run till then.
+  // The programs end the process by Environment.Exit and by an unhandled exception. The threads of the manager and of
+  // clrmem run until then.
   for (const char* program : {"ExitEarly", "Crash"}) {
     const RunWithSummary run = Run({"--limit", "256M", "--wait", "30s", "--emergency-reserve", "1M", "--count-all",
                                     "--headroom", "10%,5%", "--limit-at", "0=192M", "--limit-at", "1h=64M"},
@@ -249,7 +249,8 @@ TEST_P(ClrmemPolicy, ThrashGuardStopsASpinningRuntime) {
 }
 
 TEST_P(ClrmemPolicy, SpinningRuntimeIsOnlyReportedByDefault) {
-  // A window of 5 seconds without a pause in the refusals is seen. On a loaded machine it may take some time to come.
+  // The manager reports a window of 5 seconds without a pause in the refusals. On a loaded machine, such a window may
+  // take longer to occur.
   RunWithSummary run;
   for (const char* seconds : {"9", "20", "60"}) {
     run = Run({"--limit", "64M", "--gc-limit", "off"}, "SpinAtLimit", {"spin", seconds});

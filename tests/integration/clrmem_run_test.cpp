@@ -1,4 +1,4 @@
-// Real programs on real runtimes, without a limit: everything goes through the manager, and nothing of the app changes.
+// Tests real programs on real runtimes without a limit. All calls go through the manager, and the app behaves as usual.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -110,7 +110,7 @@ TEST_P(ClrmemRun, LetsAManagedClientCallTheManager) {
 }
 
 TEST_P(ClrmemRun, PassesArgumentsUnchanged) {
-  // Hello takes its first argument as its exit code; what looks like options of clrmem's comes after it.
+  // Hello takes its first argument as its exit code. The arguments after it look like clrmem's options.
   const RunWithSummary run =
       RunProgram({}, Program("Hello"), {"3", "--limit", "1", "--no-bridge", "--help", "a \"b\\"});
   ExpectSound(run);
@@ -123,7 +123,7 @@ struct Load {
 };
 
 TEST_P(ClrmemRun, AccountingIsExactUnderEveryLoad) {
-  // What is freed of W^X code mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+  // Freeing W^X code mappings is fatal to .NET 10 under Wine 8 under every host (see LoadAssemblies.cs).
   const Load loads[] = {{"SmallObjects", {}},
                         {"LargeObjects", {}},
                         {"ManyThreads", {}},

@@ -1,4 +1,4 @@
-// Programs of the .NET Framework, whose CLR asks for the manager itself: Windows only.
+// Tests programs of the .NET Framework, whose CLR requests the manager through its hosting interface. Windows only.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -23,7 +23,7 @@ TEST(LeastLimit, FitsIfRuntimeAndHeapBothHaveRoom) {
       {4_MiB, 3_MiB, none, true},
       {4_MiB, 3_MiB + 4096, none, false},
       {4_MiB, 5_MiB, none, false},
-      {8_MiB, 4_MiB, half, false},  // all of what is left is kept back
+      {8_MiB, 4_MiB, half, false},  // the headroom takes all that is left
       {8_MiB, 4_MiB - 512_KiB, half, true},
       {8_MiB, 0, {.process = 9_MiB, .app_domain = 0}, false},
       {1024_MiB, 900_MiB, {}, true},
