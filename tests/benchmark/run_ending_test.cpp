@@ -27,7 +27,7 @@ TEST(RunEnding, IsOutOfMemoryForCaughtAndUnhandledExceptions) {
   EXPECT_EQ(EndingOf(Ran(0xE0434352, "", "Unhandled exception. System.OutOfMemoryException: ...\n"), {0}),
             Ending::kOutOfMemory);
   EXPECT_EQ(EndingOf(Ran(0xE0434352, "", "Out of memory.\n"), {0}), Ending::kOutOfMemory);
-  // A program that ends by an exception in any case, but not by this one.
+  // This program ends by an exception in any case, but by another one.
   EXPECT_EQ(EndingOf(Ran(0xE0434352, "", "Unhandled exception. System.OutOfMemoryException: ...\n"), {0xE0434352}),
             Ending::kOutOfMemory);
 }
@@ -55,7 +55,7 @@ TEST(RunEnding, FailsForAnythingElse) {
   EXPECT_EQ(EndingOf(Ran(0x80131506, "", "Fatal error. Internal CLR error. (0x80131506)\n"), {0}), Ending::kFailed);
   EXPECT_EQ(EndingOf(Ran(0xC00000FD, "", "System.OutOfMemoryException\n"), {0}), Ending::kFailed);
   EXPECT_EQ(EndingOf(Ran(1, "object 3 was changed\n", kSummary), {0}), Ending::kFailed);
-  // The program's own exit code 2, and clrmem's summary, are no refusal.
+  // The program's own exit code 2 with clrmem's summary is not a refusal.
   EXPECT_EQ(EndingOf(Ran(2, "", kSummary), {0}), Ending::kFailed);
 }
 
