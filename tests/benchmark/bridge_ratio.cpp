@@ -1,9 +1,7 @@
 // Measures what the bridge costs a program: hello world from start to end, and the steady state of a program that
 // allocates all the time. Each runs with the bridge and without it in turns, so that a slow phase of the machine
 // affects both. Prints medians and their ratio. Never fails on time.
-//   bridge_ratio [ROUNDS [OPTION...]]     default 9 rounds; the options, such as --limit 512M, are for the runs with
-//   the
-//                                         bridge
+//   bridge_ratio [ROUNDS [OPTION...]]     default 9 rounds; options (--limit 512M) apply to the runs with the bridge
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
