@@ -1,5 +1,5 @@
-# cmake -P cmake/sweep.cmake: compares how every sample program ends under limits from 30 to 100 % of its peak, under
-# clrmem's limit and under DOTNET_GCHeapHardLimit of the same size. Rewrites docs/limit-sweep.md. Takes an hour.
+# cmake -P cmake/sweep.cmake: runs every sample program under limits from 30 to 100 % of its peak. Compares how it ends
+# under clrmem's limit and under DOTNET_GCHeapHardLimit of the same size. Rewrites docs/limit-sweep.md. Takes an hour.
 #   -DCLRHM_SWEEP=--programs;Hello;--repeats;1   options of tests/benchmark/limit_sweep.cpp
 #   -DCLRHM_OUTPUT=FILE                          another file (default: docs/limit-sweep.md)
 cmake_minimum_required(VERSION 3.25)

@@ -1,5 +1,5 @@
 # cmake -DTREE=<source tree> -P CheckLayers.cmake
-# Fails if a folder of src includes a header of a layer above its own, or if a portable layer includes the Windows
+# Fails if a folder of src includes a header of a layer above its own. Fails if a portable layer includes the Windows
 # headers. The numbered list in src/README.md ("1. `base`") gives the order, bottom first. So the documentation and the
 # check use the same list.
 cmake_minimum_required(VERSION 3.25)

@@ -2,9 +2,9 @@
 # msvc_check.sh CHECK.SH PROJECT_DIR RESULTS_DIR [JOBS]: compiles the sources in MSVC's dialect, with warnings as
 # errors.
 #
-# RESULTS_DIR keeps one small file for each source and target that passed. Its name is a hash of all that the
-# compilation reads: the source, each project file that it can include, the compiler, the headers from outside, CHECK.SH
-# and this script. A source is compiled only if RESULTS_DIR has no file of that name. A failure is never kept.
+# RESULTS_DIR keeps one small file for each source and target that passed. Its name is a hash of all inputs. These are
+# the source, each project file that it can include, the compiler, the headers from outside, CHECK.SH and this script. A
+# source is compiled only if RESULTS_DIR has no file of that name. A failure is never kept.
 #
 # JOBS compilations run at a time (default: one for each core). They have a low priority, so that concurrent tests run
 # first.

@@ -1,9 +1,9 @@
-// Measures what the manager costs over raw Win32: commit + decommit of 64 KiB through its vtable, with and without
-// touching the pages, and reservations of 256 GiB and of 64 KiB. Wine itself takes milliseconds for the large
-// reservation, which hides the manager's share. So that share is measured again over an OS that does nothing.
-// Argument: the number of rounds (default 101). Each round measures both sides once, in turns. Prints medians. Never
-// fails on time: the reader judges the figures on an otherwise idle machine. They should show a ratio <= 1.05, and a
-// large reservation that costs no more than a small one.
+// Measures what the manager costs over raw Win32. It measures commit + decommit of 64 KiB through the vtable, with and
+// without touching the pages. It also measures reservations of 256 GiB and of 64 KiB. Wine itself takes milliseconds
+// for the large reservation, which hides the manager's share. So that share is measured again over an OS that does
+// nothing. Argument: the number of rounds (default 101). Each round measures both sides once, in turns. Prints medians.
+// Never fails on time: the reader judges the figures on an otherwise idle machine. They should show a ratio <= 1.05,
+// and a large reservation that costs no more than a small one.
 #include <clr_host_memory/memory_manager.h>
 
 #include <algorithm>

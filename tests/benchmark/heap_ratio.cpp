@@ -1,7 +1,7 @@
 // Measures what a block of IHostMalloc costs over one of HeapAlloc, through the vtable and with the pages already
-// committed: one block allocated and freed again, and a mix of 16 to 1024 bytes with a thousand blocks alive; by one
-// thread and by two. Then it measures the mix through the bridge's interface, without and with zeroes beyond the
-// requested size.
+// committed. One case allocates a block and frees it again. The other is a mix of 16 to 1024 bytes with a thousand
+// blocks alive, by one thread and by two. Then it measures the mix through the bridge's interface, without and with
+// zeroes beyond the requested size.
 // Argument: the number of rounds (default 101). Each round measures both sides once, in turns. Prints medians. Never
 // fails on time: the reader judges the figures on an otherwise idle machine. They should be at most a few ns above
 // HeapAlloc.

@@ -1,7 +1,7 @@
-// Runs every sample program under limits from 30 to 100 % of its peak without a limit: under clrmem's --limit, and
-// under DOTNET_GCHeapHardLimit of the same size without the manager. Compares how the runs end. Writes the table of
-// docs/limit-sweep.md, again after each row, and a file with details on each cell in which the manager's limit ends
-// worse.
+// Runs every sample program under limits from 30 to 100 % of its peak without a limit. Compares how it ends under
+// clrmem's --limit with DOTNET_GCHeapHardLimit of the same size without the manager. Writes the table of
+// docs/limit-sweep.md, again after each row. Also writes a file with details on each cell in which the manager's limit
+// ends worse.
 //   limit_sweep [--programs A,B] [--runtimes net8.0,net10.0] [--percents 30,40] [--repeats N] [--timeout SECONDS]
 //               [--options --on-thrash,stop] (more options for clrmem, in addition to --limit)
 //               [--jobs N] [--output FILE] [--notes FILE] [--clrmem PATH]

@@ -201,7 +201,7 @@ int RunStatic(const Program& program) {
   return runtime.Run(program);
 }
 
-// The same with owners in a DLL, whose destructors run after the OS has ended the other threads. The runtime is not
+// Makes static owners in a DLL, whose destructors run after the OS has ended the other threads. The runtime is not
 // started.
 int OwnInDll(const Program& program) {
   const Runtime runtime(program);

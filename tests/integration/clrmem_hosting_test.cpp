@@ -1,5 +1,5 @@
-// Tests that `clrmem run` hosts a program like `dotnet App.dll` or the program's own App.exe: the runtime it gets, what
-// it sees of its host, and how it ends.
+// Tests that `clrmem run` hosts a program like `dotnet App.dll` or the program's own App.exe. The tests cover the
+// runtime that a program gets, what it sees of its host, and how it ends.
 #include <windows.h>
 
 #include <gmock/gmock.h>

@@ -155,8 +155,8 @@ TEST_P(ClrmemNotifications, CacheShrinksBeforeAnyRefusal) {
   }
 }
 
-// The same with managed buffers. A collection frees them only after the finalizers that drop them have run. The GC
-// knows these buffers, so a deaf program may survive, too.
+// Repeats the test with managed buffers. A collection frees them only after the finalizers that drop them have run. The
+// GC knows these buffers, so a deaf program may survive, too.
 TEST_P(ClrmemNotifications, ManagedBufferCacheShrinksBeforeAnyRefusal) {
   const RunWithSummary run =
       RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(GetParam(), "BufferCache"),

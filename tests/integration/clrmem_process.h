@@ -84,7 +84,7 @@ inline constexpr Runtime kNet10{"net10.0", "10.0.14"};
 [[nodiscard]] std::string RuntimeFolder(const Runtime& runtime);
 // Returns why tests on this runtime cannot run here, or nothing if they can.
 [[nodiscard]] std::optional<std::string> WhyNotRunnable(const Runtime& runtime);
-// The same for programs of the .NET Framework.
+// Returns the same for programs of the .NET Framework.
 [[nodiscard]] std::optional<std::string> WhyNoNetFramework();
 
 // The result of `clrmem run` with --summary, and the summary's JSON.

@@ -7,9 +7,10 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Loader;
 
 // LoadAssemblies [ROUNDS]: fills loader heaps and code heaps rather than the GC heap. Each of ROUNDS (20) rounds makes
-// dynamic methods, dynamic types, a generic instantiation tree, a compiled expression and a collectible copy of this
-// assembly, and unloads the copy. .NET 10 under Wine 8 needs DOTNET_EnableWriteXorExecute=0 here. Otherwise freeing
-// code is a fatal error (0x80131506) under every host.
+// dynamic methods, dynamic types, a generic instantiation tree and a compiled expression. It also loads and unloads a
+// collectible copy of this assembly. Exit code 1: a copy was not unloaded.
+// .NET 10 under Wine 8 needs DOTNET_EnableWriteXorExecute=0 here. Otherwise freeing code is a fatal error (0x80131506)
+// under every host.
 internal static class LoadAssemblies
 {
     private static readonly string[] names_ =
