@@ -6,9 +6,9 @@ using System.Text.RegularExpressions;
 using System.Threading;
 
 // NativeHeavy [REGEXES [METHODS [THREADS]]]: uses much memory outside the GC heap. Compiles REGEXES (30) regular
-// expressions to code and uses them. Makes METHODS (300) dynamic methods. Lets THREADS (64) threads with stacks of 1 MiB
-// recurse at the same time. Then releases all of it. Exit code 1: a result was wrong.
-// .NET 10 under Wine 8 needs DOTNET_EnableWriteXorExecute=0, as LoadAssemblies does.
+// expressions to code and uses them. Makes METHODS (300) dynamic methods. Lets THREADS (64) threads with stacks of 1
+// MiB recurse at the same time. Then releases all of it. Exit code 1: a result was wrong. .NET 10 under Wine 8 needs
+// DOTNET_EnableWriteXorExecute=0, as LoadAssemblies does.
 internal static class NativeHeavy
 {
     private const int StackBytes = 1024 * 1024;
