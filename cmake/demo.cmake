@@ -1,6 +1,6 @@
-# cmake -P cmake/demo.cmake: installs what is missing, builds clrmem, and runs real .NET programs
-# with all their memory going through the manager: on each runtime one that fits under its limit and
-# one that hits it and survives. Fails when one ends otherwise than it should.
+# cmake -P cmake/demo.cmake: installs missing packages, builds clrmem, and runs real .NET programs under the manager. On
+# each runtime, one program fits under its limit, and one reaches its limit and survives. Fails if a program ends
+# differently.
 cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/modules/Setup.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/modules/DotNet.cmake")
@@ -13,7 +13,7 @@ else()
   set(clrmem "${CLRHM_ROOT}/cmake/toolchains/wine-run.sh" "${CLRHM_BUILD}/${preset}/bin/clrmem.exe")
 endif()
 
-# The path as a Windows program sees it: Wine shows the Linux tree as drive Z.
+# windows_path(<path> <variable>): sets the path as a Windows program sees it. Wine shows the Linux tree as drive Z.
 function(windows_path path variable)
   string(REPLACE "/" "\\" path "${path}")
   if(NOT CMAKE_HOST_WIN32)
@@ -22,8 +22,9 @@ function(windows_path path variable)
   set(${variable} "${path}" PARENT_SCOPE)
 endfunction()
 
-# demo(<what is shown> EXPECT <exit code> OUTPUT <regular expression> COMMAND <clrmem's arguments>)
-# The output is passed on after the run, as one block; the exit code and a line of it are asserted.
+# demo(<title> EXPECT <exit code> OUTPUT <regular expression> COMMAND <clrmem's arguments>)
+# Runs clrmem and prints its output after the run, as one block. Fails unless the exit code is as expected and the
+# output matches.
 function(demo what)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "EXPECT;OUTPUT" "COMMAND")
   list(JOIN arg_COMMAND " " command)
@@ -70,7 +71,7 @@ if(CLRHM_HAS_DOTNET)
   endforeach()
 endif()
 
-# .NET Framework, where its CLR itself asks the host for memory: Windows only.
+# .NET Framework, whose CLR itself requests memory from the host: Windows only.
 set(framework_clr "$ENV{SystemRoot}/Microsoft.NET/Framework64/v4.0.30319/clr.dll")
 if(CMAKE_HOST_WIN32 AND EXISTS "${framework_clr}" AND EXISTS "${CLRHM_BUILD}/programs/net48/HelloFx/HelloFx.exe")
   windows_path("${CLRHM_BUILD}/programs/net48" programs)

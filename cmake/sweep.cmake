@@ -1,5 +1,5 @@
-# cmake -P cmake/sweep.cmake: how every sample program ends under limits from 30 to 100 % of what it takes, under
-# clrmem's and under DOTNET_GCHeapHardLimit of the same size; writes docs/limit-sweep.md anew. It takes an hour.
+# cmake -P cmake/sweep.cmake: runs every sample program under limits from 30 to 100 % of its peak. Compares how it ends
+# under clrmem's limit and under DOTNET_GCHeapHardLimit of the same size. Rewrites docs/limit-sweep.md. Takes an hour.
 #   -DCLRHM_SWEEP=--programs;Hello;--repeats;1   options of tests/benchmark/limit_sweep.cpp
 #   -DCLRHM_OUTPUT=FILE                          another file (default: docs/limit-sweep.md)
 cmake_minimum_required(VERSION 3.25)
@@ -35,7 +35,7 @@ execute_process(
           "${prefix}${notes}" ${CLRHM_SWEEP}
   RESULT_VARIABLE result)
 clrhm_stop_wine()
-# 3: all ran, and a limit of the manager's ended worse somewhere.
+# Exit code 3: all runs were made, and at least one ended worse under the manager's limit.
 if(NOT result EQUAL 0)
   message(FATAL_ERROR "The sweep ended with ${result}: see above, and ${notes}")
 endif()

@@ -1,6 +1,6 @@
 # cmake -DTREE=<source tree> -P CheckFormat.cmake
-# Fails when a C or C++ source differs from what clang-format 19 makes of it with .clang-format. Another version formats
-# differently, so the check is skipped where version 19 is not installed.
+# Fails if a C or C++ source differs from the output of clang-format 19 with .clang-format. Other versions format
+# differently, so the check is skipped if version 19 is not installed.
 cmake_minimum_required(VERSION 3.25)
 
 if(NOT TREE)

@@ -1,7 +1,7 @@
 # cmake -DTREE=<source tree> -P CheckLayers.cmake
-# Fails when a folder of src includes a header of a layer above its own, or when a portable layer
-# includes the Windows headers. src/README.md's numbered list ("1. `base`") is the order, bottom
-# first: what people read and what is checked is the same list.
+# Fails if a folder of src includes a header of a layer above its own. Fails if a portable layer includes the Windows
+# headers. The numbered list in src/README.md ("1. `base`") gives the order, bottom first. So the documentation and the
+# check use the same list.
 cmake_minimum_required(VERSION 3.25)
 
 if(NOT TREE)
@@ -25,8 +25,8 @@ if(NOT layers)
   message(FATAL_ERROR "layers: no lines such as '1. `base`' in ${TREE}/src/README.md")
 endif()
 
-# The layer a path (relative to src) is in: the longest listed folder that the path lies under, so
-# that os/windows/x.h is in os/windows and not in os.
+# layer_of(<path relative to src> <variable>): sets the layer that contains the path. This is the longest listed folder
+# above the path, so os/windows/x.h is in os/windows and not in os.
 function(layer_of path variable)
   set(found "")
   foreach(layer IN LISTS layers)
@@ -60,7 +60,7 @@ foreach(source IN LISTS sources)
   endif()
   list(FIND layers "${own}" own_level)
 
-  # A semicolon or a bracket would split or join CMake's list of lines.
+  # Semicolons and brackets are replaced: they would split or join the lines in CMake's list.
   file(READ "${TREE}/src/${source}" text)
   string(REGEX REPLACE "[;\\[]" " " text "${text}")
   string(REPLACE "]" " " text "${text}")
@@ -93,7 +93,7 @@ foreach(source IN LISTS sources)
       continue()
     endif()
     if(NOT EXISTS "${TREE}/src/${header}")
-      continue()  # A system header whose folder happens to have a layer's name.
+      continue()  # a system header whose folder happens to have a layer's name
     endif()
     list(FIND layers "${theirs}" their_level)
     if(their_level GREATER own_level)

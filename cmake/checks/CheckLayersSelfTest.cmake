@@ -1,8 +1,9 @@
 # cmake -DWORK=<scratch folder> -P CheckLayersSelfTest.cmake
-# Shows that CheckLayers.cmake finds what it is there to find, and accepts what is right.
+# Tests that CheckLayers.cmake reports each kind of violation and accepts correct trees.
 cmake_minimum_required(VERSION 3.25)
 
-# check(<what> <file under src> <its text> <expected output, a regular expression; or OK>)
+# check(<what> <file under src> <its text> <regular expression for the expected output, or OK>)
+# Runs CheckLayers.cmake on a small tree with this file added.
 function(check what path text expected)
   file(REMOVE_RECURSE "${WORK}")
   file(WRITE "${WORK}/src/README.md"

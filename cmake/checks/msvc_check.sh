@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# msvc_check.sh CHECK.SH PROJECT_DIR RESULTS_DIR [JOBS]: the sources in MSVC's dialect, warnings as errors.
+# msvc_check.sh CHECK.SH PROJECT_DIR RESULTS_DIR [JOBS]: compiles the sources in MSVC's dialect, with warnings as
+# errors.
 #
-# RESULTS_DIR keeps one small file for each source and target that passed. Its name is a hash of all that the
-# compilation reads: the source, each file of the project that it can include, the compiler, the headers from outside,
-# CHECK.SH and this script. A source is compiled only if there is no file of that name. A failure is never kept.
+# RESULTS_DIR keeps one small file for each source and target that passed. Its name is a hash of all inputs. These are
+# the source, each project file that it can include, the compiler, the headers from outside, CHECK.SH and this script. A
+# source is compiled only if RESULTS_DIR has no file of that name. A failure is never kept.
 #
-# JOBS compilations run at a time (default: one for each core). They have a low priority, so that other tests that run
-# at the same time go first.
+# JOBS compilations run at a time (default: one for each core). They have a low priority, so that concurrent tests run
+# first.
 #
-# Exit 77 (skipped) where the check cannot run at all.
+# Exit code 77 (skipped): the check cannot run at all.
 set -uo pipefail
 check=$1 project=$2 results=$3 jobs=${4:-$(nproc)}
 self=$(realpath "$0")
@@ -17,19 +18,19 @@ if [ ! -f "$check" ]; then
   echo "skipped: no $check (set CLRHM_MSVC_CHECK to the path of msvc-check's check.sh)"
   exit 77
 fi
-unset CL _CL_  # options from the environment would be in no key
+unset CL _CL_  # the keys would not cover options from the environment
 mkdir -p "$results" || exit 2
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 
-# ---- what is compiled ------------------------------------------------------------------------------
-# The libraries' folders alone: all of /usr/include would hide the Windows SDK's headers.
+# ---- the sources to compile ------------------------------------------------------------------------
+# Only the libraries' own folders are added: all of /usr/include would hide the Windows SDK's headers.
 mkdir "$work/libraries" "$work/own" "$work/output" "$work/closures"
 for library in CLI nlohmann; do ln -s "/usr/include/$library" "$work/libraries/$library"; done
 
 sources=()
 while IFS= read -r file; do sources+=("$file"); done < <(find src -name '*.cpp' | sort)
-# Public headers are compiled by themselves too: each must stand alone.
+# Each public header is also compiled by itself: it must include all it needs.
 while IFS= read -r header; do
   name=${header#include/}
   unit=$work/own/$(echo "$name" | tr '/.' '__').cpp
@@ -38,9 +39,9 @@ while IFS= read -r header; do
 done < <(find include -name '*.h' | sort)
 [ ${#sources[@]} -gt 0 ] || { echo "no sources under $project/src and include"; exit 2; }
 
-# Each source is compiled as it is for x64, so that a standard header that it forgets is missed. The other targets can
-# differ in what a target has (sizes, intrinsics, calling conventions). There the standard headers, which take most of
-# the time, are compiled once.
+# For x64, each source is compiled without precompiled headers, so a missing include of a standard header is an error.
+# The other targets can differ only in target properties (sizes, intrinsics, calling conventions). For them the standard
+# headers, which take most of the time, are precompiled once.
 targets=(x64 x86 arm64)
 cat >"$work/standard.cpp" <<'CPP'
 #include <algorithm>
@@ -67,9 +68,9 @@ cat >"$work/standard.cpp" <<'CPP'
 #include <vector>
 CPP
 
-# run_check TARGET FILE [OPTION of clang-cl]...: warnings are errors through /WX rather than the check's own -W. That
-# would also refuse the GNU spellings that it finds by text behind an #if. Those are looked at below.
-# code: --ir to generate code, too.
+# run_check TARGET FILE [OPTION of clang-cl]...: runs CHECK.SH. /WX makes warnings errors. CHECK.SH's own -W would also
+# refuse the GNU spellings that it finds by text behind an #if; those are checked below.
+# code: --ir generates code, too; empty: no code.
 code=--ir
 run_check() {
   local target=$1 file=$2
@@ -79,8 +80,8 @@ run_check() {
 }
 
 # ---- the tools, by content -------------------------------------------------------------------------
-# An empty file shows whether the check can run, which folders it includes from, and what its search by text says of
-# the project's headers.
+# A run on an empty file shows whether the check can run, its include folders, and its text search's findings in the
+# project's headers.
 : >"$work/empty.cpp"
 run_check x64 "$work/empty.cpp" /clang:-v >"$work/probe" 2>&1
 result=$?
@@ -100,7 +101,7 @@ fi
   grep -F ' version ' "$work/probe"
   for folder in "${folders[@]}"; do
     case $folder in
-      "$PWD"/*) ;;                                      # the project's own: file by file, below
+      "$PWD"/*) ;;                                      # the project's own folders: hashed file by file, below
       */microsoft.windows.sdk.cpp/*) echo "$folder" ;;  # a package that its version pins
       *) (cd "$folder" && find -L . -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum) ;;
     esac
@@ -109,8 +110,9 @@ fi
 tools=$(sha256sum <"$work/tools" | cut -c1-64)
 
 # ---- the sources, by content -----------------------------------------------------------------------
-# Which files a source can include: each #include or __has_include names every file of the project whose last part is
-# the same. That is more than the compiler reads and never less. A name that a macro gives could be any file.
+# Finds the files that a source can include. An #include or __has_include counts for every project file with the same
+# last path part. This is a superset of the files that the compiler reads. An include through a macro counts for all
+# files.
 mapfile -t files < <(find include src "$work/own" -type f | sort)
 sha256sum "${files[@]}" >"$work/hashes"
 grep -HE '(#|%:)[[:space:]]*(include|import)|__has_include' "${files[@]}" >"$work/includes"
@@ -140,8 +142,8 @@ awk -v tools="$tools" -v work="$work" '
       }
     }
     out = work "/closures/" (++unit - 1)
-    # In the order of the hashes file, which is that of the names; a source of our own is in a folder of another name
-    # each time.
+    # The closure lists the files in the order of the hashes file, which is sorted by name. The generated sources are in
+    # a temporary folder with a new name on each run, so that prefix is cut off.
     count = split(all, names, "\n")
     printf "%s\n", tools >out
     for (j = 1; j <= count; ++j) if (names[j] in seen) {
@@ -152,7 +154,7 @@ awk -v tools="$tools" -v work="$work" '
   }' "$work/hashes" "$work/includes" "$work/sources" || exit 2
 
 # ---- the compilations ------------------------------------------------------------------------------
-# Each is a line "<target> <index of the source> <kept result>".
+# Each entry of `missing` is a line "<target> <index of the source> <kept result>".
 missing=() known=0
 declare -A is_missing=()
 for index in "${!sources[@]}"; do
@@ -170,14 +172,15 @@ for index in "${!sources[@]}"; do
   done
 done
 
-standard_options() { # TARGET: how to use its compiled standard headers; empty: there are none
+standard_options() { # TARGET: prints the options for its precompiled standard headers; nothing if there are none
   [ ! -s "$work/$1.pch" ] || printf '%s\n' -Xclang -include-pch -Xclang "$work/$1.pch"
 }
 compile() { # TARGET INDEX KEPT
   local target=$1 index=$2 kept=$3 source=${sources[$2]} out=$work/output/$2.$1 options
   mapfile -t options < <(standard_options "$target")
   if run_check "$target" "$source" "${options[@]}" >"$out" 2>&1; then
-    # A GNU spelling in the source is found by text and is no failure of the compilation. It is kept with the result.
+    # The check finds GNU spellings in the source by text. They do not fail the compilation and are kept with the
+    # result.
     { grep -E "^${source//./\\.}:[0-9]+:" "$out"; echo passed; } >"$out.kept"
     cp "$out.kept" "$kept.$BASHPID" && mv "$kept.$BASHPID" "$kept"
   fi
@@ -186,7 +189,7 @@ wait_for_room() {
   while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
 }
 
-compile_standard() { # TARGET: without these each source is compiled as for x64, which is slower and finds no less
+compile_standard() { # TARGET: on failure, sources are compiled as for x64, which is slower and finds the same errors
   local target=$1 code=
   if ! run_check "$target" "$work/standard.cpp" -Xclang -emit-pch -Xclang -o -Xclang "$work/$target.pch" \
     >"$work/standard.$target" 2>&1; then
@@ -208,7 +211,7 @@ for line in "${missing[@]}"; do
 done
 wait
 
-# ---- what was found --------------------------------------------------------------------------------
+# ---- the findings ----------------------------------------------------------------------------------
 failed=0
 for line in "${missing[@]}"; do
   read -r target index kept <<<"$line"
@@ -216,12 +219,12 @@ for line in "${missing[@]}"; do
   if [ -f "$out.kept" ]; then
     grep -v '^passed$' "$out.kept" >>"$work/findings"
   else
-    grep -vxFf "$work/probe" "$out"  # without what it says each time
+    grep -vxFf "$work/probe" "$out"  # without the lines of every run
     failed=$((failed + 1))
   fi
 done
 
-# A GNU spelling is all right within three lines after the #if, #elif or #else that guards it.
+# A GNU spelling is accepted on the line of an #if, #elif or #else, or within the three lines after it.
 unguarded=0
 while IFS=: read -r file line _; do
   if ! sed -n "$((line > 3 ? line - 3 : 1)),${line}p" "$file" | grep -qE '^[[:space:]]*#[[:space:]]*(if|elif|else)'; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# msvc_check_self_test.sh MSVC_CHECK.SH WORK: shows that what passed is not compiled again, that all else is, and that a
-# failure is never kept. A stand-in for check.sh records what it is asked to compile. WORK is a scratch folder, replaced.
+# msvc_check_self_test.sh MSVC_CHECK.SH WORK: tests that a source that passed is not compiled again, that all others are
+# compiled, and that a failure is never kept. A stand-in for check.sh records the files it should compile. The test
+# replaces a scratch folder in WORK.
 set -uo pipefail
 script=$(realpath "${1:?MSVC_CHECK.SH}") || exit 2
 [ -f "$script" ] || { echo "no $script"; exit 2; }
@@ -11,7 +12,8 @@ mkdir -p "$work/project/src/tool" "$work/project/include/lib" "$work/outside" ||
 cd "$work" || exit 2
 readonly script work project=$work/project results=$work/results
 
-# Fails where a file, or the header a.h that it includes, has an #error. Finds GNU spellings as the real one does, by text.
+# The stand-in fails if a file, or the header a.h that it includes, has an #error. It finds GNU spellings by text, as
+# the real check.sh does.
 cat >"$work/check.sh" <<CHECK_SH
 #!/usr/bin/env bash
 verbose= once= with= code=
@@ -57,8 +59,8 @@ echo '#define PUBLIC 1' >"$project/include/lib/public.h"
 
 failed=0
 says=.
-# expect WHAT RESULT COMPILED...: runs the check. It must exit with RESULT, have compiled these for each target, and print
-# something that matches $says.
+# expect WHAT RESULT COMPILED...: runs the check. The check must exit with RESULT, compile exactly these files for each
+# target, and print a line that matches $says.
 expect() {
   local what=$1 result=$2 got compiled wanted
   shift 2

@@ -1,5 +1,5 @@
-# ccache, where there is one, makes a second build of the same sources a matter of seconds. Its
-# folder is its own default one (or CCACHE_DIR), outside the tree.
+# Uses ccache if it is installed: a second build of the same sources then takes seconds. The cache is in ccache's
+# default folder (or CCACHE_DIR), outside the tree.
 find_program(CLRHM_CCACHE ccache)
 mark_as_advanced(CLRHM_CCACHE)
 if(CLRHM_CCACHE AND CMAKE_GENERATOR MATCHES "Ninja|Makefiles" AND NOT MSVC)

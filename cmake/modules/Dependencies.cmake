@@ -1,12 +1,12 @@
 # Third-party libraries: Microsoft.GSL::GSL, CLI11::CLI11, nlohmann_json::nlohmann_json, and
-# GTest::gtest_main and GTest::gmock for the tests. Each is taken from, in this order:
+# GTest::gtest_main and GTest::gmock for the tests. Each comes from the first available of these sources:
 #   1. a CMake package (vcpkg on Windows, the distribution on Linux);
 #   2. when cross-compiling, the headers and sources that Debian's packages install;
-#   3. its release, fetched from its project's home.
+#   3. the release, fetched from the project's repository.
 include(FetchContent)
 
-# When cross-compiling, /usr/include must not become an include directory: the build machine's libc
-# headers would hide MinGW's. This folder has symbolic links to just the libraries' own folders.
+# When cross-compiling, /usr/include must not become an include directory: the build machine's libc headers would hide
+# MinGW's. This folder has symbolic links to the libraries' folders only.
 set(CLRHM_DEBIAN_HEADERS "${PROJECT_BINARY_DIR}/debian-headers")
 
 # _clrhm_dependency(<package> <target> HEADER <folder/file> REPOSITORY <url> TAG <tag>)
@@ -37,7 +37,7 @@ function(_clrhm_dependency package target)
   _clrhm_make_available(${name})
 endfunction()
 
-# FetchContent_MakeAvailable with the library's own tests off and its headers taken as SYSTEM.
+# Works like FetchContent_MakeAvailable, with the library's own tests off and its headers as SYSTEM.
 macro(_clrhm_make_available name)
   set(BUILD_TESTING OFF)
   set(BUILD_SHARED_LIBS OFF)
@@ -61,8 +61,8 @@ if(CLRHM_BUILD_TOOL OR CLRHM_BUILD_TESTS)
                     REPOSITORY https://github.com/nlohmann/json.git TAG v3.11.2)
 endif()
 
-# GoogleTest is compiled with the tests' own compiler and flags (sanitizers!) wherever its sources
-# are at hand, as Debian's package has them.
+# Compiles GoogleTest with the tests' own compiler and flags (sanitizers!) if its sources are installed, as Debian's
+# package installs them. Otherwise uses a CMake package or fetches the release.
 function(_clrhm_googletest)
   if(TARGET GTest::gtest_main)
     return()
@@ -90,7 +90,7 @@ function(_clrhm_googletest)
     if(NOT TARGET GTest::${target})
       add_library(GTest::${target} ALIAS ${target})
     endif()
-    # Third-party headers: no warnings of ours about them.
+    # Third-party headers: SYSTEM turns off this project's warnings for them.
     get_target_property(includes ${target} INTERFACE_INCLUDE_DIRECTORIES)
     set_property(TARGET ${target} PROPERTY INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${includes}")
     set_property(TARGET ${target} PROPERTY FOLDER third-party)

@@ -1,15 +1,14 @@
-# clrhm_dotnet(): restores the Windows runtimes of .NET 8 and 10 into build/dotnet (a dotnet root)
-# and builds the managed sample programs into build/programs/<framework>/<Name>. Does nothing when
-# neither their sources nor the versions have changed since. Sets CLRHM_HAS_DOTNET to whether both
-# are there; without a .NET SDK or a package source, says so and goes on.
+# clrhm_dotnet(): restores the Windows runtimes of .NET into build/dotnet (a dotnet root) and builds the managed sample
+# programs into build/programs/<framework>/<Name>. Does nothing if the sources and the versions are unchanged. Sets
+# CLRHM_HAS_DOTNET to whether both succeeded. Without a .NET SDK or a package source, prints a message and continues.
 include_guard(GLOBAL)
 include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
 
-# What every call needs. No build servers: they would outlive the script.
+# Options of every call. Build servers are off: they would outlive the script.
 set(_clrhm_dotnet_options -nologo -v quiet -nodeReuse:false "-p:UseSharedCompilation=false"
                           "-p:ClrhmBuildRoot=${CLRHM_BUILD}/")
 
-# _clrhm_hash(<variable> <file>...): one hash of the files' names and contents.
+# _clrhm_hash(<variable> <file>...): sets one hash of the files' names and contents.
 function(_clrhm_hash variable)
   set(all "")
   foreach(file IN LISTS ARGN)
@@ -20,8 +19,8 @@ function(_clrhm_hash variable)
   set(${variable} "${all}" PARENT_SCOPE)
 endfunction()
 
-# _clrhm_dotnet_step(<what> <stamp file> <hash> <result variable> <command|with|arguments>...): runs
-# `dotnet` unless the stamp says that it was done with the same inputs.
+# _clrhm_dotnet_step(<what> <stamp file> <hash> <result variable> <command|with|arguments>...): runs `dotnet` unless the
+# stamp file has the same hash. Sets the result variable to whether the step succeeded or was up to date.
 function(_clrhm_dotnet_step what stamp hash result_variable)
   set(${result_variable} TRUE PARENT_SCOPE)
   if(EXISTS "${stamp}")

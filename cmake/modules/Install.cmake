@@ -1,5 +1,5 @@
-# cmake --install, and the package that gives find_package(ClrHostMemory) the target
-# ClrHostMemory::ClrHostMemory. Windows only: the portable layers are no product of their own.
+# Sets up cmake --install and the package with which find_package(ClrHostMemory) provides the target
+# ClrHostMemory::ClrHostMemory. Windows only: the portable layers alone are not a product.
 if(NOT TARGET ClrHostMemory)
   return()
 endif()

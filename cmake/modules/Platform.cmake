@@ -1,5 +1,5 @@
-# What every target of this project is compiled with on its platform, as an INTERFACE target so that
-# nothing of it reaches third-party code.
+# The options with which every target of this project is compiled on its platform. They are in an INTERFACE target, so
+# that third-party code is compiled without them.
 add_library(clrhm_platform INTERFACE)
 target_compile_features(clrhm_platform INTERFACE cxx_std_20)
 set(THREADS_PREFER_PTHREAD_FLAG ON)

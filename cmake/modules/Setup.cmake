@@ -1,10 +1,10 @@
-# Used by cmake/demo.cmake and cmake/test.cmake (cmake -P): what the build needs is installed, and
-# Wine has a prefix of its own. All that is downloaded or built goes below build/.
+# Functions for the scripts in cmake/ (cmake -P): they install what the build needs and give Wine its own prefix. All
+# downloads and build results go below build/.
 #
-#   clrhm_setup(WINDOWS_TARGETS|NATIVE_TOOLS ...)  installs what is missing
-#   clrhm_run(<what> COMMAND <command>...)         says what, runs it, fails with clrhm_fail
-#   clrhm_start_wine() / clrhm_stop_wine()         the build's own Wine prefix and its server
-#   clrhm_fail(<message>)                          ends what was started, then FATAL_ERROR
+#   clrhm_setup(WINDOWS_TARGETS|NATIVE_TOOLS ...)  installs missing packages
+#   clrhm_run(<what> COMMAND <command>...)         prints <what> and runs the command; on failure calls clrhm_fail
+#   clrhm_start_wine() / clrhm_stop_wine()         start and stop Wine's server for the build's own prefix
+#   clrhm_fail(<message>)                          stops that server, then raises FATAL_ERROR
 include_guard(GLOBAL)
 
 get_filename_component(CLRHM_ROOT "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
@@ -23,7 +23,7 @@ function(clrhm_fail)
   message(FATAL_ERROR "${text}")
 endfunction()
 
-# clrhm_run(<what> COMMAND <command>... [QUIET]): QUIET shows the output only when it fails.
+# clrhm_run(<what> COMMAND <command>... [QUIET]): QUIET shows the output only if the command fails.
 function(clrhm_run what)
   cmake_parse_arguments(PARSE_ARGV 1 arg "QUIET" "" "COMMAND")
   clrhm_say("${what}")
@@ -44,7 +44,8 @@ endfunction()
 
 # ---- packages ----------------------------------------------------------------------------------------
 
-# _clrhm_need(<package> <file or program that it brings>): adds to CLRHM_MISSING.
+# _clrhm_need(<package> <file or program of the package>): adds the package to CLRHM_MISSING if the file or program is
+# missing.
 function(_clrhm_need package what)
   if(IS_ABSOLUTE "${what}")
     if(EXISTS "${what}")
@@ -78,7 +79,8 @@ function(_clrhm_apt_install)
   clrhm_say("Installing with apt-get: ${packages}")
   set(install ${as_root} env DEBIAN_FRONTEND=noninteractive "${apt}" install -q -y
               --no-install-recommends ${ARGV})
-  # A fresh machine has no package lists, a long-lived one has old ones: try, update, try again.
+  # A fresh machine has no package lists, and a long-lived machine has old ones. So the installation is tried again
+  # after an update.
   execute_process(COMMAND ${install} RESULT_VARIABLE result OUTPUT_VARIABLE output
                   ERROR_VARIABLE output)
   if(NOT result EQUAL 0)
@@ -93,11 +95,12 @@ function(_clrhm_apt_install)
   endif()
 endfunction()
 
-# clrhm_setup([WINDOWS_TARGETS] [X86_TARGETS] [NATIVE_TOOLS]): on Linux installs what is missing of
+# clrhm_setup([WINDOWS_TARGETS] [X86_TARGETS] [NATIVE_TOOLS]): on Linux installs the missing packages for
 #   WINDOWS_TARGETS  the MinGW-w64 compiler for x64 and Wine
 #   X86_TARGETS      the MinGW-w64 compiler for x86
 #   NATIVE_TOOLS     valgrind, for the instruction counts
-# and always the libraries and Ninja. On Windows it only says what is not there.
+# and in any case a C++ compiler, ccache, Ninja and the libraries. On Windows it installs nothing and fails if dotnet or
+# git is missing.
 function(clrhm_setup)
   cmake_parse_arguments(PARSE_ARGV 0 arg "WINDOWS_TARGETS;X86_TARGETS;NATIVE_TOOLS" "" "")
   find_program(dotnet dotnet NO_CACHE)
@@ -144,15 +147,16 @@ endfunction()
 # ---- Wine --------------------------------------------------------------------------------------------
 
 function(_clrhm_wine wine_variable server_variable)
-  # Debian's wrappers in /usr/bin look for a 32-bit Wine first and warn about it.
+  # Debian's wrappers in /usr/bin look for a 32-bit Wine first and print a warning. So the programs themselves are used.
   find_program(_wine NAMES wine64 wine HINTS /usr/lib/wine NO_CACHE)
   find_program(_server NAMES wineserver64 wineserver HINTS /usr/lib/wine NO_CACHE)
   set(${wine_variable} "${_wine}" PARENT_SCOPE)
   set(${server_variable} "${_server}" PARENT_SCOPE)
 endfunction()
 
-# A prefix of the build's own: nobody's settings are read or changed. cmake/toolchains/wine-run.sh makes it and
-# starts its server; doing so once beforehand keeps parallel tests from doing it at the same time.
+# Starts Wine in the build's own prefix, so the user's settings are neither read nor changed.
+# cmake/toolchains/wine-run.sh creates the prefix and starts its server. Doing so once in advance keeps parallel tests
+# from doing it at the same time.
 macro(clrhm_start_wine)
   if(NOT CMAKE_HOST_WIN32)
     foreach(name WINEDEBUG WINEDLLOVERRIDES WINELOADER)
@@ -167,7 +171,7 @@ endmacro()
 
 function(clrhm_stop_wine)
   if(CLRHM_WINE_SERVER)
-    # Only this prefix's server and its programs.
+    # This ends only this prefix's server and its programs.
     execute_process(COMMAND "${CLRHM_WINE_SERVER}" -k OUTPUT_QUIET ERROR_QUIET)
   endif()
 endfunction()

@@ -1,15 +1,14 @@
 include_guard(GLOBAL)
 
 # clrhm_target_warnings(<target>)
-# Strict warnings, as errors, for this project's own code; also links what every target of ours is
-# compiled with (cmake/modules/Platform.cmake). Third-party headers come as SYSTEM and are not looked at.
+# Turns on strict warnings as errors for a target of this project. Also links the platform's options
+# (cmake/modules/Platform.cmake). Third-party headers are SYSTEM headers, so they cause no warnings.
 function(clrhm_target_warnings target)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:clrhm_platform>)
   if(MSVC)
     target_compile_options(${target} PRIVATE /W4 /WX /external:anglebrackets /external:W0)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-      # clang-cl warns where C++20's designated initializers leave members at their defaults, which
-      # is what they are for.
+      # clang-cl warns about C++20 designated initializers that leave members at their defaults. That is their purpose.
       target_compile_options(${target} PRIVATE -Wno-missing-designated-field-initializers
                                                -Wno-missing-field-initializers
                                                -Wno-unknown-warning-option)
@@ -30,21 +29,21 @@ function(clrhm_target_warnings target)
             -Wimplicit-fallthrough
             -Wundef
             -Wunused
-            # Not said for members left at their defaults by designated initializers' own design.
+            # Designated initializers leave members at their defaults on purpose.
             -Wno-missing-field-initializers
             $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual
             -Wextra-semi
             -Wsuggest-override>)
   if(NOT WIN32)
-    # COM interfaces have no virtual destructor, which would be one more slot in their vtables.
+    # Off for Windows: COM interfaces have no virtual destructor, which would add a slot to their vtables.
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>)
   endif()
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(
       ${target} PRIVATE -Wduplicated-cond -Wduplicated-branches -Wlogical-op
-                        # GetProcAddress cannot be used without; Win32's own function pointers.
+                        # GetProcAddress requires casts from Win32's generic function pointer.
                         -Wno-cast-function-type
-                        # GCC 12 says it of std::string's own operator+ (GCC bug 105651).
+                        # GCC 12 reports a false positive in std::string's own operator+ (GCC bug 105651).
                         -Wno-restrict)
   endif()
 endfunction()

@@ -1,5 +1,5 @@
-# MinGW-w64 with POSIX threads on Linux, for x86_64 (default) or i686 through CLRHM_MINGW_ARCH.
-# x86_64 programs run under Wine at build and test time; there is no Wine for i686 to count on.
+# MinGW-w64 with POSIX threads on Linux, for x86_64 (default) or i686 (CLRHM_MINGW_ARCH). x86_64 programs run under Wine
+# at build and test time. i686 programs are only built, since a 32-bit Wine may be missing.
 set(CLRHM_MINGW_ARCH "x86_64" CACHE STRING "x86_64 or i686")
 list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES CLRHM_MINGW_ARCH)
 
@@ -8,7 +8,7 @@ set(CMAKE_SYSTEM_VERSION 10.0)
 set(CMAKE_SYSTEM_PROCESSOR ${CLRHM_MINGW_ARCH})
 set(_triple ${CLRHM_MINGW_ARCH}-w64-mingw32)
 
-# Debian's -posix compilers; elsewhere the plain names have POSIX threads already.
+# Debian's compilers with POSIX threads have the suffix -posix. On other systems the plain names have POSIX threads.
 find_program(CLRHM_MINGW_GCC NAMES ${_triple}-gcc-posix ${_triple}-gcc REQUIRED)
 find_program(CLRHM_MINGW_GXX NAMES ${_triple}-g++-posix ${_triple}-g++ REQUIRED)
 mark_as_advanced(CLRHM_MINGW_GCC CLRHM_MINGW_GXX)
@@ -22,7 +22,7 @@ set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 
-# Fully static: a program that needs libstdc++-6.dll beside it runs on no one else's machine.
+# Links statically: otherwise a program needs libstdc++-6.dll beside it and fails on other machines.
 foreach(kind EXE SHARED MODULE)
   set(CMAKE_${kind}_LINKER_FLAGS_INIT "-static")
 endforeach()

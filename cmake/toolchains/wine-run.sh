@@ -5,14 +5,14 @@ set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 : "${WINEPREFIX:=$here/../../build/wine-prefix}"
 : "${WINEDEBUG:=-all}"
-# No offer of a browser engine, and no debugger's report when a program is meant to crash. Never
-# mscoree: without it no managed assembly loads.
+# Turns off the offer to install a browser engine, and the debugger's report for programs that crash on purpose. mscoree
+# must stay on: no managed assembly loads without it.
 : "${WINEDLLOVERRIDES:=mshtml=;winedbg.exe=d}"
 export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
 mkdir -p "$WINEPREFIX"
 
-# Debian's wrappers in /usr/bin look for a 32-bit Wine and warn about it: prefer the 64-bit programs
-# themselves.
+# find_tool NAME...: prints the first of these programs that exists. The callers name the 64-bit programs first:
+# Debian's wrappers in /usr/bin look for a 32-bit Wine and print a warning.
 find_tool() {
   for name in "$@"; do
     if tool=$(command -v "$name"); then
@@ -28,11 +28,14 @@ server=$(find_tool /usr/lib/wine/wineserver64 wineserver64 wineserver)
 : "${WINELOADER:=$wine}"
 export WINELOADER
 
-# A server that stays a minute after the last program makes the next start 0.1 s instead of 2.5 s.
-# It fails, in a millisecond, when one is running. The first program starts Wine's services, which
-# inherit its output and outlive it: that must not be the caller's, who may be waiting for its end.
-# Nor that of another caller who comes meanwhile, which waits here until they are there. What is
-# started must not inherit the lock.
+# Starts Wine's server with -p60: it stays for a minute after the last program ends. The next program then starts in
+# 0.1 s instead of 2.5 s. If a server is running already, this command fails within a millisecond.
+#
+# The first program under a new server starts Wine's services, which inherit its output and outlive it. If they
+# inherited this script's output, a caller that reads it to its end would wait for the services. So wineboot starts
+# the services first, with output to /dev/null. A second caller waits at the lock until the services run, so its
+# program does not start them either. The server and the services must not inherit the lock, or they would hold it:
+# 9>&- closes it for them.
 (
   flock 9
   if "$server" -p60 </dev/null >/dev/null 2>&1 9>&-; then

@@ -1,7 +1,7 @@
-// What the bridge costs a program: hello world from start to end, and the steady state of one that allocates all the
-// time, each with the bridge and without it, in turns, so that the machine's moods fall on both. Prints medians and
-// their ratio; no pass or fail on time.
-//   bridge_ratio [ROUNDS [OPTION...]]     default 9 rounds; the options are for the runs with the bridge: --limit 512M
+// Measures what the bridge costs a program: hello world from start to end, and the steady state of a program that
+// allocates all the time. Each runs with the bridge and without it in turns, so that a slow phase of the machine
+// affects both. Prints medians and their ratio. Never fails on time.
+//   bridge_ratio [ROUNDS [OPTION...]]     default 9 rounds; options (--limit 512M) apply to the runs with the bridge
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -22,7 +22,7 @@ struct Run {
   double milliseconds = 0;
 };
 
-// Of the whole process: its start and its end are what is measured.
+// Measures the whole process, with its start and its end.
 Run HelloWorld(const Runtime& runtime, std::vector<std::string> arguments) {
   arguments.push_back(clrhm_test::ProgramPath(runtime, "Hello"));
   const double start = Now();
@@ -30,7 +30,7 @@ Run HelloWorld(const Runtime& runtime, std::vector<std::string> arguments) {
   return {result.exit_code == 0, (Now() - start) / 1e6};
 }
 
-// Of the program's own clock, once it is warm.
+// Takes the time that the program itself measures once it is warm.
 Run SteadyState(const Runtime& runtime, std::vector<std::string> arguments) {
   arguments.push_back(clrhm_test::ProgramPath(runtime, "SteadyAllocations"));
   const clrhm_test::ProcessResult result = clrhm_test::RunClrmem(arguments);
@@ -41,15 +41,15 @@ Run SteadyState(const Runtime& runtime, std::vector<std::string> arguments) {
 
 bool Measure(const char* what, Run (*run)(const Runtime&, std::vector<std::string>), const Runtime& runtime, int rounds,
              const std::vector<std::string>& options) {
-  // The summary is clrmem's, not the bridge's: a host that embeds it writes none.
+  // --quiet: the summary belongs to clrmem, not to the bridge. A host that embeds the bridge writes none.
   std::vector<std::string> with_bridge{"run", "--quiet"};
   with_bridge.insert(with_bridge.end(), options.begin(), options.end());
   const std::vector<std::string> without_bridge{"run", "--quiet", "--no-bridge"};
   std::vector<double> with;
   std::vector<double> without;
-  bool as_expected = run(runtime, with_bridge).as_expected;  // and its files are in the cache
+  bool as_expected = run(runtime, with_bridge).as_expected;  // warms up: the program's files are then in the cache
   for (int round = 0; round < rounds; ++round) {
-    // Who comes second finds the machine warmer.
+    // The second run finds a warmer machine, so the order alternates.
     const bool bridge_first = round % 2 == 0;
     for (const bool bridge : {bridge_first, !bridge_first}) {
       const Run result = run(runtime, bridge ? with_bridge : without_bridge);
@@ -57,7 +57,7 @@ bool Measure(const char* what, Run (*run)(const Runtime&, std::vector<std::strin
       (bridge ? with : without).push_back(result.milliseconds);
     }
   }
-  std::vector<double> ratios;  // of each turn: what slows the machine down for a while slows both
+  std::vector<double> ratios;  // one per turn: a slow phase of the machine affects both runs of a turn
   for (std::size_t i = 0; i < with.size(); ++i) ratios.push_back(with[i] / without[i]);
   std::sort(ratios.begin(), ratios.end());
   std::printf(

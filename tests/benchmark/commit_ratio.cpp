@@ -1,9 +1,9 @@
-// What the manager costs over raw Win32: commit + decommit of 64 KiB through its vtable, with and without touching the
-// pages, and reservations of 256 GiB and of 64 KiB. Wine takes milliseconds for the large one by itself, in which the
-// manager's share is lost, so that share is measured once more over an OS that does nothing.
-// Argument: how many rounds (default 101). Each round measures both sides once, in turns; medians are printed. Never
-// fails on time: what must hold (ratio <= 1.05, a large reservation no dearer than a small one) is for the reader, on a
-// machine that is otherwise idle.
+// Measures what the manager costs over raw Win32. It measures commit + decommit of 64 KiB through the vtable, with and
+// without touching the pages. It also measures reservations of 256 GiB and of 64 KiB. Wine itself takes milliseconds
+// for the large reservation, which hides the manager's share. So that share is measured again over an OS that does
+// nothing. Argument: the number of rounds (default 101). Each round measures both sides once, in turns. Prints medians.
+// Never fails on time: the reader judges the figures on an otherwise idle machine. They should show a ratio <= 1.05,
+// and a large reservation that costs no more than a small one.
 #include <clr_host_memory/memory_manager.h>
 
 #include <algorithm>
@@ -49,7 +49,7 @@ struct Managed {
   std::exit(1);
 }
 
-// Nanoseconds for one commit and decommit, moving through the region.
+// Returns the nanoseconds for one commit and decommit. Successive pairs move through the region.
 template <typename Api>
 double CommitAndDecommit(const Api& api, char* region, bool touch) {
   const double start = Now();
@@ -64,7 +64,7 @@ double CommitAndDecommit(const Api& api, char* region, bool touch) {
   return (Now() - start) / kPairsARound;
 }
 
-// Nanoseconds for one reservation and its release. address: null, or where.
+// Returns the nanoseconds for one reservation and its release. `address` is the place, or null for any.
 template <typename Api>
 double ReserveAndRelease(const Api& api, SIZE_T size, int pairs, void* address = nullptr) {
   const double start = Now();
@@ -75,7 +75,7 @@ double ReserveAndRelease(const Api& api, SIZE_T size, int pairs, void* address =
   return (Now() - start) / pairs;
 }
 
-// Calls both measurements in turns, the first one first in every other round.
+// Calls both measurements in turns. Their order alternates from round to round.
 template <typename First, typename Second>
 void Compare(const char* what, int rounds, First raw, Second managed) {
   std::vector<double> raw_times;

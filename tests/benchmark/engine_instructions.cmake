@@ -1,6 +1,6 @@
-# Counts the engine's instructions for a commit and a decommit of 16 pages: the same on every run.
+# Counts the engine's instructions for a commit and a decommit of 16 pages. The count is the same on every run.
 #   cmake -DPROGRAM=... -DLIMIT=300 -DWORK=<folder> -P engine_instructions.cmake
-# Prints a line that ctest takes as "skipped" where there is no valgrind.
+# Prints a line that ctest takes as "skipped" if valgrind is not installed.
 cmake_minimum_required(VERSION 3.25)
 find_program(VALGRIND valgrind)
 if(NOT VALGRIND)
@@ -8,7 +8,8 @@ if(NOT VALGRIND)
   return()
 endif()
 
-# per_pair(<engine|os> <variable>): instructions for one pair, in tenths. The difference of two runs: start-up drops out.
+# per_pair(<engine|os> <variable>): sets the instructions for one pair, in tenths. It takes the difference of two runs,
+# so start-up cancels out.
 function(per_pair mode variable)
   file(MAKE_DIRECTORY "${WORK}")
   set(few 1000)

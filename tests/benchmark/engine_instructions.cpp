@@ -1,6 +1,6 @@
-// Commits and decommits 16 pages over and over, with no operating system behind it. Run by engine_instructions.cmake
-// under callgrind, which takes the differences between runs.
-// Arguments: how many pairs; `engine`, or `os` for the same calls straight to the operating system that there is not.
+// Commits and decommits 16 pages repeatedly, over an OS that does nothing. engine_instructions.cmake runs this program
+// under callgrind and takes the differences between runs.
+// Arguments: the number of pairs; `engine`, or `os` for the same calls straight to the OS that does nothing.
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -15,7 +15,7 @@ using namespace clr_host_memory;  // NOLINT: a program of one page
 
 constexpr std::uint64_t kSize = 16 * kPageSize;
 
-// One pair of calls; how many failed.
+// Makes one pair of calls. Returns how many of them failed.
 std::uint64_t ThroughEngine(Engine& engine, MemorySystem&, const AllocateRequest& commit) {
   std::uint64_t failures = 0;
   if (!engine.Allocate(commit, Criticality::kTask).outcome.ok()) ++failures;
@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
   if (!region.outcome.ok()) return 1;
   const AllocateRequest commit{.address = region.address, .size = kSize, .type = win32::kMemCommit, .protect = 4};
   std::uint64_t failures = 0;
-  // By a pointer the compiler cannot see through, so that virtual calls stay what they are in the engine.
+  // The compiler cannot see through a volatile pointer. So the engine's virtual calls stay virtual.
   auto* volatile const pair_of_calls = through_engine ? &ThroughEngine : &StraightToOs;
   for (std::uint64_t i = pairs; i != 0; --i) failures += pair_of_calls(engine, os, commit);
   if (through_engine && engine.ledger().budget().Peak() != Bytes{kSize}) ++failures;

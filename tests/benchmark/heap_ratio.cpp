@@ -1,8 +1,10 @@
-// What a block of IHostMalloc costs over one of HeapAlloc, through the vtable and with the pages there already: one
-// block taken and freed again, and a mix of 16 to 1024 bytes with a thousand blocks alive; by one thread and by two.
-// Then the mix as the bridge has it, without and with zeroes beyond the size that is asked for. Argument: how many
-// rounds (default 101). Each round measures both sides once, in turns; medians are printed. Never fails on time: what
-// must hold (a few ns at most above HeapAlloc) is for the reader, on a machine that is otherwise idle.
+// Measures what a block of IHostMalloc costs over one of HeapAlloc, through the vtable and with the pages already
+// committed. One case allocates a block and frees it again. The other is a mix of 16 to 1024 bytes with a thousand
+// blocks alive, by one thread and by two. Then it measures the mix through the bridge's interface, without and with
+// zeroes beyond the requested size.
+// Argument: the number of rounds (default 101). Each round measures both sides once, in turns. Prints medians. Never
+// fails on time: the reader judges the figures on an otherwise idle machine. They should be at most a few ns above
+// HeapAlloc.
 #include <clr_host_memory/memory_manager.h>
 
 #include <algorithm>
@@ -58,7 +60,7 @@ struct Bridged {
   std::exit(1);
 }
 
-// The same sizes and order for both sides.
+// One step of the mix. Both sides use the same sizes and order.
 struct Step {
   std::uint16_t slot;
   std::uint16_t size;
@@ -75,7 +77,7 @@ const std::vector<Step>& Steps() {
   return steps;
 }
 
-// Each returns nanoseconds for one Alloc and one Free.
+// Each of the following functions returns the nanoseconds for one Alloc and one Free.
 template <typename Api>
 double OneBlock(const Api& api) {
   const double start = Now();
@@ -145,7 +147,7 @@ int main(int argc, char** argv) {
   Compare("one block of 64 bytes", rounds, [&] { return OneBlock(win32); }, [&] { return OneBlock(managed); });
   Compare("16 to 1024 bytes, 1000 alive", rounds, [&] { return Mixed(win32); }, [&] { return Mixed(managed); });
   Compare("the same by two threads", rounds, [&] { return MixedByTwo(win32); }, [&] { return MixedByTwo(managed); });
-  // The bridge's blocks of malloc, without and with what _recalloc counts on.
+  // The bridge's blocks for malloc, without and with the zeroes beyond the size, which _recalloc relies on.
   for (const auto flags : {std::uint32_t{0}, std::uint32_t{kHeapZeroBeyond}}) {
     const Bridged api{bridged.get(), flags};
     Compare(

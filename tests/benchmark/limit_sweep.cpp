@@ -1,10 +1,11 @@
-// How every sample program ends under limits from 30 to 100 % of what it takes without one: under clrmem's --limit, and
-// under DOTNET_GCHeapHardLimit of the same size without the manager. Writes the table of docs/limit-sweep.md, anew
-// after each row, and a file with what is known of each cell in which the manager's limit ends worse.
+// Runs every sample program under limits from 30 to 100 % of its peak without a limit. Compares how it ends under
+// clrmem's --limit with DOTNET_GCHeapHardLimit of the same size without the manager. Writes the table of
+// docs/limit-sweep.md, again after each row. Also writes a file with details on each cell in which the manager's limit
+// ends worse.
 //   limit_sweep [--programs A,B] [--runtimes net8.0,net10.0] [--percents 30,40] [--repeats N] [--timeout SECONDS]
-//               [--options --on-thrash,stop] of clrmem, besides --limit
+//               [--options --on-thrash,stop] (more options for clrmem, in addition to --limit)
 //               [--jobs N] [--output FILE] [--notes FILE] [--clrmem PATH]
-// Exit code 0: every run could be made, whatever its end; 1: one could not; 3: a cell ends worse.
+// Exit code 0: every run could be made and no cell ends worse; 1: a run could not be made; 3: a cell ends worse.
 #include "benchmark/run_ending.h"
 
 #include <algorithm>
@@ -31,16 +32,16 @@ namespace {
 using clr_host_memory::tool::FormatSize;
 
 struct Sample {
-  const char* name;  // of the row
+  const char* name;  // of the table's row
   const char* program;
   std::vector<std::string> arguments;
   Environment environment;
 };
 
-// All that can run without the manager and end of themselves; ComClient, IdleCollections and BufferCache call it, and
-// LoaderHeapAtLimit runs until there is no more.
+// Returns all sample programs that can run without the manager and that end by themselves. ComClient, IdleCollections
+// and BufferCache call the manager, and LoaderHeapAtLimit runs until memory runs out.
 const std::vector<Sample>& Samples() {
-  // What is freed of W^X code mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+  // Freeing W^X code mappings is fatal to .NET 10 under Wine 8 under every host (see LoadAssemblies.cs).
   static const Environment kPlainCode{{"DOTNET_EnableWriteXorExecute", "0"}};
   static const std::vector<Sample> kSamples{
       {"Hello", "Hello", {}, {}},
@@ -64,7 +65,7 @@ const std::vector<Sample>& Samples() {
 }
 
 struct Settings {
-  std::vector<std::string> programs;  // rows to run; none: all
+  std::vector<std::string> programs;  // rows to run; empty: all
   std::vector<std::string> runtimes{"net8.0", "net10.0"};
   std::vector<std::string> options;
   std::vector<int> percents{30, 40, 50, 60, 70, 80, 90, 100};
@@ -123,7 +124,7 @@ Settings ParseSettings(const std::vector<std::string>& arguments) {
   return settings;
 }
 
-// The worst of a cell's runs under one kind of limit, and what that run said.
+// The worst ending of a cell's runs under one kind of limit, and that run's output.
 struct Worst {
   std::optional<Ending> ending;
   ProcessResult process;
@@ -164,7 +165,7 @@ class Sweep {
  public:
   explicit Sweep(Settings settings) : settings_(std::move(settings)) {}
 
-  // False: a run could not be made or said nothing.
+  // Returns false if a run could not be made or had no result.
   [[nodiscard]] bool Run();
   [[nodiscard]] bool AnyWorse() const;
 
@@ -184,7 +185,7 @@ class Sweep {
 
   Settings settings_;
   std::vector<Row> rows_;
-  mutable std::mutex mutex_;  // of the cells
+  mutable std::mutex mutex_;  // guards the cells
 };
 
 bool Sweep::Run() {
@@ -221,7 +222,7 @@ bool Sweep::Run() {
   return all_ran && !rows_.empty();
 }
 
-// The most of a few runs, since what a concurrent GC gets done in time differs.
+// Takes the maximum over three runs: the peak varies with how fast a concurrent GC collects.
 void Sweep::FindPeak(Row* row) const {
   for (int i = 0; i < 3; ++i) {
     const TemporaryFile file(".json");
@@ -243,7 +244,7 @@ void Sweep::RunRow(Row* row) {
   for (const int percent : settings_.percents) {
     Cell cell;
     cell.percent = percent;
-    // Whole pages: what the manager makes of it in any case.
+    // Whole pages, as the manager rounds its limit in any case.
     cell.limit = (row->peak * static_cast<std::uint64_t>(percent) / 100 + 4095) / 4096 * 4096;
     row->cells.push_back(std::move(cell));
   }

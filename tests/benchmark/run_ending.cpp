@@ -6,7 +6,7 @@
 namespace clrhm_test {
 namespace {
 
-// The exit code of a process that nobody's handler kept from ending by a managed exception.
+// The exit code of a process that ends by an unhandled managed exception.
 constexpr std::uint32_t kManagedException = 0xE0434352;
 // clrmem's exit codes for its own errors, and for an app that its thrash guard stopped (docs/tool.md).
 constexpr std::uint32_t kClrmemError = 2;
@@ -14,7 +14,7 @@ constexpr std::uint32_t kStopped = 124;
 
 bool Has(const std::string& text, std::string_view what) { return text.find(what) != std::string::npos; }
 
-// clrmem's own line, which an error of its own is: "clrmem: <what>; <what to do>". Empty: there is none.
+// Returns the line of clrmem's own error, "clrmem: <what>; <what to do>". Returns an empty text if there is none.
 std::string ClrmemLine(const std::string& error) {
   constexpr std::string_view kPrefix = "clrmem: ";
   for (std::size_t at = 0; at < error.size();) {
@@ -51,10 +51,11 @@ Ending EndingOf(const ProcessResult& process, const Undisturbed& undisturbed) {
   if (process.exit_code == kClrmemError && !line.empty()) {
     return Has(line, "needs to start") ? Ending::kRefused : Ending::kDidNotStart;
   }
-  // Unhandled it ends the process by its own code. Caught, the program ends in a way of its own, which no OS' code is.
+  // If the exception is unhandled, the process ends with the exception's code. If the program catches the exception, it
+  // ends with its own small exit code, which is no code of the OS.
   const bool by_the_program = process.exit_code < 256;
   if (no_memory && (process.exit_code == kManagedException || by_the_program)) return Ending::kOutOfMemory;
-  // The runtime's words where there is no memory left for the exception's.
+  // The runtime prints "Out of memory" if there is no memory left for the exception's own message.
   if (process.exit_code == kManagedException && Has(process.error, "Out of memory")) return Ending::kOutOfMemory;
   return Ending::kFailed;
 }

@@ -1,4 +1,4 @@
-// How a run of a program under a limit has ended: what the limit sweep compares.
+// Classifies how a run of a program under a limit ended, for the limit sweep.
 #ifndef CLRHM_TESTS_BENCHMARK_RUN_ENDING_H
 #define CLRHM_TESTS_BENCHMARK_RUN_ENDING_H
 
@@ -9,26 +9,26 @@
 
 namespace clrhm_test {
 
-// Best first: what a user would rather have.
+// Ordered from best to worst, from a user's view.
 enum class Ending {
   kPasses,       // as without a limit
-  kOutOfMemory,  // a managed OutOfMemoryException, caught by the program or by nobody
-  kRefused,      // clrmem did not let it start, and named the least limit that would do
-  kStopped,      // clrmem's thrash guard ended it, and said why
-  kDidNotStart,  // the runtime did not start, and nobody said with how much it would
-  kFailed,       // anything else: a fail-fast, a native exception, an exit code of the program's that means failure
-  kHangs,        // still running when the time was over
+  kOutOfMemory,  // a managed OutOfMemoryException, caught or unhandled
+  kRefused,      // clrmem refused to start the program and named the least sufficient limit
+  kStopped,      // clrmem's thrash guard ended the program and reported why
+  kDidNotStart,  // the runtime did not start, and the error names no sufficient limit
+  kFailed,       // all other ends: a fail-fast, a native exception, an exit code by which the program reports failure
+  kHangs,        // still running at the timeout
 };
 
-// "passes", "OOM": a cell of the table.
+// Returns the text for a cell of the table, such as "passes" or "OOM".
 [[nodiscard]] const char* EndingName(Ending ending) noexcept;
 
-// What a run does that no limit disturbs.
+// The result of a run without a limit.
 struct Undisturbed {
   std::uint32_t exit_code = 0;
 };
 
-// process: of `clrmem run`, with --no-bridge or without.
+// Classifies the result of `clrmem run`, with --no-bridge or without.
 [[nodiscard]] Ending EndingOf(const ProcessResult& process, const Undisturbed& undisturbed);
 
 }  // namespace clrhm_test

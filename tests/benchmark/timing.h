@@ -1,4 +1,4 @@
-// What the benchmarks measure with.
+// The clock and the statistics of the benchmarks.
 #ifndef CLRHM_TESTS_BENCHMARK_TIMING_H
 #define CLRHM_TESTS_BENCHMARK_TIMING_H
 
@@ -9,12 +9,12 @@
 
 namespace clrhm_test {
 
-// Nanoseconds, of a clock that never goes back.
+// Returns the time in nanoseconds, from a monotonic clock.
 inline double Now() {
   return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// values: at least one.
+// Returns the median of at least one value.
 inline double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t half = values.size() / 2;

@@ -1,7 +1,7 @@
-# Compiles the fuzzer with clang and runs it for a while.
+# Compiles the fuzzer with clang and runs it for SECONDS.
 #   cmake -DCLANGXX=... -DROOT=<sources> -DWORK=... -DINCLUDES=<folder>|<folder> -DLIBRARY=<libgtest> -DSECONDS=...
 #         -P engine_fuzzer.cmake
-# Prints a line that ctest takes as "skipped" where clang has no libFuzzer.
+# Prints a line that ctest takes as "skipped" if clang has no libFuzzer.
 cmake_minimum_required(VERSION 3.25)
 file(MAKE_DIRECTORY "${WORK}/corpus")
 file(WRITE "${WORK}/empty.cpp" "extern \"C\" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }\n")
@@ -14,11 +14,11 @@ if(NOT result EQUAL 0)
 endif()
 set(includes "-I${ROOT}/src" "-I${ROOT}/tests")
 string(REPLACE "|" ";" INCLUDES "${INCLUDES}")
-list(REMOVE_ITEM INCLUDES /usr/include)  # it is searched in any case, and must not come before C++'s own
+list(REMOVE_ITEM INCLUDES /usr/include)  # searched in any case, and it must not precede the C++ library's folder
 foreach(folder IN LISTS INCLUDES)
   list(APPEND includes -isystem "${folder}")
 endforeach()
-file(GLOB sources "${ROOT}/src/engine/*.cpp" "${ROOT}/src/ledger/*.cpp" "${ROOT}/src/policy/*.cpp" "${ROOT}/src/wait/*.cpp")
+file(GLOB sources "${ROOT}/src/engine/*.cpp" "${ROOT}/src/ledger/*.cpp" "${ROOT}/src/policy/*.cpp" "${ROOT}/src/budget/*.cpp")
 list(APPEND sources "${ROOT}/tests/fuzz/engine_fuzzer.cpp" "${ROOT}/tests/support/engine_model.cpp"
             "${ROOT}/tests/support/fake_address_space.cpp" "${ROOT}/tests/support/fake_memory_system.cpp")
 execute_process(COMMAND "${CLANGXX}" ${flags} ${includes} ${sources} "${LIBRARY}" -pthread -o "${WORK}/engine_fuzzer"

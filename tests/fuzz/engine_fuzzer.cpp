@@ -1,4 +1,5 @@
-// libFuzzer: bytes are the choices of EngineModel, which compares every answer and every charge with its own.
+// A libFuzzer target. The input bytes are the choices of EngineModel, which compares every result and every charge with
+// its own.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>

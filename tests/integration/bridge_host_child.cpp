@@ -1,7 +1,7 @@
-// A host of a modern .NET that uses the library as README.md says, for bridge_host_test.cpp:
+// A host of a modern .NET that uses the library as README.md shows, for bridge_host_test.cpp:
 //   clrhm_bridge_host_child WAY FOLDER PROGRAM [ARGUMENT...]
-// FOLDER has coreclr.dll. The exit code is the program's, 101 when the library refused, 102 when the runtime did not
-// start. What is seen of the manager goes to standard error, a line each.
+// FOLDER contains coreclr.dll. The exit code is the program's. It is 101 if the library refused, and 102 if the runtime
+// did not start. The manager's figures go to standard error, one per line.
 #include <clr_host_memory/core_clr_bridge.h>
 
 #include <cstdint>
@@ -44,7 +44,7 @@ struct Program {
   std::vector<std::string> arguments;
 };
 
-// A runtime that is loaded, and what it is to be started with.
+// A loaded coreclr.dll and the properties for its start.
 class Runtime {
  public:
   explicit Runtime(const Program& program)
@@ -86,14 +86,15 @@ class Runtime {
   std::vector<std::string> texts_;
 };
 
-// What the README's lines leave behind.
+// The objects that the README's lines create.
 struct Hosted {
   MemoryManager manager;
   CoreClrBridge bridge;
   int result = 0;
 };
 
-// The README's lines. 0: *hosted has what they made.
+// Runs the README's lines. Returns 0 on success; *hosted then owns the objects they created. Otherwise returns an exit
+// code.
 int HostAsReadmeSays(std::uint64_t limit, Runtime* runtime, Hosted* hosted) {
   const HMODULE coreclr_module = runtime->module;
   const auto coreclr_initialize = runtime->Export<Initialize>("coreclr_initialize");
@@ -126,7 +127,7 @@ void PrintRefusals(IClrHostMemoryControl* control) {
                static_cast<unsigned long long>(statistics.peak_charged));
 }
 
-// Starts under limit, and runs under later_limit.
+// Starts the runtime under `limit` and runs the program under `later_limit`.
 int RunUnder(std::uint64_t limit, std::uint64_t later_limit, const Program& program) {
   Runtime runtime(program);
   Hosted hosted;
@@ -140,7 +141,7 @@ int RunUnder(std::uint64_t limit, std::uint64_t later_limit, const Program& prog
   return exit_code;
 }
 
-// Lets go of the bridge and the manager once the runtime has started, the bridge on another thread.
+// Releases the bridge and the manager after the runtime has started; the bridge on another thread.
 int RunReleased(const Program& program) {
   Runtime runtime(program);
   ComPtr<IClrHostMemoryControl> control;
@@ -156,7 +157,7 @@ int RunReleased(const Program& program) {
   return exit_code;
 }
 
-// Starts the runtime without the library, and attaches then; the program runs all the same.
+// Starts the runtime without the library and attaches afterwards. The program runs in any case.
 int RunLate(const Program& program) {
   Runtime runtime(program);
   const int result = runtime.Export<Initialize>("coreclr_initialize")(
@@ -170,7 +171,7 @@ int RunLate(const Program& program) {
   return runtime.Run(program);
 }
 
-// Detaches from the started runtime, and attaches again.
+// Detaches from the started runtime and tries to attach again.
 int RunDetached(const Program& program) {
   Runtime runtime(program);
   Hosted hosted;
@@ -187,7 +188,7 @@ int RunDetached(const Program& program) {
   return runtime.Run(program);
 }
 
-// Owned by objects that are destroyed when the process ends, in whichever order.
+// Static owners: they are destroyed when the process ends, in either order.
 std::optional<CoreClrBridge> static_bridge;
 std::optional<MemoryManager> static_manager;
 
@@ -200,7 +201,8 @@ int RunStatic(const Program& program) {
   return runtime.Run(program);
 }
 
-// The same in a DLL, where the destructors run once the other threads are gone; the runtime is not started.
+// Makes static owners in a DLL, whose destructors run after the OS has ended the other threads. The runtime is not
+// started.
 int OwnInDll(const Program& program) {
   const Runtime runtime(program);
   HMODULE owner = LoadLibraryW(L"static_owner.dll");

@@ -1,4 +1,4 @@
-// A host that uses the library by itself, as README.md says, on real runtimes.
+// Tests a host that uses the library directly, as README.md shows, on real runtimes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr std::uint32_t kCaughtOutOfMemory = 42;  // AllocateUntilOom's
+constexpr std::uint32_t kCaughtOutOfMemory = 42;  // AllocateUntilOom's exit code
 
 class BridgeHost : public testing::TestWithParam<Runtime> {
  protected:
@@ -30,7 +30,7 @@ class BridgeHost : public testing::TestWithParam<Runtime> {
     settings.timeout = std::chrono::seconds(60);
     return RunProcessWith(settings, std::string(kBinDirectory) + "\\clrhm_bridge_host_child.exe", all);
   }
-  // The number that follows words in text; fails without.
+  // Returns the number that follows `words` in `text`. Fails the test if `text` lacks them.
   static std::uint64_t NumberAfter(const std::string& words, const std::string& text) {
     const std::size_t at = text.find(words);
     EXPECT_NE(at, std::string::npos) << words << " is not in " << text;
@@ -38,8 +38,9 @@ class BridgeHost : public testing::TestWithParam<Runtime> {
   }
 };
 
-// The heap of a GC that was told of a small machine when it started cannot grow into a limit that is raised.
-TEST_P(BridgeHost, UsesALimitThatIsRaisedAfterTheStart) {
+// A GC that sees a small machine when it starts cannot grow its heap into a raised limit. The start properties that the
+// bridge adds prevent this.
+TEST_P(BridgeHost, UsesALimitRaisedAfterStart) {
   const ProcessResult result = Host("raised", "AllocateUntilOom", {"205"});
   EXPECT_EQ(result.exit_code, 0U) << result.out << result.error;
   EXPECT_THAT(result.out, HasSubstr("allocated 205 MiB"));
@@ -51,23 +52,24 @@ TEST_P(BridgeHost, StartsUnderALimitOf8MiB) {
   EXPECT_EQ(NumberAfter("refused task ", result.error) + NumberAfter(" process ", result.error), 0U) << result.error;
 }
 
-// No one tells the bridge of the start. Were it not noticed, the heap would count as process-critical and take the
-// headroom, and no request of its level would ever be refused.
-TEST_P(BridgeHost, KeepsTheHeadroomWithoutBeingToldOfTheStart) {
+// The host does not notify the bridge of the runtime's start: the bridge detects it. If it failed to, heap requests
+// would count as process-critical. The heap would then take the headroom, and no task-critical request would ever be
+// refused.
+TEST_P(BridgeHost, KeepsHeadroomWithoutAStartNotification) {
   const ProcessResult result = Host("limit-64", "AllocateUntilOom");
   EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;
   EXPECT_GT(NumberAfter("refused task ", result.error), 0U) << result.error;
   EXPECT_EQ(NumberAfter(" process ", result.error), 0U) << result.error;
 }
 
-TEST_P(BridgeHost, KeepsItsLimitWhenItLetsGoOfBridgeAndManager) {
+TEST_P(BridgeHost, KeepsTheLimitAfterReleasingBridgeAndManager) {
   const ProcessResult result = Host("released", "AllocateUntilOom", {"100"});
   EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;
   EXPECT_GT(NumberAfter("refused task ", result.error), 0U) << result.error;
   EXPECT_GT(NumberAfter("charged ", result.error), 0U) << result.error;
 }
 
-TEST_P(BridgeHost, ThatAttachesAfterTheStartIsRefusedAndTheRuntimeGoesOn) {
+TEST_P(BridgeHost, LateAttachIsRefusedAndTheRuntimeContinues) {
   const ProcessResult result = Host("late", "Hello", {"7"});
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
   EXPECT_THAT(result.error, HasSubstr("attached 0x80131022"));
@@ -75,20 +77,20 @@ TEST_P(BridgeHost, ThatAttachesAfterTheStartIsRefusedAndTheRuntimeGoesOn) {
   EXPECT_THAT(result.error, HasSubstr("attach before coreclr_initialize"));
 }
 
-TEST_P(BridgeHost, ThatDetachesHearsOfItAndTheRuntimeGoesOn) {
+TEST_P(BridgeHost, DetachRaisesAnEventAndTheRuntimeContinues) {
   const ProcessResult result = Host("detached", "Hello", {"7"});
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
   EXPECT_THAT(result.error, HasSubstr("told 1"));
   EXPECT_THAT(result.error, HasSubstr("attached 0x80131022"));
 }
 
-TEST_P(BridgeHost, EndsWithStaticOwnersAsWithout) {
+TEST_P(BridgeHost, ExitsNormallyWithStaticOwners) {
   const ProcessResult result = Host("static", "Hello", {"7"});
   EXPECT_FALSE(result.timed_out);
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
 }
 
-TEST_P(BridgeHost, EndsWithOwnersInADllWhoseThreadsAreGone) {
+TEST_P(BridgeHost, ExitsNormallyWithStaticOwnersInADll) {
   const ProcessResult result = Host("static-in-dll", "Hello");
   EXPECT_FALSE(result.timed_out);
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;

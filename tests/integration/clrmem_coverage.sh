@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# clrmem_coverage.sh WINE_RUN CLRMEM.exe BUILD_FOLDER: what coreclr.dll, clrjit.dll and clrgc.dll ask the OS, the C run-time
-# and COM for besides the manager, seen from below by Wine's own trace of calls, which knows nothing of the bridge. Of all
-# that they commit less than 1 % may go past the manager, and only by the functions named here.
-# Exit code 0: so it is; 1: not; 77: there is no runtime to look at.
+# clrmem_coverage.sh WINE_RUN CLRMEM.exe BUILD_FOLDER: checks how much memory coreclr.dll, clrjit.dll and clrgc.dll
+# request from the OS, the C run-time and COM past the manager. The source is Wine's own trace of calls, which is
+# independent of the bridge. Less than 1 % of all they commit may go past the manager, and only through the functions
+# listed here.
+# Exit code 0: the check holds; 1: it fails; 77: the build has no runtime to check.
 set -uo pipefail
 wine_run=$1 clrmem=$2 build=$3
 work=$(mktemp -d) || exit 2
@@ -13,7 +14,7 @@ fail() {
   failures=$((failures + 1))
 }
 
-# Whatever gives out memory, of all that these modules import or look up.
+# All functions that return memory, out of those that these modules import or look up.
 traced='kernel32.HeapAlloc;kernel32.HeapReAlloc;kernel32.VirtualAlloc;kernel32.VirtualAllocEx;kernel32.VirtualAllocExNuma'
 traced+=';kernelbase.VirtualAlloc2;kernelbase.MapViewOfFile3;kernel32.MapViewOfFile;kernel32.MapViewOfFileEx'
 traced+=';kernel32.LocalAlloc;kernel32.GlobalAlloc;kernel32.CreateThread;kernel32.FlsAlloc;kernel32.FormatMessageW'
@@ -21,11 +22,12 @@ traced+=';kernel32.GetEnvironmentStringsW;ntdll.RtlAllocateHeap;ntdll.RtlReAlloc
 traced+=';ucrtbase.malloc;ucrtbase.calloc;ucrtbase.realloc;ucrtbase._aligned_malloc;ucrtbase._strdup;ucrtbase._wcsdup'
 traced+=';ucrtbase.fopen;ucrtbase._wfopen;ucrtbase._fdopen;ucrtbase.setvbuf;ole32.CoTaskMemAlloc;ole32.CoTaskMemRealloc'
 traced+=';combase.CoTaskMemAlloc;combase.CoTaskMemRealloc;ole32.CreateStreamOnHGlobal;oleaut32.*'
-# The key says which functions a trace of calls is of; it is looked at only by programs that are traced.
+# The registry value selects the functions that Wine traces. Only programs that are traced read it.
 "$wine_run" reg add 'HKCU\Software\Wine\Debug' /v RelayInclude /d "$traced" /f >/dev/null || exit 2
 export DOTNET_ROOT="Z:$build/dotnet"
 
-# run RUNTIME OPTIONS PROGRAM [ARGUMENTS]: traced; leaves $work/trace and, with a summary, $work/summary.json.
+# run RUNTIME OPTIONS PROGRAM [ARGUMENTS]: runs PROGRAM with tracing. Writes $work/trace, and $work/summary.json if
+# clrmem writes a summary.
 run() {
   local framework=$1 options=$2 program=$3
   shift 3
@@ -35,11 +37,11 @@ run() {
     "Z:$build/programs/$framework/$program/$program.dll" "$@" >"$work/out" 2>"$work/trace" </dev/null
 }
 
-# calls VERSION: of the trace, "count function" where the return address is in a module of the CLR.
+# calls VERSION: prints a line "count function" for each traced function whose return address is in a module of the CLR.
 calls() {
   local module sizes=
   for module in coreclr clrjit clrgc; do
-    # SizeOfImage, 0x50 behind the header that the word at 0x3C points at.
+    # Reads SizeOfImage, 0x50 bytes behind the PE header. The word at 0x3C holds the header's offset.
     local file=$build/dotnet/shared/Microsoft.NETCore.App/$1/$module.dll
     local header
     header=$(od -An -tu4 -j60 -N4 "$file")
@@ -72,12 +74,14 @@ calls() {
     }' "$work/trace" | sort -k2
 }
 
-# of FUNCTION: how often, in $work/calls.
+# of FUNCTION: prints how often $work/calls counts it.
 of() { awk -v name="$1" '$2 == name { print $1; found = 1 } END { if (!found) print 0 }' "$work/calls"; }
 
-# A thread that starts while clrgc.dll has been loaded and not yet been bridged may have its per-thread data from the C run-time.
-# A name has 260 bytes at most, such data 1 KiB; the strings of the environment, given back at once, and an entry of a table have 32 KiB.
-# Threads' stacks are the OS's to commit.
+# The functions that may go past the manager, with bounds on their sizes:
+# - calloc: per-thread data of a thread that starts while clrgc.dll is loaded but not yet bridged; at most 1 KiB each.
+# - _strdup: a name; at most 260 bytes each.
+# - GetEnvironmentStringsW, whose strings are returned at once, and FlsAlloc's table entry: 32 KiB in all.
+# - CreateThread: the OS commits the threads' stacks.
 known='ucrtbase._strdup KERNEL32.GetEnvironmentStringsW KERNEL32.FlsAlloc KERNEL32.CreateThread oleaut32.GetErrorInfo'
 known+=' ucrtbase.calloc'
 check() {
@@ -101,7 +105,7 @@ check() {
   [ "$(of KERNEL32.CreateThread)" -gt 0 ] || fail "the trace has none of the threads that every runtime starts"
 }
 
-# Without the bridge the same trace sees all of it.
+# Shows that the trace works: without the bridge it contains the CLR's requests for memory.
 check_the_trace() {
   run "$1" --no-bridge Hello || fail "Hello without the bridge: $(cat "$work/out")"
   calls "$2" >"$work/calls"
@@ -121,7 +125,7 @@ for runtime in net8.0=8.0.33 net10.0=10.0.14; do
   check "$framework" "$version" Hello
   DOTNET_gcServer=1 check "$framework" "$version" Churn 64
   DOTNET_GCName=clrgc.dll check "$framework" "$version" Churn 64
-  # What is freed of W^X code mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+  # Freeing W^X code mappings is fatal to .NET 10 under Wine 8 under every host (see LoadAssemblies.cs).
   export DOTNET_EnableWriteXorExecute=0
   check "$framework" "$version" NativeHeavy
   check "$framework" "$version" LoadAssemblies 5

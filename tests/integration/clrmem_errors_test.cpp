@@ -1,4 +1,5 @@
-// Every bad input: one line that says what is wrong and what to do, exit code 2, and nothing on standard output.
+// Tests bad input to clrmem. Each error is one line on standard error that names the problem and the remedy. The exit
+// code is 2, and standard output stays empty.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,7 +29,7 @@ struct BadInput {
   std::string remedy;
 };
 
-TEST(ClrmemErrors, SayInOneLineWhatIsWrongAndWhatToDo) {
+TEST(ClrmemErrors, NamesProblemAndRemedyInOneLine) {
   const BadInput inputs[] = {
       {{}, "no command", "use clrmem run APP"},
       {{"frob"}, "unknown command 'frob'", "use clrmem run, clrmem info or clrmem scripted"},
@@ -64,7 +65,7 @@ TEST(ClrmemErrors, SayInOneLineWhatIsWrongAndWhatToDo) {
   }
 }
 
-TEST(ClrmemErrors, RefuseFilesThatAreNoManagedProgram) {
+TEST(ClrmemErrors, RefusesFilesThatAreNotManagedPrograms) {
   const TemporaryFile text(".dll");
   text.Write("no program at all");
   ExpectOneLine(RunClrmem({"run", text.path()}), "is not a program for Windows or .NET", "name a .NET program's");
@@ -86,39 +87,39 @@ class ClrmemErrorsWithRuntime : public testing::TestWithParam<Runtime> {
   std::string hello_;
 };
 
-TEST_P(ClrmemErrorsWithRuntime, ALibraryIsNoProgram) {
+TEST_P(ClrmemErrorsWithRuntime, RefusesAClassLibrary) {
   ExpectOneLine(RunClrmem({"run", RuntimeFolder(GetParam()) + "\\System.Linq.dll"}), "is a class library",
                 "name the program that uses it");
 }
 
-TEST_P(ClrmemErrorsWithRuntime, ARuntimeThatIsNotThereIsNamedWithThePlacesLookedAt) {
+TEST_P(ClrmemErrorsWithRuntime, MissingRuntimeErrorListsTheSearchedPlaces) {
   const ProcessResult result = RunClrmem({"run", hello_}, {{"DOTNET_ROOT", "Z:\\nowhere"}});
   if (result.exit_code == 0) GTEST_SKIP() << "this machine has a .NET of its own in Program Files";
   ExpectOneLine(result, "no .NET runtime was found; looked in Z:\\nowhere (DOTNET_ROOT)",
                 "install .NET, set DOTNET_ROOT");
 }
 
-TEST_P(ClrmemErrorsWithRuntime, ARuntimeOptionThatLeadsNowhereIsRefused) {
+TEST_P(ClrmemErrorsWithRuntime, RefusesARuntimeOptionWithoutARuntime) {
   ExpectOneLine(RunClrmem({"run", "--runtime", "Z:\\nowhere", hello_}), "--runtime Z:\\nowhere is no folder",
                 "name a dotnet root or a runtime folder");
   ExpectOneLine(RunClrmem({"run", "--runtime", kBinDirectory, hello_}), "as a dotnet root has",
                 "name a folder that has");
 }
 
-TEST_P(ClrmemErrorsWithRuntime, ASummaryThatCannotBeWrittenIsRefusedBeforeTheAppRuns) {
+TEST_P(ClrmemErrorsWithRuntime, RefusesAnUnwritableSummaryBeforeTheAppRuns) {
   ExpectOneLine(RunClrmem({"run", "--summary", "Z:\\no\\such\\folder\\x.json", hello_}),
                 "the summary cannot be written to Z:\\no\\such\\folder\\x.json", "name a file in a folder");
   ExpectOneLine(RunClrmem({"run", "--summary", kBinDirectory, hello_}), "which is a folder", "name a file in a folder");
 }
 
-TEST_P(ClrmemErrorsWithRuntime, LeaveNoSummaryBehind) {
+TEST_P(ClrmemErrorsWithRuntime, LeavesNoSummaryFile) {
   const RunWithSummary run = RunProgram({"--runtime", kBinDirectory}, hello_);
   EXPECT_EQ(run.process.exit_code, 2u);
   EXPECT_TRUE(run.summary.is_null());
 }
 
-TEST_P(ClrmemErrorsWithRuntime, HostFxrsOwnWordsArePassedOn) {
-  // A program whose runtimeconfig.json asks for a framework that is not there.
+TEST_P(ClrmemErrorsWithRuntime, PassesOnHostFxrErrors) {
+  // A program whose runtimeconfig.json asks for a framework that is not installed.
   const TemporaryFile config(".runtimeconfig.json");
   config.Write(R"({"runtimeOptions": {"framework": {"name": "Microsoft.NETCore.App", "version": "99.0.0"}}})");
   const std::string name = config.path().substr(0, config.path().size() - std::string(".runtimeconfig.json").size());
@@ -130,7 +131,7 @@ TEST_P(ClrmemErrorsWithRuntime, HostFxrsOwnWordsArePassedOn) {
   EXPECT_THAT(result.error, HasSubstr("version '99.0.0'"));
 }
 
-TEST_P(ClrmemErrorsWithRuntime, AProgramWithoutRuntimeConfigNeedsARuntimeFolder) {
+TEST_P(ClrmemErrorsWithRuntime, ProgramWithoutRuntimeConfigNeedsARuntimeFolder) {
   const TemporaryFile program(".dll");
   ASSERT_TRUE(CopyTo(hello_, program.path()));
   ExpectOneLine(RunClrmem({"run", program.path()}), ".runtimeconfig.json beside it", "copy it there from the build");
@@ -141,7 +142,7 @@ TEST_P(ClrmemErrorsWithRuntime, AProgramWithoutRuntimeConfigNeedsARuntimeFolder)
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemErrorsWithRuntime, testing::Values(kNet8, kNet10),
                          [](const auto& tested) { return ShortName(tested.param); });
 
-TEST(ClrmemErrors, AProgramOfTheNetFrameworkSaysSoWhereThereIsNone) {
+TEST(ClrmemErrors, NamesTheMissingNetFramework) {
   if (!WhyNoNetFramework()) GTEST_SKIP() << "this machine has the .NET Framework";
   const std::string program = std::string(kProgramsDirectory) + "\\net48\\HelloFx\\HelloFx.exe";
   if (!FileExists(program)) GTEST_SKIP() << "no " << program << "; cmake -P cmake/test.cmake builds it with a .NET SDK";
@@ -168,7 +169,7 @@ TEST(Clrmem, InfoListsTheRuntimesAndTheMachine) {
   }
 }
 
-TEST(Clrmem, ScriptedPlaysEveryStepAndSaysThatItIsNoClr) {
+TEST(Clrmem, ScriptedRunsEveryStepAndStatesItIsNotAClr) {
   const TemporaryFile file(".json");
   const ProcessResult result = RunClrmem({"scripted", "--limit", "32M", "--summary", file.path()});
   EXPECT_EQ(result.exit_code, 0u) << result.out;

@@ -1,5 +1,5 @@
-// `clrmem run` hosts a program as `dotnet App.dll`, or its own App.exe, would: which runtime it gets, what it sees of
-// its host, and how it ends.
+// Tests that `clrmem run` hosts a program like `dotnet App.dll` or the program's own App.exe. The tests cover the
+// runtime that a program gets, what it sees of its host, and how it ends.
 #include <windows.h>
 
 #include <gmock/gmock.h>
@@ -33,7 +33,8 @@ using testing::Not;
 
 const char* const kNowhere = "Z:\\nowhere";
 
-// HostReport in a folder of its own, with the runtimeconfig.json that the test says; removed at the end.
+// A copy of the program HostReport in its own folder, with the runtimeconfig.json that the test gives. The destructor
+// removes the folder.
 class HostReport {
  public:
   explicit HostReport(const std::string& runtime_options) {
@@ -57,7 +58,7 @@ class HostReport {
   [[nodiscard]] std::string app() const { return ToUtf8(folder_ / "HostReport.dll"); }
   [[nodiscard]] const fs::path& folder() const { return folder_; }
 
-  // Everything a self-contained app has beside it, without copying it where that can be.
+  // Adds a file that a self-contained app has beside it: as a hard link where possible, otherwise as a copy.
   void AddFile(const fs::path& file) const {
     std::error_code error;
     fs::create_hard_link(file, folder_ / file.filename(), error);
@@ -72,8 +73,7 @@ std::string Framework(const std::string& version, const std::string& name = "Mic
   return R"({"name": ")" + name + R"(", "version": ")" + version + R"("})";
 }
 
-// ---- which runtime
-// -----------------------------------------------------------------------------------------------------
+// ---- which runtime a program gets ----
 
 class ClrmemVersion : public testing::TestWithParam<const char*> {};
 
@@ -106,7 +106,7 @@ class ClrmemHosting : public testing::Test {
   }
 };
 
-TEST_F(ClrmemHosting, RollsForwardByHostfxrsRules) {
+TEST_F(ClrmemHosting, RollsForwardByHostfxrRules) {
   struct Case {
     std::string options;
     Environment environment;
@@ -118,7 +118,7 @@ TEST_F(ClrmemHosting, RollsForwardByHostfxrsRules) {
       {old, {{"DOTNET_ROLL_FORWARD", "LatestMajor"}}, "10.0.14"},
       {R"("rollForward": "Major", )" + old, {}, "8.0.33"},
       {R"("rollForward": "LatestMajor", )" + old, {}, "10.0.14"},
-      // What the environment says counts more than the file.
+      // The environment variable overrides the file.
       {R"("rollForward": "LatestMajor", )" + old, {{"DOTNET_ROLL_FORWARD", "Major"}}, "8.0.33"},
       {R"("framework": )" + Framework("8.0.0"), {}, "8.0.33"},
   };
@@ -131,7 +131,7 @@ TEST_F(ClrmemHosting, RollsForwardByHostfxrsRules) {
   }
 }
 
-TEST_F(ClrmemHosting, SaysInHostfxrsWordsWhatCannotBeResolved) {
+TEST_F(ClrmemHosting, PassesOnHostfxrResolutionErrors) {
   const HostReport report(R"("framework": )" + Framework("7.0.0"));
   for (const Environment& environment : {Environment{}, Environment{{"DOTNET_ROLL_FORWARD", "Disable"}}}) {
     const RunWithSummary run = RunProgram({}, report.app(), {}, environment);
@@ -157,7 +157,7 @@ TEST_F(ClrmemHosting, ResolvesSeveralFrameworks) {
               HasSubstr("Microsoft.AspNetCore.Server.Kestrel from " + shared + "Microsoft.AspNetCore.App\\8.0.33\\"));
 }
 
-TEST_F(ClrmemHosting, LooksForTheRootWhereTheArchitecturesOwnVariableSaysFirst) {
+TEST_F(ClrmemHosting, PrefersTheArchitectureSpecificRootVariable) {
   const HostReport report(R"("framework": )" + Framework("8.0.0"));
   const RunWithSummary run =
       RunProgram({}, report.app(), {}, {{"DOTNET_ROOT_X64", kDotnetRoot}, {"DOTNET_ROOT", kNowhere}});
@@ -167,9 +167,9 @@ TEST_F(ClrmemHosting, LooksForTheRootWhereTheArchitecturesOwnVariableSaysFirst) 
 
 class ClrmemSelfContained : public testing::TestWithParam<std::tuple<Runtime, bool>> {};
 
-// As it was published: hostfxr.dll beside the app, found without any root. Without hostfxr.dll, the runtime alone will
-// do.
-TEST_P(ClrmemSelfContained, BringsItsOwnRuntime) {
+// A self-contained app has hostfxr.dll beside it, so no dotnet root is needed. Without hostfxr.dll, the runtime's files
+// beside the app are enough.
+TEST_P(ClrmemSelfContained, RunsOnItsOwnRuntime) {
   const auto& [runtime, has_hostfxr] = GetParam();
   if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
   const HostReport report(R"("includedFrameworks": [)" + Framework(runtime.version) + "]");
@@ -197,8 +197,7 @@ INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemSelfContained,
                                   (std::get<1>(tested.param) ? "_WithHostfxr" : "_WithoutHostfxr");
                          });
 
-// ---- what the program sees
-// ---------------------------------------------------------------------------------------------
+// ---- what the program sees of its host ----
 
 class ClrmemAsDotnet : public testing::TestWithParam<Runtime> {
  protected:
@@ -236,7 +235,7 @@ TEST_P(ClrmemAsDotnet, PassesEveryKindOfArgument) {
   EXPECT_THAT(run.process.out, HasSubstr("\r\n" + expected + "command line: HostReport.dll and 17 arguments\r\n"));
 }
 
-TEST_P(ClrmemAsDotnet, LeavesStandardStreamsToTheProgramByteForByte) {
+TEST_P(ClrmemAsDotnet, PassesStandardStreamsUnchanged) {
   std::string bytes;
   for (int i = 0; i < 1 << 18; ++i) bytes += static_cast<char>(i * 7 + i / 256);
   bytes += "\r\n\n\x1A\xFF\xFE";
@@ -253,7 +252,7 @@ TEST_P(ClrmemAsDotnet, KeepsWorkingDirectoryAndEnvironment) {
   ProcessSettings settings;
   settings.working_directory = ToUtf8(report().folder());
   settings.environment["CLRHM_REPORT"] = "\xC3\xA4 b";
-  // A relative path is as the working directory has it.
+  // A relative path is relative to the working directory.
   const RunWithSummary run = RunProgramWith(settings, {}, "HostReport.dll");
   ExpectSound(run);
   EXPECT_THAT(run.process.out, HasSubstr("directory: " + ToUtf8(report().folder()) + "\r\n"));
@@ -277,8 +276,7 @@ TEST_P(ClrmemAsDotnet, LetsTheProgramHandleCtrlBreak) {
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemAsDotnet, testing::Values(kNet8, kNet10),
                          [](const auto& tested) { return ShortName(tested.param); });
 
-// ---- how it ends
-// -------------------------------------------------------------------------------------------------------
+// ---- how the program ends ----
 
 struct CrashWay {
   const char* way;
@@ -289,7 +287,7 @@ struct CrashWay {
 
 class ClrmemCrash : public testing::TestWithParam<std::tuple<Runtime, CrashWay>> {};
 
-TEST_P(ClrmemCrash, IsSummedUp) {
+TEST_P(ClrmemCrash, IsReportedInTheSummary) {
   const auto& [runtime, crash] = GetParam();
   if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
   if (IsWine() && crash.way == std::string("overflow")) {
@@ -305,7 +303,7 @@ TEST_P(ClrmemCrash, IsSummedUp) {
   if (crash.exit_code) {
     EXPECT_EQ(run.summary["exit_code"], *crash.exit_code);
   }
-  // Wine's RaiseFailFastException ends a process with a code of its own.
+  // Wine's RaiseFailFastException ends a process with Wine's own exit code.
   if (!(IsWine() && run.summary["ended_by"] == "failed fast")) {
     EXPECT_EQ(run.summary["exit_code"], run.process.exit_code);
   }

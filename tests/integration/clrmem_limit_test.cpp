@@ -1,4 +1,5 @@
-// A program that allocates without end under --limit: a catchable OutOfMemoryException near the limit, never above it.
+// Tests real programs under --limit. A program that allocates without end gets a catchable OutOfMemoryException near
+// the limit, never above it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -35,15 +36,15 @@ class ClrmemLimit : public testing::TestWithParam<std::tuple<Runtime, GcVariant>
   [[nodiscard]] static const GcVariant& variant() { return std::get<1>(GetParam()); }
 };
 
-// The number before " MiB" in the line that begins with what.
+// Returns the number that follows `what` in the text, in MiB; -1 if the text lacks it.
 int MiBAfter(const std::string& text, const std::string& what) {
   const std::size_t at = text.find(what);
   return at == std::string::npos ? -1 : std::stoi(text.substr(at + what.size()));
 }
 
-TEST_P(ClrmemLimit, BecomesACatchableOutOfMemoryException) {
+TEST_P(ClrmemLimit, RaisesACatchableOutOfMemoryException) {
   const std::string app = ProgramPath(runtime(), "AllocateUntilOom");
-  // Told of its limit, the GC would throw before it is refused.
+  // With its own limit, the GC would throw before the manager refuses a request.
   const RunWithSummary run = RunProgram({"--limit", "128M", "--gc-limit", "off"}, app, {}, variant().environment);
   ASSERT_FALSE(run.process.timed_out) << run.process.out << run.process.error;
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
@@ -61,7 +62,7 @@ TEST_P(ClrmemLimit, BecomesACatchableOutOfMemoryException) {
   EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0) << run.summary.dump(2);
   EXPECT_THAT(run.process.error, HasSubstr("mismatch 0 bytes"));
 
-  // Told apart whatever the GC and however code is mapped; only the GC's heap was refused.
+  // The bridge distinguishes the purposes under every GC and every way to map code. Only the GC's heap was refused.
   const auto& purposes = run.summary["bridge"]["purposes"];
   for (const char* purpose : {"gc_heap", "gc_bookkeeping", "code_heap", "loader_heap"}) {
     EXPECT_GT(purposes[purpose]["requests"], 0) << purpose << run.summary["bridge"].dump(2);
@@ -85,7 +86,7 @@ TEST_P(ClrmemLimit, BecomesACatchableOutOfMemoryException) {
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemLimit,
                          testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kVariants)), VariantName());
 
-TEST_P(ClrmemLimit, IsOneTheGcKnowsAndKeepsTo) {
+TEST_P(ClrmemLimit, GcKeepsToTheLimitItReceives) {
   const RunWithSummary filled =
       RunProgram({"--limit", "128M"}, ProgramPath(runtime(), "AllocateUntilOom"), {}, variant().environment);
   EXPECT_EQ(filled.process.exit_code, 42u) << filled.process.out << filled.process.error;
@@ -105,16 +106,16 @@ TEST_P(ClrmemTightLimit, FitsAProgramThatNeedsLess) {
   EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 60 * kMiB);
 }
 
-TEST_P(ClrmemTightLimit, FitsAProgramThatIsMostlyGarbage) {
+TEST_P(ClrmemTightLimit, FitsAProgramWithMostlyGarbage) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
-  // Without a limit it has 56 MiB at its peak, of which 25 are alive; a GC that does not know its limit throws at this
-  // one.
+  // Without a limit, the program's peak is 56 MiB, of which 25 MiB are alive. A GC that does not know the limit throws
+  // OutOfMemoryException at 40 MiB.
   const RunWithSummary run = RunProgram({"--limit", "40M"}, ProgramPath(GetParam(), "SmallObjects"), {"64"});
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (40 + 16) * kMiB) << "limit and reserve";
 }
 
-TEST_P(ClrmemTightLimit, StartsHelloAtTheLeastLimit) {
+TEST_P(ClrmemTightLimit, StartsHelloUnderALimitOf6MiB) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const RunWithSummary run = RunProgram({"--limit", "6M"}, ProgramPath(GetParam(), "Hello"));
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
@@ -122,8 +123,9 @@ TEST_P(ClrmemTightLimit, StartsHelloAtTheLeastLimit) {
   EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (6 + 2) * kMiB) << "with some of the reserve on top";
 }
 
-// Whatever GC it has, and whatever that takes: the limit it is refused at names one that works.
-TEST_P(ClrmemTightLimit, NamesTheLeastLimitThatTheRuntimeCanLiveWithin) {
+// If clrmem refuses to start the program, its error names a limit under which the program runs. This holds for every GC
+// and for every size of the GC's initial commit.
+TEST_P(ClrmemTightLimit, NamesAWorkingLimitWhenStartIsRefused) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const Environment environments[] = {
       {},
@@ -155,8 +157,8 @@ TEST_P(ClrmemTightLimit, NamesTheLeastLimitThatTheRuntimeCanLiveWithin) {
   EXPECT_GT(refused, 0) << "a server GC of segments commits more than 4 MiB at its start";
 }
 
-// Each byte of the process's figure is in a row, or said to be in none.
-TEST_P(ClrmemTightLimit, AccountsForAllOfTheProcess) {
+// Each byte of the process's figure is in one row or is reported as unexplained.
+TEST_P(ClrmemTightLimit, AccountsForEveryByteOfTheProcess) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const RunWithSummary run =
       RunProgram({"--limit", "128M", "--accounting"}, ProgramPath(GetParam(), "AllocateUntilOom"), {"60"});
@@ -179,9 +181,10 @@ TEST_P(ClrmemTightLimit, AccountsForAllOfTheProcess) {
   EXPECT_THAT(run.process.error, HasSubstr("not explained"));
 }
 
-// The process's private pages are what the limit and the reserve on top bound, and besides: what was there before,
-// stacks and what else a thread has, images; the rest, by whomever, is little.
-TEST_P(ClrmemTightLimit, BoundsWhatTheProcessHasWithinAKnownMargin) {
+// The limit, with the emergency reserve on top, bounds the hosted part of the process's private pages. The known rest
+// is the pages present before the runtime, stacks and other thread data, and images. All other private pages are few:
+// the growth of native heaps and unknown pages stays within 8 MiB.
+TEST_P(ClrmemTightLimit, BoundsProcessMemoryWithinAKnownMargin) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   for (const char* program : {"WebHello", "LoadAssemblies", "NativeHeavy"}) {
     SCOPED_TRACE(program);
@@ -195,7 +198,7 @@ TEST_P(ClrmemTightLimit, BoundsWhatTheProcessHasWithinAKnownMargin) {
     };
     EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (16 + 16) * kMiB);
     EXPECT_LE(accounting["hosted"]["bytes"], (16 + 16) * kMiB);
-    // Wine keeps the second stack, of 1 MiB, of threads that have ended; NativeHeavy starts 64.
+    // Wine keeps the second stack (1 MiB) of threads that have ended. NativeHeavy starts 64 threads.
     EXPECT_LE(grown("heap_bytes") + grown("unknown_bytes"), 8 * kMiB) << accounting.dump(2);
   }
 }
@@ -203,10 +206,10 @@ TEST_P(ClrmemTightLimit, BoundsWhatTheProcessHasWithinAKnownMargin) {
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemTightLimit, testing::Values(kNet8, kNet10),
                          [](const auto& tested) { return ShortName(tested.param); });
 
-// --gc-container: the GC's own hard limit, by its own rules, whichever GC.
+// ---- --gc-container: the GC derives its hard limit by its own rules ----
 struct Collector {
-  const char* name;  // of the test
-  const char* file;  // a standalone GC, or null
+  const char* name;  // part of the test's name
+  const char* file;  // a standalone GC's DLL, or null for the runtime's built-in GC
 };
 class ClrmemContainer : public testing::TestWithParam<std::tuple<Runtime, Collector>> {
  protected:
@@ -218,7 +221,7 @@ class ClrmemContainer : public testing::TestWithParam<std::tuple<Runtime, Collec
     }
   }
   [[nodiscard]] static const Runtime& runtime() { return std::get<0>(GetParam()); }
-  // What the GC takes for the memory it may have.
+  // Returns the bytes that the GC takes for the memory available to it.
   static std::uint64_t Available(const std::vector<std::string>& options, Environment environment = {}) {
     if (const char* file = std::get<1>(GetParam()).file) environment["DOTNET_GCName"] = file;
     const RunWithSummary run = RunProgram(options, ProgramPath(runtime(), "MemoryInfo"), {}, environment);
@@ -228,7 +231,7 @@ class ClrmemContainer : public testing::TestWithParam<std::tuple<Runtime, Collec
   }
 };
 
-TEST_P(ClrmemContainer, TheGcTakesItsPartOfTheLimit) {
+TEST_P(ClrmemContainer, GcTakesItsShareOfTheLimit) {
   EXPECT_EQ(Available({"--limit", "200M", "--gc-container"}), 150 * kMiB) << "75 % of it";
   EXPECT_EQ(Available({"--limit", "200M", "--gc-limit", "off"}), 200 * kMiB) << "unless it is asked to";
   EXPECT_EQ(Available({"--limit", "200M", "--gc-container"}, {{"DOTNET_GCHeapHardLimitPercent", "0x32"}}), 100 * kMiB);
@@ -240,7 +243,7 @@ INSTANTIATE_TEST_SUITE_P(Collectors, ClrmemContainer,
                                                           Collector{"clrgcexp", "clrgcexp.dll"})),
                          VariantName());
 
-TEST_P(ClrmemTightLimit, InAContainerTheGcRefusesBeforeTheManagerHasTo) {
+TEST_P(ClrmemTightLimit, ContainerGcRefusesBeforeTheManager) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const RunWithSummary run =
       RunProgram({"--limit", "128M", "--gc-container"}, ProgramPath(GetParam(), "AllocateUntilOom"));
@@ -251,13 +254,13 @@ TEST_P(ClrmemTightLimit, InAContainerTheGcRefusesBeforeTheManagerHasTo) {
   EXPECT_EQ(run.summary["audit"]["mismatch_bytes"], 0);
 }
 
-// With W^X code is mapped twice, and charged once; without it is not mapped at all.
-TEST_P(ClrmemTightLimit, CodeIsExactHoweverItIsMapped) {
+// With W^X, code is mapped twice and charged once. Without W^X, code is in private pages and nothing is mapped.
+TEST_P(ClrmemTightLimit, AccountsExactlyForCodeUnderAnyMapping) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   for (const std::string twice : {"0", "1"}) {
     for (const char* program : {"SmallObjects", "LoadAssemblies"}) {
       const bool frees_code = std::string(program) == "LoadAssemblies";
-      // Freeing W^X mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+      // Freeing W^X mappings is fatal to .NET 10 under Wine 8 under every host (see LoadAssemblies.cs).
       if (frees_code && twice == "1" && IsWine() && std::string(GetParam().framework) == kNet10.framework) continue;
       SCOPED_TRACE(program + (" with W^X " + twice));
       const RunWithSummary run = RunProgram({"--limit", "256M"}, ProgramPath(GetParam(), program), {},
@@ -271,14 +274,14 @@ TEST_P(ClrmemTightLimit, CodeIsExactHoweverItIsMapped) {
   }
 }
 
-TEST_P(ClrmemTightLimit, BridgesModulesByNameAndSaysWhichCannotBe) {
+TEST_P(ClrmemTightLimit, BridgesNamedModulesAndRefusesUnsupportedOnes) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   const std::string app = ProgramPath(GetParam(), "Hello");
   const RunWithSummary run = RunProgram({"--limit", "100M", "--bridge", "clrgc.dll", "--bridge", "not_there.dll"}, app,
                                         {}, {{"DOTNET_GCName", "clrgc.dll"}});
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
   ASSERT_TRUE(run.summary.is_object());
-  // coreclr.dll and clrjit.dll, and the one that was asked for.
+  // coreclr.dll, clrjit.dll and the requested clrgc.dll.
   EXPECT_EQ(run.summary["bridge"]["modules"].size(), 3u) << run.summary["bridge"].dump(2);
   const RunWithSummary refused = RunProgram({"--bridge", "kernel32.dll"}, app);
   EXPECT_EQ(refused.process.exit_code, 2u);

@@ -1,4 +1,4 @@
-// What a real runtime knows of the manager's limit, and what it does when it hears that memory is low.
+// Tests that a real runtime knows the manager's limit, and how it reacts to a Low notification.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -18,10 +18,10 @@ using testing::HasSubstr;
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
-// So large that none of these programs fills it: a collection comes of a notification.
+// A generation 0 (64 MiB) that none of these programs fills: each collection is caused by a notification.
 const Environment kLargeGeneration0 = {{"DOTNET_GCgen0size", "4000000"}};
 
-// ---- what the GC takes for the machine's memory ----
+// ---- the memory size that the GC sees ----
 
 const GcVariant kGcs[] = {kWorkstation, kServerGc, kStandaloneGc};
 
@@ -31,7 +31,7 @@ struct MemoryInfo {
   std::uint64_t load = 0;
 };
 
-// As the program MemoryInfo prints them.
+// Parses the lines that the program MemoryInfo prints.
 std::vector<MemoryInfo> ParseMemoryInfo(const std::string& out) {
   std::vector<MemoryInfo> result;
   std::istringstream lines(out);
@@ -49,7 +49,7 @@ class ClrmemMemoryInfo : public testing::TestWithParam<std::tuple<Runtime, GcVar
   [[nodiscard]] static const Environment& environment() { return std::get<1>(GetParam()).environment; }
 };
 
-TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
+TEST_P(ClrmemMemoryInfo, FollowsTheLimitWhileTheProgramRuns) {
   const RunWithSummary run = RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"),
                                         {"64", "256", "96"}, environment());
   ASSERT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
@@ -66,14 +66,14 @@ TEST_P(ClrmemMemoryInfo, IsTheLimitAlsoWhenItIsChangedWhileTheProgramRuns) {
   EXPECT_EQ(run.summary["limit_bytes"], 96 * kMiB);
 }
 
-TEST_P(ClrmemMemoryInfo, AndALimitRaisedManyTimesCanBeUsed) {
+TEST_P(ClrmemMemoryInfo, LetsTheGcUseALimitRaisedTwelvefold) {
   const RunWithSummary run = RunProgram({"--limit", "64M", "--gc-limit", "off"}, ProgramPath(runtime(), "MemoryInfo"),
                                         {"768", "+500"}, environment());
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
   EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 500 * kMiB);
 }
 
-TEST_P(ClrmemMemoryInfo, IsTheMachinesWithoutALimit) {
+TEST_P(ClrmemMemoryInfo, MatchesTheMachineWithoutALimit) {
   const std::string program = ProgramPath(runtime(), "MemoryInfo");
   const auto bridged = ParseMemoryInfo(RunProgram({}, program, {}, environment()).process.out);
   const auto alone = ParseMemoryInfo(RunProgram({"--no-bridge"}, program, {}, environment()).process.out);
@@ -86,7 +86,7 @@ TEST_P(ClrmemMemoryInfo, IsTheMachinesWithoutALimit) {
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemMemoryInfo,
                          testing::Combine(testing::Values(kNet8, kNet10), testing::ValuesIn(kGcs)), VariantName());
 
-// ---- what a notification brings about ----
+// ---- the effects of a notification ----
 
 class ClrmemNotifications : public testing::TestWithParam<Runtime> {
  protected:
@@ -95,7 +95,7 @@ class ClrmemNotifications : public testing::TestWithParam<Runtime> {
   }
 };
 
-// The number after a word in the program's output; -1: there is none.
+// Returns the number after a word in the program's output; -1 if the output lacks it.
 int NumberAfter(const std::string& text, const std::string& word) {
   const std::size_t at = text.find(word + " ");
   return at == std::string::npos ? -1 : std::stoi(text.substr(at + word.size() + 1));
@@ -111,22 +111,23 @@ TEST_P(ClrmemNotifications, LowCollectsAnIdleProgramUntilNeutral) {
   EXPECT_EQ(run.summary["calls"]["register_memory_notification_callback"]["ok"], 1) << "by the bridge, once";
 }
 
-// What all levels were refused because of the limit.
+// Returns the number of refusals by the limit, summed over all levels.
 int RefusedByLimit(const RunWithSummary& run) {
   int refused = 0;
   for (const auto& [level, count] : run.summary["limit_refusals"].items()) refused += count.get<int>();
   return refused;
 }
 
-// A program whose cache gives up what it holds when there is a collection. Two runs with the same limit and the same
-// memory status: one hears notifications, the other is deaf. It asks for 160 MiB of native memory, of which the GC
-// knows nothing, and has 128. Whatever the runtime makes of a refusal (an exception, or a collection that comes just in
-// time), the deaf run is refused something before anything is given up, and the hearing one never is.
-TEST_P(ClrmemNotifications, ACacheGivesUpBeforeAnythingIsRefused) {
+// The program's cache releases its entries on a collection. The program requests 160 MiB of native memory, unknown to
+// the GC, under a limit of 128 MiB. Two runs have the same limit and the same memory status: one receives
+// notifications, the "deaf" run does not. The runtime may answer a refusal with an exception or with a collection just
+// in time. In either case the deaf run is refused before its cache releases anything, and the other run is never
+// refused.
+TEST_P(ClrmemNotifications, CacheShrinksBeforeAnyRefusal) {
   for (const char* kind : {"weak", "table", "finalizer"}) {
     SCOPED_TRACE(kind);
     const auto serve = [&](const std::vector<std::string>& arguments) {
-      // A GC with a limit of its own reports its own load, and the cache asks it for the load.
+      // A GC with its own limit reports its own load, and the cache asks the GC for the load.
       return RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(GetParam(), "BufferCache"), arguments,
                         kLargeGeneration0);
     };
@@ -135,7 +136,7 @@ TEST_P(ClrmemNotifications, ACacheGivesUpBeforeAnythingIsRefused) {
     EXPECT_THAT(hearing.process.out, HasSubstr("served 80 requests"));
     ASSERT_TRUE(hearing.summary.is_object()) << hearing.process.error;
     EXPECT_EQ(RefusedByLimit(hearing), 0) << hearing.process.error;
-    // Nothing else brings one about.
+    // Only a notification causes a collection here.
     EXPECT_GE(NumberAfter(hearing.process.out, "requests,"), 1) << hearing.process.out;
     EXPECT_GE(hearing.summary["pressure"]["told"]["low"], 1);
     EXPECT_EQ(hearing.summary["audit"]["mismatch_bytes"], 0);
@@ -148,15 +149,15 @@ TEST_P(ClrmemNotifications, ACacheGivesUpBeforeAnythingIsRefused) {
     const auto peak = [](const RunWithSummary& run) {
       return run.summary["memory"]["peak_charged_bytes"].get<std::uint64_t>();
     };
-    // It waits at 73 % of the limit. The deaf run had all of it, but for what was refused first.
+    // The program waits at 73 % of the limit. The deaf run fills the limit up to its first refusal.
     EXPECT_LT(peak(hearing), 112 * kMiB) << "the program waits when it has 93 MiB";
     EXPECT_GT(peak(deaf), peak(hearing));
   }
 }
 
-// The same with managed buffers, which a collection frees only after the finalizers that drop them have run. The GC
-// knows of them, so that a deaf program may live, too.
-TEST_P(ClrmemNotifications, ACacheOfManagedBuffersGivesUpBeforeAnythingIsRefused) {
+// Repeats the test with managed buffers. A collection frees them only after the finalizers that drop them have run. The
+// GC knows these buffers, so a deaf program may survive, too.
+TEST_P(ClrmemNotifications, ManagedBufferCacheShrinksBeforeAnyRefusal) {
   const RunWithSummary run =
       RunProgram({"--limit", "128M", "--gc-limit", "off"}, ProgramPath(GetParam(), "BufferCache"),
                  {"finalizer", "managed"}, kLargeGeneration0);

@@ -1,5 +1,5 @@
-// The policy's options on real runtimes: the limit changes while a program runs, requests wait, a reserve is used, and
-// the summary says so.
+// Tests the policy options on real runtimes: limits that change while a program runs, waits, the emergency reserve, and
+// their figures in the summary.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ class ClrmemPolicy : public testing::TestWithParam<Runtime> {
   }
 };
 
-// What holds after every run, whatever was asked for.
+// Checks what holds after every run, under all options.
 void ExpectSound(const RunWithSummary& run) {
   ASSERT_FALSE(run.process.timed_out) << run.process.out << run.process.error;
   ASSERT_TRUE(run.summary.is_object()) << run.process.error;
@@ -42,8 +42,8 @@ void ExpectSound(const RunWithSummary& run) {
   }
 }
 
-TEST_P(ClrmemPolicy, ALimitLoweredWhileTheProgramRunsRefusesWhatIsNew) {
-  // 16 MiB are held when the limit comes down, and 160 are wanted.
+TEST_P(ClrmemPolicy, LoweredLimitRefusesNewRequests) {
+  // The program holds 16 MiB when the limit falls, and requests 160 MiB in all.
   const RunWithSummary run = Run({"--limit-at", "500ms=40M"}, "HeldBuffers", {"80", "8", "40"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
@@ -59,8 +59,8 @@ TEST_P(ClrmemPolicy, ALimitLoweredWhileTheProgramRunsRefusesWhatIsNew) {
   EXPECT_THAT(run.process.error, HasSubstr("after 0.5 s                        40.0 MiB\n"));
 }
 
-TEST_P(ClrmemPolicy, ALimitRaisedWhileTheProgramRunsLetsItPass) {
-  // 160 MiB are wanted, of which 16 at once.
+TEST_P(ClrmemPolicy, RaisedLimitLetsTheProgramFinish) {
+  // The program requests 160 MiB in all, the first 16 MiB at once.
   const RunWithSummary run =
       Run({"--limit", "64M", "--limit-at", "500ms=none", "--limit-at", "1h=8M"}, "HeldBuffers", {"80", "8", "none"});
   ExpectSound(run);
@@ -73,9 +73,8 @@ TEST_P(ClrmemPolicy, ALimitRaisedWhileTheProgramRunsLetsItPass) {
   EXPECT_THAT(run.process.error, HasSubstr("8.0 MiB, not applied: the program had ended"));
 }
 
-TEST_P(ClrmemPolicy, ALimitBelowWhatIsInUseIsReportedUntilItFitsAgain) {
-  // 30 MiB and what the runtime takes are in use when the limit comes down. What is asked for then waits for it to
-  // rise.
+TEST_P(ClrmemPolicy, LimitBelowUsageIsReportedUntilItFitsAgain) {
+  // 30 MiB and the runtime's memory are in use when the limit falls. Later requests wait until it rises.
   const RunWithSummary run = Run({"--limit", "512M", "--wait", "60s", "--limit-at", "1s=4M", "--limit-at", "2s=500M"},
                                  "HeldBuffers", {"30", "15", "500"});
   ExpectSound(run);
@@ -92,9 +91,9 @@ TEST_P(ClrmemPolicy, ALimitBelowWhatIsInUseIsReportedUntilItFitsAgain) {
   EXPECT_THAT(run.process.error, HasSubstr("above the limit                      once; not at the end"));
 }
 
-TEST_P(ClrmemPolicy, AWaitThatIsGrantedKeepsTheProgramFromAnOutOfMemoryException) {
-  // The GC's heap meets 64 MiB, and gets the rest of its 90 MiB when the limit rises. On a slow machine that may be
-  // before it has come to 64 MiB; then it is tried again, with more time.
+TEST_P(ClrmemPolicy, GrantedWaitPreventsAnOutOfMemoryException) {
+  // The GC's heap reaches the limit of 64 MiB, and gets the rest of its 90 MiB when the limit rises. On a slow machine
+  // the limit may rise before the heap reaches 64 MiB. Then the test runs again with a later change.
   RunWithSummary run;
   for (int milliseconds = 1000; milliseconds <= 16'000; milliseconds *= 2) {
     run = Run({"--limit", "64M", "--wait", "task=60s", "--limit-at", std::to_string(milliseconds) + "ms=128M"},
@@ -114,7 +113,7 @@ TEST_P(ClrmemPolicy, AWaitThatIsGrantedKeepsTheProgramFromAnOutOfMemoryException
   EXPECT_THAT(run.process.error, HasSubstr("granted"));
 }
 
-TEST_P(ClrmemPolicy, AWaitThatTimesOutIsAnOutOfMemoryException) {
+TEST_P(ClrmemPolicy, TimedOutWaitRaisesAnOutOfMemoryException) {
   const RunWithSummary run = Run({"--limit", "64M", "--wait", "200ms"}, "AllocateUntilOom");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
@@ -124,15 +123,15 @@ TEST_P(ClrmemPolicy, AWaitThatTimesOutIsAnOutOfMemoryException) {
   EXPECT_THAT(run.process.error, HasSubstr("timed out"));
 }
 
-TEST_P(ClrmemPolicy, WaitsThatNobodyNeededAreOneLine) {
+TEST_P(ClrmemPolicy, UnusedWaitsTakeOneLine) {
   const RunWithSummary run = Run({"--limit", "64M", "--wait", "1s"}, "Hello");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u);
   EXPECT_THAT(run.process.error, HasSubstr("waits                                none\n"));
 }
 
-TEST_P(ClrmemPolicy, HeadroomIsWhatTaskCriticalRequestsDoNotGet) {
-  // A quarter and an eighth of 128 MiB are kept from the GC's heap.
+TEST_P(ClrmemPolicy, HeadroomIsWithheldFromTaskCriticalRequests) {
+  // Headroom withholds a quarter and an eighth of 128 MiB from the GC's heap.
   const RunWithSummary run = Run({"--limit", "128M", "--headroom", "25%,16M", "--gc-limit", "off"}, "AllocateUntilOom");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
@@ -143,9 +142,9 @@ TEST_P(ClrmemPolicy, HeadroomIsWhatTaskCriticalRequestsDoNotGet) {
   EXPECT_THAT(run.process.error, HasSubstr("headroom                             32.0 MiB for the process, 16.0 MiB"));
 }
 
-TEST_P(ClrmemPolicy, TheEmergencyReserveServesWhatIsProcessCriticalAboveTheLimit) {
-  // Its heap fills the limit; what it then takes for a loader heap is process-critical, and all of it above the limit
-  // but for what little the GC gives back.
+TEST_P(ClrmemPolicy, EmergencyReserveServesProcessCriticalRequestsAboveTheLimit) {
+  // The program's GC heap fills the limit. Its loader heap's requests are process-critical. All of them go above the
+  // limit, except for the little memory that the GC returns.
   const RunWithSummary run =
       Run({"--limit", "64M", "--emergency-reserve", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"16"});
   ExpectSound(run);
@@ -163,7 +162,7 @@ TEST_P(ClrmemPolicy, TheEmergencyReserveServesWhatIsProcessCriticalAboveTheLimit
   EXPECT_THAT(run.process.error, HasSubstr(" held now; used "));
 }
 
-TEST_P(ClrmemPolicy, AReserveThatNobodyAskedForServesTheSame) {
+TEST_P(ClrmemPolicy, DefaultReserveServesProcessCriticalRequests) {
   const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"3"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
@@ -172,7 +171,7 @@ TEST_P(ClrmemPolicy, AReserveThatNobodyAskedForServesTheSame) {
   EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0);
 }
 
-TEST_P(ClrmemPolicy, AnUnusedEmergencyReserveIsHeldToTheEnd) {
+TEST_P(ClrmemPolicy, UnusedEmergencyReserveIsHeldToTheEnd) {
   const RunWithSummary run = Run({"--limit", "64M", "--emergency-reserve", "4M"}, "Hello");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u);
@@ -181,20 +180,20 @@ TEST_P(ClrmemPolicy, AnUnusedEmergencyReserveIsHeldToTheEnd) {
   EXPECT_EQ(run.summary["emergency_reserve"]["held_bytes"], 4 * kMiB);
 }
 
-TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
+TEST_P(ClrmemPolicy, CountAllLeavesLessForTheProgram) {
   const RunWithSummary without = Run({"--limit", "256M", "--gc-limit", "off"}, "AllocateUntilOom");
   ExpectSound(without);
   ASSERT_EQ(without.process.exit_code, 42u) << without.process.out << without.process.error;
   EXPECT_EQ(without.summary["outside"]["counted"], false);
   EXPECT_THAT(without.process.error, Not(HasSubstr("outside of the manager")));
 
-  // Pauses, so that the manager has looked at what is outside before the program wants all there is.
-  // Without a reserve: under Wine, whose private bytes are what was touched, it is taken off though it was never in
-  // them.
+  // The program pauses first, so that the manager measures the outside bytes before the program fills the limit.
+  // There is no emergency reserve here. Under Wine a process's private bytes count touched pages only, and the reserve
+  // is untouched. The manager subtracts the reserve from the private bytes, although they never contained it.
   const RunWithSummary with = Run({"--limit", "256M", "--gc-limit", "off", "--count-all", "--headroom", "0,0"},
                                   "AllocateUntilOom", {"100000", "1024", "1000"});
   ExpectSound(with);
-  // With nothing kept for what is process-critical, how the runtime ends is its own affair; that it is refused is not.
+  // Nothing is kept for process-critical requests, so the runtime may end in any way. It must be refused first.
   EXPECT_GT(with.summary["limit_refusals"]["task_critical"], 0) << with.process.out << with.process.error;
   EXPECT_EQ(with.summary["outside"]["counted"], true);
   EXPECT_GT(with.summary["outside"]["bytes"], 0);
@@ -202,9 +201,9 @@ TEST_P(ClrmemPolicy, CountAllLeavesTheProgramLess) {
   EXPECT_THAT(with.process.error, HasSubstr("MiB, counts against the limit\n"));
 }
 
-TEST_P(ClrmemPolicy, CountAllIsRefusedWhereNothingIsLeftForARuntime) {
-  // clrmem itself has some, so there is not enough of 4 MiB left. (A reserve, whose pages nobody touches, is none of
-  // the process's private bytes under Wine.)
+TEST_P(ClrmemPolicy, CountAllIsRefusedWithoutRoomForARuntime) {
+  // clrmem's own private bytes leave too little of 4 MiB for a runtime. (The reserve is off: under Wine its untouched
+  // pages are not in the process's private bytes.)
   const RunWithSummary run = Run({"--limit", "4M", "--count-all", "--emergency-reserve", "0"}, "Hello");
   EXPECT_EQ(run.process.exit_code, 2u) << run.process.error;
   EXPECT_THAT(run.process.error, HasSubstr("clrmem: --count-all counts "));
@@ -212,8 +211,9 @@ TEST_P(ClrmemPolicy, CountAllIsRefusedWhereNothingIsLeftForARuntime) {
   EXPECT_TRUE(run.summary.is_null());
 }
 
-TEST_P(ClrmemPolicy, AProgramThatEndsTheProcessHasItsSummaryWhileLimitsAreDue) {
-  // By Environment.Exit, and by an exception that nobody handles; the threads of manager and clrmem run till then.
+TEST_P(ClrmemPolicy, ProcessExitWritesTheSummaryWithLimitChangesPending) {
+  // The programs end the process by Environment.Exit and by an unhandled exception. The threads of the manager and of
+  // clrmem run until then.
   for (const char* program : {"ExitEarly", "Crash"}) {
     const RunWithSummary run = Run({"--limit", "256M", "--wait", "30s", "--emergency-reserve", "1M", "--count-all",
                                     "--headroom", "10%,5%", "--limit-at", "0=192M", "--limit-at", "1h=64M"},
@@ -225,7 +225,7 @@ TEST_P(ClrmemPolicy, AProgramThatEndsTheProcessHasItsSummaryWhileLimitsAreDue) {
   }
 }
 
-TEST_P(ClrmemPolicy, AProgramHostedInARuntimeFolderHasItsTimesFromItsStart) {
+TEST_P(ClrmemPolicy, RuntimeFolderProgramGetsItsLimitChanges) {
   const RunWithSummary run =
       Run({"--runtime", RuntimeFolder(GetParam()), "--limit-at", "500ms=40M"}, "HeldBuffers", {"80", "8", "40"});
   ExpectSound(run);
@@ -233,7 +233,7 @@ TEST_P(ClrmemPolicy, AProgramHostedInARuntimeFolderHasItsTimesFromItsStart) {
   EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
 }
 
-TEST_P(ClrmemPolicy, AProgramWhoseRuntimeSpinsAtItsLimitIsStopped) {
+TEST_P(ClrmemPolicy, ThrashGuardStopsASpinningRuntime) {
   const RunWithSummary run = Run({"--limit", "64M", "--on-thrash=stop"}, "SpinAtLimit", {"spin", "60"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 124u) << run.process.out << run.process.error;
@@ -248,8 +248,9 @@ TEST_P(ClrmemPolicy, AProgramWhoseRuntimeSpinsAtItsLimitIsStopped) {
   EXPECT_GE(thrash["first"]["window_milliseconds"], 5000);
 }
 
-TEST_P(ClrmemPolicy, ARuntimeThatSpinsIsOnlyReportedUnlessItIsToBeStopped) {
-  // A window of 5 seconds without a pause in the refusals is seen. On a loaded machine it may take some time to come.
+TEST_P(ClrmemPolicy, SpinningRuntimeIsOnlyReportedByDefault) {
+  // The manager reports a window of 5 seconds without a pause in the refusals. On a loaded machine, such a window may
+  // take longer to occur.
   RunWithSummary run;
   for (const char* seconds : {"9", "20", "60"}) {
     run = Run({"--limit", "64M", "--gc-limit", "off"}, "SpinAtLimit", {"spin", seconds});
@@ -261,7 +262,7 @@ TEST_P(ClrmemPolicy, ARuntimeThatSpinsIsOnlyReportedUnlessItIsToBeStopped) {
   EXPECT_THAT(run.process.error, HasSubstr("spun at its limit"));
 }
 
-TEST_P(ClrmemPolicy, AProgramThatGetsOnAtItsLimitIsNotStopped) {
+TEST_P(ClrmemPolicy, ThrashGuardSparesAProgramThatMakesProgress) {
   const std::vector<std::string> options{"--limit", "64M", "--on-thrash=stop"};
   const struct {
     const char* program;
@@ -281,7 +282,7 @@ TEST_P(ClrmemPolicy, AProgramThatGetsOnAtItsLimitIsNotStopped) {
   }
 }
 
-TEST_P(ClrmemPolicy, ARunWithoutAnyOfItReadsAsEver) {
+TEST_P(ClrmemPolicy, SummaryOmitsThePolicyByDefault) {
   const RunWithSummary run = Run({"--limit", "64M"}, "Hello");
   ExpectSound(run);
   for (const char* line : {"headroom", "waits", "emergency reserve", "outside", "above the limit", "at the start"}) {

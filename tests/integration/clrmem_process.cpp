@@ -24,7 +24,8 @@ namespace {
 using clr_host_memory::tool::ToUtf8;
 using clr_host_memory::tool::ToWide;
 
-// As CommandLineToArgvW and the C run-time undo it: backslashes count only before a quotation mark.
+// Quotes an argument as CommandLineToArgvW and the C run-time unquote it: a backslash is an escape only before a
+// quotation mark.
 std::string Quoted(const std::string& argument) {
   std::string quoted = "\"";
   std::size_t backslashes = 0;
@@ -36,7 +37,7 @@ std::string Quoted(const std::string& argument) {
   return quoted.append(backslashes, '\\') + "\"";
 }
 
-// This process's environment with some variables replaced, sorted, as CreateProcessW wants it.
+// Returns this process's environment with the changes applied, sorted, in the format of CreateProcessW.
 std::wstring EnvironmentBlock(const Environment& changes) {
   std::map<std::wstring, std::wstring> variables;
   wchar_t* own = GetEnvironmentStringsW();
@@ -71,7 +72,7 @@ class Pipe {
     CloseWriteEnd();
     CloseReadEnd();
   }
-  // For a child's input: the ends change their roles.
+  // Makes the read end inheritable instead of the write end, for a child's standard input.
   void InheritReadEnd() {
     SetHandleInformation(read_, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT);
     SetHandleInformation(write_, HANDLE_FLAG_INHERIT, 0);
@@ -84,7 +85,7 @@ class Pipe {
   void CloseWriteEnd() {
     if (write_ != nullptr) CloseHandle(std::exchange(write_, nullptr));
   }
-  // To the end; so_far is called with the whole text after each piece.
+  // Reads to the end of the pipe. Calls so_far with the whole text after each piece.
   template <typename SoFar>
   [[nodiscard]] std::string ReadAll(const SoFar& so_far) const {
     std::string text;
@@ -96,7 +97,7 @@ class Pipe {
     }
     return text;
   }
-  // Until all is written or the other end is closed.
+  // Writes until all is written or the other end is closed.
   void WriteAll(const std::string& text) const {
     DWORD written = 0;
     for (std::size_t at = 0; at < text.size(); at += written) {
@@ -149,7 +150,7 @@ ProcessResult RunProcessWith(const ProcessSettings& settings, const std::string&
   const DWORD group = settings.break_after.empty() ? 0 : CREATE_NEW_PROCESS_GROUP;
   const auto started_at = std::chrono::steady_clock::now();
   {
-    // Handles are inherited by whatever is started meanwhile: another thread's child would keep the pipes open.
+    // A child inherits all inheritable handles. A child that another thread starts now would keep these pipes open.
     static std::mutex starting;
     const std::lock_guard lock(starting);
     if (!CreateProcessW(ToWide(program).c_str(), wide_command_line.data(), nullptr, nullptr, TRUE,

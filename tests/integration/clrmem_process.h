@@ -1,4 +1,4 @@
-// Runs clrmem.exe as a user does, and captures what it says.
+// Runs clrmem.exe and other programs as child processes and captures their output.
 #ifndef CLRHM_TESTS_INTEGRATION_CLRMEM_PROCESS_H
 #define CLRHM_TESTS_INTEGRATION_CLRMEM_PROCESS_H
 
@@ -23,27 +23,27 @@ struct ProcessResult {
 };
 
 struct ProcessSettings {
-  // Added to this process's own, with DOTNET_ROOT at the build's dotnet root; an empty value stands for a variable that
-  // is not set.
+  // Changes to this process's own environment, in which DOTNET_ROOT names the build's dotnet root. An empty value
+  // removes the variable.
   Environment environment;
-  std::optional<std::string> input;              // what standard input has, to its end; none: this process's own
-  std::optional<std::string> working_directory;  // none: this process's own
-  std::chrono::milliseconds timeout = std::chrono::minutes(2);  // then the process is terminated
-  // Once standard output has this text, a Ctrl+Break is sent to the process, which has a console process group of its
-  // own then; needs HasConsole(). Empty: nothing of the kind.
+  std::optional<std::string> input;                             // all of standard input; unset: this process's own
+  std::optional<std::string> working_directory;                 // unset: this process's own
+  std::chrono::milliseconds timeout = std::chrono::minutes(2);  // terminates the process when it has passed
+  // If set, a Ctrl+Break is sent to the process when standard output contains this text. The process then has its own
+  // console process group. Requires HasConsole().
   std::string break_after;
 };
 
-// Starts a program with these arguments, quoted as the C run-time splits them, and waits for its end. Throws
-// std::runtime_error when the process cannot be started.
+// Starts a program with these arguments, quoted as the C run-time splits them, and waits until it ends. Throws
+// std::runtime_error if the process cannot be started.
 [[nodiscard]] ProcessResult RunProcessWith(const ProcessSettings& settings, const std::string& program,
                                            const std::vector<std::string>& arguments);
 [[nodiscard]] ProcessResult RunProcess(const std::string& program, const std::vector<std::string>& arguments,
                                        const Environment& environment = {});
-// The same for clrmem.
+// Runs clrmem in the same way.
 [[nodiscard]] ProcessResult RunClrmem(const std::vector<std::string>& arguments, const Environment& environment = {});
 
-// A file name in the temporary folder that no other test uses; the file is removed at the end.
+// A file name in the temporary folder, unique among the tests. The destructor removes the file.
 class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& extension);
@@ -60,13 +60,14 @@ class TemporaryFile {
 };
 
 [[nodiscard]] bool IsWine();
-// Whether this process has a console, or could make one: Ctrl+Break goes to processes of one's own console.
+// Returns whether this process has a console, allocating one if it lacks one. Ctrl+Break reaches only processes of the
+// sender's console.
 [[nodiscard]] bool HasConsole();
 [[nodiscard]] bool FileExists(const std::string& path);
 [[nodiscard]] bool CopyTo(const std::string& from, const std::string& to);
 void RemoveFile(const std::string& path);
 
-// A modern runtime that the build has, and the programs built for it.
+// A modern runtime in the build's dotnet root, and the programs built for it.
 struct Runtime {
   const char* framework;  // "net8.0"
   const char* version;    // "8.0.33"
@@ -74,22 +75,22 @@ struct Runtime {
 inline constexpr Runtime kNet8{"net8.0", "8.0.33"};
 inline constexpr Runtime kNet10{"net10.0", "10.0.14"};
 
-// "net8", for names of tests.
+// Returns a short name for test names, such as "net8".
 [[nodiscard]] inline std::string ShortName(const Runtime& runtime) {
   const std::string framework = runtime.framework;
   return framework.substr(0, framework.find('.'));
 }
 [[nodiscard]] std::string ProgramPath(const Runtime& runtime, const std::string& name);
 [[nodiscard]] std::string RuntimeFolder(const Runtime& runtime);
-// Why tests on this runtime cannot run here; none: they can.
+// Returns why tests on this runtime cannot run here, or nothing if they can.
 [[nodiscard]] std::optional<std::string> WhyNotRunnable(const Runtime& runtime);
-// The same for programs of the .NET Framework.
+// Returns the same for programs of the .NET Framework.
 [[nodiscard]] std::optional<std::string> WhyNoNetFramework();
 
-// `clrmem run` with --summary: the result and the JSON.
+// The result of `clrmem run` with --summary, and the summary's JSON.
 struct RunWithSummary {
   ProcessResult process;
-  nlohmann::json summary;  // null when none was written
+  nlohmann::json summary;  // null if no summary was written
 };
 [[nodiscard]] RunWithSummary RunProgramWith(const ProcessSettings& settings, const std::vector<std::string>& options,
                                             const std::string& program, const std::vector<std::string>& arguments = {});

@@ -1,5 +1,5 @@
-// Programs such as people run, on real runtimes under a limit that has room for them: they work as without the manager,
-// and every page is on account.
+// Tests realistic programs on real runtimes, under a limit that has room for them. They behave as without the manager,
+// and every page is accounted for.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -21,7 +21,8 @@ using testing::HasSubstr;
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
-// What is freed of W^X code mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+// Returns the environment for programs that free code. Freeing W^X code mappings is fatal to .NET 10 under Wine 8 under
+// every host (see LoadAssemblies.cs).
 Environment WithPlainCodeIfNeeded(const Runtime& runtime) {
   if (!IsWine() || std::string(runtime.framework) == kNet8.framework) return {};
   return {{"DOTNET_EnableWriteXorExecute", "0"}};
@@ -46,16 +47,16 @@ class ClrmemPrograms : public testing::TestWithParam<Runtime> {
   [[nodiscard]] static std::string Program(const std::string& name) { return ProgramPath(GetParam(), name); }
 };
 
-TEST_P(ClrmemPrograms, ServesRequestsWithAspNetCoreUnderALimit) {
+TEST_P(ClrmemPrograms, AspNetCoreServesRequestsUnderALimit) {
   const RunWithSummary run =
       RunProgram({"--limit", "64M"}, Program("WebHello"), {"300"}, WithPlainCodeIfNeeded(GetParam()));
   ExpectWithin(run, 64 * kMiB);
   EXPECT_THAT(run.process.out, HasSubstr("answered 300 of 300 requests"));
-  // 300 requests allocated 75 MiB.
+  // 300 requests allocate 75 MiB in all.
   EXPECT_GT(run.summary["memory"]["peak_charged_bytes"], 5 * kMiB);
 }
 
-// What the manager has on account after each round, as the program reads it from the manager.
+// Returns the manager's charge in bytes after each round, as the program read it from the manager.
 std::vector<std::int64_t> ChargedByRound(const std::string& out) {
   std::vector<std::int64_t> charged;
   std::istringstream lines(out);
@@ -68,11 +69,11 @@ std::vector<std::int64_t> ChargedByRound(const std::string& out) {
   return charged;
 }
 
-TEST_P(ClrmemPrograms, AreLevelWhileContextsComeAndGo) {
+TEST_P(ClrmemPrograms, ChargeStaysLevelWhileContextsLoadAndUnload) {
   constexpr std::size_t kRounds = 20;
   constexpr std::int64_t kMargin = 64 * 1024;
-  // Methods that are compiled once more when they are hot would grow the code heap for another hundred rounds, and so
-  // does, by a page or two, what W^X maps.
+  // Tiered compilation and W^X are off. Recompiling hot methods would grow the code heap for another hundred rounds,
+  // and W^X mappings would grow by a page or two.
   const RunWithSummary run =
       RunProgram({"--limit", "64M"}, Program("CollectibleContexts"), {std::to_string(kRounds), "6"},
                  {{"DOTNET_TieredCompilation", "0"}, {"DOTNET_EnableWriteXorExecute", "0"}});
@@ -84,15 +85,16 @@ TEST_P(ClrmemPrograms, AreLevelWhileContextsComeAndGo) {
   EXPECT_LE(*most - *least, kMargin) << run.process.out;
 }
 
-TEST_P(ClrmemPrograms, TakeMuchMemoryOutsideTheGcHeap) {
+TEST_P(ClrmemPrograms, NativeHeavyRunsUnderALimit) {
   const RunWithSummary run =
       RunProgram({"--limit", "64M"}, Program("NativeHeavy"), {}, WithPlainCodeIfNeeded(GetParam()));
   ExpectWithin(run, 64 * kMiB);
   EXPECT_THAT(run.process.out, HasSubstr("all right"));
 }
 
-// Where it has less than it would take: it may run out or get along, and the account is exact in either case.
-TEST_P(ClrmemPrograms, KeepExactAccountWhereMemoryIsShort) {
+// Under a limit below the program's peak, the program may run out of memory or finish. The account is exact in either
+// case.
+TEST_P(ClrmemPrograms, AccountingStaysExactWhenMemoryIsShort) {
   const RunWithSummary run = RunProgram({"--limit", "32M"}, Program("Churn"), {"96"});
   ExpectSound(run);
   EXPECT_TRUE(run.process.exit_code == 0 || run.process.exit_code == 42) << run.process.out << run.process.error;
@@ -117,7 +119,7 @@ const GcVariant kGcVariants[] = {
 
 class ClrmemChurn : public testing::TestWithParam<std::tuple<Runtime, GcVariant>> {};
 
-TEST_P(ClrmemChurn, ChangesNothingOfTheProgramsAndIsOnAccount) {
+TEST_P(ClrmemChurn, KeepsObjectsIntactAndAccountingExact) {
   const auto& [runtime, variant] = GetParam();
   if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
   if (variant.gc_module != nullptr && !FileExists(RuntimeFolder(runtime) + "\\" + variant.gc_module)) {

@@ -1,4 +1,4 @@
-// Real programs on real runtimes, without a limit: everything goes through the manager, and nothing of the app changes.
+// Tests real programs on real runtimes without a limit. All calls go through the manager, and the app behaves as usual.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -20,7 +20,7 @@ class ClrmemRun : public testing::TestWithParam<Runtime> {
   [[nodiscard]] std::string Program(const std::string& name) const { return ProgramPath(GetParam(), name); }
 };
 
-TEST_P(ClrmemRun, AQuietRunLeavesStandardErrorToTheProgram) {
+TEST_P(ClrmemRun, QuietRunLeavesStandardErrorToTheProgram) {
   const ProcessResult alone = RunClrmem({"run", "--quiet", Program("Hello"), "7"});
   EXPECT_EQ(alone.exit_code, 7u) << alone.error;
   EXPECT_EQ(alone.error, "");
@@ -44,7 +44,7 @@ TEST_P(ClrmemRun, PassesOutputAndExitCodeThrough) {
   }
 }
 
-TEST_P(ClrmemRun, CountsTheCallsOfTheRuntimeAndNamesItsModule) {
+TEST_P(ClrmemRun, CountsRuntimeCallsAndNamesItsModules) {
   const RunWithSummary run = RunProgram({}, Program("Hello"));
   ExpectSound(run);
   ASSERT_EQ(run.summary["bridge"]["modules"].size(), 2u);
@@ -58,21 +58,21 @@ TEST_P(ClrmemRun, CountsTheCallsOfTheRuntimeAndNamesItsModule) {
   EXPECT_GT(run.summary["memory"]["reserved_bytes"], std::uint64_t{1} << 30);
 }
 
-TEST_P(ClrmemRun, HostsInARuntimeFolderToo) {
+TEST_P(ClrmemRun, HostsFromARuntimeFolder) {
   const RunWithSummary run = RunProgram({"--runtime", RuntimeFolder(GetParam())}, Program("Hello"), {"5"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 5u);
   EXPECT_THAT(run.process.out, HasSubstr(std::string("hello from .NET ") + GetParam().version));
 }
 
-TEST_P(ClrmemRun, FindsTheDotnetRootThatRuntimeNames) {
+TEST_P(ClrmemRun, UsesTheDotnetRootOfTheRuntimeOption) {
   const RunWithSummary run =
       RunProgram({"--runtime", kDotnetRoot}, Program("Hello"), {}, {{"DOTNET_ROOT", "Z:\\nowhere"}});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u);
 }
 
-TEST_P(ClrmemRun, LeavesTheManagerOutWhenAsked) {
+TEST_P(ClrmemRun, NoBridgeLeavesTheManagerOut) {
   const RunWithSummary run = RunProgram({"--no-bridge"}, Program("Hello"), {"9"});
   EXPECT_EQ(run.process.exit_code, 9u);
   ASSERT_TRUE(run.summary.is_object()) << run.process.error;
@@ -109,8 +109,8 @@ TEST_P(ClrmemRun, LetsAManagedClientCallTheManager) {
   EXPECT_GE(run.summary["calls"]["create_malloc"]["ok"], 1);
 }
 
-TEST_P(ClrmemRun, PassesArgumentsOnUntouched) {
-  // Hello takes its first argument as its exit code; what looks like options of clrmem's comes after it.
+TEST_P(ClrmemRun, PassesArgumentsUnchanged) {
+  // Hello takes its first argument as its exit code. The arguments after it look like clrmem's options.
   const RunWithSummary run =
       RunProgram({}, Program("Hello"), {"3", "--limit", "1", "--no-bridge", "--help", "a \"b\\"});
   ExpectSound(run);
@@ -122,8 +122,8 @@ struct Load {
   Environment environment;
 };
 
-TEST_P(ClrmemRun, KeepsExactAccountOfEveryKindOfLoad) {
-  // What is freed of W^X code mappings is fatal to .NET 10 under Wine 8, whoever is the host (LoadAssemblies.cs).
+TEST_P(ClrmemRun, AccountingIsExactUnderEveryLoad) {
+  // Freeing W^X code mappings is fatal to .NET 10 under Wine 8 under every host (see LoadAssemblies.cs).
   const Load loads[] = {{"SmallObjects", {}},
                         {"LargeObjects", {}},
                         {"ManyThreads", {}},

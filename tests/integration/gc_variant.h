@@ -1,4 +1,4 @@
-// One way to run a runtime: a GC, how code is mapped, what is compiled when.
+// A configuration of a runtime: the GC, the way code is mapped, the compilation mode.
 #ifndef CLRHM_TESTS_INTEGRATION_GC_VARIANT_H
 #define CLRHM_TESTS_INTEGRATION_GC_VARIANT_H
 
@@ -22,7 +22,7 @@ inline const GcVariant kWithoutConcurrentGc{"WithoutConcurrentGc", {{"DOTNET_gcC
 inline const GcVariant kWriteXorExecuteOn{"WriteXorExecuteOn", {{"DOTNET_EnableWriteXorExecute", "1"}}, nullptr};
 inline const GcVariant kWriteXorExecuteOff{"WriteXorExecuteOff", {{"DOTNET_EnableWriteXorExecute", "0"}}, nullptr};
 
-// For suites over runtimes and variants: net8_ServerGc.
+// Names a test of a suite over runtimes and variants, such as net8_ServerGc.
 struct VariantName {
   template <typename Tested>
   std::string operator()(const Tested& tested) const {

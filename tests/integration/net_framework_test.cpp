@@ -1,4 +1,4 @@
-// Programs of the .NET Framework, whose CLR asks for the manager itself: Windows only.
+// Tests programs of the .NET Framework, whose CLR requests the manager through its hosting interface. Windows only.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ TEST(NetFramework, RunsAProgramUnderTheManager) {
   EXPECT_GT(run.summary["calls"]["malloc_alloc"]["ok"], 50);
 }
 
-TEST(NetFramework, ALimitBecomesACatchableOutOfMemoryException) {
+TEST(NetFramework, LimitRaisesACatchableOutOfMemoryException) {
   if (const auto why = WhyNoNetFramework()) GTEST_SKIP() << *why;
   const RunWithSummary run = RunProgram({"--limit", "128M"}, FrameworkProgram("AllocateUntilOomFx"));
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;

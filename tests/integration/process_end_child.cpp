@@ -1,4 +1,4 @@
-// Ends in the way its argument says, and prints what the watch reports of it: "<how> <exit code>".
+// Ends in the way that its argument names, and prints the watch's report: "<how> <exit code>".
 #include <cstdio>
 #include <string>
 
@@ -31,7 +31,8 @@ int main(int argc, char** argv) {
     ReportReturn(3);
     return 3;
   }
-  // A DLL's or a P/Invoke's own call, which no import of ours leads to: only the loader says that the process ends.
+  // This call stands for one by a DLL or a P/Invoke, which bypasses the watched imports. Only the loader reports such
+  // an end.
   if (way == "exit") ExitProcess(4);
   if (way == "exit-thread") {
     HANDLE thread = CreateThread(nullptr, 0, ExitFromAThread, nullptr, 0, nullptr);
@@ -41,7 +42,7 @@ int main(int argc, char** argv) {
     DisarmProcessEnd();
     return 2;
   }
-  // This program's own imports are watched as a runtime's would be.
+  // Watches this program's own imports, as the tool watches a runtime's.
   WatchProcessEndOf(GetModuleHandleW(nullptr));
   if (way == "watched-exit") ExitProcess(6);
   if (way == "watched-terminate") TerminateProcess(GetCurrentProcess(), 7);

@@ -1,4 +1,4 @@
-// However a process ends, it is reported once, and the exit code stays.
+// Tests that every kind of process end is reported once and keeps its exit code.
 #include <gtest/gtest.h>
 
 #include "clrhm_test_paths.h"
@@ -20,7 +20,7 @@ class ProcessEnd : public testing::TestWithParam<End> {};
 TEST_P(ProcessEnd, IsReportedOnceAndKeepsItsExitCode) {
   const ProcessResult result = RunProcess(ChildPath(), {GetParam().way});
   EXPECT_EQ(result.exit_code, GetParam().exit_code);
-  // Wine's debugger adds its own words about an unhandled exception to the program's output.
+  // Wine's debugger adds its own text about an unhandled exception to the program's output.
   if (IsWine() && GetParam().way == std::string("exception")) {
     EXPECT_NE(result.out.find(GetParam().reported), std::string::npos) << result.out;
     EXPECT_EQ(result.out.find(GetParam().reported), result.out.rfind(GetParam().reported)) << result.out;
@@ -44,8 +44,9 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-// ExitProcess that no watched import leads to: the loader may or may not know the exit code by then.
-TEST(ProcessEndUnwatched, IsReportedOnTheWayOut) {
+// Calls ExitProcess past the watched imports. The exit code may or may not be available when the loader reports the
+// end.
+TEST(ProcessEndUnwatched, IsReportedDuringExit) {
   if (IsWine()) GTEST_SKIP() << "needs Windows: Wine does not call a program's TLS callbacks when the process ends";
   for (const End& end : {End{"exit", 4, "exited 4\n"}, End{"exit-thread", 5, "exited 5\n"}}) {
     const ProcessResult result = RunProcess(ChildPath(), {end.way});

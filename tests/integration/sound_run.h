@@ -1,4 +1,4 @@
-// What holds after every run under the manager, whatever the app did.
+// Checks what holds after every run under the manager, for every app.
 #ifndef CLRHM_TESTS_INTEGRATION_SOUND_RUN_H
 #define CLRHM_TESTS_INTEGRATION_SOUND_RUN_H
 
@@ -9,8 +9,8 @@
 
 namespace clrhm_test {
 
-// In time, a summary was written, what the manager has on account is what VirtualQuery shows, and the runtime's calls
-// came in through the bridge.
+// Expects that the run ended in time and wrote a summary. The ledger must equal what VirtualQuery shows, and the
+// runtime's calls must have arrived through the bridge.
 inline void ExpectSound(const RunWithSummary& run) {
   ASSERT_FALSE(run.process.timed_out) << run.process.out << run.process.error;
   ASSERT_TRUE(run.summary.is_object()) << run.process.error;

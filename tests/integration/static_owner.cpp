@@ -1,5 +1,5 @@
-// A DLL of a host that owns a manager and a bridge in static objects: they are destroyed when the process ends, after
-// its other threads were ended wherever they were.
+// A DLL of a host that owns a manager and a bridge in static objects. They are destroyed when the process ends, after
+// the OS has ended the other threads at arbitrary points.
 #include <clr_host_memory/core_clr_bridge.h>
 
 #include <cstdint>
@@ -13,8 +13,8 @@ std::optional<clr_host_memory::CoreClrBridge> bridge;
 
 }  // namespace
 
-// Attaches coreclr, and has threads that ask the bridge for as long as they live, so that one of them has its lock at
-// nearly every moment.
+// Attaches coreclr and starts threads that call the bridge until they end. So at nearly every moment one of them holds
+// the bridge's lock.
 extern "C" __declspec(dllexport) HRESULT OwnBridge(HMODULE coreclr) {
   using namespace clr_host_memory;
   auto made = CreateMemoryManager();

@@ -13,7 +13,7 @@ struct Duration {
   std::uint64_t milliseconds;
 };
 
-TEST(ParseDuration, TakesUnitsInAnyCaseAndMillisecondsWithoutOne) {
+TEST(ParseDuration, AcceptsUnitsInAnyCaseAndDefaultsToMilliseconds) {
   const Duration durations[] = {
       {"0", 0},       {"250", 250},     {"500ms", 500},     {"500MS", 500},          {"2s", 2000},
       {"1.5s", 1500}, {"0.001s", 1},    {"0.0001s", 0},     {"1m", 60'000},          {"1.5min", 90'000},
@@ -24,7 +24,7 @@ TEST(ParseDuration, TakesUnitsInAnyCaseAndMillisecondsWithoutOne) {
   }
 }
 
-TEST(ParseDuration, RefusesWhatIsNoLengthOfTime) {
+TEST(ParseDuration, RefusesTextThatIsNotADuration) {
   for (const char* text : {"", " ", "s", "-1s", "+1s", "1,5s", "1.s", ".5s", "5 s", "1d", "1us", "2ss", "none", "1.5",
                            "0.5ms", "1.1234567s"}) {
     EXPECT_THROW((void)ParseDuration(text, "--wait"), ToolError) << text;
@@ -34,7 +34,7 @@ TEST(ParseDuration, RefusesWhatIsNoLengthOfTime) {
   }
 }
 
-TEST(ParseDuration, SaysWhatIsWrongAndHowToWriteIt) {
+TEST(ParseDuration, ErrorNamesTheProblemAndShowsTheFormat) {
   const auto message = [](const char* text) -> std::string {
     try {
       (void)ParseDuration(text, "--wait");

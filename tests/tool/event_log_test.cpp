@@ -24,7 +24,7 @@ ClrHostMemoryEvent OverLimit(std::uint64_t milliseconds, std::uint64_t bytes) {
   return event;
 }
 
-TEST(EventLog, KeepsTheFirstTimeTheRuntimeWasThrashing) {
+TEST(EventLog, KeepsTheFirstThrashEvent) {
   EventLog log;
   EXPECT_FALSE(log.Figures().first_thrash);
   ClrHostMemoryEvent event{};
@@ -48,7 +48,7 @@ TEST(EventLog, KeepsTheFirstTimeTheRuntimeWasThrashing) {
   EXPECT_EQ(figures.first_thrash->obtained_bytes, 4096u);
 }
 
-TEST(EventLog, ListsChangesOfPressureWithTheirTimes) {
+TEST(EventLog, ListsPressureChangesWithTheirTimes) {
   EventLog log;
   log.Record(Pressure(100, eMemoryAvailableHigh, 90));
   log.Record(Pressure(2500, eMemoryAvailableLow, 3));
@@ -64,7 +64,7 @@ TEST(EventLog, ListsChangesOfPressureWithTheirTimes) {
   EXPECT_EQ(figures.repeated_low, 0u);
 }
 
-TEST(EventLog, CountsALowThatIsSaidAgainWithoutListingIt) {
+TEST(EventLog, CountsRepeatedLowWithoutListingIt) {
   EventLog log;
   for (const std::uint64_t at : {0u, 8192u, 16384u}) log.Record(Pressure(at, eMemoryAvailableLow));
   log.Record(Pressure(20'000, eMemoryAvailableNeutral));
@@ -74,7 +74,7 @@ TEST(EventLog, CountsALowThatIsSaidAgainWithoutListingIt) {
   EXPECT_EQ(figures.repeated_low, 2u);
 }
 
-TEST(EventLog, CountsChangesItHasNoRoomToList) {
+TEST(EventLog, CountsPressureChangesBeyondItsCapacity) {
   EventLog log;
   const std::size_t some = 5;
   for (std::size_t at = 0; at < EventLog::kListedPressureChanges + some; ++at) {
@@ -86,7 +86,7 @@ TEST(EventLog, CountsChangesItHasNoRoomToList) {
   EXPECT_EQ(figures.unlisted_pressure_changes, some);
 }
 
-TEST(EventLog, AnOverLimitPeriodLastsUntilItFitsAgain) {
+TEST(EventLog, OverLimitPeriodLastsUntilTheChargeFitsAgain) {
   EventLog log;
   log.Record(OverLimit(1000, 4096));
   ASSERT_EQ(log.Figures().over_limit_periods.size(), 1u);
@@ -102,7 +102,7 @@ TEST(EventLog, AnOverLimitPeriodLastsUntilItFitsAgain) {
   EXPECT_FALSE(figures.over_limit_periods[1].until_ms.has_value());
 }
 
-TEST(EventLog, CountsPeriodsItHasNoRoomToListAndClosesTheLastThatItHas) {
+TEST(EventLog, CountsPeriodsBeyondCapacityAndClosesTheLastListed) {
   EventLog log;
   for (std::uint64_t period = 0; period < EventLog::kListedOverLimitPeriods + 3; ++period) {
     log.Record(OverLimit(10 * period, 1));
@@ -114,13 +114,13 @@ TEST(EventLog, CountsPeriodsItHasNoRoomToListAndClosesTheLastThatItHas) {
   EXPECT_EQ(figures.unlisted_over_limit_periods, 3u);
 }
 
-TEST(EventLog, AnEndWithoutABeginningIsNothing) {
+TEST(EventLog, IgnoresAPeriodEndWithoutABeginning) {
   EventLog log;
   log.Record(OverLimit(10, 0));
   EXPECT_TRUE(log.Figures().over_limit_periods.empty());
 }
 
-TEST(EventLog, OtherEventsAreNotKept) {
+TEST(EventLog, IgnoresOtherEvents) {
   EventLog log;
   for (const ClrHostMemoryEventKind kind :
        {kClrHostMemoryEventRefusal, kClrHostMemoryEventReserveUsed, kClrHostMemoryEventReserveRestored,

@@ -9,7 +9,7 @@ namespace {
 
 using namespace clr_host_memory::literals;
 
-TEST(LeastLimit, FitsWhereBothTheRuntimeAndItsHeapHaveRoom) {
+TEST(LeastLimit, FitsIfRuntimeAndHeapBothHaveRoom) {
   const Headroom none{.process = 0, .app_domain = 0};
   const Headroom half{.process = Percent(50), .app_domain = 0};
   const struct {
@@ -23,7 +23,7 @@ TEST(LeastLimit, FitsWhereBothTheRuntimeAndItsHeapHaveRoom) {
       {4_MiB, 3_MiB, none, true},
       {4_MiB, 3_MiB + 4096, none, false},
       {4_MiB, 5_MiB, none, false},
-      {8_MiB, 4_MiB, half, false},  // all of what is left is kept back
+      {8_MiB, 4_MiB, half, false},  // the headroom takes all that is left
       {8_MiB, 4_MiB - 512_KiB, half, true},
       {8_MiB, 0, {.process = 9_MiB, .app_domain = 0}, false},
       {1024_MiB, 900_MiB, {}, true},
@@ -34,7 +34,7 @@ TEST(LeastLimit, FitsWhereBothTheRuntimeAndItsHeapHaveRoom) {
   }
 }
 
-TEST(LeastLimit, IsTheLeastThatFits) {
+TEST(LeastLimit, IsTheSmallestLimitThatFits) {
   const Headroom headrooms[] = {{},
                                 {.process = 0, .app_domain = 0},
                                 {.process = Percent(50), .app_domain = Percent(10)},
@@ -50,7 +50,7 @@ TEST(LeastLimit, IsTheLeastThatFits) {
   }
 }
 
-TEST(LeastLimit, IsNoneWhereAllOfTheLimitIsKeptBack) {
+TEST(LeastLimit, IsZeroIfHeadroomTakesTheWholeLimit) {
   EXPECT_EQ(LeastLimitAfterStart(1_MiB, {.process = Percent(100), .app_domain = 0}), 0u);
 }
 

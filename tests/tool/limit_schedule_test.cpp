@@ -39,14 +39,14 @@ class LimitScheduleTest : public testing::Test {
   MemoryManager manager_;
 };
 
-TEST_F(LimitScheduleTest, NothingChangesBeforeTheBeginning) {
+TEST_F(LimitScheduleTest, ChangesNothingBeforeBegin) {
   const LimitSchedule schedule(manager_, {.limit_changes = {{0, 64_MiB}}});
   Sleep(50);
   EXPECT_EQ(manager_.Statistics().limit, 256_MiB);
   EXPECT_EQ(schedule.Figures().at(0).outcome, ChangeOutcome::kNotReached);
 }
 
-TEST_F(LimitScheduleTest, WhatIsDueAtZeroIsThereWhenItHasBegun) {
+TEST_F(LimitScheduleTest, BeginAppliesChangesDueAtTimeZero) {
   LimitSchedule schedule(manager_, {.limit_changes = {{0, 64_MiB}, {3'600'000, 8_MiB}}});
   schedule.Begin();
   EXPECT_EQ(manager_.Statistics().limit, 64_MiB);
@@ -54,7 +54,7 @@ TEST_F(LimitScheduleTest, WhatIsDueAtZeroIsThereWhenItHasBegun) {
   EXPECT_EQ(schedule.Figures().at(1).outcome, ChangeOutcome::kNotReached);
 }
 
-TEST_F(LimitScheduleTest, EachChangeComesInItsOrderAndNotTooEarly) {
+TEST_F(LimitScheduleTest, AppliesChangesInOrderAndNotEarly) {
   LimitSchedule schedule(manager_, {.limit_changes = {{0, 64_MiB}, {60, 128_MiB}, {120, std::nullopt}}});
   schedule.Begin();
   ASSERT_TRUE(Becomes([&] { return AllDone(schedule); }));
@@ -69,7 +69,7 @@ TEST_F(LimitScheduleTest, EachChangeComesInItsOrderAndNotTooEarly) {
   }
 }
 
-TEST_F(LimitScheduleTest, HeadroomInPercentIsOfTheNewLimit) {
+TEST_F(LimitScheduleTest, TakesPercentHeadroomFromTheNewLimit) {
   LimitSchedule schedule(manager_, {.headroom = Headroom{Percent(25), Percent(5)}, .limit_changes = {{0, 100_MiB}}});
   schedule.Begin();
   ASSERT_TRUE(Becomes([&] { return AllDone(schedule); }));
@@ -77,7 +77,7 @@ TEST_F(LimitScheduleTest, HeadroomInPercentIsOfTheNewLimit) {
   EXPECT_EQ(manager_.Statistics().app_domain_headroom, 5_MiB);
 }
 
-TEST_F(LimitScheduleTest, NoLimitHasNoHeadroom) {
+TEST_F(LimitScheduleTest, DropsHeadroomWithoutALimit) {
   LimitSchedule schedule(manager_, {.headroom = Headroom{8_MiB, 8_MiB}, .limit_changes = {{0, std::nullopt}}});
   schedule.Begin();
   ASSERT_TRUE(Becomes([&] { return AllDone(schedule); }));
@@ -85,7 +85,7 @@ TEST_F(LimitScheduleTest, NoLimitHasNoHeadroom) {
   EXPECT_EQ(manager_.Statistics().process_headroom, 0u);
 }
 
-TEST_F(LimitScheduleTest, WhatTheManagerRefusesIsReportedAndTheRestGoesOn) {
+TEST_F(LimitScheduleTest, ReportsRefusedChangesAndContinues) {
   LimitSchedule schedule(manager_, {.headroom = Headroom{8_MiB, 0}, .limit_changes = {{0, 4_MiB}, {1, 64_MiB}}});
   schedule.Begin();
   ASSERT_TRUE(Becomes([&] { return AllDone(schedule); }));
@@ -95,7 +95,7 @@ TEST_F(LimitScheduleTest, WhatTheManagerRefusesIsReportedAndTheRestGoesOn) {
   EXPECT_EQ(manager_.Statistics().limit, 64_MiB);
 }
 
-TEST_F(LimitScheduleTest, ItsEndDoesNotWaitForWhatIsNotDue) {
+TEST_F(LimitScheduleTest, DestructorDoesNotWaitForPendingChanges) {
   const auto began = steady_clock::now();
   {
     LimitSchedule schedule(manager_, {.limit_changes = {{0, 64_MiB}, {3'600'000, 8_MiB}}});

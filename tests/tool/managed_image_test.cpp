@@ -13,7 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-// Bytes to be put together, little-endian.
+// Builds a byte sequence. Integers are appended in little-endian order.
 class Bytes {
  public:
   Bytes& U8(unsigned value) {
@@ -48,10 +48,10 @@ struct ImageShape {
   std::string target_framework = ".NETFramework,Version=v4.8";
   std::string reference = "mscorlib";
   bool has_clr_header = true;
-  std::uint32_t member_ref_rows = 1;  // more than fit: for damaged images
+  std::uint32_t member_ref_rows = 1;  // damaged images claim more rows than the tables hold
 };
 
-// An assembly of one reference and one attribute, as a compiler would write it.
+// Returns an assembly with one reference and one attribute, laid out as a compiler writes it.
 std::vector<std::byte> MakeImage(const ImageShape& shape) {
   Bytes strings;
   strings.U8(0);
@@ -115,7 +115,7 @@ std::vector<std::byte> MakeImage(const ImageShape& shape) {
   return image.data();
 }
 
-TEST(ManagedImage, ReadsAProgramOfTheNetFramework) {
+TEST(ManagedImage, ReadsANetFrameworkProgram) {
   const ManagedImage image = ReadManagedImage(MakeImage({}));
   EXPECT_EQ(image.kind, ImageKind::kManaged) << image.problem;
   EXPECT_TRUE(image.has_entry_point);
@@ -129,7 +129,7 @@ TEST(ManagedImage, ReadsAProgramOfTheNetFramework) {
   EXPECT_TRUE(image.IsForNetFramework());
 }
 
-TEST(ManagedImage, ReadsAProgramOfModernNet) {
+TEST(ManagedImage, ReadsAModernNetProgram) {
   ImageShape shape;
   shape.is_pe64 = true;
   shape.target_framework = ".NETCoreApp,Version=v10.0";
@@ -141,7 +141,7 @@ TEST(ManagedImage, ReadsAProgramOfModernNet) {
   EXPECT_FALSE(image.IsForNetFramework());
 }
 
-TEST(ManagedImage, TellsTheFrameworkByReferencesWhereTheAttributeIsAbsent) {
+TEST(ManagedImage, DetectsFrameworkFromReferencesWithoutTheAttribute) {
   ImageShape shape;
   shape.target_framework = "";
   EXPECT_TRUE(ReadManagedImage(MakeImage(shape)).IsForNetFramework());
@@ -154,7 +154,7 @@ TEST(ManagedImage, TellsTheFrameworkByReferencesWhereTheAttributeIsAbsent) {
   }
 }
 
-TEST(ManagedImage, TellsLibrariesAndBitness) {
+TEST(ManagedImage, DetectsLibrariesAndBitness) {
   ImageShape shape;
   shape.entry_point = 0;
   EXPECT_FALSE(ReadManagedImage(MakeImage(shape)).has_entry_point);
@@ -164,13 +164,13 @@ TEST(ManagedImage, TellsLibrariesAndBitness) {
   EXPECT_FALSE(ReadManagedImage(MakeImage(shape)).requires_32_bit);
 }
 
-TEST(ManagedImage, APeWithoutClrHeaderIsNative) {
+TEST(ManagedImage, PeWithoutClrHeaderIsNative) {
   ImageShape shape;
   shape.has_clr_header = false;
   EXPECT_EQ(ReadManagedImage(MakeImage(shape)).kind, ImageKind::kNative);
 }
 
-TEST(ManagedImage, OtherFilesAreNoPe) {
+TEST(ManagedImage, OtherFilesAreNotPortableExecutables) {
   for (const char* text : {"", "M", "MZ", "#!/bin/sh\n",
                            "\x7f"
                            "ELF"}) {
@@ -179,10 +179,10 @@ TEST(ManagedImage, OtherFilesAreNoPe) {
   }
 }
 
-TEST(ManagedImage, EveryTruncationIsNoPeOrDamagedButNeverManaged) {
+TEST(ManagedImage, TruncatedImageIsNeverManaged) {
   const std::vector<std::byte> whole = MakeImage({});
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    // A copy of its own, so that a read past the end is seen by tools that look for it.
+    // A separate copy of exactly this size: sanitizers detect a read past its end.
     const std::vector<std::byte> cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
     const ManagedImage image = ReadManagedImage(cut);
     EXPECT_NE(image.kind, ImageKind::kManaged) << size;
@@ -190,7 +190,7 @@ TEST(ManagedImage, EveryTruncationIsNoPeOrDamagedButNeverManaged) {
   }
 }
 
-TEST(ManagedImage, NoChangedByteIsReadPastTheEnd) {
+TEST(ManagedImage, CorruptedBytesNeverCauseReadsPastTheEnd) {
   const std::vector<std::byte> whole = MakeImage({});
   std::size_t damaged = 0;
   for (std::size_t at = 0; at < whole.size(); ++at) {
@@ -203,7 +203,7 @@ TEST(ManagedImage, NoChangedByteIsReadPastTheEnd) {
   EXPECT_GT(damaged, 100u);
 }
 
-TEST(ManagedImage, RowCountsBeyondTheTablesAreDamage) {
+TEST(ManagedImage, RowCountBeyondTheTablesIsDamage) {
   ImageShape shape;
   shape.member_ref_rows = 0xFFFFFFFF;
   const ManagedImage image = ReadManagedImage(MakeImage(shape));
@@ -211,7 +211,7 @@ TEST(ManagedImage, RowCountsBeyondTheTablesAreDamage) {
   EXPECT_THAT(image.problem, HasSubstr("tables are cut off"));
 }
 
-TEST(ByteView, ReadsNothingThatIsNotThere) {
+TEST(ByteView, RefusesReadsPastTheEnd) {
   const std::byte bytes[] = {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}, std::byte{0}};
   const ByteView view(bytes);
   EXPECT_EQ(view.U32(0), 0x04030201u);

@@ -1,4 +1,4 @@
-// The sums of the accounting report, over tables made by hand.
+// Tests the sums of the accounting report over tables made by hand.
 #include "tool/run/memory_breakdown.h"
 
 #include <gmock/gmock.h>
@@ -19,23 +19,23 @@ std::uint64_t PrivateRows(const MemoryBreakdown& accounting) {
   return HostedBytes(accounting) - accounting.hosted.mapped + NotHostedBytes(accounting);
 }
 
-// Whatever the tables say, the rows and what they do not explain are the process's figure.
+// Expects the rows and the unexplained bytes to add up to the process's figure.
 void ExpectExact(const MemoryBreakdown& accounting) {
   EXPECT_EQ(static_cast<std::int64_t>(accounting.process),
             static_cast<std::int64_t>(PrivateRows(accounting)) + accounting.unexplained);
 }
 
-TEST(MemoryBreakdown, EachPageIsInOneRow) {
+TEST(MemoryBreakdown, CountsEachPageInExactlyOneRow) {
   const std::vector<MemoryRun> runs{
       Private(0x10000, 4096),                                        // a stack
       Private(0x20000, 8192),                                        // a heap
       Private(0x30000, 65536, 65536, 1),                             // the GC's heap
-      Private(0x40000, 12288, 8192, 4),                              // a loader heap that somebody else wrote to, too
+      Private(0x40000, 12288, 8192, 4),                              // a loader heap, one page of it outside the ledger
       {0x50000, 16384, MemoryType::kPrivate, true, true, 16384, 3},  // code
       {0x60000, 20480, MemoryType::kMapped, true, false, 4096, 4},   // a view
       {0x70000, 4096, MemoryType::kImage, false, true, 0, 0},        // an image's code
       {0x70000, 8192, MemoryType::kImage, true, false, 0, 0},        // and its data
-      {0x80000, 12288, MemoryType::kImage, true, false, 0, 0},       // another's
+      {0x80000, 12288, MemoryType::kImage, true, false, 0, 0},       // another image's data
       Private(0x90000, 100 * 4096),
       Private(0xA0000, 24576),  // a TEB
   };
@@ -66,7 +66,7 @@ TEST(MemoryBreakdown, EachPageIsInOneRow) {
   ExpectExact(accounting);
 }
 
-TEST(MemoryBreakdown, TheManagersOwnIsTakenOutOfWhatNobodyNamesAndNoMoreThanThere) {
+TEST(MemoryBreakdown, SubtractsOwnBytesFromUnknownDownToZero) {
   const struct {
     std::uint64_t own;
     std::uint64_t said;
@@ -85,7 +85,7 @@ TEST(MemoryBreakdown, TheManagersOwnIsTakenOutOfWhatNobodyNamesAndNoMoreThanTher
   }
 }
 
-TEST(MemoryBreakdown, WhatTheOsCountsOtherwiseIsSaidWithItsSign) {
+TEST(MemoryBreakdown, ReportsUnexplainedBytesWithTheirSign) {
   for (const std::uint64_t process :
        {std::uint64_t{0}, std::uint64_t{4096}, std::uint64_t{8192}, std::uint64_t{1} << 40}) {
     const MemoryBreakdown accounting = BreakDown({Private(0x10000, 4096)}, {}, {.process = process});
@@ -97,7 +97,7 @@ TEST(MemoryBreakdown, WhatTheOsCountsOtherwiseIsSaidWithItsSign) {
   ExpectExact(BreakDown({}, {}, {.process = 1, .hosted_pages = 2, .hosted_heap = 3, .own = 4}));
 }
 
-TEST(MemoryBreakdown, IsSaidToTheByteInTableAndJson) {
+TEST(MemoryBreakdown, PrintsExactBytesInTableAndJson) {
   MemoryBreakdown accounting =
       BreakDown({Private(0x10000, 4096),
                  Private(0x20000, 65536, 65536, 1),
@@ -120,7 +120,7 @@ TEST(MemoryBreakdown, IsSaidToTheByteInTableAndJson) {
   EXPECT_TRUE(json["not_hosted"]["before"].is_null());
 }
 
-TEST(MemoryBreakdown, SaysWhatWasThereBeforeTheRuntime) {
+TEST(MemoryBreakdown, ShowsBytesPresentBeforeTheRuntime) {
   MemoryBreakdown accounting = BreakDown({Private(0x10000, 65536), Private(0x30000, 8192)},
                                          {.stacks = {}, .thread_data = {}, .heaps = {0x10000}, .images = {}}, {});
   accounting.before.emplace();

@@ -12,7 +12,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-TEST(Options, RunTakesItsOptionsBeforeTheApp) {
+TEST(Options, RunTakesOptionsBeforeTheApp) {
   const auto run = std::get<RunOptions>(
       ParseOptions({"run", "--limit", "256M", "--runtime", "C:\\dotnet", "--summary", "out.json", "App.dll"}));
   EXPECT_EQ(run.limit, std::uint64_t{256} << 20);
@@ -24,7 +24,7 @@ TEST(Options, RunTakesItsOptionsBeforeTheApp) {
   EXPECT_THAT(run.arguments, IsEmpty());
 }
 
-TEST(Options, WhatFollowsTheAppIsTheApps) {
+TEST(Options, ArgumentsAfterTheAppBelongToTheApp) {
   const auto run = std::get<RunOptions>(ParseOptions(
       {"run", "--no-bridge", "App.dll", "--limit", "1", "--help", "--", "-x", "", "with space", "--summary"}));
   EXPECT_TRUE(run.no_bridge);
@@ -33,19 +33,19 @@ TEST(Options, WhatFollowsTheAppIsTheApps) {
   EXPECT_THAT(run.arguments, ElementsAre("--limit", "1", "--help", "--", "-x", "", "with space", "--summary"));
 }
 
-TEST(Options, TwoDashesEndOurOptions) {
+TEST(Options, TwoDashesEndClrmemOptions) {
   const auto run = std::get<RunOptions>(ParseOptions({"run", "--limit=64M", "--", "-odd name.dll", "--"}));
   EXPECT_EQ(run.limit, std::uint64_t{64} << 20);
   EXPECT_EQ(run.app, "-odd name.dll");
   EXPECT_THAT(run.arguments, ElementsAre("--"));
 }
 
-TEST(Options, AnAppMayBeCalledLikeACommandOrBeAPathWithSlashes) {
+TEST(Options, AppMayBeNamedLikeACommandOrContainSlashes) {
   EXPECT_EQ(std::get<RunOptions>(ParseOptions({"run", "info"})).app, "info");
   EXPECT_EQ(std::get<RunOptions>(ParseOptions({"run", "/tmp/App.dll"})).app, "/tmp/App.dll");
 }
 
-TEST(Options, ModulesAndTheContainerAreTheBridges) {
+TEST(Options, BridgedModulesAndGcContainerNeedTheBridge) {
   const auto run = std::get<RunOptions>(ParseOptions(
       {"run", "--limit", "64M", "--gc-container", "--bridge", "a.dll", "--bridge=b.dll", "App.dll", "--bridge"}));
   EXPECT_TRUE(run.gc_container);
@@ -60,18 +60,18 @@ TEST(Options, ModulesAndTheContainerAreTheBridges) {
   EXPECT_THROW((void)ParseOptions({"run", "--no-bridge", "--gc-container", "App.dll"}), ToolError);
 }
 
-TEST(Options, AccountingIsOfWhatTheManagerHosts) {
+TEST(Options, AccountingNeedsTheBridge) {
   EXPECT_FALSE(std::get<RunOptions>(ParseOptions({"run", "App.dll"})).accounting);
   EXPECT_TRUE(std::get<RunOptions>(ParseOptions({"run", "--accounting", "App.dll"})).accounting);
   EXPECT_THROW((void)ParseOptions({"run", "--accounting", "--no-bridge", "App.dll"}), ToolError);
 }
 
-TEST(Options, TheLeastLimitIsTaken) {
+TEST(Options, AcceptsTheLeastLimitAndRefusesLess) {
   EXPECT_EQ(std::get<RunOptions>(ParseOptions({"run", "--limit", kLeastLimitText, "App.dll"})).limit, kLeastLimit);
   EXPECT_THROW((void)ParseOptions({"run", "--limit", "3985407", "App.dll"}), ToolError);
 }
 
-TEST(Options, ScriptedAndInfoHaveTheirOwn) {
+TEST(Options, ScriptedAndInfoTakeTheirOwnOptions) {
   const auto scripted = std::get<ScriptedOptions>(ParseOptions({"scripted", "--limit", "1M", "--summary", "s.json"}));
   EXPECT_EQ(scripted.limit, std::uint64_t{1} << 20);
   EXPECT_EQ(scripted.summary, "s.json");
@@ -79,7 +79,7 @@ TEST(Options, ScriptedAndInfoHaveTheirOwn) {
   EXPECT_EQ(std::get<InfoOptions>(ParseOptions({"info", "--runtime", "D:\\dn"})).runtime, "D:\\dn");
 }
 
-TEST(Options, HelpAndVersionAreTextToPrint) {
+TEST(Options, HelpAndVersionYieldTextToPrint) {
   EXPECT_THAT(std::get<PrintText>(ParseOptions({"--version"})).text, HasSubstr("clrmem "));
   EXPECT_THAT(std::get<PrintText>(ParseOptions({"--help"})).text, HasSubstr("scripted"));
   const std::string run_help = std::get<PrintText>(ParseOptions({"run", "--help"})).text;

@@ -1,4 +1,4 @@
-// The options of `clrmem run` that set the policy: what is taken, and in which words the rest is refused.
+// Tests the options of `clrmem run` that set the policy: the accepted values, and the messages for all others.
 #include "tool/command_line/policy_options.h"
 
 #include <gmock/gmock.h>
@@ -24,7 +24,7 @@ PolicyOptions PolicyOf(std::vector<std::string> options) {
   return std::get<RunOptions>(ParseOptions(options)).policy;
 }
 
-TEST(PolicyOptions, NoneOfThemAsksForNothing) {
+TEST(PolicyOptions, UnsetOptionsLeaveDefaults) {
   const PolicyOptions policy = PolicyOf({"--limit", "64M"});
   EXPECT_FALSE(policy.headroom.has_value());
   EXPECT_THAT(policy.wait_ms, ElementsAre(0u, 0u, 0u));
@@ -32,7 +32,7 @@ TEST(PolicyOptions, NoneOfThemAsksForNothing) {
   EXPECT_TRUE(policy.limit_changes.empty());
 }
 
-TEST(PolicyOptions, HeadroomIsTheProcesssThenTheDomains) {
+TEST(PolicyOptions, HeadroomNamesProcessThenAppDomain) {
   struct {
     const char* text;
     std::uint64_t process;
@@ -54,7 +54,7 @@ TEST(PolicyOptions, HeadroomIsTheProcesssThenTheDomains) {
   }
 }
 
-TEST(PolicyOptions, WaitIsOneTimeForAllOrOneForEachLevelNamed) {
+TEST(PolicyOptions, WaitIsOneTimeOrOnePerNamedLevel) {
   EXPECT_THAT(PolicyOf({"--wait", "250"}).wait_ms, ElementsAre(250u, 250u, 250u));
   EXPECT_THAT(PolicyOf({"--wait", "2s"}).wait_ms, ElementsAre(2000u, 2000u, 2000u));
   EXPECT_THAT(PolicyOf({"--wait", "1h"}).wait_ms, ElementsAre(3'600'000u, 3'600'000u, 3'600'000u));
@@ -63,7 +63,7 @@ TEST(PolicyOptions, WaitIsOneTimeForAllOrOneForEachLevelNamed) {
   EXPECT_THAT(PolicyOf({"--wait=task=2s,domain=500ms,process=1"}).wait_ms, ElementsAre(2000u, 500u, 1u));
 }
 
-TEST(PolicyOptions, OnThrashIsToReportUnlessItIsToStop) {
+TEST(PolicyOptions, OnThrashReportsUnlessSetToStop) {
   EXPECT_EQ(PolicyOf({"--limit", "64M"}).on_thrash, OnThrash::kReport);
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash", "report"}).on_thrash, OnThrash::kReport);
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop"}).on_thrash, OnThrash::kStop);
@@ -75,12 +75,12 @@ TEST(PolicyOptions, OnThrashIsToReportUnlessItIsToStop) {
   EXPECT_THROW(PolicyOf({"--on-thrash", "stop"}), ToolError) << "there is no limit to spin at";
 }
 
-TEST(PolicyOptions, TheReserveNeedsNoLimit) {
+TEST(PolicyOptions, EmergencyReserveNeedsNoLimit) {
   EXPECT_EQ(PolicyOf({"--emergency-reserve", "4M"}).emergency_reserve, 4_MiB);
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--emergency-reserve", "64M"}).emergency_reserve, 64_MiB);
 }
 
-TEST(PolicyOptions, WhereNobodyAsksTheReserveIsASixteenthOfTheLimitInsteadOfHeadroom) {
+TEST(PolicyOptions, DefaultReserveReplacesHeadroomAndScalesWithTheLimit) {
   struct {
     const char* limit;
     std::uint64_t reserve;
@@ -104,7 +104,7 @@ TEST(PolicyOptions, WhereNobodyAsksTheReserveIsASixteenthOfTheLimitInsteadOfHead
   EXPECT_EQ(strict.HeadroomToKeep().process, CLR_HOST_MEMORY_DEFAULT_HEADROOM);
 }
 
-TEST(PolicyOptions, TheGcIsToldWhatFitsTheLimitUnlessItCouldNotFollow) {
+TEST(PolicyOptions, DerivesGcLimitFromTheLimitUnlessItMustBeOff) {
   struct {
     std::vector<std::string> options;
     std::uint64_t gc_limit;
@@ -133,7 +133,7 @@ TEST(PolicyOptions, TheGcIsToldWhatFitsTheLimitUnlessItCouldNotFollow) {
   }
 }
 
-TEST(PolicyOptions, AGcThatTakesNoLimitLeavesAReserveThatIsNoMoreThanTheLimit) {
+TEST(PolicyOptions, LeavingGcLimitOutCapsDefaultReserveAtTheLimit) {
   for (const auto& [limit, reserve] : {std::pair{8_MiB, 8_MiB}, std::pair{64_MiB, 16_MiB}}) {
     PolicyOptions policy = PolicyOf({"--limit", std::to_string(limit)});
     EXPECT_EQ(policy.emergency_reserve, 16_MiB);
@@ -146,7 +146,7 @@ TEST(PolicyOptions, AGcThatTakesNoLimitLeavesAReserveThatIsNoMoreThanTheLimit) {
   EXPECT_EQ(asked.emergency_reserve, 4_MiB);
 }
 
-TEST(PolicyOptions, LimitsAtTimesAreSortedAndNeedNoLimitAtTheStart) {
+TEST(PolicyOptions, LimitChangesAreSortedAndNeedNoInitialLimit) {
   const PolicyOptions policy =
       PolicyOf({"--limit-at", "2s=64M", "--limit-at=1m=none", "--limit-at", "500ms=4M", "--limit-at", "0=1G"});
   const auto change = [](std::uint64_t after_ms, Limit limit) {
@@ -156,13 +156,13 @@ TEST(PolicyOptions, LimitsAtTimesAreSortedAndNeedNoLimitAtTheStart) {
               ElementsAre(change(0, 1_GiB), change(500, 4_MiB), change(2000, 64_MiB), change(60'000, std::nullopt)));
 }
 
-TEST(PolicyOptions, WhatNeedsALimitTakesALaterOneToo) {
+TEST(PolicyOptions, LaterLimitSatisfiesOptionsThatNeedALimit) {
   EXPECT_TRUE(PolicyOf({"--count-all", "--limit", "64M"}).count_whole_process);
   EXPECT_TRUE(PolicyOf({"--count-all", "--limit-at", "1s=64M"}).count_whole_process);
   EXPECT_TRUE(PolicyOf({"--headroom", "8M", "--limit-at", "1s=64M"}).headroom.has_value());
 }
 
-TEST(PolicyOptions, AnOptionWithAValueDoesNotTakeTheAppForIt) {
+TEST(PolicyOptions, OptionWithInlineValueDoesNotConsumeTheApp) {
   for (const char* option : {"--headroom=8M", "--wait=1s", "--emergency-reserve=4M", "--limit-at=1s=64M"}) {
     const auto run = std::get<RunOptions>(ParseOptions({"run", "--limit", "64M", option, "App.dll", "--wait", "x"}));
     EXPECT_EQ(run.app, "App.dll") << option;
@@ -175,7 +175,7 @@ struct BadPolicy {
   const char* message;
 };
 
-TEST(PolicyOptions, RefuseWhatTheyDoNotMean) {
+TEST(PolicyOptions, RefusesInvalidValuesWithTheExactMessage) {
   const BadPolicy policies[] = {
       {{"--headroom", "8M"}, "--headroom is a part of the limit, and there is none; give --limit, too"},
       {{"--headroom", "8M", "--limit-at", "1s=none"},
@@ -247,11 +247,11 @@ TEST(PolicyOptions, RefuseWhatTheyDoNotMean) {
   }
 }
 
-TEST(PolicyOptions, AnEmptyLimitIsNoLimit) {
+TEST(PolicyOptions, RefusesAnEmptyLimit) {
   EXPECT_THROW((void)ParseOptions({"run", "--limit", "", "App.dll"}), ToolError) << "a script's empty variable";
 }
 
-TEST(PolicyOptions, HelpNamesThem) {
+TEST(PolicyOptions, HelpNamesEveryPolicyOption) {
   const std::string help = std::get<PrintText>(ParseOptions({"run", "--help"})).text;
   for (const char* option :
        {"--headroom SIZE|N%", "--wait TIME", "--emergency-reserve SIZE", "--count-all", "--limit-at TIME=SIZE|none"}) {

@@ -1,4 +1,5 @@
-// What the summary says of the policy: nothing of what was neither asked for nor happened, and each figure once.
+// Tests the policy part of the summary. It omits options that were not set and events that did not occur, and shows
+// each figure once.
 #include "tool/report/policy_summary.h"
 
 #include <gmock/gmock.h>
@@ -37,12 +38,12 @@ Json PolicyJson(const ClrHostMemoryStatistics& statistics, const PolicyFigures& 
   return json;
 }
 
-TEST(PolicySummary, IsTheLimitAloneWhenNothingWasAskedForAndNothingHappened) {
+TEST(PolicySummary, ShowsOnlyTheLimitWithoutPolicyOrEvents) {
   EXPECT_EQ(LimitTable(QuietStatistics(), {}), "  limit                                none\n");
   EXPECT_THAT(PolicyTable(QuietStatistics(), {}), IsEmpty());
 }
 
-TEST(PolicySummary, TellsOfNotificationsInOneLineWhenNothingWasAskedFor) {
+TEST(PolicySummary, ShowsNotificationsInOneLineByDefault) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   statistics.notifications[0] = 3;
   statistics.notifications[2] = 1;
@@ -52,7 +53,7 @@ TEST(PolicySummary, TellsOfNotificationsInOneLineWhenNothingWasAskedFor) {
   EXPECT_EQ(PolicyTable(statistics, policy), "  memory pressure, told to the CLR     3 Low, 1 High\n");
 }
 
-TEST(PolicySummary, TellsOfARuntimeThatSpun) {
+TEST(PolicySummary, ReportsAThrashingRuntime) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   PolicyFigures policy;
   EXPECT_EQ(PolicyJson(statistics, policy)["thrash"],
@@ -69,7 +70,7 @@ TEST(PolicySummary, TellsOfARuntimeThatSpun) {
   EXPECT_EQ(json["first"]["refusals"], 1800);
 }
 
-TEST(PolicySummary, ListsTheLimitsChangesAndWhatBecameOfThem) {
+TEST(PolicySummary, ListsLimitChangesAndTheirOutcomes) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   statistics.limit = 96_MiB;
   PolicyFigures policy;
@@ -96,7 +97,7 @@ TEST(PolicySummary, ListsTheLimitsChangesAndWhatBecameOfThem) {
             R"("answer":null}])");
 }
 
-TEST(PolicySummary, ShowsHeadroomWhenItWasAskedForAndThereIsALimit) {
+TEST(PolicySummary, ShowsRequestedHeadroomUnderALimit) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   PolicyFigures policy;
   policy.options.headroom = Headroom{8_MiB, 2_MiB};
@@ -111,7 +112,7 @@ TEST(PolicySummary, ShowsHeadroomWhenItWasAskedForAndThereIsALimit) {
   EXPECT_THAT(LimitTable(statistics, policy), Not(HasSubstr("headroom")));
 }
 
-TEST(PolicySummary, ShowsWhatIsOutsideWhenItCounts) {
+TEST(PolicySummary, ShowsOutsideBytesIfTheyCount) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   statistics.outside = 24_MiB;
   PolicyFigures policy;
@@ -123,7 +124,7 @@ TEST(PolicySummary, ShowsWhatIsOutsideWhenItCounts) {
   EXPECT_EQ(PolicyJson(statistics, policy)["outside"]["counted"], true);
 }
 
-TEST(PolicySummary, ShowsWaitsByLevelAndHowTheyEnded) {
+TEST(PolicySummary, ShowsWaitsByLevelAndOutcome) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   PolicyFigures policy;
   policy.options.wait_ms = {2000, 0, 300};
@@ -146,14 +147,14 @@ TEST(PolicySummary, ShowsWaitsByLevelAndHowTheyEnded) {
   EXPECT_EQ(waits["process_critical"]["granted"], 5);
 }
 
-TEST(PolicySummary, ShowsWaitsThatTheAppAllowedItself) {
+TEST(PolicySummary, ShowsWaitsWithoutAWaitOption) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   statistics.waits[eTaskCritical] = 1;
   statistics.waits_granted[eTaskCritical] = 1;
   EXPECT_THAT(PolicyTable(statistics, {}), HasSubstr("eTaskCritical"));
 }
 
-TEST(PolicySummary, ShowsTheReserveItsUseAndWhatIsHeld) {
+TEST(PolicySummary, ShowsReserveSizeUsesAndHeldBytes) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   statistics.emergency_reserve = 4_MiB;
   statistics.emergency_held = 4_MiB;
@@ -174,7 +175,7 @@ TEST(PolicySummary, ShowsTheReserveItsUseAndWhatIsHeld) {
             R"({"bytes":4194304,"held_bytes":1048576,"uses":2,"given_bytes":5242880,"taken_back_bytes":2097152})");
 }
 
-TEST(PolicySummary, ListsTimesAboveTheLimit) {
+TEST(PolicySummary, ListsOverLimitPeriods) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   PolicyFigures policy;
   policy.events.over_limit_periods = {{1000, 3500, 2_MiB}};
@@ -196,7 +197,7 @@ TEST(PolicySummary, ListsTimesAboveTheLimit) {
   EXPECT_EQ(json["unlisted_periods"], 7);
 }
 
-TEST(PolicySummary, ListsChangesOfPressureOnceThePolicyWasAskedForAnything) {
+TEST(PolicySummary, ListsPressureChangesIfAPolicyOptionIsSet) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
   statistics.notifications[0] = 4;
   statistics.notifications[1] = 1;

@@ -29,7 +29,7 @@ class RuntimeLocator : public testing::Test {
   fs::path folder_;
 };
 
-TEST(RuntimeVersion, IsOrderedAsSemanticVersionsAre) {
+TEST(RuntimeVersion, OrdersLikeSemanticVersions) {
   const char* ascending[] = {"6.0.9",         "6.0.10", "8.0.0-alpha.1", "8.0.0-preview.2.23128.3", "8.0.0-rc.1.9",
                              "8.0.0-rc.1.10", "8.0.0",  "8.0.33",        "10.0.0-rc.1.25451.107",   "10.0.0",
                              "10.0.14"};
@@ -43,7 +43,7 @@ TEST(RuntimeVersion, IsOrderedAsSemanticVersionsAre) {
   EXPECT_TRUE(CompareVersions(*ParseRuntimeVersion("8.0.33+abc"), *ParseRuntimeVersion("8.0.33")) == 0);
 }
 
-TEST(RuntimeVersion, RefusesWhatIsNone) {
+TEST(RuntimeVersion, RefusesTextThatIsNotAVersion) {
   for (const char* text : {"", "8", "v8.0", "8.0.x", "8..0", ".8.0", "fxr", "99999999999.0.0"}) {
     EXPECT_FALSE(ParseRuntimeVersion(text)) << text;
   }
@@ -64,14 +64,14 @@ TEST_F(RuntimeLocator, TakesTheNewestHostFxr) {
   EXPECT_EQ(runtimes[0].version, "8.0.33");
 }
 
-TEST_F(RuntimeLocator, AFolderWithoutHostFxrIsNoRoot) {
+TEST_F(RuntimeLocator, RefusesAFolderWithoutHostFxr) {
   EXPECT_FALSE(AsDotnetRoot({folder_, "test"}));
   EXPECT_FALSE(AsDotnetRoot({folder_ / "nowhere", "test"}));
   fs::create_directories(folder_ / "host" / "fxr" / "8.0.33");
   EXPECT_FALSE(AsDotnetRoot({folder_, "test"}));
 }
 
-TEST_F(RuntimeLocator, ARuntimeFolderHasTheRuntimeAndItsCoreLibrary) {
+TEST_F(RuntimeLocator, RuntimeFolderNeedsCoreClrAndCoreLibrary) {
   MakeFile("coreclr.dll");
   EXPECT_FALSE(IsRuntimeFolder(folder_));
   EXPECT_THROW((void)ChooseModernRuntime(folder_.string()), ToolError);
@@ -82,7 +82,7 @@ TEST_F(RuntimeLocator, ARuntimeFolderHasTheRuntimeAndItsCoreLibrary) {
   EXPECT_FALSE(runtime.root);
 }
 
-TEST_F(RuntimeLocator, TheFoldersNameIsTheVersion) {
+TEST_F(RuntimeLocator, TakesTheVersionFromTheFolderName) {
   EXPECT_EQ(VersionOfRuntimeFile("C:\\dotnet\\shared\\Microsoft.NETCore.App\\8.0.33\\coreclr.dll"), "8.0.33");
   MakeFile("coreclr.dll");
   EXPECT_EQ(VersionOfRuntimeFile(folder_ / "coreclr.dll"), "of unknown version");

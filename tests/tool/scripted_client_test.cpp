@@ -8,7 +8,7 @@ namespace {
 
 using namespace clr_host_memory::literals;
 
-TEST(ScriptedClient, IsAnsweredAsDocumentedWithoutALimit) {
+TEST(ScriptedClient, ReceivesDocumentedResultsWithoutALimit) {
   auto manager = CreateMemoryManager();
   ASSERT_TRUE(manager) << manager.reason();
   const ScriptedRun run = PlayDesktopClr(*manager->get());
@@ -20,7 +20,7 @@ TEST(ScriptedClient, IsAnsweredAsDocumentedWithoutALimit) {
   EXPECT_EQ(manager->Statistics().calls[kClrHostMemoryNeedsVirtualAddressSpace][kClrHostMemoryOutOfMemory], 1u);
 }
 
-TEST(ScriptedClient, IsGivenTheAddressSpaceReserve) {
+TEST(ScriptedClient, ReceivesTheAddressSpaceReserve) {
   auto manager = CreateMemoryManager({.address_space_reserve = 1_MiB});
   ASSERT_TRUE(manager) << manager.reason();
   const ScriptedRun run = PlayDesktopClr(*manager->get());
@@ -29,7 +29,7 @@ TEST(ScriptedClient, IsGivenTheAddressSpaceReserve) {
   EXPECT_EQ(manager->Statistics().address_space_uses, 1u);
 }
 
-TEST(ScriptedClient, IsRefusedAfterAWaitWhereItMayWait) {
+TEST(ScriptedClient, TimesOutAtTheLimitIfWaitsAreAllowed) {
   auto manager = CreateMemoryManager({.limit = 24_MiB, .wait_ms = {50, 0, 0}});
   ASSERT_TRUE(manager) << manager.reason();
   const ScriptedRun run = PlayDesktopClr(*manager->get());
@@ -38,7 +38,7 @@ TEST(ScriptedClient, IsRefusedAfterAWaitWhereItMayWait) {
   EXPECT_EQ(manager->Statistics().limit_refusals[eTaskCritical], 0u);
 }
 
-TEST(ScriptedClient, IsRefusedAtTheLimitAndGoesOn) {
+TEST(ScriptedClient, ContinuesAfterARefusalAtTheLimit) {
   auto manager = CreateMemoryManager({.limit = 24_MiB});
   ASSERT_TRUE(manager) << manager.reason();
   const ScriptedRun run = PlayDesktopClr(*manager->get());
@@ -50,7 +50,7 @@ TEST(ScriptedClient, IsRefusedAtTheLimitAndGoesOn) {
   EXPECT_EQ(statistics.charged, 0u);
 }
 
-TEST(ScriptedClient, ReportsAManagerThatServesNothing) {
+TEST(ScriptedClient, ReportsAManagerThatWasShutDown) {
   auto manager = CreateMemoryManager();
   ASSERT_TRUE(manager) << manager.reason();
   ASSERT_EQ(manager->Shutdown(), S_OK);

@@ -13,7 +13,7 @@ struct Size {
   std::uint64_t bytes;
 };
 
-TEST(ParseSize, TakesUnitsOfPowersOfTwoInAnyCase) {
+TEST(ParseSize, AcceptsBinaryUnitsInAnyCase) {
   const Size sizes[] = {
       {"1", 1},
       {"4096", 4096},
@@ -35,7 +35,7 @@ TEST(ParseSize, TakesUnitsOfPowersOfTwoInAnyCase) {
   for (const Size& size : sizes) EXPECT_EQ(ParseSize(size.text, "--limit"), size.bytes) << size.text;
 }
 
-TEST(ParseSize, RefusesWhatIsNoSizeAndSaysHowToWriteIt) {
+TEST(ParseSize, RefusesInvalidSizesAndShowsTheFormat) {
   for (const char* text : {"", " ", "M", "-1", "+1", "1,5G", "1.G", ".5G", "1..5G", "1.5", "5 M", "5MM", "0x10", "1e6",
                            "256Mi B", "1.1234567G", "infinity"}) {
     EXPECT_THROW((void)ParseSize(text, "--limit"), ToolError) << text;
@@ -65,7 +65,7 @@ TEST(FormatSize, RoundsToOneDecimal) {
   EXPECT_EQ(FormatSize(UINT64_MAX), "17,179,869,184.0 GiB");
 }
 
-TEST(FormatCount, GroupsByThree) {
+TEST(FormatCount, GroupsDigitsByThree) {
   EXPECT_EQ(FormatCount(0), "0");
   EXPECT_EQ(FormatCount(999), "999");
   EXPECT_EQ(FormatCount(1000), "1,000");

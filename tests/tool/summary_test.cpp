@@ -50,7 +50,7 @@ Summary ExampleSummary() {
   return summary;
 }
 
-TEST(SummaryTable, SaysWhatHappened) {
+TEST(SummaryTable, ListsFiguresAndOmitsUnusedRows) {
   const std::string table = FormatTable(ExampleSummary());
   for (const char* part :
        {"clrmem: .NET 8.0.33\n", "returned from Main, exit code 42", "128.0 MiB",
@@ -64,7 +64,7 @@ TEST(SummaryTable, SaysWhatHappened) {
   EXPECT_THAT(table, Not(HasSubstr("loader heap"))) << "and so are purposes nobody asked for";
 }
 
-TEST(SummaryTable, SaysThatTheManagerWasLeftOut) {
+TEST(SummaryTable, StatesThatTheManagerWasLeftOut) {
   Summary summary = ExampleSummary();
   summary.manager.reset();
   summary.bridge.reset();
@@ -73,7 +73,7 @@ TEST(SummaryTable, SaysThatTheManagerWasLeftOut) {
   EXPECT_THAT(table, Not(HasSubstr("audit")));
 }
 
-TEST(SummaryTable, ShowsCrashCodesAsTheyAreKnown) {
+TEST(SummaryTable, ShowsCrashCodesInHexadecimal) {
   Summary summary = ExampleSummary();
   summary.exit_code = 0xE0434352;
   EXPECT_THAT(FormatTable(summary), HasSubstr("exit code 0xE0434352"));
@@ -104,7 +104,8 @@ TEST(SummaryJson, HasExactBytesUnderDocumentedKeys) {
   EXPECT_EQ(json["bridge"]["modules"][0]["imports"][1], "VirtualFree");
 }
 
-// In docs/tool.md a key stands in code, `memory.charged_bytes` or `.heap_bytes`, and so do methods and answers.
+// Expects each key of the JSON in docs/tool.md. The document writes keys, methods and results as code, such as
+// `memory.charged_bytes` or `.heap_bytes`.
 void ExpectKeysIn(const nlohmann::ordered_json& json, const std::string& document) {
   for (const auto& [key, value] : json.items()) {
     if (json.is_object()) {
@@ -114,7 +115,7 @@ void ExpectKeysIn(const nlohmann::ordered_json& json, const std::string& documen
   }
 }
 
-TEST(SummaryJson, EveryKeyIsInTheDocument) {
+TEST(SummaryJson, EveryKeyIsDocumented) {
   std::ifstream stream(std::string(clrhm_test::kSourceDirectory) + "\\docs\\tool.md");
   const std::string document(std::istreambuf_iterator<char>(stream), {});
   ASSERT_THAT(document, HasSubstr("# clrmem"));
@@ -148,7 +149,7 @@ class SummaryFileTest : public testing::Test {
   fs::path folder_;
 };
 
-TEST_F(SummaryFileTest, GetsItsNameOnlyWhenComplete) {
+TEST_F(SummaryFileTest, AppearsOnlyAfterCommit) {
   const fs::path path = folder_ / "summary.json";
   SummaryFile file(path);
   EXPECT_FALSE(fs::exists(path));
@@ -158,7 +159,7 @@ TEST_F(SummaryFileTest, GetsItsNameOnlyWhenComplete) {
   EXPECT_EQ(FileCount(), 1u);
 }
 
-TEST_F(SummaryFileTest, ReplacesAnOlderOne) {
+TEST_F(SummaryFileTest, ReplacesAnOlderFile) {
   const fs::path path = folder_ / "summary.json";
   std::ofstream(path) << "an older and longer summary";
   SummaryFile(path).Commit("new");
@@ -166,14 +167,14 @@ TEST_F(SummaryFileTest, ReplacesAnOlderOne) {
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(stream), {}), "new");
 }
 
-TEST_F(SummaryFileTest, LeavesNothingWhenNotCommitted) {
+TEST_F(SummaryFileTest, LeavesNoFileWithoutCommit) {
   {
     const SummaryFile file(folder_ / "summary.json");
   }
   EXPECT_EQ(FileCount(), 0u);
 }
 
-TEST_F(SummaryFileTest, RefusesWhatCannotBeWritten) {
+TEST_F(SummaryFileTest, RefusesUnwritablePaths) {
   EXPECT_THROW(SummaryFile{folder_}, ToolError);
   EXPECT_THROW(SummaryFile{folder_ / "no" / "such.json"}, ToolError);
   EXPECT_THROW(SummaryFile{fs::path()}, ToolError);

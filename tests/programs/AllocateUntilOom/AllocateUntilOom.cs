@@ -3,9 +3,9 @@ using System.Collections.Generic;
 using System.Runtime.CompilerServices;
 using System.Threading;
 
-// AllocateUntilOom [MAX_MIB [BLOCK_KIB [PAUSE_MS]]]: after PAUSE_MS (0), keeps blocks (1 MiB each by default) until
-// MAX_MIB of them are held (default: no end) or there is no more memory. Exit code 0 when all fitted, 42 when an
-// OutOfMemoryException was caught and the program went on working, 1 when it did not.
+// AllocateUntilOom [MAX_MIB [BLOCK_KIB [PAUSE_MS]]]: waits PAUSE_MS (0), then allocates blocks (1 MiB each by
+// default) and keeps them. Stops when it holds MAX_MIB (default: no end) or when memory runs out. Exit code 0: all
+// fitted; 42: an OutOfMemoryException was caught and the program could allocate again; 1: it could not.
 internal static class AllocateUntilOom
 {
     private const long Mebibyte = 1024 * 1024;
@@ -17,7 +17,7 @@ internal static class AllocateUntilOom
 
         Thread.Sleep(args.Length > 2 ? int.Parse(args[2]) : 0);
 
-        // The list's own array must not be what runs out.
+        // Large enough in advance: growing the list's own array must not fail.
         var blocks = new List<byte[]>(1 << 16);
         long held;
         bool caught = Fill(blocks, maximum, block, out held);
@@ -28,13 +28,13 @@ internal static class AllocateUntilOom
             return 0;
         }
 
-        // Let go before anything is printed, or compiled: both need memory.
+        // Releases the blocks before printing or compiling anything: both need memory.
         blocks.Clear();
         GC.Collect();
         GC.WaitForPendingFinalizers();
 #if NET
-        // The GC keeps free regions committed, which it does not always allocate from when a commit
-        // is refused: have it give them back.
+        // The GC keeps free regions committed, and does not always allocate from them when a commit is refused. An
+        // aggressive collection returns them.
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
 #else
         GC.Collect();
@@ -42,7 +42,7 @@ internal static class AllocateUntilOom
         Console.WriteLine("allocated " + held / Mebibyte + " MiB");
         Console.WriteLine("OutOfMemoryException after " + held / Mebibyte + " MiB");
 
-        // Survived means that a good part of what had fitted fits again.
+        // The program has survived if half of the held memory fits again.
         long again;
         if (Fill(blocks, held / 2, block, out again))
         {
@@ -54,8 +54,8 @@ internal static class AllocateUntilOom
         return 42;
     }
 
-    // True when memory ran out before `maximum` bytes were held. On a thread of its own: under Wine 8, .NET 8 may die of
-    // the next exception on a thread that has had one.
+    // Returns true if memory ran out before `maximum` bytes were held. Runs on its own thread: under Wine 8, .NET 8 may
+    // crash on the second exception on the same thread.
     private static bool Fill(List<byte[]> blocks, long maximum, int block, out long held)
     {
         bool ranOut = false;

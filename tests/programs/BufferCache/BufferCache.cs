@@ -3,21 +3,21 @@ using System.Collections.Generic;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 
-// BufferCache KIND native|managed [deaf]: serves requests, each with a buffer of 2 MiB that a cache keeps. The
-// cache gives up its entries when there is a collection, as caches do. Native buffers are from the memory manager:
-// that they are large is something the GC does not know. Managed ones are arrays, held by objects with finalizers.
-// The manager is told to call it Low when 28 % are left. At 27 % the program waits until the cache has given up so much
-// that more are left, at most for a minute.
-//   weak        entries behind WeakReference, their buffers freed by a finalizer
-//   table       entries in a ConditionalWeakTable beside requests that are over, freed by a finalizer
-//   finalizer   entries held for good; an object's finalizer drops them when there was a collection and the GC
-//               finds memory in use, as ArrayPool does
-// deaf: takes the CLR's callback away from the manager first, so that no notification is heard, and does not wait for
-// what one brings about.
-// To be run with a generation 0 of 64 MiB (DOTNET_GCgen0size=4000000), of which it fills less than a quarter: without a
-// notification there is no collection before something is refused.
-// Exit code 0 with "served <n> requests", 42 with "OutOfMemoryException after <n> requests", 3 with "nothing was given up
-// after <n> requests", 2 when it cannot begin.
+// BufferCache KIND native|managed [deaf]: serves requests, each with a buffer of 2 MiB that a cache keeps. The cache
+// releases its entries on a collection, as caches do. Native buffers come from the memory manager, so the GC does not
+// know their size. Managed buffers are arrays, held by objects with finalizers. The program sets the manager's
+// threshold for Low to 28 % of the memory left. At 27 % it waits until the cache has released so much that more is left,
+// at most for a minute.
+//   weak        entries behind WeakReference; a finalizer frees their buffers
+//   table       entries in a ConditionalWeakTable, keyed by finished requests; a finalizer frees their buffers
+//   finalizer   entries in a strong list; after a collection with a high memory load, an object's finalizer drops them,
+//               as ArrayPool does
+// deaf: removes the CLR's callback from the manager first, so that the CLR receives no notification. The program then
+// does not wait for the cache.
+// Run it with a generation 0 of 64 MiB (DOTNET_GCgen0size=4000000), of which it fills less than a quarter. So without a
+// notification, there is no collection before the first refusal.
+// Exit code 0 with "served <n> requests"; 42 with "OutOfMemoryException after <n> requests"; 3 with "nothing was
+// given up after <n> requests"; 2 if it cannot begin.
 internal static class BufferCache
 {
     private const int Requests = 80;
@@ -74,7 +74,7 @@ internal static class BufferCache
         }
     }
 
-    // Collected by every collection, and then replaced by the next.
+    // Garbage from the start: every collection finalizes it, and the finalizer creates the next one.
     private sealed class Watcher
     {
         ~Watcher()
@@ -137,7 +137,7 @@ internal static class BufferCache
         }
         catch (OutOfMemoryException)
         {
-            // Let go before anything is printed: Console itself needs memory.
+            // Releases the entries before printing anything: Console itself needs memory.
             weak_.Clear();
             table_.Clear();
             lock (held_)
@@ -154,7 +154,7 @@ internal static class BufferCache
         return 0;
     }
 
-    // False: a minute was not enough.
+    // Returns false if a minute was not enough.
     private static bool AwaitRoom(IClrHostMemoryControl control)
     {
         var idle = new IdleWork();
@@ -182,7 +182,7 @@ internal static class BufferCache
     {
         var request = new object();
         var buffer = new Buffer(managed);
-        // What else a request leaves behind.
+        // The other garbage of a request.
         GC.KeepAlive(new byte[80 * 1024]);
         switch (kind)
         {

@@ -1,10 +1,11 @@
 using System;
 using System.Threading;
 
-// Churn [MIB [THREADS]]: stresses the GC. THREADS (4) threads allocate MIB (256) in all: small objects of which every
-// eighth lives long enough to reach generation 2, arrays on the large-object and on the pinned-object heap, objects with
-// finalizers; one of the threads collects every generation in every mode now and then. Every object that is kept is
-// checked when it is let go. Exit code 0: none was changed; 42: an OutOfMemoryException was caught; 1: one was changed.
+// Churn [MIB [THREADS]]: stresses the GC. THREADS (4) threads allocate MIB (256) in all: small objects, arrays on the
+// large-object and on the pinned-object heap, and objects with finalizers. Every eighth small object lives long enough
+// to reach generation 2. One of the threads regularly collects every generation in every mode. Every kept object is
+// checked when it is released. Exit code 0: no object was changed and finalizers ran; 42: an OutOfMemoryException was
+// caught; 1: an object was changed or no finalizer ran.
 internal static class Churn
 {
     private const int Window = 4096;
@@ -42,7 +43,7 @@ internal static class Churn
         }
         if (out_of_memory_ != 0)
         {
-            // Whatever the threads held is garbage by now.
+            // All memory that the threads held is garbage by now.
             GC.Collect();
             Console.WriteLine("OutOfMemoryException in " + out_of_memory_ + " threads");
             return changed_ == 0 ? 42 : 1;
@@ -54,7 +55,7 @@ internal static class Churn
         return changed_ == 0 && finalized_ > 0 ? 0 : 1;
     }
 
-    // The one place where running out of memory is met: nested frames unwinding it are Wine's weak point.
+    // Catches OutOfMemoryException in this one place: Wine is unreliable when the exception unwinds nested frames.
     private static void Guarded(int seed, long bytes)
     {
         try
@@ -116,7 +117,7 @@ internal static class Churn
         window[index] = node;
     }
 
-    // The first and the last byte of an array say its length.
+    // Keeps an array. Its first and last byte hold two bytes of its length, so a changed array is detected.
     private static int KeepArray(byte[]?[] window, int index, byte[] array)
     {
         byte[]? old = window[index];

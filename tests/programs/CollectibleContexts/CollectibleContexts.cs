@@ -4,13 +4,14 @@ using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.Loader;
 
-// CollectibleContexts [ROUNDS [CONTEXTS]]: ROUNDS (12) times loads CONTEXTS (10) copies of this assembly, each into a
-// collectible context of its own, runs code in them, and unloads them. A line after each round, when all are gone:
-// "round <n> charged <bytes>", what the memory manager has on account; 0 without one. Exit code 1: one was not unloaded.
+// CollectibleContexts [ROUNDS [CONTEXTS]]: ROUNDS (12) times loads CONTEXTS (10) copies of this assembly, each into its
+// own collectible context, runs code in them, and unloads them. Prints a line after each round, when all are unloaded:
+// "round <n> charged <bytes>", the memory manager's charge, or 0 without a manager. Exit code 1: a context was not
+// unloaded.
 // .NET 10 under Wine 8 needs DOTNET_EnableWriteXorExecute=0, as LoadAssemblies does.
 internal static class CollectibleContexts
 {
-    // What is loaded in each context: types of its own, with statics, generics and virtual methods.
+    // The types loaded in each context: they use statics, generics and virtual methods.
     internal abstract class Shape
     {
         private static readonly List<Shape> all_ = new();
@@ -26,7 +27,7 @@ internal static class CollectibleContexts
         public override double Area => Convert.ToDouble(side_) * Convert.ToDouble(side_);
     }
 
-    // Only ever called in copies: what the statics hold on to is to go with its context.
+    // Called only in copies: the objects that the statics hold are freed together with their context.
     public static double Work(int number)
     {
         double sum = new Square<int>(number).Area + new Square<double>(number).Area + new Square<long>(number).Area +
@@ -66,7 +67,7 @@ internal static class CollectibleContexts
                 Console.WriteLine("round " + round + ": " + alive + " contexts not unloaded");
                 return 1;
             }
-            // What the heap keeps for later is the GC's choice and no leak.
+            // The GC keeps free memory committed, which would look like a leak. An aggressive collection decommits it.
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
             Console.WriteLine("round " + round + " charged " + (control == null ? 0 : HostManager.Figures(control).Charged));
         }
@@ -79,7 +80,7 @@ internal static class CollectibleContexts
         var context = new AssemblyLoadContext("copy " + number, isCollectible: true);
         Assembly copy = context.LoadFromAssemblyPath(typeof(CollectibleContexts).Assembly.Location);
         MethodInfo work = copy.GetType(nameof(CollectibleContexts))!.GetMethod(nameof(Work))!;
-        // 4 squares of number, 100 of 0..99, and how many they are.
+        // The areas of 4 squares of `number`, of the squares of 0 to 99, and the count of all 104 shapes.
         double expected = 4.0 * number * number + 328_350 + 104;
         if ((double)work.Invoke(null, new object[] { number })! != expected)
         {

@@ -1,10 +1,10 @@
 using System;
 using System.Runtime.InteropServices;
 
-// ComClient [ADDRESS]: calls a memory manager that lives in this process through .NET's own COM
-// interop. ADDRESS (decimal or 0x...) of its IHostMemoryManager comes as the argument or in the
-// environment variable CLRMEM_MANAGER. Prints "ok <what>" or "FAILED <what>" a line; exit code 0
-// only if all was right, 2 without an address.
+// ComClient [ADDRESS]: calls the memory manager of this process through .NET's own COM interop. ADDRESS (decimal or
+// 0x...) is the address of its IHostMemoryManager, from the argument or from the environment variable CLRMEM_MANAGER.
+// Prints a line "ok <what>" or "FAILED <what>" for each check. Exit code 0: all checks passed; 1: a check failed; 2: no
+// address.
 internal static class ComClient
 {
     private const int Ok = 0;
@@ -116,7 +116,7 @@ internal static class ComClient
 
     private static void Foreign(IHostMemoryManager manager)
     {
-        // A module's address: memory that nobody allocated through the manager.
+        // A module's address: memory that was not allocated through the manager.
         IntPtr module = NativeLibrary.Load("kernel32.dll");
         Query(manager, module, out MemoryBasicInformation information);
         Check(information.AllocationBase == module && information.State == MemCommit,
@@ -138,7 +138,7 @@ internal static class ComClient
 
     private static void AddressSpace(IHostMemoryManager manager)
     {
-        // What a CLR says of a mapped file; the view itself does not matter to these calls.
+        // A CLR makes these calls for a mapped file. They accept any view.
         IntPtr module = NativeLibrary.Load("ntdll.dll");
         Query(manager, module, out MemoryBasicInformation information);
         int result = manager.AcquiredVirtualAddressSpace(module, information.RegionSize);

@@ -2,8 +2,8 @@ using System;
 using System.Globalization;
 using System.Runtime.InteropServices;
 
-// IClrHostMemoryControl as clr_host_memory.h has it, for .NET's own COM interop: every method in vtable
-// order, HRESULTs returned as they are. Structs that no program here reads are plain pointers.
+// IClrHostMemoryControl of clr_host_memory.h, for .NET's own COM interop: every method in vtable order, with HRESULTs
+// returned unchanged. Structs that no program here reads are plain pointers.
 [ComImport]
 [Guid("F3B8F1B8-391C-432E-8633-A4BB5F6EE758")]
 [InterfaceType(ComInterfaceType.InterfaceIsIUnknown)]
@@ -24,7 +24,7 @@ internal interface IClrHostMemoryControl
     [PreserveSig] int Shutdown();
 }
 
-// In percent of what is available, and in milliseconds.
+// Thresholds in percent of available memory, and times in milliseconds.
 [StructLayout(LayoutKind.Sequential)]
 internal struct ClrHostMemoryThresholds
 {
@@ -36,21 +36,21 @@ internal struct ClrHostMemoryThresholds
     public uint RepeatLowMilliseconds;
 }
 
-// The memory manager of this process, which clrmem names in the environment.
+// Finds the memory manager of this process. clrmem puts its address into the environment.
 internal static class HostManager
 {
     public const ulong DefaultHeadroom = ulong.MaxValue;
     public const int Low = 1, Neutral = 2, High = 3;
 
-    // Supports IHostMemoryManager and IClrHostMemoryControl; null: there is none.
+    // Returns an object that supports IHostMemoryManager and IClrHostMemoryControl, or null without a manager.
     public static object? Find()
     {
         string? text = Environment.GetEnvironmentVariable("CLRMEM_MANAGER");
         return TryParseAddress(text, out IntPtr address) ? Marshal.GetObjectForIUnknown(address) : null;
     }
 
-    // The manager's limit and what it has on account now, in bytes. ClrHostMemoryStatistics begins with its size, and has
-    // these two at the same place in every version.
+    // Returns the manager's limit and its present charge, in bytes. ClrHostMemoryStatistics begins with its size, and
+    // has these two fields at the same offsets in every version.
     public static (ulong Limit, ulong Charged) Figures(IClrHostMemoryControl control)
     {
         const int SizeOffset = 0, LimitOffset = 8, ChargedOffset = 32, StatisticsBytes = 4096;
@@ -67,7 +67,7 @@ internal static class HostManager
         }
     }
 
-    // Decimal or 0x...
+    // Parses a decimal or hexadecimal (0x...) address. Returns false for null.
     public static bool TryParseAddress(string? text, out IntPtr address)
     {
         address = IntPtr.Zero;

@@ -1,8 +1,8 @@
 using System;
 using System.Runtime.InteropServices;
 
-// The hosting interfaces as mscoree.h has them, for .NET's own COM interop: every method in vtable
-// order, HRESULTs returned as they are.
+// The hosting interfaces of mscoree.h, for .NET's own COM interop: every method in vtable order, with HRESULTs returned
+// unchanged.
 
 [ComImport]
 [Guid("7BC698D1-F9E3-4460-9CDE-D04248E9FA25")]
@@ -39,8 +39,8 @@ internal interface ICLRMemoryNotificationCallback
     [PreserveSig] int OnMemoryNotification(int available);
 }
 
-// MEMORY_BASIC_INFORMATION. On 64-bit Windows a partition id (and padding) follows AllocationProtect,
-// which the alignment of RegionSize leaves room for; on 32-bit Windows there is none.
+// MEMORY_BASIC_INFORMATION. On 64-bit Windows, a partition id and padding follow AllocationProtect. The alignment of
+// RegionSize leaves room for them. On 32-bit Windows, both are absent.
 [StructLayout(LayoutKind.Sequential)]
 internal struct MemoryBasicInformation
 {

@@ -1,9 +1,9 @@
 using System;
 using System.Threading;
 
-// What an idle program does. It allocates so little that a collection can only come of a notification, and still more than
-// the 1 % of memory below which a GC ignores one (of 256 MiB at most). To be run with a generation 0 of 64 MiB
-// (DOTNET_GCgen0size=4000000).
+// The work of an idle program. It allocates so little that only a notification can cause a collection. It allocates
+// more than 1 % of memory (of 256 MiB at most), because a GC ignores a notification below that. Run it with a
+// generation 0 of 64 MiB (DOTNET_GCgen0size=4000000).
 internal sealed class IdleWork
 {
     private const int BlockBytes = 80 * 1024;

@@ -5,7 +5,7 @@ using System.Threading;
 
 // Crash [HOW]: ends in one of the ways in which programs crash.
 //   unhandled   an exception on the main thread (the default)
-//   thread      an exception on another thread, the main one waiting
+//   thread      an exception on another thread while the main thread waits
 //   failfast    Environment.FailFast
 //   native      an access violation inside a P/Invoke
 //   overflow    a stack overflow

@@ -1,7 +1,7 @@
 using System;
 using System.Threading;
 
-// ExitEarly: ends the process from a nested call, other threads still allocating. Exit code 7.
+// ExitEarly: ends the process from a nested call while other threads allocate. Exit code 7.
 internal static class ExitEarly
 {
     private static int Main()

@@ -3,11 +3,11 @@ using System.Collections.Generic;
 using System.Diagnostics;
 using System.Threading;
 
-// HeldBuffers COUNT FIRST LIMIT_MIB|none: takes FIRST buffers of 2 MiB from the memory manager, waits until the manager's
-// limit is LIMIT_MIB, and takes the rest of COUNT. While it waits it takes 64 KiB again and again, and returns them.
-// The buffers are native memory and are held to the end, so that no collection makes room for the next one.
-// Exit code 0 with "holds <n> buffers", 42 with "refused after <n> buffers", 3 when the limit has not become LIMIT_MIB in
-// a minute, 2 when it cannot begin.
+// HeldBuffers COUNT FIRST LIMIT_MIB|none: allocates FIRST buffers of 2 MiB from the memory manager. Then waits until
+// the manager's limit is LIMIT_MIB, and allocates the rest of COUNT. While it waits, it allocates and frees 64 KiB
+// again and again. The buffers are native memory and are held to the end, so no collection makes room for the next
+// buffer. Exit code 0 with "holds <n> buffers"; 42 with "refused after <n> buffers"; 3 if the limit does not become
+// LIMIT_MIB within a minute; 2 if it cannot begin.
 internal static class HeldBuffers
 {
     private const int BufferBytes = 2 * 1024 * 1024, SmallBytes = 64 * 1024;
@@ -39,7 +39,7 @@ internal static class HeldBuffers
             }
         }
         int held = buffers.Count;
-        // What is printed needs memory.
+        // Frees the buffers first: printing needs memory.
         foreach (IntPtr buffer in buffers)
         {
             manager.VirtualFree(buffer, UIntPtr.Zero, MemRelease);
@@ -48,7 +48,7 @@ internal static class HeldBuffers
         return 42;
     }
 
-    // False: refused.
+    // Returns false if the manager refused a buffer.
     private static bool Take(IHostMemoryManager manager, List<IntPtr> buffers, int count)
     {
         while (buffers.Count < count)

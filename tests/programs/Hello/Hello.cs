@@ -1,7 +1,7 @@
 using System;
 using System.Runtime.InteropServices;
 
-// Hello [EXIT_CODE]: says which runtime it runs on.
+// Hello [EXIT_CODE]: prints the runtime it runs on, and ends with EXIT_CODE (0).
 internal static class Hello
 {
     private static int Main(string[] args)

@@ -5,13 +5,14 @@ using System.Runtime.InteropServices;
 using System.Text;
 using System.Threading;
 
-// HostReport WHAT ...: what a program sees of its host.
-//   report [ARG...]   the runtime, the arguments (as UTF-16 code units in hexadecimal), the working directory, the
-//                     environment variable CLRHM_REPORT; a line each
-//   load NAME...      loads each assembly and prints its name and the file it came from
-//   cat               copies standard input to standard output, byte by byte
-//   wait              says "waiting" and waits, at most 20 seconds, for Ctrl+C or Ctrl+Break, which it handles: prints
-//                     which it was; exit code 5. 6: none came.
+// HostReport WHAT ...: reports what a program sees of its host.
+//   report [ARG...]   prints the runtime, the arguments (as UTF-16 code units in hexadecimal), the working directory,
+//                     the base directory, the environment variable CLRHM_REPORT and the setting Clrhm.Setting, one per
+//                     line
+//   load NAME...      loads each assembly and prints its name and its file
+//   cat               copies standard input to standard output unchanged
+//   wait              prints "waiting" and waits, at most 20 seconds, for Ctrl+C or Ctrl+Break. Handles the key and
+//                     prints its name. Exit code 5: a key was pressed; 6: none.
 internal static class HostReport
 {
     private static int Main(string[] args)

@@ -1,16 +1,16 @@
 using System;
 using System.Diagnostics;
 
-// IdleCollections: an idle program is told that memory is low, and later that it is not. Prints how
-// often it was collected meanwhile, a line each: "before <n>", "low <n>", "neutral <n>".
-//   before   in 2.5 seconds before it is told anything
+// IdleCollections: an idle program that causes a Low notification, and later a Neutral one. Prints the number of
+// collections in each phase, one line per phase: "before <n>", "low <n>", "neutral <n>".
+//   before   in 2.5 seconds before the first notification
 //   low      until the second collection, at most for a minute
-//   neutral  in the first 5 seconds without a collection; 12 attempts, of which the last one counts
+//   neutral  in the first period of 5 seconds without a collection; of 12 attempts at most, the last one counts
 // Run it with a generation 0 of 64 MiB (DOTNET_GCgen0size=4000000), of which it fills less than a quarter. Exit code 2
 // without a manager.
 internal static class IdleCollections
 {
-    // Longer than the 2 seconds without work after which the finalizer thread looks at the notification.
+    // The finalizer thread checks for the notification after 2 seconds without work. This time is longer.
     private static readonly TimeSpan Watched = TimeSpan.FromSeconds(2.5);
 
     private static readonly IdleWork idle_ = new();
@@ -28,7 +28,8 @@ internal static class IdleCollections
         Console.WriteLine("low " + CollectionsUntil(2, TimeSpan.FromSeconds(60)));
 
         control.NotifyMemoryAvailable(HostManager.Neutral);
-        // A collection that had begun may end late, so only a quiet time counts. While memory is low there is none.
+        // A collection that began earlier may end late, so a period without a collection is awaited. While memory is
+        // low, such a period does not occur.
         int collections = -1;
         for (int attempt = 0; attempt < 12 && collections != 0; ++attempt)
         {

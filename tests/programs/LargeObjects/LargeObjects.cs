@@ -1,7 +1,7 @@
 using System;
 
-// LargeObjects [TOTAL_MIB [LIVE_OBJECTS]]: allocates TOTAL_MIB (1024) of large objects (100 KiB to
-// 4 MiB, on the large-object heap), of which LIVE_OBJECTS (8) are alive at a time.
+// LargeObjects [TOTAL_MIB [LIVE_OBJECTS]]: allocates TOTAL_MIB (1024) of large objects (100 KiB to 4 MiB, on the
+// large-object heap). LIVE_OBJECTS (8) of them are alive at a time. Exit code 1: an object was changed.
 internal static class LargeObjects
 {
     private static int Main(string[] args)

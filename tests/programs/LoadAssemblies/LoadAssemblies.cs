@@ -6,11 +6,11 @@ using System.Reflection.Emit;
 using System.Runtime.CompilerServices;
 using System.Runtime.Loader;
 
-// LoadAssemblies [ROUNDS]: what fills loader heaps and code heaps rather than the GC heap. Each of
-// ROUNDS (20) rounds makes dynamic methods, a dynamic type, a generic instantiation tree and a
-// collectible copy of this assembly, and unloads it. .NET 10 under Wine 8 needs
-// DOTNET_EnableWriteXorExecute=0 here: freeing code is a fatal error (0x80131506) without, whoever
-// is the host.
+// LoadAssemblies [ROUNDS]: fills loader heaps and code heaps rather than the GC heap. Each of ROUNDS (20) rounds makes
+// dynamic methods, dynamic types, a generic instantiation tree and a compiled expression. It also loads and unloads a
+// collectible copy of this assembly. Exit code 1: a copy was not unloaded.
+// .NET 10 under Wine 8 needs DOTNET_EnableWriteXorExecute=0 here. Otherwise freeing code is a fatal error (0x80131506)
+// under every host.
 internal static class LoadAssemblies
 {
     private static readonly string[] names_ =
@@ -87,7 +87,7 @@ internal static class LoadAssemblies
 
     private static class Instantiated<T>
     {
-        // Instantiations over value types share no code: each is compiled for itself.
+        // Instantiations over value types share no code: each is compiled separately.
         [MethodImpl(MethodImplOptions.NoInlining)]
         public static int Size(int round)
         {

@@ -3,9 +3,9 @@ using System.Collections.Generic;
 using System.Runtime.CompilerServices;
 using System.Threading;
 
-// LoaderHeapAtLimit [MIB]: fills the GC's heap until there is no more memory, lets go of a little, and then takes MIB (16)
-// from a loader heap, as loading types does. Exit code 0 when it has got all of it, 1 when memory never ran out, 2 when
-// the loader heap was refused.
+// LoaderHeapAtLimit [MIB]: fills the GC's heap until memory runs out, releases a little, and then allocates MIB (16)
+// from a loader heap, as loading types does. Exit code 0: all was allocated; 1: memory never ran out; 2: the loader
+// heap was refused.
 internal static class LoaderHeapAtLimit
 {
     private const int BlockSize = 64 * 1024;
@@ -16,7 +16,7 @@ internal static class LoaderHeapAtLimit
     {
         int mebibytes = args.Length > 0 ? int.Parse(args[0]) : 16;
         var blocks = new List<byte[]>((int)(NoMoreThan / BlockSize));
-        // On a thread of its own: under Wine 8, .NET 8 may die of the next exception on a thread that has had one.
+        // Runs on its own thread: under Wine 8, .NET 8 may crash on the second exception on the same thread.
         bool ranOut = false;
         var filler = new Thread(() => ranOut = Fill(blocks));
         filler.Start();
@@ -32,7 +32,7 @@ internal static class LoaderHeapAtLimit
         {
             for (int i = 0; i < mebibytes * 16; ++i)
             {
-                // Lives as long as the type.
+                // This memory lives as long as the type.
                 RuntimeHelpers.AllocateTypeAssociatedMemory(typeof(LoaderHeapAtLimit), BlockSize);
             }
         }
@@ -42,14 +42,15 @@ internal static class LoaderHeapAtLimit
             Console.WriteLine("the loader heap was refused");
             return 2;
         }
-        // Now above the limit, so that the GC gets nothing new: what is printed needs some of what it has.
+        // The charge is above the limit, so the GC gets no new memory. Printing needs some of the GC's own memory,
+        // which this frees.
         blocks.Clear();
         GC.Collect();
         Console.WriteLine("filled " + filled / 16 + " MiB, then took " + mebibytes + " MiB of a loader heap");
         return 0;
     }
 
-    // True when memory ran out.
+    // Returns true if memory ran out.
     private static bool Fill(List<byte[]> blocks)
     {
         try

@@ -1,8 +1,8 @@
 using System;
 using System.Threading;
 
-// ManyThreads [THREADS [MIB_EACH]]: THREADS (32) threads at a time allocate MIB_EACH (16) each, in
-// objects of all sizes, while the main thread collects.
+// ManyThreads [THREADS [MIB_EACH]]: THREADS (32) concurrent threads allocate MIB_EACH (16) each, in objects of all
+// sizes, while the main thread collects.
 internal static class ManyThreads
 {
     private static int failures_;

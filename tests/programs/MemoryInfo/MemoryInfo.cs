@@ -1,9 +1,9 @@
 using System;
 
-// MemoryInfo [LIMIT_MIB...] [+MIB]: what the GC takes for the machine's memory, at the start and after each
-// change of the manager's limit. A line each: "<total> <high load threshold> <memory load>", in bytes.
-// "refused 0x..." instead when the limit could not be changed; exit code 1 then.
-// +MIB: in the end holds that much in arrays; exit code 0 only if there was room.
+// MemoryInfo [LIMIT_MIB...] [+MIB]: prints what the GC takes for the machine's memory, at the start and after each
+// change of the manager's limit. Each line is "<total> <high load threshold> <memory load>", in bytes. If the manager
+// refuses a limit, the line is "refused 0x..." and the exit code is 1.
+// +MIB: finally allocates and holds that many MiB in arrays. Exit code 42: they did not fit.
 internal static class MemoryInfo
 {
     private static int Main(string[] args)

@@ -5,10 +5,10 @@ using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
 using System.Threading;
 
-// NativeHeavy [REGEXES [METHODS [THREADS]]]: what takes memory outside the GC heap. Compiles REGEXES (30) regular
-// expressions to code and uses them, makes METHODS (300) dynamic methods, and has THREADS (64) threads on stacks of 1 MiB
-// that recurse, all at the same time. Then lets go of all of it. Exit code 1: something was computed wrongly.
-// .NET 10 under Wine 8 needs DOTNET_EnableWriteXorExecute=0, as LoadAssemblies does.
+// NativeHeavy [REGEXES [METHODS [THREADS]]]: uses much memory outside the GC heap. Compiles REGEXES (30) regular
+// expressions to code and uses them. Makes METHODS (300) dynamic methods. Lets THREADS (64) threads with stacks of 1
+// MiB recurse at the same time. Then releases all of it. Exit code 1: a result was wrong. .NET 10 under Wine 8 needs
+// DOTNET_EnableWriteXorExecute=0, as LoadAssemblies does.
 internal static class NativeHeavy
 {
     private const int StackBytes = 1024 * 1024;
@@ -97,7 +97,7 @@ internal static class NativeHeavy
         return right == count;
     }
 
-    // All threads meet where their stacks are deepest.
+    // All threads meet at the barrier when their stacks are deepest.
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static int Recurse(int depth, Barrier together)
     {

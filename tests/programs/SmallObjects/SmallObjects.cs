@@ -1,7 +1,7 @@
 using System;
 
-// SmallObjects [TOTAL_MIB [LIVE_OBJECTS]]: allocates TOTAL_MIB (256) of small objects, of which
-// LIVE_OBJECTS (100000) are alive at a time, and checks that none was changed.
+// SmallObjects [TOTAL_MIB [LIVE_OBJECTS]]: allocates TOTAL_MIB (256) of small objects. LIVE_OBJECTS (100000) of them
+// are alive at a time. Exit code 1: an object was changed.
 internal static class SmallObjects
 {
     private sealed class Node
@@ -36,7 +36,7 @@ internal static class SmallObjects
                 Stamp = size,
                 Payload = new byte[size],
             };
-            // Chains would keep everything alive: only the newest link counts.
+            // Cuts the old object's link: chains of links would keep all objects alive.
             if (old != null)
             {
                 old.Other = null;

@@ -4,15 +4,16 @@ using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Threading;
 
-// SpinAtLimit spin|refill|occasional [SECONDS]: how programs live at their limit, for SECONDS (default: without end).
-//   spin        keeps a full heap and tries again for one more block, whatever it is told: no progress
-//   refill      fills the heap, drops all of it, and begins again: refused often, and getting on
-//   occasional  keeps a full heap and works on; it tries for one more block now and then
-// Exit code 0 when the time is over.
+// SpinAtLimit spin|refill|occasional [SECONDS]: behaves like programs at their limit, for SECONDS (default: without
+// end).
+//   spin        keeps a full heap and requests one more block again and again, despite refusals: makes no progress
+//   refill      fills the heap, drops all of it, and begins again: is refused often, but makes progress
+//   occasional  keeps a full heap and works; requests one more block from time to time
+// Exit code 0 when the time has passed.
 internal static class SpinAtLimit
 {
     private const int BlockBytes = 64 * 1024;
-    // What is let go of, so that a thread can still be started, and what is asked for, which is more.
+    // BlocksToSpare blocks are released, so that a thread can still start. LargeBytes are requested, which is more.
     private const int BlocksToSpare = 128;
     private const int LargeBytes = 256 * BlockBytes;
 
@@ -24,7 +25,7 @@ internal static class SpinAtLimit
         double seconds = args.Length > 1 ? double.Parse(args[1]) : double.MaxValue;
         var clock = Stopwatch.StartNew();
 
-        // The list's own array must not be what runs out.
+        // Large enough in advance: growing the list's own array must not fail.
         var blocks = new List<byte[]>(1 << 20);
         OnItsOwnThread(() => Fill(blocks));
         Spare(blocks);
@@ -33,7 +34,7 @@ internal static class SpinAtLimit
             switch (mode)
             {
                 case "spin":
-                    // Each time on a thread of its own: under Wine one of .NET 8's may not survive its second
+                    // Each attempt runs on its own thread: under Wine, a thread of .NET 8 may crash on its second
                     // OutOfMemoryException.
                     OnItsOwnThread(() => Keep(blocks, LargeBytes));
                     break;
@@ -67,7 +68,7 @@ internal static class SpinAtLimit
     private static void Spare(List<byte[]> blocks)
     {
         blocks.RemoveRange(blocks.Count - BlocksToSpare, BlocksToSpare);
-        // Otherwise a GC keeps what is free committed, and may still be refused a region.
+        // Without an aggressive collection, the GC keeps the free memory committed and may still be refused a region.
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
     }
 
@@ -78,7 +79,7 @@ internal static class SpinAtLimit
         }
     }
 
-    // False: refused.
+    // Returns false if the allocation was refused.
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static bool Keep(List<byte[]> blocks, int bytes)
     {

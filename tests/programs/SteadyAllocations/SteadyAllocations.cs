@@ -1,9 +1,9 @@
 using System;
 using System.Diagnostics;
 
-// SteadyAllocations [ROUNDS]: allocates as a busy server does, in rounds (40) that are all alike: small objects of which some
-// survive for a while, and large arrays. Prints "steady <milliseconds> ms, <collections> collections" of the second half of
-// the rounds, when code is compiled and the heap has found its size.
+// SteadyAllocations [ROUNDS]: allocates like a busy web service, in ROUNDS (40) equal rounds: small objects, of which
+// some survive for a while, and large arrays. Prints "steady <milliseconds> ms, <collections> collections" for the
+// second half of the rounds. By then the code is compiled and the heap's size is stable.
 internal static class SteadyAllocations
 {
     private sealed class Node

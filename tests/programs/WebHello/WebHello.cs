@@ -13,9 +13,10 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.AspNetCore.Hosting.Server;
 
-// WebHello [REQUESTS [CLIENTS [KIB]]]: an ASP.NET Core server on loopback. CLIENTS (4) tasks of this same program ask it
-// REQUESTS (200) times; each answer allocates KIB (256) in pieces of all sizes, and each third holds on to some for a
-// while. Exit code 0: every answer was right; 42: the server ran out of memory, said so and went on; 1: anything else.
+// WebHello [REQUESTS [CLIENTS [KIB]]]: an ASP.NET Core server on loopback. CLIENTS (4) tasks of the same program send
+// it REQUESTS (200) requests in all. Each response allocates KIB (256) in pieces of all sizes, and every third
+// response keeps some pieces for a while. Exit code 0: every response was right; 42: the server ran out of memory,
+// reported it and continued; 1: all other results.
 internal static class WebHello
 {
     private const int Kept = 16;
@@ -59,7 +60,7 @@ internal static class WebHello
         }
         await Task.WhenAll(Enumerable.Range(0, clients).Select(_ => Task.Run(Ask)));
         client.Dispose();
-        // Closing a socket that is being accepted on sometimes never completes under Wine 8, whoever is the host.
+        // Under Wine 8, closing a socket with an accept in progress sometimes never completes, under every host.
         await Task.WhenAny(app.StopAsync(), Task.Delay(TimeSpan.FromSeconds(1)));
 
         Console.WriteLine("answered " + right + " of " + requests + " requests");
