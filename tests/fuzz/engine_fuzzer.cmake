@@ -18,7 +18,8 @@ list(REMOVE_ITEM INCLUDES /usr/include)  # searched in any case, and it must not
 foreach(folder IN LISTS INCLUDES)
   list(APPEND includes -isystem "${folder}")
 endforeach()
-file(GLOB sources "${ROOT}/src/engine/*.cpp" "${ROOT}/src/ledger/*.cpp" "${ROOT}/src/policy/*.cpp" "${ROOT}/src/budget/*.cpp")
+file(GLOB sources "${ROOT}/src/engine/*.cpp" "${ROOT}/src/ledger/*.cpp" "${ROOT}/src/policy/*.cpp" "${ROOT}/src/budget/*.cpp"
+     "${ROOT}/src/os/*.cpp")
 list(APPEND sources "${ROOT}/tests/fuzz/engine_fuzzer.cpp" "${ROOT}/tests/support/engine_model.cpp"
             "${ROOT}/tests/support/fake_address_space.cpp" "${ROOT}/tests/support/fake_memory_system.cpp")
 execute_process(COMMAND "${CLANGXX}" ${flags} ${includes} ${sources} "${LIBRARY}" -pthread -o "${WORK}/engine_fuzzer"
