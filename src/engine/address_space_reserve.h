@@ -1,6 +1,5 @@
-// Address space kept back, not memory: released when there is no room for a view or a reservation, reserved again
-// later. Matters where there is little of it, in 32-bit processes. Threads: any, lock-free; Open by one thread, at the
-// start.
+// Reserved address space without memory. It is released when a view or a reservation finds no room, and reserved
+// again later. It matters in 32-bit processes. Threads: any, lock-free; Open by one thread, at the start.
 #ifndef CLRHM_ENGINE_ADDRESS_SPACE_RESERVE_H
 #define CLRHM_ENGINE_ADDRESS_SPACE_RESERVE_H
 
@@ -19,28 +18,28 @@ class AddressSpaceReserve {
   AddressSpaceReserve(const AddressSpaceReserve&) = delete;
   AddressSpaceReserve& operator=(const AddressSpaceReserve&) = delete;
 
-  // Reserves it, rounded up to granules; once. The error of the OS when there is not that much.
+  // Reserves `size`, rounded up to granules; once. Returns the OS's error.
   [[nodiscard]] win32::Error Open(Bytes size) {
     size_ = {RoundDownToGranule(size.value + kGranuleSize - 1)};
     return Reserve();
   }
-  // Releases it, for good.
+  // Releases it permanently.
   void Close() {
     const Address base = base_.exchange(kClosed);
     if (IsHeld(base)) (void)os_.Free(base, 0, win32::kMemRelease);
   }
 
-  // Makes room for `size` bytes anywhere, 0 for as much as there is. False: it is not held, or not large enough.
+  // Releases the reserve to make room for `size` bytes anywhere; 0: any size. False: it is not held, or too small.
   [[nodiscard]] bool GiveUp(Bytes size) {
     Address base = base_.load();
     if (size > size_ || !IsHeld(base) || !base_.compare_exchange_strong(base, kAtWork)) return false;
     const bool released = os_.Free(base, 0, win32::kMemRelease) == win32::kSuccess;
     Address in_progress = kAtWork;
-    base_.compare_exchange_strong(in_progress, released ? 0 : base);  // fails when it was closed meanwhile
+    base_.compare_exchange_strong(in_progress, released ? 0 : base);  // fails if it was closed meanwhile
     if (released) uses_.fetch_add(1, std::memory_order_relaxed);
     return released;
   }
-  // Reserves it again, elsewhere perhaps. True: it is held.
+  // Reserves it again, possibly at another address. True: it is held.
   [[nodiscard]] bool TakeBack() {
     if (size_ == Bytes{} || IsHeld(base_.load())) return true;
     return Reserve() == win32::kSuccess;
@@ -48,7 +47,7 @@ class AddressSpaceReserve {
 
   [[nodiscard]] Bytes Size() const { return size_; }
   [[nodiscard]] Bytes Held() const { return IsHeld(base_.load()) ? size_ : Bytes{}; }
-  // Empty while it is not held.
+  // Returns an empty range while it is not held.
   [[nodiscard]] PageRange Range() const {
     const Address base = base_.load();
     return IsHeld(base) ? PageRange{base >> kPageShift, {size_.value >> kPageShift}} : PageRange{};
@@ -56,7 +55,7 @@ class AddressSpaceReserve {
   [[nodiscard]] std::uint64_t Uses() const { return uses_.load(std::memory_order_relaxed); }
 
  private:
-  // Values of base_ that are no granule's address; 0: not held.
+  // Values of base_ that are no granule address. 0: not held.
   static constexpr Address kAtWork = 1;
   static constexpr Address kClosed = 2;
   [[nodiscard]] static bool IsHeld(Address base) { return base > kClosed; }

@@ -11,7 +11,7 @@ namespace {
 
 [[nodiscard]] bool HasAny(std::uint32_t flags, std::uint32_t any_of) { return (flags & any_of) != 0; }
 
-// The pages a new region will have, and from where the OS counts them: it rounds a wanted address down to a granule.
+// Returns the pages of a new region. The OS rounds a requested address down to a granule.
 [[nodiscard]] std::optional<PageRange> PagesOfNewRegion(const AllocateRequest& request) {
   const auto range = PageRange::Covering(request.address, request.size);
   if (!range) return std::nullopt;
@@ -19,15 +19,15 @@ namespace {
   return PageRange{start, {range->end() - start}};
 }
 
-// As Region::reserved_as.
+// Returns the value of Region::reserved_as.
 [[nodiscard]] std::uint16_t ReservedAs(const AllocateRequest& request) {
-  constexpr std::uint32_t kWithoutModifiers = 0xFF;  // PAGE_GUARD and what is above it
+  constexpr std::uint32_t kWithoutModifiers = 0xFF;  // without PAGE_GUARD and the modifiers above it
   const bool committed = HasAny(request.type, win32::kMemCommit);
   return static_cast<std::uint16_t>((request.protect & kWithoutModifiers) | (committed ? Region::kCommittedAtOnce : 0));
 }
 
-// The whole of a commit in a region the ledger knows. A function of this file alone, so that it is compiled into its
-// caller: it is the hottest path there is.
+// Commits in a region the ledger knows. Local to this file, so that the compiler inlines it into its callers: it is
+// the hottest path.
 template <typename Commit, typename RequestCharge>
 AddressOutcome CommitInRegion(MemorySystem& os, RequestCharge& request_charge, Commit& commit,
                               const AllocateRequest& request) {
@@ -61,45 +61,54 @@ AddressOutcome Engine::Allocate(const AllocateRequest& request, Criticality leve
   if (request.type != win32::kMemCommit) return AllocateWithRetries(request, level);
   const PageSpan span = ledger_.LocateOwn(request.address, request.size);
   if (span.word == nullptr) return AllocateWithRetries(request, level);
-  const AddressOutcome result = [&] {
+  bool attempted = true;
+  const AddressOutcome first = [&] {
     CommitInWord commit(ledger_, span);
-    // At work first, and then the look: who closes the gate either is seen here or sees the commit at work.
-    if (gate_.load() != 0) [[unlikely]]
+    // Register the commit before reading the gate: a thread that closes the gate either sees this commit or is seen
+    // here.
+    if (gate_.load() != 0) [[unlikely]] {
+      attempted = false;
       return AddressOutcome{Outcome::ExclusiveElsewhere()};
+    }
     FirstCharge first_charge{ledger_.budget(), level};
     return CommitInRegion(os_, first_charge, commit, request);
   }();
-  if (result.outcome.ok()) [[likely]]
-    return result;
-  return AllocateWithRetries(request, level, result, span.range.count);
+  if (first.outcome.ok()) [[likely]]
+    return first;
+  return attempted ? RetryAllocation(request, level, first, span.range.count) : AllocateWithRetries(request, level);
 }
 
 AddressOutcome Engine::AllocateWithRetries(const AllocateRequest& request, Criticality level) {
-  return AllocateWithRetries(request, level, {Outcome::ExclusiveElsewhere()}, {});
+  RequestCharge request_charge(ledger_.budget(), level);
+  return RetryUntilDone(request, request_charge, AllocateOnce(request, request_charge));
 }
 
-AddressOutcome Engine::AllocateWithRetries(const AllocateRequest& request, Criticality level, AddressOutcome result,
-                                           Pages asked) {
+AddressOutcome Engine::RetryAllocation(const AllocateRequest& request, Criticality level, AddressOutcome first,
+                                       Pages requested) {
+  RequestCharge request_charge(ledger_.budget(), level, requested.InBytes());
+  // The first attempt charged without the emergency pool, so a refusal by the limit is tried once with it.
+  if (first.outcome.verdict == Verdict::kOverLimit) first = AllocateOnce(request, request_charge);
+  return RetryUntilDone(request, request_charge, first);
+}
+
+AddressOutcome Engine::RetryUntilDone(const AllocateRequest& request, RequestCharge& request_charge,
+                                      AddressOutcome result) {
   const bool anywhere = request.address == 0 && HasAny(request.type, win32::kMemReserve);
   RetryState retry{.room = anywhere ? request.size : 0, .possible = !HasAny(request.type, win32::kMemLargePages)};
-  RequestCharge request_charge(ledger_.budget(), level, asked.InBytes());
-  // What was stopped at the gate was not tried yet; what was refused by the limit may have to know what it lacks.
-  const Verdict verdict = result.outcome.verdict;
-  if (verdict == Verdict::kExclusiveElsewhere || verdict == Verdict::kOverLimit)
+  while (!result.outcome.ok() && PrepareRetry(&result.outcome, request_charge, &retry)) {
     result = AllocateOnce(request, request_charge);
-  while (!result.outcome.ok() && PrepareRetry(&result.outcome, request_charge, &retry))
-    result = AllocateOnce(request, request_charge);
+  }
   return result;
 }
 
 AddressOutcome Engine::AllocateOnce(const AllocateRequest& request, RequestCharge& request_charge) {
   const AllocationInProgress visit(*this);
   if (const Outcome closed = CheckGate(); !closed.ok()) return {closed};
-  // Whatever comes of it is new memory; Wine reserves some even for a MEM_RESET at null.
+  // A null address always means new memory: Wine reserves some even for a MEM_RESET at null.
   if (request.address == 0) return AllocateRegion(request, request_charge);
   if (IsHostOwned(request.address, std::max<std::uint64_t>(request.size, 1))) return {Outcome::NotOwner()};
   if (HasAny(request.type, win32::kMemReserve)) return AllocateRegion(request, request_charge);
-  // MEM_RESET, MEM_RESET_UNDO and what Win32 will reject change no charge.
+  // MEM_RESET, MEM_RESET_UNDO and requests that Win32 rejects change no charge.
   const bool commits = HasAny(request.type, win32::kMemCommit);
   if (HasAny(request.type, win32::kMemReset | win32::kMemResetUndo) || !commits) return Forward(request);
 
@@ -116,12 +125,12 @@ AddressOutcome Engine::CommitInKnownRegion(const AllocateRequest& request, PageR
   if (ledger_.IsWide(range)) return CommitWidely(request, range, request_charge);
   CommitInFlight commit(ledger_, range);
   const AddressOutcome result = CommitInRegion(os_, request_charge, commit, request);
-  // A view may be unmapped without a word.
+  // The CLR may unmap a view without telling the manager.
   if (result.outcome.ok() && kind == Region::Kind::kView) commit.NoteForeign();
   return result;
 }
 
-// Of so many pages that tables for them are made only when the OS has granted them.
+// Commits a range so large that its tables are made only after the OS has granted it.
 AddressOutcome Engine::CommitWidely(const AllocateRequest& request, PageRange range, RequestCharge& request_charge) {
   const WideCommit wide(ledger_);
   CommitInFlight commit(ledger_, range);
@@ -133,7 +142,7 @@ AddressOutcome Engine::CommitWidely(const AllocateRequest& request, PageRange ra
     return {Outcome::OsRefused(result.error)};
   }
   if (!commit.Enter()) {
-    // What was committed before is charged: the rest is of this commit.
+    // Earlier committed pages are charged, so the uncharged pages belong to this commit.
     bool undone = true;
     ledger_.ForEachUncharged(range, [&](PageRange pages) {
       undone &= os_.Free(pages.Start(), pages.count.InBytes().value, win32::kMemDecommit) == win32::kSuccess;
@@ -148,12 +157,13 @@ AddressOutcome Engine::CommitWidely(const AllocateRequest& request, PageRange ra
   return {Outcome::Done(), result.address};
 }
 
-// In a view of a section: the pages may be committed already through another view, and stay so when this one is gone.
+// Commits in a view of a section. The pages may already be committed through another view, and stay committed after
+// this view is unmapped.
 AddressOutcome Engine::CommitInSection(const AllocateRequest& request, PageRange range, const Region& view,
                                        RequestCharge& request_charge) {
   const SectionView shown = SectionView::Unpack(view.section_view);
   Sections::Use section(ledger_.sections(), shown.section);
-  if (!section.ok()) return Forward(request);  // unmapped at this moment: the OS says so
+  if (!section.ok()) return Forward(request);  // the view is being unmapped: the OS returns the error
   const PageRange pages{range.first - view.Range().first + shown.FirstPage(), range.count};
   const Pages missing = section.Missing(pages);
   if (!request_charge.TryCharge(missing.InBytes())) return {Outcome::OverLimit()};
@@ -170,7 +180,7 @@ AddressOutcome Engine::CommitInSection(const AllocateRequest& request, PageRange
 
   const auto now = ledger_.FindRegion(request.address);
   if (!now || now->base != view.base || now->section_view != view.section_view) {
-    // Something else has taken its place meanwhile, and the OS has committed there.
+    // Another mapping has taken the view's place, and the OS has committed in it.
     request_charge.Cancel(missing.InBytes());
     if (now && now->section_view != 0) {
       ledger_.AskOsAboutView(range);
@@ -181,7 +191,8 @@ AddressOutcome Engine::CommitInSection(const AllocateRequest& request, PageRange
     return {Outcome::Done(), result.address};
   }
   const Pages marked = section.Mark(pages);
-  if (missing != marked) ledger_.budget().Uncharge((missing - marked).InBytes());  // others have committed some of them
+  if (missing != marked)
+    ledger_.budget().Uncharge((missing - marked).InBytes());  // other threads committed some of them
   request_charge.Confirm(missing.InBytes());
   return {Outcome::Done(), result.address};
 }
@@ -195,17 +206,17 @@ AddressOutcome Engine::Forward(const AllocateRequest& request) {
 AddressOutcome Engine::AllocateRegion(const AllocateRequest& request, RequestCharge& request_charge) {
   const bool commits = HasAny(request.type, win32::kMemCommit);
   const auto expected = PagesOfNewRegion(request);
-  // No such size, or nothing that can be: the OS says so.
+  // An impossible size: the OS returns the error.
   if (!expected || expected->count > PageMap::kEverything.count) return Forward(request);
   const std::uint16_t reserved_as = ReservedAs(request);
-  // Large pages are committed as they are reserved, and what other types mean together is for the OS to say.
+  // Large pages are committed as they are reserved, and the OS judges other combinations of types.
   constexpr std::uint32_t kInTwoSteps =
       win32::kMemReserve | win32::kMemCommit | win32::kMemTopDown | win32::kMemWriteWatch;
   if (!commits || HasAny(request.type, ~kInTwoSteps))
     return ReserveRegion(request, *expected, reserved_as, request_charge);
 
-  // In two steps, so that an address that is taken, or address space that is not to be had, is never charged for. What
-  // the limit refuses now is not even reserved.
+  // Reserves first and commits second, so that a taken address or a lack of address space is never charged. If the
+  // limit would refuse the commit now, reserves nothing.
   if (!request_charge.WouldAdmit(expected->count.InBytes())) return {Outcome::OverLimit()};
   AllocateRequest step = request;
   step.type = (request.type & ~win32::kMemCommit) | win32::kMemReserve;
@@ -215,12 +226,12 @@ AddressOutcome Engine::AllocateRegion(const AllocateRequest& request, RequestCha
   const PageRange range{reserved.address >> kPageShift, expected->count};
   const AddressOutcome committed = CommitInKnownRegion(step, range, Region::Kind::kReserved, request_charge);
   if (committed.outcome.ok()) return committed;
-  // Should the OS not take it back, it stays reserved, and the ledger has it.
+  // If the OS does not release it, it stays reserved and the ledger keeps its record.
   (void)ReleaseRegion(reserved.address, 0);
   return {committed.outcome};
 }
 
-// One question to the OS, which commits the region, too, if the request says so.
+// Reserves a region with one call to the OS, which also commits it if the request does.
 AddressOutcome Engine::ReserveRegion(const AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
                                      RequestCharge& request_charge) {
   const bool commits = HasAny(request.type, win32::kMemCommit);
@@ -244,7 +255,7 @@ AddressOutcome Engine::ReserveRegion(const AllocateRequest& request, PageRange e
   if (elsewhere || !IsGranuleAligned(region.base) || !PageMap::Tracks(region.Range()) || region.base == 0) {
     return give_back(Outcome::InvariantBroken());
   }
-  // At work on the pages before anyone can find the region and free some of them.
+  // Register the commit before the region's record: another thread that finds the region may free some of it.
   std::optional<CommitInFlight> commit;
   if (commits && !commit.emplace(ledger_, region.Range()).Enter()) return give_back(Outcome::NoMetadata());
   if (!ledger_.AddRegion(region)) return give_back(Outcome::NoMetadata());
@@ -256,15 +267,15 @@ AddressOutcome Engine::ReserveRegion(const AllocateRequest& request, PageRange e
   return {Outcome::Done(), region.base};
 }
 
-// Memory that others reserved: a view nobody announced, a thread's stack. Rare, so it may ask the OS what is committed
-// there already, which is not the CLR's.
+// Commits in memory that was reserved without the manager: an unannounced view, a thread's stack. This is rare, so it
+// may ask the OS which pages are already committed. Those are not the CLR's.
 AddressOutcome Engine::CommitInForeignMemory(const AllocateRequest& request, PageRange range,
                                              RequestCharge& request_charge) {
   const PageRun start = os_.Describe(range.Start());
   if (start.allocation_base == 0) {
-    const AddressOutcome forwarded = Forward(request);  // nothing is reserved there: the OS says so
+    const AddressOutcome forwarded = Forward(request);  // nothing is reserved there: the OS returns the error
     if (!forwarded.outcome.ok()) return forwarded;
-    // It was reserved meanwhile, by someone who may not have told the ledger yet.
+    // Another thread has reserved it meanwhile, and may not have told the ledger yet.
     CommitInFlight late(ledger_, range);
     if (!late.Enter()) return {Outcome::InvariantBroken()};
     late.NoteForeign();
@@ -285,7 +296,7 @@ AddressOutcome Engine::CommitInForeignMemory(const AllocateRequest& request, Pag
   const AllocateResult result = os_.Allocate(request);
   if (result.error != win32::kSuccess) {
     commit->AskOs();
-    commit.reset();  // the charge is returned, unless another commit is at work there
+    commit.reset();  // uncharges the pages, unless another commit is in progress there
     request_charge.Drop(charge);
     return {Outcome::OsRefused(result.error)};
   }
@@ -304,7 +315,7 @@ Outcome Engine::FreeWithHostChecks(Address address, std::uint64_t size, std::uin
   if (IsHostOwned(address, size)) return Outcome::NotOwner();
   if (type == win32::kMemDecommit) return Decommit(address, size);
   if (type == win32::kMemRelease) return ReleaseRegion(address, size);
-  // No such type, or one for placeholders, which VirtualAlloc does not make: for the OS to say, and to be believed.
+  // An unknown type, or one for placeholders, which VirtualAlloc does not create: the OS decides.
   const win32::Error error = os_.Free(address, size, type);
   if (error != win32::kSuccess) return Outcome::OsRefused(error);
   ledger_.NoteConflict();
@@ -316,8 +327,8 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
   const auto region = ledger_.FindRegion(address);
   if (!region || region->kind != Region::Kind::kReserved || ledger_.IsOwned(*region)) return Outcome::NotOurs();
   if (size != 0 || RoundDownToPage(address) != region->base) {
-    // Ours, but not to be released like this: the OS says why, and is believed. (Wine releases a region for a size that
-    // wraps round to nothing.)
+    // A known region, but an invalid release: the OS decides. (Wine releases a region for a size that wraps round to
+    // 0.)
     const win32::Error error = os_.Free(address, size, win32::kMemRelease);
     if (error != win32::kSuccess) return Outcome::OsRefused(error);
     if (os_.Describe(region->base).allocation_base != region->base &&
@@ -328,7 +339,8 @@ Outcome Engine::ReleaseRegion(Address address, std::uint64_t size) {
     ledger_.AskOsAbout(region->Range());
     return Outcome::Done();
   }
-  if (!ledger_.RemoveRegion(region->base, Region::Kind::kReserved)) return Outcome::NotOurs();  // someone else did
+  if (!ledger_.RemoveRegion(region->base, Region::Kind::kReserved))
+    return Outcome::NotOurs();  // another thread removed it
   const std::uint64_t removals = ledger_.RemovalCount();
   const Pages cleared = ledger_.ClearCharged(region->Range());
 
@@ -398,7 +410,7 @@ std::optional<PageSpan> Engine::LocateInOwnRegion(Address address, std::uint64_t
   const auto region = ledger_.FindRegion(address);
   if (!region || region->kind != Region::Kind::kReserved) return std::nullopt;
   auto range = PageRange::Covering(address, size);
-  if (size == 0 && RoundDownToPage(address) == region->base) range = region->Range();  // all of it
+  if (size == 0 && RoundDownToPage(address) == region->base) range = region->Range();  // the whole region
   if (!range || !region->Range().Contains(*range)) return std::nullopt;
   return ledger_.Locate(*range);
 }
@@ -407,15 +419,15 @@ Outcome Engine::DecommitElsewhere(Address address, std::uint64_t size) {
   const auto region = ledger_.FindRegion(address);
   auto range = PageRange::Covering(address, size);
   if (range && !PageMap::Tracks(*range)) range.reset();
-  // Should the OS accept it after all; Wine does so with sizes that wrap round.
+  // For the case that the OS accepts it: Wine does for sizes that wrap round.
   if ((size == 0 || !range) && region) range = region->Range();
-  // A wrong range of a region of ours, or pages the manager committed in memory that others reserved.
+  // Either an invalid range in a known region, or pages the manager committed in foreign memory.
   if (!region && (!range || !ledger_.AnyCharged(*range))) return Outcome::NotOurs();
   const win32::Error error = os_.Free(address, size, win32::kMemDecommit);
   if (error != win32::kSuccess) return Outcome::OsRefused(error);
   if (range) {
     ledger_.budget().Uncharge(ledger_.ClearCharged(*range).InBytes());
-    // A region that was reserved there meanwhile has lost pages, or bits of its own.
+    // A region that was reserved there meanwhile may have lost pages, or bits in the ledger.
     ledger_.NoteConflict();
     ledger_.AskOsAbout(*range);
   }

@@ -1,10 +1,10 @@
-// The engine: one request from admission to settlement. Each function reads admit → charge → act → settle, with its
-// rollback in the same place. What is refused for want of memory is then helped as the host allows: by the emergency
-// reserve, and by waiting (Relieve).
+// The engine: serves one request from admission to settlement. Each function reads admit → charge → act → settle, and
+// has its rollback in the same place. If memory is lacking, PrepareRetry helps the request as the host allows: with
+// the emergency pool, and by waiting.
 //
-// Threads: any number, at any time. A request takes no lock and allocates from no heap, and waits only when the host
-// has set a bound for its level; frees, queries and protections never wait. A thread may be suspended anywhere inside
-// without holding up another.
+// Threads: any number, at any time. A request takes no lock and allocates from no heap. It waits only if the host has
+// set a bound for its level. Frees, queries and protections never wait. A thread suspended anywhere inside blocks no
+// other thread.
 #ifndef CLRHM_ENGINE_ENGINE_H
 #define CLRHM_ENGINE_ENGINE_H
 
@@ -41,21 +41,21 @@ struct [[nodiscard]] SectionOutcome {
   SectionName section = 0;
 };
 
-// Why the engine serves nothing new any more: the first cause is kept.
+// Why the engine serves no new request. The first cause is kept.
 enum class LatchCause : std::uint8_t { kNone, kOs, kException };
 struct Latched {
   LatchCause cause = LatchCause::kNone;
-  std::uint8_t method = 0;  // as the one who latched it counts methods
+  std::uint8_t method = 0;  // the caller's index of the method that latched it
   win32::Error error = win32::kSuccess;
 };
 
-// Where the manager is in its life.
+// The stage of the manager's life.
 enum class Stage : std::uint8_t { kRunning, kDraining, kStopped };
 
 class Engine final : private WaitList::Reserve {
  public:
-  // os and threads outlive the engine. limits: valid by Validate. sampling: how old what the OS says of memory
-  // may be.
+  // os and threads outlive the engine. limits: accepted by Validate. sampling: the greatest age of the OS's memory
+  // figures.
   Engine(MemorySystem& os, ThreadSystem& threads, const Limits& limits, Milliseconds sampling = kDefaultSampling)
       : os_(os), threads_(threads), ledger_(os, limits), sampler_(os, threads, sampling),
         waits_(os, threads, ledger_.budget(), this), emergency_(os, ledger_.budget()), address_space_(os) {}
@@ -66,50 +66,54 @@ class Engine final : private WaitList::Reserve {
   [[nodiscard]] MemorySystem& os() { return os_; }
   [[nodiscard]] LoadSampler& sampler() { return sampler_; }
 
-  // VirtualAlloc with all its flags. What commits is charged at `level`; reserving is free.
+  // VirtualAlloc with all its flags. Charges committed pages at `level`. Reserving is free.
   AddressOutcome Allocate(const AllocateRequest& request, Criticality level);
-  // VirtualFree. Memory the manager did not give out is kNotOurs and stays as it is. Works in every state.
+  // VirtualFree, in every stage. Memory the manager did not allocate is kNotOurs and stays unchanged.
   Outcome Free(Address address, std::uint64_t size, std::uint32_t type);
   Outcome Query(Address address, void* buffer, std::size_t length, std::size_t* written);
   Outcome Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect);
-  // Limit, job, physical memory and commit charge together; of the OS's no older than the sampling interval.
+  // Returns memory as bounded by limit, job, physical memory and commit charge. The OS's figures are at most one
+  // sampling interval old.
   StatusOutcome Status();
-  // How often Status was asked: a GC does so at each collection.
+  // Returns how often Status was called. A GC calls it at each collection.
   [[nodiscard]] std::uint64_t StatusQuestions() const { return questions_.load(std::memory_order_relaxed); }
-  // A section backed by the paging file is to be made: what it will have committed is charged to it, once, however
-  // often it is mapped; all of it here, when it is committed as a whole. It has one reference then, a handle's.
+  // Registers a section backed by the paging file before the OS makes it, with one reference for its handle. Its
+  // committed pages are charged once, however often it is mapped. If it is committed as a whole, charges all its
+  // pages now.
   SectionOutcome AddSection(std::uint64_t size, bool committed, Criticality level);
-  // Another handle to it, and the end of one, in every state. kNotOurs: no such section is alive.
+  // Adds and drops a handle's reference, in every stage. kNotOurs: no such section is alive.
   Outcome KeepSection(SectionName section) {
     return ledger_.sections().Keep(section) ? Outcome::Done() : Outcome::NotOurs();
   }
   Outcome DropSection(SectionName section);
-  // A view was mapped at base, of section from offset on (a granule's begin), or of anything else. kOsRefused: not
-  // where a view can be; the OS is asked when a reservation of the manager's is known there.
+  // Registers a view that was mapped at base: of section from offset on (a multiple of the granule), or of anything
+  // else. kOsRefused: no view can lie there. If the manager knows a reservation there, asks the OS.
   Outcome AcquireView(Address base, std::uint64_t size, SectionName section = 0, std::uint64_t offset = 0);
-  // A view is gone, and with it what was committed in it, unless that is a section's. Where the OS has a view at base,
-  // the word came late, or early: that view stays known, and UnchargeFreedElsewhere sees its end.
+  // Unregisters an unmapped view and uncharges the pages committed in it, unless a section has them. If the OS still
+  // has a view at base, the call came late or early: the view stays registered, and UnchargeFreedElsewhere notices
+  // its end.
   Outcome ReleaseView(Address base);
-  // Returns the charge for what others have freed or unmapped without a word; see Ledger. True: there was some.
+  // Uncharges memory that was freed or unmapped without the manager; see Ledger. Returns whether there was any.
   bool UnchargeFreedElsewhere() { return ledger_.UnchargeFreedElsewhere(); }
-  // The same, but only when it was not done for that long.
+  // The same, at most once in that time.
   bool UnchargeFreedElsewhere(Milliseconds at_most_every);
-  // Has unmap() → bool unmap the view that holds address, and believes it. Its answer.
+  // Calls unmap() → bool for the view that holds address, uncharges the view if it returns true, and returns its
+  // result.
   template <typename Unmap>
   bool UnmapView(Address address, Unmap unmap) {
     std::optional<Region> view = FindMappedView(address);
-    // Unknown from now on: as soon as it is unmapped another thread may be given its address.
+    // Removes the record first: once the view is unmapped, the OS may give its address to another thread.
     if (view) view = ledger_.RemoveRegion(*view);
     const bool unmapped = unmap();
     if (view && unmapped) ledger_.UnchargeUnmappedView(*view);
     if (view && !unmapped) ledger_.RestoreRegion(*view);
     return unmapped;
   }
-  // A view of that size found no room: done when there may be some now.
+  // Makes address space for a view of that size. Done: the caller may try again.
   Outcome MakeRoom(Address base, std::uint64_t size);
 
-  // For allocations that are not pages: attempt(Payer&) → Result with an `outcome`, called again when its refusal was
-  // relieved. It runs between the checks an allocation of pages meets, too.
+  // Serves allocations other than pages. attempt(RequestCharge&) → Result with an `outcome`; it runs again after
+  // PrepareRetry found help. The gate is checked as for an allocation of pages.
   template <typename Result, typename Attempt>
   Result AllocateNonPages(Criticality level, Attempt attempt) {
     RequestCharge request_charge(ledger_.budget(), level);
@@ -123,50 +127,51 @@ class Engine final : private WaitList::Reserve {
     return result;
   }
 
-  // ---- for heaps, which give out parts of what they allocate here
-  // Whether requests may go on, whoever makes them: what was begun before it was true counts as done before it was not.
+  // ---- for the heaps, which divide what they allocate here into blocks
+  // Whether requests of every thread may proceed. An operation that began before this returned true counts as done
+  // before the gate closed.
   [[nodiscard]] bool IsOpen() const { return (gate_.load() & (kDown | kHeld)) == 0; }
-  // For a request of this thread, when it is not: waits as long as the level may. Done: it may go on.
+  // Waits, as long as the level may, until a request of this thread may proceed. Done: it may.
   Outcome AwaitOpen(Criticality level);
-  // Zeroed memory for the caller's tables, not charged but counted as the manager's own. *memory: null on failure.
+  // Allocates zeroed memory for the caller's tables. It is counted as metadata and not charged. *memory: null on
+  // failure.
   Outcome AllocateMetadata(std::size_t size, Criticality level, void** memory);
   void FreeMetadata(void* memory, std::size_t size);
-  // Nothing stands in the way of any request: neither is it closed, nor is anything pinned.
+  // Whether the gate is open and no region is sealed.
   [[nodiscard]] bool IsClear() const { return gate_.load() == 0; }
-  // Whether anything is pinned; cheap.
+  // Whether any region is sealed; cheap.
   [[nodiscard]] bool AnySealed() const { return (gate_.load(std::memory_order_relaxed) & kSealed) != 0; }
   [[nodiscard]] bool TouchesSealed(Address address, std::uint64_t size) const {
     const auto range = AnySealed() ? PageRange::Covering(address, size) : std::nullopt;
     return range && seals_.Touches(*range);
   }
-  // How often something was unpinned: what was found pinned may not be so any more when it has grown.
+  // Returns how often a region was unsealed. If it has grown, memory found sealed before may be unsealed now.
   [[nodiscard]] std::uint64_t Unseals() const { return unseals_.load(); }
-  // Memory of a region that has an owner is not the CLR's to free: for its owner, who disowns it (Ledger::ChangeOwner)
-  // before he releases it with Free.
+  // Decommits memory of an owned region, for its owner: Free refuses it to the CLR. To release such a region, its
+  // owner first gives up ownership (Ledger::ChangeOwner) and then calls Free.
   Outcome DecommitOwned(Address address, std::uint64_t size);
 
-  // ---- the host's side; from any thread, may wait for other threads of the host's, never for a request
+  // ---- the host's side; from any thread. May wait for other threads of the host, never for a request
 
-  // Commits and reserves what is kept back; once. The error when the OS has not that much.
+  // Commits the emergency pool and reserves the address space reserve; once. Returns the OS's error.
   [[nodiscard]] win32::Error OpenReserves(Bytes emergency, Bytes address_space);
-  // Takes back what was given up, once what is charged fits the limit without it. True: all is whole again.
+  // Takes the given-up reserves back as soon as the charged memory fits the limit without them. True: both are whole.
   bool TakeBackReserves();
-  // Whether what is charged may be `above` the limit from here on: by so much of the emergency reserve, given up now or
-  // before.
+  // Gives up emergency pool until the charge may exceed the limit by `above`. Returns whether it may.
   bool PayFromReserve(Bytes above);
   [[nodiscard]] const EmergencyPool& emergency() const { return emergency_; }
   [[nodiscard]] const AddressSpaceReserve& address_space() const { return address_space_; }
 
-  // Who is woken when a request is refused, waits, or uses a reserve; before any request.
+  // Sets the waker to call when a request is refused, waits, or uses a reserve; before any request.
   void SetAlarm(Waker* alarm) { alarm_ = alarm; }
-  // server: woken when ServeWaiters has something to do. False: no memory. Once, before the first SetWait.
+  // Prepares waiting; once, before the first SetWait. server: woken when ServeWaiters has work. False: no memory.
   [[nodiscard]] bool OpenWaits(Waker* server) { return waits_.Open(server); }
   void SetWait(Criticality level, Milliseconds bound) { BoundOf(level).store(bound.count()); }
   void CancelWaits() { waits_.Abandon(false); }
   [[nodiscard]] Milliseconds ServeWaiters(Milliseconds now) { return waits_.Serve(now); }
   [[nodiscard]] const WaitList& waits() const { return waits_; }
 
-  // Exclusive sections: while a thread owns one, allocations of others are kExclusiveElsewhere or wait. See
+  // Exclusive sections: while a thread owns one, other threads' allocations wait or are kExclusiveElsewhere. See
   // IClrHostMemoryControl.
   Outcome EnterExclusive(Milliseconds bound);
   Outcome LeaveExclusive();
@@ -175,24 +180,24 @@ class Engine final : private WaitList::Reserve {
   bool Unseal(Address address);
   [[nodiscard]] std::uint64_t SealedCount() const { return seals_.Count(); }
 
-  // False after Shutdown or Latch: nothing new is served.
+  // Whether the engine serves new requests: false after Shutdown or Latch.
   [[nodiscard]] bool Serving() const { return (gate_.load(std::memory_order_relaxed) & kDown) == 0; }
-  // Whether it would touch what is pinned or kept in reserve. size 0: the whole region at address.
+  // Whether the range touches a sealed region or a reserve. size 0: the whole region at address.
   [[nodiscard]] bool IsHostOwned(Address address, std::uint64_t size) const;
-  // Draining from now on: nothing new is served, and nobody waits any more.
+  // Starts draining: refuses new requests and ends all waits.
   void Shutdown();
-  // Nothing but frees comes any more, and no thread of the manager's own runs: gives the reserves up.
+  // Gives up the reserves, after the manager's threads have ended. Only frees may follow.
   void NoteStopped();
   [[nodiscard]] Stage stage() const { return stage_.load(); }
-  // An invariant broke: the manager serves nothing new from now on.
+  // Records a broken invariant and refuses new requests from now on.
   void Latch(const Latched& cause);
   [[nodiscard]] Latched latched() const;
 
  private:
-  // Why requests may not simply go on. Zero nearly always: one look is all it costs them.
+  // Reasons for a request to leave the fast path. Nearly always 0, so a request pays one load.
   enum Gate : std::uint32_t { kDown = 1, kHeld = 2, kSealed = 4 };
 
-  // Counts a request that is not counted by its page words, for exclusive sections.
+  // Counts a request that no page word counts, for exclusive sections.
   class AllocationInProgress {
    public:
     explicit AllocationInProgress(Engine& engine) : engine_(engine) { engine_.allocations_in_progress_.fetch_add(1); }
@@ -204,22 +209,25 @@ class Engine final : private WaitList::Reserve {
     Engine& engine_;
   };
 
-  // What was done so far for one refused request.
+  // The help one refused request has received.
   struct RetryState {
-    std::uint64_t room = 0;  // address space it wants reserved; 0: none, or at a certain place
-    bool possible = true;    // by memory of the usual kind
+    std::uint64_t room = 0;  // address space it reserves anywhere; 0: none, or at a given address
+    bool possible = true;    // ordinary memory can help it
     bool helped_a_little = false;
     bool looked_for_freed = false;
     bool waited = false;
-    std::uint64_t ticket = 0;  // meaningful when it has waited
+    std::uint64_t ticket = 0;  // valid if it has waited
     Milliseconds deadline{};
   };
 
-  // What is not a commit that is granted at once. result, asked: of the attempt so far; kExclusiveElsewhere: there was
-  // none.
+  // Serves every allocation that the fast path of Allocate does not.
   AddressOutcome AllocateWithRetries(const AllocateRequest& request, Criticality level);
-  AddressOutcome AllocateWithRetries(const AllocateRequest& request, Criticality level, AddressOutcome result,
-                                     Pages asked);
+  // Continues a commit whose first attempt was refused. requested: the pages it charged for.
+  AddressOutcome RetryAllocation(const AllocateRequest& request, Criticality level, AddressOutcome first,
+                                 Pages requested);
+  // Repeats the attempt while PrepareRetry finds help. result: of the attempt so far.
+  AddressOutcome RetryUntilDone(const AllocateRequest& request, RequestCharge& request_charge, AddressOutcome result);
+  // Attempts the request once: checks the gate, then dispatches by the kind of memory.
   AddressOutcome AllocateOnce(const AllocateRequest& request, RequestCharge& request_charge);
   AddressOutcome AllocateRegion(const AllocateRequest& request, RequestCharge& request_charge);
   AddressOutcome ReserveRegion(const AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
@@ -232,11 +240,11 @@ class Engine final : private WaitList::Reserve {
   [[nodiscard]] std::optional<Region> FindMappedView(Address address);
   AddressOutcome CommitInForeignMemory(const AllocateRequest& request, PageRange range, RequestCharge& request_charge);
   AddressOutcome Forward(const AllocateRequest& request);
-  // After a refusal. True: the request is to be tried again. False: *refused is the answer.
+  // Looks for help after a refusal. True: try the request again. False: *refused is the result.
   bool PrepareRetry(Outcome* refused, RequestCharge& request_charge, RetryState* retry);
   bool RetryWithReserve(bool by_os, RequestCharge& request_charge, RetryState* retry);
   bool RetryAfterFreedElsewhere(Criticality level, RetryState* retry);
-  // Whether requests of this level may use, above the limit, what is given up of the emergency reserve.
+  // Whether requests of this level may exceed the limit by the allowance.
   [[nodiscard]] bool MayExceedLimit(Criticality level) const {
     return level == Criticality::kProcess || ledger_.budget().ReserveIsShared();
   }
@@ -251,7 +259,7 @@ class Engine final : private WaitList::Reserve {
   Outcome DecommitElsewhere(Address address, std::uint64_t size);
   [[nodiscard]] std::optional<PageSpan> LocateInOwnRegion(Address address, std::uint64_t size) const;
 
-  // Whether a request of this thread may go on; Done, Unavailable or ExclusiveElsewhere.
+  // Whether a request of this thread may proceed: Done, Unavailable or ExclusiveElsewhere.
   [[nodiscard]] Outcome CheckGate() const;
   [[nodiscard]] bool AnyAllocationInProgress() const {
     return allocations_in_progress_.load() != 0 || ledger_.AnyCommitInProgress();
@@ -266,10 +274,10 @@ class Engine final : private WaitList::Reserve {
   MemorySystem& os_;
   ThreadSystem& threads_;
   std::atomic<std::uint32_t> gate_ = 0;
-  std::atomic<bool> host_owns_ = false;  // anything, now or before: frees and protections have to look
+  std::atomic<bool> host_owns_ = false;  // ever sealed or reserved anything: frees and protections check for it
   Ledger ledger_;
 
-  // Below: off the path of a request that is granted at once.
+  // Below: not used by a request that is granted at once.
   LoadSampler sampler_;
   WaitList waits_;
   EmergencyPool emergency_;
@@ -277,15 +285,15 @@ class Engine final : private WaitList::Reserve {
   SealedRegions seals_;
   Waker* alarm_ = nullptr;
   std::atomic<std::uint64_t> unseals_ = 0;
-  std::mutex seals_lock_;  // for the host's threads
+  std::mutex seals_lock_;  // serialises the host's threads
   std::array<std::atomic<Milliseconds::rep>, kCriticalityCount> bounds_{};
   std::atomic<std::uint64_t> questions_ = 0;
   std::atomic<std::uint64_t> allocations_in_progress_ = 0;
   std::atomic<Milliseconds::rep> looked_for_freed_at_ = 0;
   std::atomic<std::uint64_t> owner_ = 0;  // thread of the exclusive section; 0: none
-  std::uint32_t depth_ = 0;               // of its nesting; the owner's
+  std::uint32_t depth_ = 0;               // its nesting depth; used by the owner only
   std::atomic<Stage> stage_ = Stage::kRunning;
-  std::atomic<std::uint64_t> latched_ = 0;  // a Latched in one word; 0: none
+  std::atomic<std::uint64_t> latched_ = 0;  // a Latched packed into one word; 0: none
 };
 
 }  // namespace clr_host_memory

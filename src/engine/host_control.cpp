@@ -1,4 +1,4 @@
-// The host's side of the engine: reserves, exclusive sections, pinned regions, and the end.
+// The host's side of the engine: reserves, exclusive sections, sealed regions, shutdown and latch.
 #include <algorithm>
 
 #include "engine/engine.h"

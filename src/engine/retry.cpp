@@ -1,4 +1,4 @@
-// What the engine does for a request that was refused for want of memory: the reserves, and waiting.
+// Help for a request that was refused for lack of memory: reconciliation, the reserves, and waiting.
 #include <algorithm>
 #include <utility>
 
@@ -8,11 +8,11 @@
 namespace clr_host_memory {
 
 bool Engine::PrepareRetry(Outcome* refused, RequestCharge& request_charge, RetryState* retry) {
-  const bool by_os = refused->verdict == Verdict::kNoMetadata ||  // the OS had none for the manager's own tables
+  const bool by_os = refused->verdict == Verdict::kNoMetadata ||  // the OS had no memory for the manager's tables
                      (refused->verdict == Verdict::kOsRefused && FamilyOf(refused->error) == ErrorFamily::kMemory);
   const bool held = refused->verdict == Verdict::kExclusiveElsewhere;
   if (!by_os && !held && refused->verdict != Verdict::kOverLimit) return false;
-  // More than any address space has: nothing helps, and sums would wrap.
+  // Exceeds every address space: nothing helps, and sums would wrap.
   constexpr Bytes kAnySpace{std::uint64_t{1} << PageMap::kAddressBits};
   const bool possible = retry->possible && request_charge.requested() < kAnySpace;
   if (refused->verdict == Verdict::kOverLimit && possible && RetryAfterFreedElsewhere(request_charge.level(), retry))
@@ -23,8 +23,8 @@ bool Engine::PrepareRetry(Outcome* refused, RequestCharge& request_charge, Retry
   return again;
 }
 
-// The limit may be in the way for memory that is gone. A refusal is dear for a process-critical request: it looks
-// always.
+// The charge may include memory that was freed without the manager. A process-critical request always looks for such
+// memory, because its refusal costs the most.
 bool Engine::RetryAfterFreedElsewhere(Criticality level, RetryState* retry) {
   constexpr Milliseconds kBetweenLooks{100};
   if (std::exchange(retry->looked_for_freed, true)) return false;
@@ -39,12 +39,12 @@ bool Engine::UnchargeFreedElsewhere(Milliseconds at_most_every) {
 }
 
 bool Engine::RetryWithReserve(bool by_os, RequestCharge& request_charge, RetryState* retry) {
-  const AllocationInProgress visit(*this);  // an exclusive section holds the reserves still, too
+  const AllocationInProgress visit(*this);  // an exclusive section also forbids the use of the reserves
   if (!CheckGate().ok()) return false;
   bool given = false;
   if (by_os) {
-    // Of address space or of memory: the OS does not say which it lacks. What asks for no pages may lack a little of
-    // its own, such as a heap does, and gets that once.
+    // The OS does not tell whether it lacks address space or memory. A request without pages, such as a heap's, may
+    // lack a little memory for its tables, and receives that once.
     const bool some =
         request_charge.requested() != Bytes{} || (retry->room == 0 && !std::exchange(retry->helped_a_little, true));
     const Bytes wanted = std::max(request_charge.requested(), Bytes{kGranuleSize});
@@ -55,7 +55,7 @@ bool Engine::RetryWithReserve(bool by_os, RequestCharge& request_charge, RetrySt
     if (!ledger_.budget().AnyWaitingFrom(request_charge.level())) {
       given = CoverFromReserve(lacks, request_charge.level());
     } else if (request_charge.level() == Criticality::kProcess) {
-      // It takes nothing from those in line that brings all it needs with it.
+      // A request that gives up all it needs from the pool takes nothing from the queue.
       given = emergency_.GiveUp(lacks, {});
       if (given) request_charge.SkipQueue();
     }
@@ -64,7 +64,7 @@ bool Engine::RetryWithReserve(bool by_os, RequestCharge& request_charge, RetrySt
   return given;
 }
 
-// For a request that may go beyond the limit: gives up as much as it lacks, but for what is left to higher levels.
+// Gives up as much of the pool as a request above the limit lacks, except the part kept for higher levels.
 bool Engine::CoverFromReserve(Bytes asked, Criticality level) {
   const Budget& budget = ledger_.budget();
   const Bytes kept = level == Criticality::kProcess ? Bytes{} : ReserveToLeave(level, emergency_.Size());
@@ -74,7 +74,7 @@ bool Engine::CoverFromReserve(Bytes asked, Criticality level) {
     const Bytes needed = budget.Charged() + asked;
     if (needed <= allowed) return true;
     lacking = needed - allowed;
-    // Others charge and give up meanwhile: figures of two moments may ask for more than there is.
+    // Other threads charge and give up meanwhile, so figures of two moments may demand more than exists.
     if (lacking == before) return false;
     if (emergency_.GiveUp(lacking, kept)) return true;
   }
@@ -84,12 +84,12 @@ bool Engine::RetryAfterWaiting(Outcome* refused, bool by_os, RequestCharge& requ
   const Criticality level = request_charge.level();
   const Milliseconds bound{BoundOf(level).load(std::memory_order_relaxed)};
   if (bound <= Milliseconds::zero()) return false;
-  // Nobody is given anything before this thread itself lets them.
+  // This thread owns the exclusive section, so no wait can end before it leaves.
   if ((gate_.load() & kHeld) != 0 && owner_.load() == threads_.CurrentThread()) return false;
   const bool held = refused->verdict == Verdict::kExclusiveElsewhere;
   const Bytes asked =
       held ? Bytes{} : request_charge.requested() - std::min(request_charge.requested(), request_charge.credit());
-  // Waiting brings back memory, not address space, and not more than the limit allows when nothing is in use.
+  // Waiting yields memory, but no address space, and never more than the limit with nothing in use.
   const Bytes beyond = level == Criticality::kProcess ? emergency_.Size() : Bytes{};
   if (!held && (asked == Bytes{} || asked > ledger_.budget().Ceiling(level, beyond))) return false;
   const Milliseconds now = threads_.Now();
@@ -115,7 +115,7 @@ bool Engine::RetryAfterWaiting(Outcome* refused, bool by_os, RequestCharge& requ
 Outcome Engine::MakeRoom(Address base, std::uint64_t size) {
   const AllocationInProgress visit(*this);
   if (const Outcome closed = CheckGate(); !closed.ok()) return closed;
-  // A certain place can be made free only where the reserve lies.
+  // A given address can become free only inside the reserve.
   const auto wanted = PageRange::Covering(base, std::max<std::uint64_t>(size, 1));
   const bool helps = base == 0 || (wanted && address_space_.Range().Contains(*wanted));
   if (!helps || !address_space_.GiveUp({size})) return Outcome::OsRefused(win32::kNotEnoughMemory);

@@ -1,5 +1,5 @@
-// Address ranges the host has pinned: the CLR may not free, reprotect or commit in them.
-// Threads: Touches and Count from any, lock-free; Pin and Unpin from one at a time.
+// Address ranges the host has sealed: the CLR may not free, reprotect or commit in them. Threads: Touches and Count
+// from any, lock-free; Seal and Unseal from one at a time.
 #ifndef CLRHM_ENGINE_SEALED_REGIONS_H
 #define CLRHM_ENGINE_SEALED_REGIONS_H
 
@@ -16,7 +16,7 @@ namespace clr_host_memory {
 class SealedRegions {
  public:
   static constexpr std::size_t kMost = 64;
-  // A range is one word, so that a reader sees all of it or nothing: 36 bits of page number, 28 of their count.
+  // A range is one word, so that a reader sees it whole or not at all: 36 bits of page number, 28 bits of page count.
   static constexpr unsigned kCountBits = 28;
   static constexpr std::uint64_t kMostPages = (std::uint64_t{1} << kCountBits) - 1;
 
@@ -31,7 +31,7 @@ class SealedRegions {
     count_.fetch_add(1);
     return Result::kDone;
   }
-  // False: none begins there.
+  // Returns false if no sealed range begins there.
   bool Unseal(std::uint64_t first_page) {
     for (auto& slot : slots_) {
       const std::uint64_t packed = slot.load();

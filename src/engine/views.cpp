@@ -1,4 +1,4 @@
-// Sections and their views, of which others tell the engine.
+// Sections and views, which the CLR or the bridge announces to the engine.
 #include <algorithm>
 
 #include "engine/engine.h"
@@ -34,8 +34,8 @@ Outcome Engine::AcquireView(Address base, std::uint64_t size, SectionName sectio
   if (!range || !PageMap::Tracks(*range) || !IsGranuleAligned(base) || base == 0) {
     return Outcome::OsRefused(win32::kInvalidParameter);
   }
-  // What the manager reserved and the OS still holds as such is no view, whoever says so; records of what is there no
-  // more give way.
+  // A range that the manager reserved and the OS still holds as reserved is no view. Records of memory that is gone
+  // are replaced.
   bool reserved = false;
   ledger_.ForEachRegionIn(*range, [&](const Region& other) {
     if (other.kind != Region::Kind::kReserved) return;
@@ -58,7 +58,7 @@ Outcome Engine::AcquireView(Address base, std::uint64_t size, SectionName sectio
   return Outcome::Done();
 }
 
-// A view that the ledger knows and that the OS still has there.
+// Returns the view at address if the ledger knows it and the OS still has it there.
 std::optional<Region> Engine::FindMappedView(Address address) {
   const auto region = ledger_.FindRegion(address);
   if (!region || region->kind != Region::Kind::kView) return std::nullopt;
@@ -68,14 +68,14 @@ std::optional<Region> Engine::FindMappedView(Address address) {
 }
 
 Outcome Engine::ReleaseView(Address base) {
-  // The desktop CLR unmaps first and tells afterwards: by then another view may be mapped and known there.
+  // The desktop CLR unmaps first and announces afterwards. Another view may be mapped and known there by then.
   const auto view = ledger_.RegionAt(base);
   if (view && view->kind == Region::Kind::kView && FindMappedView(base)) return Outcome::Done();
   if (view && view->kind == Region::Kind::kView) {
     if (const auto gone = ledger_.RemoveRegion(*view)) ledger_.UnchargeUnmappedView(*gone);
     return Outcome::Done();
   }
-  // Mapped before the manager was there, or known as something else by now; others may have reserved it.
+  // The view was mapped before the manager existed, or the address is known as something else by now.
   (void)UnchargeFreedElsewhere();
   return Outcome::Done();
 }
