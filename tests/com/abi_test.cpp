@@ -19,7 +19,7 @@ std::string TextOf(const GUID& guid) {
   return text;
 }
 
-TEST(Abi, IidsAreTheDocumentedOnes) {
+TEST(Abi, IidsMatchTheDocumentation) {
   EXPECT_EQ("{7BC698D1-F9E3-4460-9CDE-D04248E9FA25}", TextOf(kIidHostMemoryManager));
   EXPECT_EQ("{1831991C-CC53-4A31-B218-04E910446479}", TextOf(kIidHostMalloc));
   EXPECT_EQ("{47EB8E57-0846-4546-AF76-6F42FCFC2649}", TextOf(kIidClrMemoryNotificationCallback));
@@ -47,7 +47,7 @@ TEST(Abi, EnumsAndErrorsHaveTheDocumentedValues) {
   EXPECT_HR(static_cast<HRESULT>(0x80131026), HOST_E_ABANDONED);
 }
 
-TEST(Abi, StructsHaveTheSizesCallersHaveCompiledIn) {
+TEST(Abi, StructSizesStayBinaryCompatible) {
   EXPECT_EQ(64u + 24 + 8, sizeof(ClrHostMemoryOptions));
   EXPECT_EQ(8u + 13 * 8 + (13 * 10 + 3 * 10 + 3) * 8 + 24 + (2 + 3 + 1 + 4 * 3 + 5 + 4) * 8 + 8 + 8,
             sizeof(ClrHostMemoryStatistics));
@@ -94,7 +94,7 @@ TEST_F(Slots, ZeroToTwoAreIUnknown) {
   EXPECT_EQ(before - 1, As<Counter>(object_, 2)(object_));
 }
 
-TEST_F(Slots, ThreeToTwelveAreTheMethodsInTheDocumentedOrder) {
+TEST_F(Slots, ThreeToTwelveFollowTheDocumentedOrder) {
   void* heap = nullptr;
   EXPECT_HR(S_OK, (As<HRESULT(STDMETHODCALLTYPE*)(void*, DWORD, void**)>(object_, 3)(object_, 1, &heap)));
   EXPECT_EQ(kClrHostMemoryCreateMalloc, MethodThatRan());
@@ -141,7 +141,7 @@ TEST_F(Slots, ThreeToTwelveAreTheMethodsInTheDocumentedOrder) {
   static_cast<IUnknown*>(heap)->Release();
 }
 
-TEST_F(Slots, ThreeToFiveOfIHostMallocAreAllocDebugAllocAndFree) {
+TEST_F(Slots, IHostMallocThreeToFiveAreAllocDebugAllocFree) {
   ComPtr<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager_.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   static_cast<void>(MethodThatRan());
@@ -172,7 +172,7 @@ HRESULT STDMETHODCALLTYPE RawOnMemoryNotification(RawCallback* self, int availab
   return S_OK;
 }
 
-TEST_F(Slots, ThreeOfTheNotificationCallbackIsCalled) {
+TEST_F(Slots, NotificationCallbackIsCalledThroughSlotThree) {
   void* const table[] = {reinterpret_cast<void*>(&RawQueryInterface), reinterpret_cast<void*>(&RawCount),
                          reinterpret_cast<void*>(&RawCount), reinterpret_cast<void*>(&RawOnMemoryNotification)};
   RawCallback callback{table, 0, 0};
@@ -184,7 +184,7 @@ TEST_F(Slots, ThreeOfTheNotificationCallbackIsCalled) {
   ASSERT_HR(S_OK, manager_.get()->RegisterMemoryNotificationCallback(nullptr));
 }
 
-TEST(CClient, GetsAllItAsksFor) { EXPECT_EQ(0, RunCClient()) << "line of c_client.c"; }
+TEST(CClient, UsesTheInterfacesFromC) { EXPECT_EQ(0, RunCClient()) << "line of c_client.c"; }
 
 }  // namespace
 }  // namespace clr_host_memory::test

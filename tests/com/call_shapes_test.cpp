@@ -45,7 +45,7 @@ class CallShapes : public ::testing::Test {
   MemoryManager manager_ = MakeManager({.limit = 256_MiB});
 };
 
-TEST_F(CallShapes, RegistrationAsCorhostDoesIt) {
+TEST_F(CallShapes, RegistersAsCorhostDoes) {
   const auto control = CreateHostControl(manager_);
   IHostMemoryManager* memory_manager = nullptr;
   ASSERT_HR(S_OK, control->GetHostManager(kIidHostMemoryManager, reinterpret_cast<void**>(&memory_manager)));
@@ -159,7 +159,7 @@ void* AllocateNear(IHostMemoryManager* host, char* from, char* to, SIZE_T size, 
   return nullptr;
 }
 
-TEST_F(CallShapes, CodeHeapsWalkForFreeSpaceNearTheClrAndRetryWhenTheyLoseTheRace) {
+TEST_F(CallShapes, CodeHeapsRetryNearTheClrAfterLosingARace) {
   char* const clr = reinterpret_cast<char*>(::GetModuleHandleW(L"kernel32.dll"));
   int lost_races = 0;
   constexpr SIZE_T kSize = 4 * kGranule;
@@ -172,7 +172,7 @@ TEST_F(CallShapes, CodeHeapsWalkForFreeSpaceNearTheClrAndRetryWhenTheyLoseTheRac
   Release(code);
 }
 
-TEST_F(CallShapes, CommittingAgainIsLegalChargedOnceAndSetsTheProtection) {
+TEST_F(CallShapes, CommittingAgainChargesOnceAndSetsProtection) {
   void* const heap = Allocate(host(), nullptr, kGranule, MEM_RESERVE, PAGE_READWRITE);
   ASSERT_EQ(heap, Allocate(host(), heap, 4 * kPage, MEM_COMMIT, PAGE_READWRITE));
   *At(heap, 0) = 42;
@@ -197,7 +197,7 @@ TEST_F(CallShapes, SizesAndAddressesAreRoundedAsWin32Does) {
   Release(heap);
 }
 
-TEST_F(CallShapes, VirtualQueryAndProtectServeMemoryTheHostNeverGaveOut) {
+TEST_F(CallShapes, VirtualQueryAndProtectServeForeignMemory) {
   int on_stack = 0;
   const MEMORY_BASIC_INFORMATION stack = Describe(&on_stack);
   EXPECT_EQ(DWORD{MEM_COMMIT}, stack.State);
@@ -245,7 +245,7 @@ TEST_F(CallShapes, MallocFreesNullAndServesEveryKindOfHeap) {
   }
 }
 
-TEST_F(CallShapes, ForeignPointersOfEveryKindAreNoBlocks) {
+TEST_F(CallShapes, FreeRefusesForeignPointersOfEveryKind) {
   ComPtr<IHostMalloc> heap;
   ComPtr<IHostMalloc> other;
   ASSERT_HR(S_OK, host()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
@@ -264,7 +264,7 @@ TEST_F(CallShapes, ForeignPointersOfEveryKindAreNoBlocks) {
   ::VirtualFree(reserved, 0, MEM_RELEASE);
 }
 
-TEST_F(CallShapes, MappedFilesAreAnnouncedAndCommitsInThemAreCharged) {
+TEST_F(CallShapes, CommitsInAnnouncedViewsAreCharged) {
   constexpr SIZE_T kSize = 16 * kGranule;
   // No room for the view: the host is asked to make some, and has none.
   EXPECT_HR(E_OUTOFMEMORY, host()->NeedsVirtualAddressSpace(nullptr, kSize));
@@ -289,11 +289,11 @@ TEST_F(CallShapes, MappedFilesAreAnnouncedAndCommitsInThemAreCharged) {
   EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().mapped);
 }
 
-TEST_F(CallShapes, AViewNobodyAnnouncedMayBeReleasedToo) {
+TEST_F(CallShapes, ReleaseOfAnUnannouncedViewSucceeds) {
   EXPECT_HR(S_OK, host()->ReleasedVirtualAddressSpace(::GetModuleHandleW(nullptr)));
 }
 
-TEST_F(CallShapes, GetMemoryLoadShowsWhatTheLimitLeaves) {
+TEST_F(CallShapes, GetMemoryLoadReflectsTheLimit) {
   DWORD load = 0;
   SIZE_T available = 0;
   ASSERT_HR(S_OK, host()->GetMemoryLoad(&load, &available));

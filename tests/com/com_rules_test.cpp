@@ -27,7 +27,7 @@ IUnknown* Peek(IUnknown* object, const GUID& iid) {
   return unknown;
 }
 
-TEST(QueryInterface, HasOneIdentityWhicheverInterfaceIsAsked) {
+TEST(QueryInterface, ReturnsOneIdentityFromEveryInterface) {
   const MemoryManager manager = MakeManager();
   IUnknown* const identity = Peek(manager.get(), IID_IUnknown);
   for (const GUID& iid : kManagerIids) EXPECT_EQ(identity, Peek(Peek(manager.get(), iid), IID_IUnknown));
@@ -46,7 +46,7 @@ TEST(QueryInterface, IsReflexiveSymmetricAndTransitive) {
   }
 }
 
-TEST(QueryInterface, ClearsItsOutputForAnUnknownInterfaceAndTakesNoReference) {
+TEST(QueryInterface, ClearsOutputForAnUnknownInterface) {
   const MemoryManager manager = MakeManager();
   ComPtr<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
@@ -62,7 +62,7 @@ TEST(QueryInterface, ClearsItsOutputForAnUnknownInterfaceAndTakesNoReference) {
   }
 }
 
-TEST(QueryInterface, OfTheHeapKnowsIUnknownAndItsTwoInterfaces) {
+TEST(QueryInterface, HeapSupportsItsThreeInterfaces) {
   const MemoryManager manager = MakeManager();
   ComPtr<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
@@ -76,7 +76,7 @@ TEST(QueryInterface, OfTheHeapKnowsIUnknownAndItsTwoInterfaces) {
   EXPECT_HR(E_NOINTERFACE, heap->QueryInterface(kIidHostMemoryManager, &found));
 }
 
-TEST(References, EachInterfaceGivenOutIsOneMoreOnTheSameCount) {
+TEST(References, AllInterfacesShareOneCount) {
   void* made = nullptr;
   ASSERT_HR(S_OK, ClrHostMemoryCreate(nullptr, kIidHostMemoryManager, &made, nullptr));
   auto* manager = static_cast<IHostMemoryManager*>(made);
@@ -91,7 +91,7 @@ TEST(References, EachInterfaceGivenOutIsOneMoreOnTheSameCount) {
   EXPECT_EQ(0u, manager->Release());
 }
 
-TEST(References, AHeapKeepsItsManagerAlive) {
+TEST(References, HeapKeepsItsManagerAlive) {
   ComPtr<IHostMalloc> heap;
   {
     const MemoryManager manager = MakeManager();
@@ -103,7 +103,7 @@ TEST(References, AHeapKeepsItsManagerAlive) {
   EXPECT_EQ(0u, heap.Detach()->Release());
 }
 
-TEST(References, TheHeapsLastReleaseReturnsTheChargeOfTheBlocksInIt) {
+TEST(References, LastHeapReleaseUnchargesLiveBlocks) {
   const MemoryManager manager = MakeManager();
   const ULONG before = CountOf(manager.get());
   ComPtr<IHostMalloc> heap;
@@ -135,7 +135,7 @@ class CountedCallback final : public ICLRMemoryNotificationCallback {
   std::vector<EMemoryAvailable> seen;
 };
 
-TEST(NotificationCallback, IsHeldWhileRegisteredAndReplacedByTheNext) {
+TEST(NotificationCallback, IsReferencedUntilReplaced) {
   CountedCallback first;
   CountedCallback second;
   {
@@ -185,7 +185,7 @@ class InnerControl final : public IHostControl {
   IUnknown* app_domain_manager = nullptr;
 };
 
-TEST(HostControl, HandsOutTheManagerAndAsksTheInnerOneForEverythingElse) {
+TEST(HostControl, ReturnsTheManagerAndForwardsOtherRequests) {
   const MemoryManager manager = MakeManager();
   InnerControl inner;
   const auto control = CreateHostControl(manager, &inner);
@@ -205,7 +205,7 @@ TEST(HostControl, HandsOutTheManagerAndAsksTheInnerOneForEverythingElse) {
   EXPECT_EQ(2u, inner.asked.size());
 }
 
-TEST(HostControl, PassesTheAppDomainManagerOnAndItsAnswerBack) {
+TEST(HostControl, ForwardsTheAppDomainManagerAndReturnsTheResult) {
   const MemoryManager manager = MakeManager();
   InnerControl inner;
   const auto control = CreateHostControl(manager, &inner);
@@ -214,7 +214,7 @@ TEST(HostControl, PassesTheAppDomainManagerOnAndItsAnswerBack) {
   EXPECT_EQ(static_cast<IUnknown*>(manager.get()), inner.app_domain_manager);
 }
 
-TEST(HostControl, WithoutAnInnerOneHasNoOtherManagers) {
+TEST(HostControl, RefusesOtherManagersWithoutAnInnerControl) {
   const MemoryManager manager = MakeManager();
   const auto control = CreateHostControl(manager);
   void* found = Poison();
@@ -224,7 +224,7 @@ TEST(HostControl, WithoutAnInnerOneHasNoOtherManagers) {
   EXPECT_HR(S_OK, control->SetAppDomainManager(1, nullptr));
 }
 
-TEST(HostControl, HoldsAReferenceToBothAndLetsThemGo) {
+TEST(HostControl, ReferencesBothObjectsUntilReleased) {
   const MemoryManager manager = MakeManager();
   InnerControl inner;
   const ULONG before = CountOf(manager.get());
@@ -238,7 +238,7 @@ TEST(HostControl, HoldsAReferenceToBothAndLetsThemGo) {
   EXPECT_EQ(1u, inner.references);
 }
 
-TEST(HostControl, NeedsAManagerAndAPlace) {
+TEST(HostControl, RefusesNullManagerAndNullOutput) {
   const MemoryManager manager = MakeManager();
   auto* control = static_cast<IHostControl*>(Poison());
   EXPECT_HR(E_POINTER, ClrHostMemoryCreateHostControl(nullptr, nullptr, &control));

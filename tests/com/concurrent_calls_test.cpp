@@ -56,7 +56,7 @@ class ConcurrentCalls : public ::testing::Test {
   bool races_with_release_ = false;  // then marks may outlive their region until the address is given out again
 };
 
-TEST_F(ConcurrentCalls, OnRegionsOfTheirOwnAllSucceed) {
+TEST_F(ConcurrentCalls, SucceedOnSeparateRegions) {
   InThreads([&](unsigned, std::minstd_rand& random) {
     for (int round = 0; round < kRounds; ++round) {
       const SIZE_T pages = 1 + random() % 200;
@@ -74,7 +74,7 @@ TEST_F(ConcurrentCalls, OnRegionsOfTheirOwnAllSucceed) {
   EXPECT_EQ(0, failures_.load());
 }
 
-TEST_F(ConcurrentCalls, CommitsAndDecommitsOfTheSamePagesAllSucceedAndAreChargedOnce) {
+TEST_F(ConcurrentCalls, CommitsOfSharedPagesAreChargedOnce) {
   constexpr SIZE_T kPages = 200;
   void* const shared = Try(nullptr, kPages * kPage, MEM_RESERVE);
   InThreads([&](unsigned, std::minstd_rand& random) {
@@ -101,7 +101,7 @@ TEST_F(ConcurrentCalls, CommitsAndDecommitsOfTheSamePagesAllSucceedAndAreCharged
 
 // A few places that every thread reserves, uses and releases: each time one of them wins, and an address goes from hand
 // to hand. Only the winner touches what is there.
-TEST_F(ConcurrentCalls, AnAddressThatGoesFromHandToHandIsCountedRight) {
+TEST_F(ConcurrentCalls, ReusedAddressesAreChargedExactly) {
   constexpr SIZE_T kSize = 96 * kPage;
   std::array<void*, 3> places{};
   for (void*& place : places) place = Try(nullptr, kSize, MEM_RESERVE);
@@ -133,7 +133,7 @@ TEST_F(ConcurrentCalls, AnAddressThatGoesFromHandToHandIsCountedRight) {
 
 // Nobody may commit in a region that another thread is releasing; a CLR with that bug gets failures, not a ledger that
 // is wrong for the rest of the process.
-TEST_F(ConcurrentCalls, CommitsThatRaceWithTheReleaseOfTheirRegionLeaveTheLedgerExact) {
+TEST_F(ConcurrentCalls, LedgerStaysExactWhenCommitsRaceWithRelease) {
   races_with_release_ = true;
   constexpr SIZE_T kSize = 32 * kPage;
   std::atomic<void*> current = nullptr;
@@ -188,7 +188,7 @@ TEST_F(ConcurrentCalls, OneHeapServesSeveralThreads) {
   EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().heap_bytes);
 }
 
-TEST_F(ConcurrentCalls, TogetherNeverHoldMoreThanTheLimit) {
+TEST_F(ConcurrentCalls, NeverExceedTheLimitTogether) {
   constexpr std::uint64_t kLimit = 64 * kPage;
   ASSERT_HR(S_OK, manager_.SetLimit(kLimit, 0, 0));
   std::atomic<int> refused = 0;
@@ -214,7 +214,7 @@ TEST_F(ConcurrentCalls, TogetherNeverHoldMoreThanTheLimit) {
   EXPECT_LE(manager_.Statistics().peak_charged, kLimit);
 }
 
-TEST_F(ConcurrentCalls, TheAuditMayRunWhileCallsRun) {
+TEST_F(ConcurrentCalls, AuditMayRunDuringCalls) {
   std::atomic<bool> stop = false;
   std::atomic<int> unjudged = 0;
   std::thread auditor([&] {

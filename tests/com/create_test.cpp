@@ -118,7 +118,7 @@ TEST(Create, RefusesEachOptionOutOfRangeAndNamesIt) {
   }
 }
 
-TEST(CheckOptions, FindsNothingWrongWithWhatCreateTakes) {
+TEST(CheckOptions, AcceptsValidOptions) {
   const char* reason = "something";
   EXPECT_HR(S_OK, ClrHostMemoryCheckOptions(nullptr, &reason));
   EXPECT_EQ(nullptr, reason);
@@ -128,7 +128,7 @@ TEST(CheckOptions, FindsNothingWrongWithWhatCreateTakes) {
   EXPECT_EQ(nullptr, reason);
 }
 
-TEST(Create, TakesOptionsAtTheirBorders) {
+TEST(Create, AcceptsOptionsAtTheirBounds) {
   struct Case {
     std::uint64_t limit, app_domain, process;
   };
@@ -149,7 +149,7 @@ TEST(Create, TakesOptionsAtTheirBorders) {
   }
 }
 
-TEST(Create, TakesAReserveAboveTheLimitWhereEveryLevelMayUseIt) {
+TEST(Create, AcceptsASharedReserveAboveTheLimit) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 1_MiB;
   options.emergency_reserve = 2_MiB;
@@ -159,7 +159,7 @@ TEST(Create, TakesAReserveAboveTheLimitWhereEveryLevelMayUseIt) {
   EXPECT_EQ(2_MiB, StatisticsOf(made.manager.get()).emergency_reserve);
 }
 
-TEST(Create, WithoutOptionsOrWithTheDefaultsThereIsNoLimit) {
+TEST(Create, SetsNoLimitByDefault) {
   const ClrHostMemoryOptions defaults = CLR_HOST_MEMORY_OPTIONS_INIT;
   for (const ClrHostMemoryOptions* options : {static_cast<const ClrHostMemoryOptions*>(nullptr), &defaults}) {
     const Made made = Make(options);
@@ -171,7 +171,7 @@ TEST(Create, WithoutOptionsOrWithTheDefaultsThereIsNoLimit) {
   }
 }
 
-TEST(Create, TakesTheShorterOptionsOfAnOlderCaller) {
+TEST(Create, AcceptsShorterOptionsOfOlderCallers) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 256_MiB;
   options.size = offsetof(ClrHostMemoryOptions, thrash_window_ms);
@@ -181,7 +181,7 @@ TEST(Create, TakesTheShorterOptionsOfAnOlderCaller) {
   EXPECT_EQ(256_MiB, StatisticsOf(made.manager.get()).limit);
 }
 
-TEST(Create, LetsProcessCriticalRequestsExceedTheLimitUntilItIsSet) {
+TEST(Create, LetStartAllowsProcessCriticalExcessUntilSetLimit) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 1_MiB;
   options.flags = kClrHostMemoryLetStart;
@@ -216,7 +216,7 @@ TEST(Create, LetsProcessCriticalRequestsExceedTheLimitUntilItIsSet) {
       << "no more than there was, until the excess is noticed";
 }
 
-TEST(Create, WhatAStartTookAboveTheLimitIsPaidOutOfASharedReserve) {
+TEST(Create, SetLimitTakesTheStartsExcessFromASharedReserve) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 1_MiB;
   options.emergency_reserve = 2_MiB;
@@ -247,14 +247,14 @@ TEST(Create, DerivesDefaultHeadroomFromTheLimit) {
   EXPECT_EQ(4_MiB, statistics.app_domain_headroom);
 }
 
-TEST(Create, RefusesANullPlaceForTheObject) {
+TEST(Create, RefusesANullObjectPointer) {
   const char* reason = nullptr;
   EXPECT_HR(E_POINTER, ClrHostMemoryCreate(nullptr, kIidHostMemoryManager, nullptr, &reason));
   ASSERT_NE(nullptr, reason);
   EXPECT_NE(nullptr, std::strstr(reason, "object"));
 }
 
-TEST(Create, NeedsNoPlaceForAReason) {
+TEST(Create, AcceptsANullReasonPointer) {
   void* object = Poison();
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 0;
@@ -265,14 +265,14 @@ TEST(Create, NeedsNoPlaceForAReason) {
   EXPECT_EQ(0u, static_cast<IUnknown*>(object)->Release());
 }
 
-TEST(Create, RefusesAnInterfaceTheManagerHasNot) {
+TEST(Create, RefusesAnUnsupportedInterface) {
   const Made made = Make(nullptr, kIidHostControl);
   EXPECT_HR(E_NOINTERFACE, made.hr);
   EXPECT_EQ(nullptr, made.manager.get());
   EXPECT_NE(std::string::npos, made.reason.find("riid"));
 }
 
-TEST(Create, GivesEachInterfaceWithOneReference) {
+TEST(Create, ReturnsEachInterfaceWithOneReference) {
   for (const GUID& iid : {kIidHostMemoryManager, kIidClrHostMemoryControl, kIidClrHostMemoryClient, IID_IUnknown}) {
     void* object = nullptr;
     ASSERT_HR(S_OK, ClrHostMemoryCreate(nullptr, iid, &object, nullptr));
@@ -280,7 +280,7 @@ TEST(Create, GivesEachInterfaceWithOneReference) {
   }
 }
 
-TEST(MemoryManagerFace, HasTheObjectOrTheReason) {
+TEST(MemoryManagerWrapper, HoldsTheObjectOrTheReason) {
   auto made = CreateMemoryManager({.limit = 512_MiB});
   ASSERT_TRUE(made);
   EXPECT_EQ(512_MiB, made->Statistics().limit);
@@ -296,7 +296,7 @@ TEST(MemoryManagerFace, HasTheObjectOrTheReason) {
   EXPECT_NE(std::string::npos, refused.reason().find("limit is 0"));
 }
 
-TEST(MemoryManagerFace, SaysWhyASettingIsRefusedAndChangesNothing) {
+TEST(MemoryManagerWrapper, ReportsWhyASettingIsRefused) {
   const MemoryManager manager = MakeManager({.limit = 512_MiB});
   std::string reason = "of before";
   EXPECT_HR(S_OK, manager.SetLimit(256_MiB, 0, 0, &reason));
@@ -330,7 +330,7 @@ TEST(MemoryManagerFace, SaysWhyASettingIsRefusedAndChangesNothing) {
   EXPECT_EQ("", reason);
 }
 
-TEST(Control, FillsNoMoreThanTheCallersStruct) {
+TEST(Control, FillsOnlyTheCallersStruct) {
   const MemoryManager manager = MakeManager({.limit = 1_GiB});
   for (const std::uint32_t size : {8u, 16u, 40u, static_cast<unsigned>(sizeof(ClrHostMemoryStatistics))}) {
     ClrHostMemoryStatistics statistics;
@@ -361,7 +361,7 @@ TEST(Control, FillsNoMoreThanTheCallersStruct) {
   EXPECT_EQ(sizeof(ClrHostMemoryAudit), longer.audit.size);
 }
 
-TEST(SizedStructs, AreFilledAsFarAsTheCallersStructGoes) {
+TEST(SizedStructs, AreFilledUpToTheCallersSize) {
   const MemoryManager manager = MakeManager({.limit = 64_MiB});
   IClrHostMemoryControl* const control = manager.control();
   const auto client = Query<IClrHostMemoryClient>(manager.get(), kIidClrHostMemoryClient);
@@ -370,7 +370,7 @@ TEST(SizedStructs, AreFilledAsFarAsTheCallersStructGoes) {
   ExpectFilledForEverySize<ClrHostMemoryStatus>([&](auto* status) { return client->GetMemoryStatus(status); });
 }
 
-TEST(Client, FindsTheRegionOfAnyOfItsAddressesWithoutTheOs) {
+TEST(Client, FindsTheRegionOfAnyInnerAddress) {
   const MemoryManager manager = MakeManager();
   const auto client = Query<IClrHostMemoryClient>(manager.get(), kIidClrHostMemoryClient);
   ASSERT_TRUE(client);

@@ -324,7 +324,7 @@ class Differential : public ::testing::Test {
   std::uint64_t done_ = 0;
 };
 
-TEST_F(Differential, RandomCallsLeaveBothArenasAlike) {
+TEST_F(Differential, RandomCallsMatchWin32) {
   const auto seed = static_cast<std::uint32_t>(FromEnvironment(
       "CLRHM_SEED", static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count())));
   const std::uint64_t steps = FromEnvironment("CLRHM_STEPS", 60'000);
@@ -356,7 +356,7 @@ TEST_F(Differential, RandomCallsLeaveBothArenasAlike) {
 }
 
 // Found by the random calls: Wine decommits a page for a size that wraps round.
-TEST_F(Differential, ADecommitWhoseSizeWrapsRoundLeavesTheLedgerExact) {
+TEST_F(Differential, LedgerStaysExactWhenADecommitSizeWraps) {
   for (Side* side : {static_cast<Side*>(managed_.get()), static_cast<Side*>(raw_.get())}) {
     ASSERT_TRUE(side->Alloc(0, 8 * kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE).done);
   }
@@ -371,7 +371,7 @@ TEST_F(Differential, ADecommitWhoseSizeWrapsRoundLeavesTheLedgerExact) {
 }
 
 // Calls that leave the place to the OS: alike in all but the place.
-TEST_F(Differential, CallsWithANullAddressAreAlikeInAllButThePlace) {
+TEST_F(Differential, NullAddressCallsMatchWin32ExceptTheAddress) {
   static constexpr DWORD kTypes[] = {MEM_COMMIT,
                                      MEM_RESERVE,
                                      MEM_RESERVE | MEM_COMMIT,

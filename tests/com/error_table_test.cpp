@@ -88,7 +88,7 @@ std::set<HRESULT> DocumentedBy(ClrHostMemoryMethod method) {
   return codes;
 }
 
-TEST(ErrorTable, EachEntryIsOfItsFamilyAndBecomesTheCodeOfEachMethod) {
+TEST(ErrorTable, MapsEachErrorToItsFamilyAndCode) {
   for (const Entry& entry : kTable) {
     EXPECT_EQ(entry.family, FamilyOf(entry.error)) << entry.name;
     for (const auto& [method, name] : kMethods) {
@@ -98,7 +98,7 @@ TEST(ErrorTable, EachEntryIsOfItsFamilyAndBecomesTheCodeOfEachMethod) {
   }
 }
 
-TEST(ErrorTable, HasNoFurtherEntries) {
+TEST(ErrorTable, LeavesAllOtherErrorsUnlisted) {
   std::set<DWORD> listed;
   for (const Entry& entry : kTable) listed.insert(entry.error);
   for (DWORD error = 0; error < 20000; ++error) {
@@ -108,7 +108,7 @@ TEST(ErrorTable, HasNoFurtherEntries) {
   }
 }
 
-TEST(ErrorTable, EachVerdictHasItsCode) {
+TEST(ErrorTable, MapsEachVerdictToItsCode) {
   for (const auto& [method, name] : kMethods) {
     SCOPED_TRACE(name);
     EXPECT_HR(S_OK, ToHresult(Outcome::Done(), method));
@@ -120,7 +120,7 @@ TEST(ErrorTable, EachVerdictHasItsCode) {
   }
 }
 
-TEST(ErrorTable, EachCodeHasACounterOfItsOwn) {
+TEST(ErrorTable, GivesEachCodeItsOwnCounter) {
   constexpr HRESULT kCodes[] = {S_OK,
                                 E_OUTOFMEMORY,
                                 HOST_E_TIMEOUT,
@@ -137,7 +137,7 @@ TEST(ErrorTable, EachCodeHasACounterOfItsOwn) {
   }
 }
 
-TEST(DocumentedCodes, NoErrorOfTheOsMakesAMethodGiveAnyOther) {
+TEST(DocumentedCodes, AreTheOnlyCodesForAnyOsError) {
   HostOverFake host;
   std::set<HRESULT> seen;
   for (const auto& [method, name] : kMethods) {
@@ -162,7 +162,7 @@ TEST(DocumentedCodes, NoErrorOfTheOsMakesAMethodGiveAnyOther) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(DocumentedCodes, AFreeThatTheOsRefusesLeavesTheMemoryHeld) {
+TEST(DocumentedCodes, MemoryStaysChargedWhenTheOsRefusesToFree) {
   HostOverFake host;
   const auto charged = StatisticsOf(host.manager()).charged;
   for (const DWORD error : {DWORD{ERROR_INVALID_ADDRESS}, DWORD{ERROR_INVALID_PARAMETER}, DWORD{ERROR_MOD_NOT_FOUND}}) {

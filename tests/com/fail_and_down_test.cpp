@@ -36,13 +36,13 @@ void ExpectHeldMemoryCanBeFreed(HostOverFake& host) {
 
 class ClrNotAvailable : public ::testing::TestWithParam<Down> {};
 
-TEST_P(ClrNotAvailable, IsTheAnswerOfAllThirteenMethods) {
+TEST_P(ClrNotAvailable, IsReturnedByAllThirteenMethods) {
   HostOverFake host;
   TakeDown(host, GetParam());
   ExpectDown(host);
 }
 
-TEST_P(ClrNotAvailable, ButWhatIsHeldCanBeFreedAndTheChargeGoesToNothing) {
+TEST_P(ClrNotAvailable, LetsHeldMemoryBeFreedAndUncharged) {
   HostOverFake host;
   TakeDown(host, GetParam());
   ExpectHeldMemoryCanBeFreed(host);
@@ -52,7 +52,7 @@ TEST_P(ClrNotAvailable, ButWhatIsHeldCanBeFreedAndTheChargeGoesToNothing) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST_P(ClrNotAvailable, AsksTheOsForNothingNew) {
+TEST_P(ClrNotAvailable, AllocatesNothingFromTheOs) {
   HostOverFake host;
   TakeDown(host, GetParam());
   const std::uint64_t allocations = host.os.Calls(OsCall::kAllocate);
@@ -60,7 +60,7 @@ TEST_P(ClrNotAvailable, AsksTheOsForNothingNew) {
   EXPECT_EQ(allocations, host.os.Calls(OsCall::kAllocate));
 }
 
-TEST_P(ClrNotAvailable, DoesNotCloseTheHostsOwnSide) {
+TEST_P(ClrNotAvailable, LeavesTheHostsControlUsable) {
   HostOverFake host;
   TakeDown(host, GetParam());
   const auto control = ControlOf(host.manager());
@@ -122,7 +122,7 @@ const Break kBreaks[] = {
      }},
 };
 
-TEST(Fail, ABrokenInvariantLatchesAndTheMemoryThatIsHeldCanStillBeFreed) {
+TEST(Fail, BrokenInvariantLatchesButHeldMemoryCanBeFreed) {
   for (const Break& broken : kBreaks) {
     SCOPED_TRACE(broken.what);
     HostOverFake host;
@@ -152,7 +152,7 @@ Answer CallOnNewMemory(HostOverFake& host, ClrHostMemoryMethod method) {
   return Ask([&] { return host.manager()->AcquiredVirtualAddressSpace(base, kGranule); });
 }
 
-TEST(Fail, AFreeOfAKindTheManagerDoesNotKnowIsNoBrokenInvariantWhenTheOsAcceptsIt) {
+TEST(Fail, UnknownFreeTypeAcceptedByTheOsDoesNotLatch) {
   HostOverFake host;
   host.os.Fail(OsCall::kFree, win32::kSuccess);
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, 0x12345));
@@ -162,7 +162,7 @@ TEST(Fail, AFreeOfAKindTheManagerDoesNotKnowIsNoBrokenInvariantWhenTheOsAcceptsI
                                                eTaskCritical, &memory));
 }
 
-TEST(Fail, AReleaseWithASizeIsNoBrokenInvariantEitherWhenTheOsAcceptsIt) {
+TEST(Fail, ReleaseWithASizeAcceptedByTheOsDoesNotLatch) {
   HostOverFake host;
   host.os.Fail(OsCall::kFree, win32::kSuccess);
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), kPage, MEM_RELEASE));
@@ -170,7 +170,7 @@ TEST(Fail, AReleaseWithASizeIsNoBrokenInvariantEitherWhenTheOsAcceptsIt) {
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, MEM_RELEASE));
 }
 
-TEST(Fail, AnExceptionStopsAtTheEdgeAndLatches) {
+TEST(Fail, ExceptionIsCaughtAndLatches) {
   for (const auto& [method, name] : kMethods) {
     const auto seam = ThrowingSeamOf(method);
     if (!seam) continue;
@@ -190,7 +190,7 @@ TEST(Fail, AnExceptionStopsAtTheEdgeAndLatches) {
   }
 }
 
-TEST(Fail, AnOddErrorOfTheOsIsReportedButIsNoProofThatTheClrIsLost) {
+TEST(Fail, UnlistedOsErrorIsReportedWithoutLatching) {
   HostOverFake host;
   for (const auto& [method, name] : kMethods) {
     const auto seam = SeamOf(method);
@@ -206,7 +206,7 @@ TEST(Fail, AnOddErrorOfTheOsIsReportedButIsNoProofThatTheClrIsLost) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(Fail, IsTheAnswerOfAllThirteenMethodsToABrokenInvariant) {
+TEST(Fail, AllMethodsReturnItForABrokenInvariant) {
   for (const auto& [method, name] : kMethods) {
     EXPECT_HR(E_FAIL, ToHresult(Outcome::InvariantBroken(), method)) << name;
   }

@@ -266,7 +266,7 @@ class FrozenThreads : public ::testing::Test {
   std::minstd_rand random_{12345};
 };
 
-TEST_F(FrozenThreads, NeverHoldUpOthersOverAnOsThatHasNoLocks) {
+TEST_F(FrozenThreads, NeverBlockOtherThreadsOverALockFreeOs) {
   constexpr std::uint64_t kFreezes = 10'000;
   ASSERT_NO_FATAL_FAILURE(Start(lock_free_os_, 400));
   const Tally tally = FreezeManyTimes(kFreezes, std::chrono::seconds(20));
@@ -276,7 +276,7 @@ TEST_F(FrozenThreads, NeverHoldUpOthersOverAnOsThatHasNoLocks) {
   ExpectExactAndEmptyAfterwards();
 }
 
-TEST_F(FrozenThreads, NeverHoldUpOthersOverWindowsUnlessWindowsDoes) {
+TEST_F(FrozenThreads, NeverBlockOtherThreadsOverWindows) {
   // The spins are as long as Windows' own calls: a freeze that is asked for inside one takes effect at its end, so that
   // most of them would stand there.
   constexpr std::uint64_t kFreezes = 1'000;

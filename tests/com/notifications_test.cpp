@@ -38,7 +38,7 @@ class NotificationsTest : public testing::Test {
   void* region_ = nullptr;
 };
 
-TEST_F(NotificationsTest, ACallbackIsToldLowAndNeutralAndHighAsMemoryComesAndGoes) {
+TEST_F(NotificationsTest, CallbackReceivesLowNeutralAndHigh) {
   Callback callback;
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
   EXPECT_TRUE(Eventually([&] { return callback.last == eMemoryAvailableHigh; }));  // nothing is in use
@@ -53,7 +53,7 @@ TEST_F(NotificationsTest, ACallbackIsToldLowAndNeutralAndHighAsMemoryComesAndGoe
   EXPECT_EQ(1u, callback.references.load());
 }
 
-TEST_F(NotificationsTest, OneWhoRegistersWhileMemoryIsLowIsToldSoSoon) {
+TEST_F(NotificationsTest, CallbackRegisteredDuringLowReceivesLow) {
   Callback first;
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&first));
   const ClrHostMemoryThresholds seldom{8, 15, 40, 50, 0, 3600000};
@@ -67,7 +67,7 @@ TEST_F(NotificationsTest, OneWhoRegistersWhileMemoryIsLowIsToldSoSoon) {
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
 }
 
-TEST_F(NotificationsTest, LowIsNeverLeftBehindAtShutdown) {
+TEST_F(NotificationsTest, ShutdownEndsLow) {
   for (const bool by_host : {false, true}) {
     ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
                                                           {.thresholds = kEager}, Milliseconds{1}));
@@ -90,7 +90,7 @@ TEST_F(NotificationsTest, LowIsNeverLeftBehindAtShutdown) {
   }
 }
 
-TEST_F(NotificationsTest, ACallbackThatReEntersEveryMethodHoldsUpNobody) {
+TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
   Callback callback;
   std::atomic<int> reentered = 0;
   std::atomic<bool> end = false;
@@ -142,7 +142,7 @@ TEST_F(NotificationsTest, ACallbackThatReEntersEveryMethodHoldsUpNobody) {
   manager_.Reset();  // waits for the thread
 }
 
-TEST_F(NotificationsTest, NothingIsToldAfterUnregisteringHasReturned) {
+TEST_F(NotificationsTest, UnregisteredCallbackReceivesNothing) {
   Use(95);  // Low is said every 5 ms
   for (int round = 0; round < 300; ++round) {
     Callback callback;
@@ -158,7 +158,7 @@ TEST_F(NotificationsTest, NothingIsToldAfterUnregisteringHasReturned) {
   }
 }
 
-TEST_F(NotificationsTest, UnregisteringWaitsForACallThatIsUnderWay) {
+TEST_F(NotificationsTest, UnregisteringWaitsForTheCallInProgress) {
   Callback callback;
   std::atomic<bool> inside = false;
   std::atomic<bool> go_on = false;
@@ -184,7 +184,7 @@ TEST_F(NotificationsTest, UnregisteringWaitsForACallThatIsUnderWay) {
   EXPECT_TRUE(unregistered);
 }
 
-TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
+TEST_F(NotificationsTest, SinkReceivesRefusalsReservesLimitsAndShutdown) {
   std::mutex lock;
   std::vector<ClrHostMemoryEvent> events;
   const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
@@ -286,7 +286,7 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
   for (std::size_t i = 1; i < events.size(); ++i) EXPECT_LE(events[i - 1].milliseconds, events[i].milliseconds);
 }
 
-TEST_F(NotificationsTest, ABridgeThatWasDetachedFromARuntimeIsToldToTheHostOnceEach) {
+TEST_F(NotificationsTest, SinkReceivesEachDetachOnce) {
   std::atomic<std::uint64_t> detached = 0;
   const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
     if (event.kind == kClrHostMemoryEventDetached) detached += event.count;
@@ -304,7 +304,7 @@ TEST_F(NotificationsTest, ABridgeThatWasDetachedFromARuntimeIsToldToTheHostOnceE
   EXPECT_EQ(3u, detached);
 }
 
-TEST_F(NotificationsTest, AClrThatSpinsAtItsLimitIsToldToTheHostWithFigures) {
+TEST_F(NotificationsTest, SinkReceivesThrashReports) {
   std::mutex lock;
   std::vector<ClrHostMemoryEvent> events;
   std::uint64_t over_limit = 0;  // as told last
@@ -360,7 +360,7 @@ TEST_F(NotificationsTest, AClrThatSpinsAtItsLimitIsToldToTheHostWithFigures) {
   ASSERT_HR(S_OK, manager()->Shutdown());
 }
 
-TEST_F(NotificationsTest, TheEndIsToldOnTheManagersOwnThreadAndNeverInsideAnotherCall) {
+TEST_F(NotificationsTest, ShutdownEventsArriveOnOneThreadWithoutNesting) {
   for (const bool from_inside : {true, false}) {
     ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
                                                           {.thresholds = kEager}, Milliseconds{1}));
@@ -403,7 +403,7 @@ TEST_F(NotificationsTest, TheEndIsToldOnTheManagersOwnThreadAndNeverInsideAnothe
   }
 }
 
-TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
+TEST_F(NotificationsTest, LastReferenceMayBeReleasedInsideAnEvent) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
     std::atomic<bool> released = false;
@@ -427,7 +427,7 @@ TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
   }
 }
 
-TEST_F(NotificationsTest, ShutdownFromSeveralThreadsWhileRequestsWaitEndsThemAll) {
+TEST_F(NotificationsTest, ConcurrentShutdownAbandonsAllWaitingRequests) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
     ComPtr<HostMemoryManager> other(
@@ -454,7 +454,7 @@ TEST_F(NotificationsTest, ShutdownFromSeveralThreadsWhileRequestsWaitEndsThemAll
   }
 }
 
-TEST_F(NotificationsTest, ThoseWhoWaitAskForMemoryAndAreGivenIt) {
+TEST_F(NotificationsTest, WaitingRequestCausesLowAndIsGranted) {
   Callback callback;
   ASSERT_HR(S_OK, manager()->SetWait(eTaskCritical, 60000));
   Use(90);
@@ -470,7 +470,7 @@ TEST_F(NotificationsTest, ThoseWhoWaitAskForMemoryAndAreGivenIt) {
   EXPECT_GE(callback.told[eMemoryAvailableLow], 1);
 }
 
-TEST_F(NotificationsTest, StatisticsOfAManagerHeldStillAreOfOneMoment) {
+TEST_F(NotificationsTest, StatisticsAreConsistentInAnExclusiveSection) {
   std::atomic<bool> stop = false;
   std::vector<std::thread> clients;
   for (int t = 0; t < 2; ++t) {

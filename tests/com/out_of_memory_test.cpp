@@ -43,7 +43,7 @@ class OutOfMemoryByLimit : public ::testing::Test {
   SIZE_T filled_ = 0;
 };
 
-TEST_F(OutOfMemoryByLimit, EachLevelEndsAtItsOwnCeiling) {
+TEST_F(OutOfMemoryByLimit, EachLevelIsRefusedAboveItsCeiling) {
   for (const EMemoryCriticalLevel filled_to : kLevels) {
     FillTo(kCeilings[filled_to]);
     const auto left = kCeilings[filled_to] - static_cast<SIZE_T>(StatisticsOf(host_.manager()).charged);
@@ -62,7 +62,7 @@ TEST_F(OutOfMemoryByLimit, EachLevelEndsAtItsOwnCeiling) {
   EXPECT_TRUE(LedgerIsExact(host_.manager()));
 }
 
-TEST_F(OutOfMemoryByLimit, TheLastPageUnderTheCeilingIsStillGiven) {
+TEST_F(OutOfMemoryByLimit, LastPageBelowTheCeilingIsGranted) {
   for (const EMemoryCriticalLevel level : kLevels) {
     FillTo(kCeilings[level] - kPage);
     EXPECT_HR(S_OK, host_.Call(kClrHostMemoryVirtualAlloc, level).hr) << level;
@@ -70,7 +70,7 @@ TEST_F(OutOfMemoryByLimit, TheLastPageUnderTheCeilingIsStillGiven) {
   }
 }
 
-TEST_F(OutOfMemoryByLimit, HeapBlocksAreHeldToTheSameCeilings) {
+TEST_F(OutOfMemoryByLimit, HeapBlocksObeyTheSameCeilings) {
   for (const EMemoryCriticalLevel level : kLevels) {
     FillTo(kCeilings[level]);
     void* refused = Poison();
@@ -94,14 +94,14 @@ TEST_F(OutOfMemoryByLimit, HeapBlocksAreHeldToTheSameCeilings) {
   }
 }
 
-TEST_F(OutOfMemoryByLimit, NeitherReservingNorCommittingAgainNorResettingNeedsAnyOfIt) {
+TEST_F(OutOfMemoryByLimit, ReserveRecommitAndResetSucceedAtTheLimit) {
   FillTo(kCeilings[eProcessCritical]);
   EXPECT_NE(nullptr, Allocate(host_.manager(), nullptr, 1 << 30, MEM_RESERVE, PAGE_READWRITE));
   EXPECT_EQ(host_.page(), Allocate(host_.manager(), host_.page(), kPage, MEM_COMMIT, PAGE_READONLY));
   EXPECT_EQ(host_.page(), Allocate(host_.manager(), host_.page(), kPage, MEM_RESET, PAGE_READWRITE));
 }
 
-TEST_F(OutOfMemoryByLimit, ARefusalAsksTheOsForNoMemory) {
+TEST_F(OutOfMemoryByLimit, RefusalAllocatesNothingFromTheOs) {
   FillTo(kCeilings[eProcessCritical]);
   const std::uint64_t calls = host_.os.Calls(OsCall::kAllocate);
   for (const auto method : kAllocators) {
@@ -115,7 +115,7 @@ TEST_F(OutOfMemoryByLimit, ARefusalAsksTheOsForNoMemory) {
   EXPECT_EQ(calls, host_.os.Calls(OsCall::kAllocate));
 }
 
-TEST_F(OutOfMemoryByLimit, IsCountedByLevelAsARefusalByTheLimit) {
+TEST_F(OutOfMemoryByLimit, LimitRefusalsAreCountedByLevel) {
   FillTo(kCeilings[eProcessCritical]);
   for (const EMemoryCriticalLevel level : kLevels) {
     for (int i = 0; i <= level; ++i) static_cast<void>(host_.Call(kClrHostMemoryVirtualAlloc, level));
@@ -132,7 +132,7 @@ TEST_F(OutOfMemoryByLimit, IsCountedByLevelAsARefusalByTheLimit) {
   }
 }
 
-TEST_F(OutOfMemoryByLimit, FreeingMakesRoomAndALowerLimitTakesEffectAtOnce) {
+TEST_F(OutOfMemoryByLimit, FreeingAndSetLimitTakeEffectAtOnce) {
   FillTo(kCeilings[eProcessCritical]);
   ExpectOutOfMemory(host_.Call(kClrHostMemoryVirtualAlloc, eProcessCritical), ERROR_COMMITMENT_LIMIT);
   Drain();
@@ -146,7 +146,7 @@ TEST_F(OutOfMemoryByLimit, FreeingMakesRoomAndALowerLimitTakesEffectAtOnce) {
 
 // ---- the operating system
 
-TEST(OutOfMemoryByOs, EveryErrorThatMeansNoMemoryIsPassedOnAsSuch) {
+TEST(OutOfMemoryByOs, EveryMemoryErrorBecomesOutOfMemory) {
   constexpr DWORD kErrors[] = {ERROR_NOT_ENOUGH_MEMORY,      ERROR_OUTOFMEMORY,         ERROR_COMMITMENT_LIMIT,
                                ERROR_COMMITMENT_MINIMUM,     ERROR_NO_SYSTEM_RESOURCES, ERROR_NONPAGED_SYSTEM_RESOURCES,
                                ERROR_PAGED_SYSTEM_RESOURCES, ERROR_WORKING_SET_QUOTA,   ERROR_PAGEFILE_QUOTA,
@@ -166,7 +166,7 @@ TEST(OutOfMemoryByOs, EveryErrorThatMeansNoMemoryIsPassedOnAsSuch) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(OutOfMemoryByOs, ItsCommitLimitEndsCommitsAndLeavesWhatWasThere) {
+TEST(OutOfMemoryByOs, CommitFailsAtTheOsCommitLimit) {
   HostOverFake host;
   host.os.SetCommitLimit(host.os.Committed().InBytes() + Bytes{kPage});
   void* const start = At(host.region(), 2 * kGranule);
@@ -180,7 +180,7 @@ TEST(OutOfMemoryByOs, ItsCommitLimitEndsCommitsAndLeavesWhatWasThere) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(OutOfMemoryByOs, NoAddressSpaceIsLeft) {
+TEST(OutOfMemoryByOs, ReserveFailsWithoutAddressSpace) {
   HostOverFake host;
   host.os.SetSearchRange(0x7000'0000, 0x7010'0000);
   void* memory = Poison();
@@ -191,7 +191,7 @@ TEST(OutOfMemoryByOs, NoAddressSpaceIsLeft) {
   EXPECT_NE(nullptr, Allocate(host.manager(), nullptr, 0x10'0000, MEM_RESERVE, PAGE_NOACCESS));
 }
 
-TEST(OutOfMemoryByOs, TheHeapIsExhausted) {
+TEST(OutOfMemoryByOs, HeapAllocFailsAtTheOsCommitLimit) {
   HostOverFake host;
   void* memory = nullptr;
   ASSERT_HR(S_OK, host.malloc()->Alloc(1000, eProcessCritical, &memory));
@@ -208,7 +208,7 @@ TEST(OutOfMemoryByOs, TheHeapIsExhausted) {
 
 // ---- a place that is taken: not out of memory, but the CLR knows no other way to say it, and tries the next place
 
-TEST(OutOfMemoryByPlacement, IsNotFatal) {
+TEST(OutOfMemoryByPlacement, TakenAddressLeavesTheManagerUsable) {
   HostOverFake host;
   const auto before = StatisticsOf(host.manager());
   void* memory = Poison();
@@ -230,7 +230,7 @@ TEST(OutOfMemoryByPlacement, IsNotFatal) {
   EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);
 }
 
-TEST(OutOfMemoryByPlacement, IsCountedByItselfAndNotAsARefusal) {
+TEST(OutOfMemoryByPlacement, IsCountedSeparatelyFromRefusals) {
   HostOverFake host;
   void* memory = nullptr;
   for (const DWORD type : {DWORD{MEM_RESERVE}, DWORD{MEM_RESERVE | MEM_COMMIT}}) {
@@ -247,7 +247,7 @@ TEST(OutOfMemoryByPlacement, IsCountedByItselfAndNotAsARefusal) {
 
 // ---- the manager's own tables
 
-TEST(OutOfMemoryByMetadata, AReservationThatCannotBeTrackedIsGivenBackToTheOs) {
+TEST(OutOfMemoryByMetadata, UntrackableReservationIsReleased) {
   HostOverFake host;
   const auto before = StatisticsOf(host.manager());
   const std::size_t regions = host.os.RegionCount();
@@ -267,7 +267,7 @@ TEST(OutOfMemoryByMetadata, AReservationThatCannotBeTrackedIsGivenBackToTheOs) {
   EXPECT_NE(nullptr, Allocate(host.manager(), far_away, kGranule, MEM_RESERVE, PAGE_READWRITE));
 }
 
-TEST(OutOfMemoryByMetadata, ACommitThatCannotBeTrackedIsNotMade) {
+TEST(OutOfMemoryByMetadata, UntrackableCommitIsRefused) {
   HostOverFake host;
   // A region so long that its pages' tables are not made yet; there is one for each 64 MiB.
   constexpr SIZE_T kTable = SIZE_T{1} << 26;
@@ -290,7 +290,7 @@ TEST(OutOfMemoryByMetadata, ACommitThatCannotBeTrackedIsNotMade) {
   EXPECT_EQ(start, Allocate(host.manager(), start, kPage, MEM_COMMIT, PAGE_READWRITE));
 }
 
-TEST(OutOfMemoryByMetadata, AViewThatCannotBeTrackedIsRefused) {
+TEST(OutOfMemoryByMetadata, UntrackableViewIsRefused) {
   HostOverFake host;
   const auto view = host.os.MapView(0x6000'0000, kGranule, ViewPages::kReserved);
   auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(view.address));
@@ -303,7 +303,7 @@ TEST(OutOfMemoryByMetadata, AViewThatCannotBeTrackedIsRefused) {
 
 // ---- NeedsVirtualAddressSpace: the host may refuse with it, and this one has no address space kept back to give
 
-TEST(OutOfMemoryByHost, NeedsVirtualAddressSpaceIsRefusedSoThatTheClrDoesNotTryAgainInVain) {
+TEST(OutOfMemoryByHost, NeedsVirtualAddressSpaceIsRefusedWithoutAReserve) {
   HostOverFake host;
   const std::uint64_t calls = host.os.AllCalls();
   ExpectOutOfMemory(host.Call(kClrHostMemoryNeedsVirtualAddressSpace), ERROR_NOT_ENOUGH_MEMORY);

@@ -69,7 +69,7 @@ void Register(HostMemoryManager* manager, Callback& callback) {
   ASSERT_TRUE(Eventually([&] { return callback.told[eMemoryAvailableNeutral] != 0; }));
 }
 
-TEST(OverlappingCalls, ShutdownInsideACallbackOnTheHostsThreadReturnsAndTheEndFollows) {
+TEST(OverlappingCalls, ShutdownInsideTheHostsCallbackReturnsAndCompletesLater) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -88,7 +88,7 @@ TEST(OverlappingCalls, ShutdownInsideACallbackOnTheHostsThreadReturnsAndTheEndFo
   EXPECT_EQ(1u, callback.references);
 }
 
-TEST(OverlappingCalls, TheLastReferenceMayBeGivenBackInsideACallbackOnTheHostsThread) {
+TEST(OverlappingCalls, LastReferenceMayBeReleasedInsideTheHostsCallback) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
     auto* const manager = MakeManager(os).Detach();
@@ -104,7 +104,7 @@ TEST(OverlappingCalls, TheLastReferenceMayBeGivenBackInsideACallbackOnTheHostsTh
 }
 
 // The sink goes with its registration, and with the sink what its function holds.
-TEST(OverlappingCalls, TheLastReferenceMayGoWithTheSinkThatIsTakenAway) {
+TEST(OverlappingCalls, RemovedSinkMayHoldTheLastReference) {
   FakeMemorySystem os;
   auto* const manager = MakeManager(os).Detach();
   struct Held {
@@ -121,7 +121,7 @@ TEST(OverlappingCalls, TheLastReferenceMayGoWithTheSinkThatIsTakenAway) {
   EXPECT_EQ(0u, os.LiveMetadata());
 }
 
-TEST(OverlappingCalls, ASinkAndACallbackThatTakeEachOtherAwayBothReturn) {
+TEST(OverlappingCalls, SinkAndCallbackMayUnregisterEachOther) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -153,7 +153,7 @@ TEST(OverlappingCalls, ASinkAndACallbackThatTakeEachOtherAwayBothReturn) {
   ASSERT_HR(S_OK, manager->RegisterMemoryNotificationCallback(nullptr));
 }
 
-TEST(OverlappingCalls, TwoManagersEndEachOtherInsideTheirEvents) {
+TEST(OverlappingCalls, TwoManagersMayEndEachOtherInsideEvents) {
   for (int round = 0; round < 20; ++round) {
     std::array<FakeMemorySystem, 2> systems;
     std::array<HostMemoryManager*, 2> managers{};
@@ -180,7 +180,7 @@ TEST(OverlappingCalls, TwoManagersEndEachOtherInsideTheirEvents) {
   }
 }
 
-TEST(OverlappingCalls, ShutdownWaitsForACallOfAnotherThreadThatShutsDownItself) {
+TEST(OverlappingCalls, ShutdownWaitsForACallbackThatCallsShutdown) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -218,7 +218,7 @@ TEST(OverlappingCalls, ShutdownWaitsForACallOfAnotherThreadThatShutsDownItself) 
 
 // ---- Low
 
-TEST(LowThatMayStand, IsEndedAtShutdownWhateverItOverlappedWith) {
+TEST(LowNotification, IsEndedAtShutdownAfterOverlappingCalls) {
   for (const bool low_is_under_way : {false, true}) {
     FakeMemorySystem os;
     const ComPtr<HostMemoryManager> manager = MakeManager(os);
@@ -242,7 +242,7 @@ TEST(LowThatMayStand, IsEndedAtShutdownWhateverItOverlappedWith) {
   }
 }
 
-TEST(LowThatMayStand, IsEndedBeforeAnotherCallbackTakesItsPlaceAndIsNotThatOnes) {
+TEST(LowNotification, IsEndedWhenItsCallbackIsReplaced) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -268,7 +268,7 @@ TEST(LowThatMayStand, IsEndedBeforeAnotherCallbackTakesItsPlaceAndIsNotThatOnes)
   EXPECT_EQ(neutrals, other.told[eMemoryAvailableNeutral]);
 }
 
-TEST(LowThatMayStand, IsNotEndedTwiceNorToldToACallbackThatWasTakenAway) {
+TEST(LowNotification, IsEndedOnceAndNotAfterUnregistering) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -346,7 +346,7 @@ class EveryOrder {
   int orders_ = 0;
 };
 
-TEST(LowThatMayStand, FollowsTheRuleInEveryOrderOfThreeCalls) {
+TEST(LowNotification, FollowsItsRuleInEveryOrderOfThreeCalls) {
   EveryOrder orders;
   orders.Run();
   EXPECT_EQ(8 * 90, orders.orders());

@@ -41,7 +41,7 @@ class WaitingHost : public HostOverFake {
   void* used_up_ = nullptr;
 };
 
-TEST(Timeout, IsForEveryAllocationThatWaitedForMemoryInVain) {
+TEST(Timeout, IsReturnedWhenTheWaitExpires) {
   for (const ClrHostMemoryMethod method : kAllocators) {
     for (const auto level : {eTaskCritical, eAppDomainCritical, eProcessCritical}) {
       WaitingHost host;
@@ -62,7 +62,7 @@ TEST(Timeout, IsForEveryAllocationThatWaitedForMemoryInVain) {
   }
 }
 
-TEST(Timeout, DoesNotHappenToOneWhoIsGivenMemoryInTime) {
+TEST(Timeout, IsAvoidedWhenMemoryIsFreedInTime) {
   for (const ClrHostMemoryMethod method : kAllocators) {
     WaitingHost host;
     host.during = [&host, round = 0]() mutable {
@@ -75,7 +75,7 @@ TEST(Timeout, DoesNotHappenToOneWhoIsGivenMemoryInTime) {
   }
 }
 
-TEST(Timeout, IsForAllocationsAndCreateMallocThatOutwaitAnExclusiveSection) {
+TEST(Timeout, IsReturnedWhenAnExclusiveSectionOutlastsTheWait) {
   for (const ClrHostMemoryMethod method : {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc,
                                            kClrHostMemoryMallocDebugAlloc, kClrHostMemoryCreateMalloc}) {
     WaitingHost host;
@@ -88,7 +88,7 @@ TEST(Timeout, IsForAllocationsAndCreateMallocThatOutwaitAnExclusiveSection) {
   }
 }
 
-TEST(Abandoned, IsForEveryAllocationWhoseWaitTheHostCancels) {
+TEST(Abandoned, IsReturnedWhenTheHostCancelsWaits) {
   for (const ClrHostMemoryMethod method : kAllocators) {
     WaitingHost host;
     host.during = [&] { EXPECT_HR(S_OK, host.object().CancelWaits()); };
@@ -102,7 +102,7 @@ TEST(Abandoned, IsForEveryAllocationWhoseWaitTheHostCancels) {
   }
 }
 
-TEST(Abandoned, IsForThoseWhoWaitWhenTheHostShutsTheManagerDown) {
+TEST(Abandoned, IsReturnedToWaitingRequestsAtShutdown) {
   for (const ClrHostMemoryMethod method : kAllocators) {
     WaitingHost host;
     host.during = [&] { EXPECT_HR(S_OK, host.object().Shutdown()); };
@@ -113,7 +113,7 @@ TEST(Abandoned, IsForThoseWhoWaitWhenTheHostShutsTheManagerDown) {
   }
 }
 
-TEST(Abandoned, IsForThoseWhoWaitWhenEFailLatches) {
+TEST(Abandoned, IsReturnedToWaitingRequestsWhenEFailLatches) {
   WaitingHost host;
   host.during = [&] {
     host.os.OnNext(OsCall::kProtect, Moment::kBefore, [](const OsCallInfo&) { throw 42; });
@@ -125,7 +125,7 @@ TEST(Abandoned, IsForThoseWhoWaitWhenEFailLatches) {
   EXPECT_EQ(std::uint32_t{kClrHostMemoryVirtualProtect}, statistics.latch_method);
 }
 
-TEST(NotOwner, IsForAllocationsDuringAnExclusiveSectionOfAnotherThread) {
+TEST(NotOwner, IsReturnedDuringAnotherThreadsExclusiveSection) {
   HostOverFake host;
   FakeThreadSystem::SetCurrentThread(77);
   ASSERT_HR(S_OK, host.object().EnterExclusive(0));
@@ -157,7 +157,7 @@ TEST(NotOwner, IsForAllocationsDuringAnExclusiveSectionOfAnotherThread) {
   EXPECT_HR(HOST_E_NOT_OWNER, host.object().LeaveExclusive());
 }
 
-TEST(NotOwner, IsForWhateverWouldTouchAPinnedRegion) {
+TEST(NotOwner, IsReturnedForSealedRegions) {
   HostOverFake host;
   IHostMemoryManager* const manager = host.manager();
   ASSERT_HR(S_OK, host.object().SealRegion(host.region(), HostOverFake::kRegionSize));
@@ -182,7 +182,7 @@ TEST(NotOwner, IsForWhateverWouldTouchAPinnedRegion) {
   EXPECT_TRUE(LedgerIsExact(manager));
 }
 
-TEST(NotOwner, IsForBlocksThatTouchAPinnedPageAndTheyStay) {
+TEST(NotOwner, IsReturnedForBlocksOnSealedPages) {
   const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
   ComPtr<IHostMalloc> malloc;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
@@ -215,7 +215,7 @@ TEST(NotOwner, IsForBlocksThatTouchAPinnedPageAndTheyStay) {
 }
 
 // The same with a heap that ends while blocks of it are pinned.
-TEST(NotOwner, WhatAHeapLeavesPinnedIsGivenBackWhenItIsUnpinned) {
+TEST(NotOwner, UnsealReleasesPagesOfADestroyedHeap) {
   const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
   ComPtr<IHostMalloc> malloc;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
@@ -228,7 +228,7 @@ TEST(NotOwner, WhatAHeapLeavesPinnedIsGivenBackWhenItIsUnpinned) {
   EXPECT_EQ(std::uint64_t{0}, manager.Statistics().charged);
 }
 
-TEST(NotOwner, IsForWhateverWouldTouchAReserve) {
+TEST(NotOwner, IsReturnedForAddressesInsideAReserve) {
   HostOverFake host;
   IHostMemoryManager* const manager = host.manager();
   ASSERT_EQ(win32::kSuccess, host.object().engine().OpenReserves({kMiB}, {kMiB}));
@@ -246,7 +246,7 @@ TEST(NotOwner, IsForWhateverWouldTouchAReserve) {
   }
 }
 
-TEST(Ok, NeedsVirtualAddressSpaceMakesRoomFromTheReserve) {
+TEST(Ok, NeedsVirtualAddressSpaceUsesTheReserve) {
   HostOverFake host;
   ASSERT_EQ(win32::kSuccess, host.object().engine().OpenReserves({}, {kMiB}));
   EXPECT_EQ(kMiB, StatisticsOf(host.manager()).address_space_held);
@@ -258,7 +258,7 @@ TEST(Ok, NeedsVirtualAddressSpaceMakesRoomFromTheReserve) {
   EXPECT_EQ(1u, statistics.address_space_uses);
 }
 
-TEST(Control, SaysWhichSettingsItDoesNotTake) {
+TEST(Control, RefusesInvalidSettings) {
   HostOverFake host;
   HostMemoryManager& manager = host.object();
   EXPECT_HR(E_INVALIDARG, manager.SetWait(static_cast<EMemoryCriticalLevel>(3), 1));
@@ -276,7 +276,7 @@ TEST(Control, SaysWhichSettingsItDoesNotTake) {
   EXPECT_EQ(25 * kMiB, statistics.process_headroom);
 }
 
-TEST(Control, WithoutAThreadToServeThemWaitsCannotBeSet) {
+TEST(Control, SetWaitFailsWithoutADispatcherThread) {
   HostOverFake host;
   host.threads.FailThreads(1);
   EXPECT_HR(E_OUTOFMEMORY, host.object().SetWait(eTaskCritical, 100));

@@ -34,7 +34,7 @@ DWORD RunProgram(const std::wstring& arguments) {
 
 class ProcessEnding : public testing::TestWithParam<const wchar_t*> {};
 
-TEST_P(ProcessEnding, IsNotHeldUpByAManagerInAStaticObject) {
+TEST_P(ProcessEnding, IsNotBlockedByAStaticManager) {
   ULONGLONG fastest = kLongestMs;
   for (int run = 0; run < kRuns; ++run) {
     const std::wstring shuts_down = run % 2 == 0 ? L"" : L" shutdown";
@@ -52,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(Ways, ProcessEnding, testing::Values(L"event", L"callba
                            return std::string(name.begin(), name.end());
                          });
 
-TEST(ProcessEndingAnswer, IsFalseWhileTheProcessLives) {
+TEST(ProcessIsEnding, ReturnsFalseWhileTheProcessRuns) {
   PrepareProcessIsEnding();
   EXPECT_FALSE(ProcessIsEnding());
 }

@@ -10,7 +10,7 @@ namespace {
 
 // ---- S_OK
 
-TEST(Ok, EveryMethodSucceedsOnAHealthyHostAndLeavesTheLastErrorAlone) {
+TEST(Ok, EveryMethodSucceedsAndKeepsTheLastError) {
   HostOverFake host;
   for (const auto& [method, name] : kMethods) {
     if (method == kClrHostMemoryNeedsVirtualAddressSpace) continue;  // it can only refuse: OutOfMemory suite
@@ -22,7 +22,7 @@ TEST(Ok, EveryMethodSucceedsOnAHealthyHostAndLeavesTheLastErrorAlone) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(Ok, IsCountedForEachMethodByItself) {
+TEST(Ok, IsCountedPerMethod) {
   HostOverFake host;
   for (const auto& [method, name] : kMethods) {
     SCOPED_TRACE(name);
@@ -34,7 +34,7 @@ TEST(Ok, IsCountedForEachMethodByItself) {
   }
 }
 
-TEST(Ok, LeavesTheOldErrorEvenWhenTheOsTouchedIt) {
+TEST(Ok, KeepsTheLastErrorWhenTheOsChangesIt) {
   HostOverFake host;
   for (const auto& [method, name] : kMethods) {
     const auto seam = SeamOf(method);
@@ -64,7 +64,7 @@ constexpr LockCode kLockCodes[] = {
     {"ERROR_NOT_OWNER", ERROR_NOT_OWNER, HOST_E_NOT_OWNER},
 };
 
-TEST(TimeoutAbandonedNotOwner, ComeFromTheOsLayerInEveryMethodThatAsksIt) {
+TEST(TimeoutAbandonedNotOwner, AreReturnedByEveryMethodThatCallsTheOs) {
   HostOverFake host;
   for (const LockCode& code : kLockCodes) {
     for (const auto& [method, name] : kMethods) {
@@ -83,7 +83,7 @@ TEST(TimeoutAbandonedNotOwner, ComeFromTheOsLayerInEveryMethodThatAsksIt) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(TimeoutAbandonedNotOwner, AreTheAnswerOfAllThirteenMethodsToSuchAnOutcome) {
+TEST(TimeoutAbandonedNotOwner, AreMappedForAllThirteenMethods) {
   // The notifications ask the OS nothing, so only their mapping can be shown until waits and pins are there.
   for (const LockCode& code : kLockCodes) {
     for (const auto& [method, name] : kMethods) {
@@ -104,7 +104,7 @@ class InvalidOperation : public ::testing::Test {
   HostOverFake host_;
 };
 
-TEST_F(InvalidOperation, VirtualFreeOfMemoryTheHostNeverGaveOutLeavesItAsItIs) {
+TEST_F(InvalidOperation, VirtualFreeRefusesForeignMemory) {
   const auto theirs = host_.os.RawAllocate({0, kGranule, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE});
   auto* memory = reinterpret_cast<void*>(static_cast<std::uintptr_t>(theirs.address));
   for (const DWORD type : {DWORD{MEM_RELEASE}, DWORD{MEM_DECOMMIT}}) {
@@ -114,7 +114,7 @@ TEST_F(InvalidOperation, VirtualFreeOfMemoryTheHostNeverGaveOutLeavesItAsItIs) {
   EXPECT_TRUE(host_.os.Describe(theirs.address).committed);
 }
 
-TEST_F(InvalidOperation, VirtualFreeOfFreeSpaceNullAndWhatIsReleasedAlready) {
+TEST_F(InvalidOperation, VirtualFreeRefusesNullAndReleasedAddresses) {
   ExpectRefused(nullptr, 0, MEM_RELEASE);
   void* memory = Allocate(host_.manager(), nullptr, kGranule, MEM_RESERVE, PAGE_NOACCESS);
   EXPECT_HR(S_OK, host_.manager()->VirtualFree(memory, 0, MEM_RELEASE));
@@ -122,12 +122,12 @@ TEST_F(InvalidOperation, VirtualFreeOfFreeSpaceNullAndWhatIsReleasedAlready) {
   ExpectRefused(memory, kPage, MEM_DECOMMIT);
 }
 
-TEST_F(InvalidOperation, VirtualFreeDoesNotReleaseAView) {
+TEST_F(InvalidOperation, VirtualFreeRefusesAView) {
   ExpectRefused(host_.view(), 0, MEM_RELEASE);
   EXPECT_NE(Address{0}, host_.os.Describe(reinterpret_cast<std::uintptr_t>(host_.view())).allocation_base);
 }
 
-TEST_F(InvalidOperation, MallocFreeOfABlockOfAnotherHeapOfItsInsideOrOfNoHeap) {
+TEST_F(InvalidOperation, MallocFreeRefusesForeignAndInnerPointers) {
   ComPtr<IHostMalloc> other;
   ASSERT_HR(S_OK, host_.manager()->CreateMalloc(MALLOC_THREADSAFE, other.Receive()));
   int local = 0;
@@ -150,7 +150,7 @@ TEST_F(InvalidOperation, ChargesStayExact) {
 
 // ---- E_POINTER
 
-TEST(Pointer, ANullOutParameterIsRefusedBeforeTheOsIsAsked) {
+TEST(Pointer, NullOutputIsRefusedWithoutAnOsCall) {
   HostOverFake host;
   MEMORY_BASIC_INFORMATION info{};
   SIZE_T size = 0;
@@ -176,7 +176,7 @@ TEST(Pointer, ANullOutParameterIsRefusedBeforeTheOsIsAsked) {
   EXPECT_EQ(calls, host.os.AllCalls());
 }
 
-TEST(Pointer, ANullOneOfWin32sLeavesTheErrorThatWin32Leaves) {
+TEST(Pointer, NullOutputSetsTheSameLastErrorAsWin32) {
   const MemoryManager manager = MakeManager();
   void* const page = Allocate(manager.get(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   void* const nowhere = reinterpret_cast<void*>(~std::uintptr_t{0});
@@ -207,7 +207,7 @@ TEST(Pointer, ANullOneOfWin32sLeavesTheErrorThatWin32Leaves) {
 
 // ---- E_INVALIDARG
 
-TEST(InvalidArgument, ACriticalityThatIsNoneIsRefusedByEveryAllocation) {
+TEST(InvalidArgument, AllocationsRefuseAnInvalidCriticality) {
   HostOverFake host;
   for (const int level : {-1, 3, 1 << 30}) {
     for (const auto method : {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc, kClrHostMemoryMallocDebugAlloc}) {
@@ -219,7 +219,7 @@ TEST(InvalidArgument, ACriticalityThatIsNoneIsRefusedByEveryAllocation) {
   }
 }
 
-TEST(InvalidArgument, AKindOfHeapThatIsNoneIsRefused) {
+TEST(InvalidArgument, CreateMallocRefusesUnknownFlags) {
   HostOverFake host;
   auto* made = static_cast<IHostMalloc*>(Poison());
   EXPECT_HR(E_INVALIDARG, host.manager()->CreateMalloc(4, &made));
@@ -230,7 +230,7 @@ TEST(InvalidArgument, AKindOfHeapThatIsNoneIsRefused) {
   }
 }
 
-TEST(InvalidArgument, WhatWin32CallsAnInvalidParameterIsOne) {
+TEST(InvalidArgument, IsReturnedForWin32sInvalidParameters) {
   struct Case {
     const char* what;
     SIZE_T size;
@@ -263,7 +263,7 @@ TEST(InvalidArgument, WhatWin32CallsAnInvalidParameterIsOne) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(InvalidArgument, ABufferTooSmallForVirtualQueryIsNoCatastrophe) {
+TEST(InvalidArgument, VirtualQueryRefusesATooSmallBuffer) {
   HostOverFake host;
   MEMORY_BASIC_INFORMATION info{};
   SIZE_T written = 7;
@@ -274,7 +274,7 @@ TEST(InvalidArgument, ABufferTooSmallForVirtualQueryIsNoCatastrophe) {
   EXPECT_EQ(SIZE_T{0}, written);
 }
 
-TEST(InvalidArgument, AViewWhereNoneCanBe) {
+TEST(InvalidArgument, AcquiredVirtualAddressSpaceRefusesImpossibleViews) {
   HostOverFake host;
   struct Case {
     std::uintptr_t base;
