@@ -1,4 +1,4 @@
-// The binary interface: IIDs as text, sizes, vtable slots called by number, and a client in C.
+// Tests the binary interface: IIDs as text, struct sizes, vtable slots called by number, and a client in C.
 #include <objbase.h>
 
 #include <cstdio>
@@ -24,7 +24,7 @@ TEST(Abi, IidsMatchTheDocumentation) {
   EXPECT_EQ("{1831991C-CC53-4A31-B218-04E910446479}", TextOf(kIidHostMalloc));
   EXPECT_EQ("{47EB8E57-0846-4546-AF76-6F42FCFC2649}", TextOf(kIidClrMemoryNotificationCallback));
   EXPECT_EQ("{02CA073C-7079-4860-880A-C2F7A449C991}", TextOf(kIidHostControl));
-  // Ours: an interface that changes gets another.
+  // The library's own interfaces. An interface that changes receives a new IID.
   EXPECT_EQ("{F3B8F1B8-391C-432E-8633-A4BB5F6EE758}", TextOf(kIidClrHostMemoryControl));
   EXPECT_EQ("{B2EF67B1-6E19-47FC-8558-D93EEBE15608}", TextOf(kIidClrHostMemoryClient));
   EXPECT_EQ("{06158559-1AFF-436F-9904-CD209CF99E68}", TextOf(kIidClrHostMemoryEventSink));
@@ -54,7 +54,7 @@ TEST(Abi, StructSizesStayBinaryCompatible) {
   EXPECT_EQ(8u + 5 * 8, sizeof(ClrHostMemoryAudit));
 }
 
-// ---- vtable slots by number: what a CLR compiled against the SDK's header calls
+// ---- vtable slots by number, as a CLR compiled against the SDK's header calls them
 
 using Slot = void*;
 Slot SlotOf(void* object, int index) { return (*static_cast<Slot**>(object))[index]; }
@@ -65,7 +65,7 @@ Function As(void* object, int index) {
 
 class Slots : public ::testing::Test {
  protected:
-  // Calls of each method so far: whichever counter moves is the method that ran.
+  // Returns the method that ran since the last call: the one method whose call counters changed.
   ClrHostMemoryMethod MethodThatRan() {
     const auto now = StatisticsOf(manager_.get());
     int moved = kClrHostMemoryMethodCount;
@@ -158,7 +158,7 @@ TEST_F(Slots, IHostMallocThreeToFiveAreAllocDebugAllocFree) {
   EXPECT_HR(S_OK, As<Free>(object, 5)(object, block));
 }
 
-// A callback as another compiler would lay it out: a plain table of functions.
+// A callback laid out as another compiler would: a plain table of functions.
 struct RawCallback {
   void* const* vtable;
   int calls;

@@ -1,4 +1,4 @@
-// The rules of COM: QueryInterface, reference counts, who keeps whom alive, and the host control.
+// Tests the rules of COM: QueryInterface, reference counts, which object keeps which alive, and the host control.
 #include <algorithm>
 #include <atomic>
 #include <mutex>
@@ -18,7 +18,7 @@ ULONG CountOf(IUnknown* object) {
   return object->Release();
 }
 
-// The interface iid of object, as a raw pointer with no reference of its own.
+// Returns the interface iid of object as a raw pointer without its own reference.
 IUnknown* Peek(IUnknown* object, const GUID& iid) {
   void* found = Poison();
   EXPECT_HR(S_OK, object->QueryInterface(iid, &found));
@@ -118,7 +118,7 @@ TEST(References, LastHeapReleaseUnchargesLiveBlocks) {
   EXPECT_EQ(before, CountOf(manager.get()));
 }
 
-// ---- a callback with a count, as a CLR's is not
+// ---- a callback with a reference count; a CLR's callback counts nothing
 
 class CountedCallback final : public ICLRMemoryNotificationCallback {
  public:
@@ -126,7 +126,7 @@ class CountedCallback final : public ICLRMemoryNotificationCallback {
   ULONG STDMETHODCALLTYPE AddRef() noexcept override { return ++references; }
   ULONG STDMETHODCALLTYPE Release() noexcept override { return --references; }
   HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable value) noexcept override {
-    const std::lock_guard lock(mutex);  // the manager's own thread tells it the state, too
+    const std::lock_guard lock(mutex);  // the manager's own thread notifies it, too
     seen.push_back(value);
     return S_OK;
   }
@@ -154,7 +154,7 @@ TEST(NotificationCallback, IsReferencedUntilReplaced) {
     EXPECT_EQ(2u, second.references.load());
   }
   EXPECT_EQ(1u, second.references.load());
-  // The last it heard is not to be Low.
+  // The last notification of a replaced callback must not be Low.
   EXPECT_NE(first.seen.end(), std::find(first.seen.begin(), first.seen.end(), eMemoryAvailableLow));
   EXPECT_NE(eMemoryAvailableLow, first.seen.back());
   EXPECT_NE(second.seen.end(), std::find(second.seen.begin(), second.seen.end(), eMemoryAvailableHigh));

@@ -1,4 +1,4 @@
-// The C entry: each option checked, with a reason that names the field; and the C++ face over it.
+// Tests the C entry: every option is checked, and the reason names the field. Tests the C++ wrapper over it, too.
 #include <cstring>
 #include <string>
 
@@ -110,7 +110,7 @@ TEST(Create, RefusesEachOptionOutOfRangeAndNamesIt) {
     EXPECT_HR(E_INVALIDARG, made.hr);
     EXPECT_EQ(nullptr, made.manager.get());
     EXPECT_NE(std::string::npos, made.reason.find(bad.reason_names)) << made.reason;
-    // The check by itself says the same.
+    // ClrHostMemoryCheckOptions returns the same result and reason.
     const char* reason = nullptr;
     EXPECT_HR(E_INVALIDARG, ClrHostMemoryCheckOptions(&options, &reason));
     EXPECT_EQ(made.reason, reason);
@@ -175,7 +175,7 @@ TEST(Create, AcceptsShorterOptionsOfOlderCallers) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 256_MiB;
   options.size = offsetof(ClrHostMemoryOptions, thrash_window_ms);
-  options.thrash_window_ms = 1;  // not the caller's to set
+  options.thrash_window_ms = 1;  // beyond the caller's struct, ignored
   const Made made = Make(&options);
   ASSERT_HR(S_OK, made.hr) << made.reason;
   EXPECT_EQ(256_MiB, StatisticsOf(made.manager.get()).limit);
@@ -324,7 +324,7 @@ TEST(MemoryManagerWrapper, ReportsWhyASettingIsRefused) {
   EXPECT_NE(std::string::npos, reason.find("wait_ms")) << reason;
   EXPECT_HR(E_INVALIDARG, manager.SetWait(static_cast<EMemoryCriticalLevel>(3), 0, &reason));
   EXPECT_NE(std::string::npos, reason.find("level")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetLimit(0));  // nobody asks why
+  EXPECT_HR(E_INVALIDARG, manager.SetLimit(0));  // without a reason
   EXPECT_HR(S_OK, manager.Shutdown());
   EXPECT_HR(HOST_E_CLRNOTAVAILABLE, manager.SetWait(eTaskCritical, 1, &reason));
   EXPECT_EQ("", reason);
@@ -351,7 +351,7 @@ TEST(Control, FillsOnlyTheCallersStruct) {
   ClrHostMemoryAudit audit{};
   EXPECT_HR(E_INVALIDARG, manager.control()->Audit(&audit));
   EXPECT_HR(E_POINTER, manager.control()->Audit(nullptr));
-  // A newer caller's longer struct: told how much of it is filled.
+  // A newer caller's struct is longer: size reports how much of it was filled.
   struct Longer {
     ClrHostMemoryAudit audit;
     std::uint64_t further;

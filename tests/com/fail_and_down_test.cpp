@@ -1,4 +1,5 @@
-// E_FAIL and HOST_E_CLRNOTAVAILABLE: what breaks the manager, and that a manager which is down still frees.
+// Tests E_FAIL and HOST_E_CLRNOTAVAILABLE: the causes that break the manager. A manager that is down must still free
+// memory.
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -9,11 +10,12 @@
 namespace clr_host_memory::test {
 namespace {
 
-// What every method answers once the manager is down.
+// Expects HOST_E_CLRNOTAVAILABLE from every method. The manager must be down.
 void ExpectDown(HostOverFake& host) {
   for (const auto& [method, name] : kMethods) {
     SCOPED_TRACE(name);
-    if (method == kClrHostMemoryVirtualFree || method == kClrHostMemoryMallocFree) continue;  // of what is held: below
+    if (method == kClrHostMemoryVirtualFree || method == kClrHostMemoryMallocFree)
+      continue;  // frees of foreign memory: below
     const Answer answer = host.Call(method);
     EXPECT_HR(HOST_E_CLRNOTAVAILABLE, answer.hr);
     EXPECT_TRUE(answer.outputs_cleared);
@@ -29,7 +31,7 @@ void ExpectHeldMemoryCanBeFreed(HostOverFake& host) {
   EXPECT_HR(S_OK, host.malloc()->Free(host.block()));
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.page(), kPage, MEM_DECOMMIT));
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, MEM_RELEASE));
-  // As the desktop CLR does it: unmapped first, and told afterwards.
+  // As the desktop CLR does: unmaps first and notifies the host afterwards.
   EXPECT_EQ(win32::kSuccess, host.os.UnmapView(reinterpret_cast<std::uintptr_t>(host.view())));
   EXPECT_HR(S_OK, host.manager()->ReleasedVirtualAddressSpace(host.view()));
 }
@@ -73,7 +75,7 @@ TEST_P(ClrNotAvailable, LeavesTheHostsControlUsable) {
 INSTANTIATE_TEST_SUITE_P(Manager, ClrNotAvailable, ::testing::Values(Down::kShutDown, Down::kLatched),
                          [](const auto& how) { return how.param == Down::kShutDown ? "ShutDown" : "Latched"; });
 
-// ---- E_FAIL by an invariant that broke
+// ---- E_FAIL by a broken invariant
 
 struct Break {
   const char* what;
@@ -140,8 +142,9 @@ TEST(Fail, BrokenInvariantLatchesButHeldMemoryCanBeFreed) {
 
 // ---- E_FAIL by an exception
 
-// The function of the seam each method can be reached by an exception through. AcquiredVirtualAddressSpace asks only
-// for tables; Register, Needs and ReleasedVirtualAddressSpace ask nothing, so that nothing in them can throw.
+// Returns the OS function through which an exception can reach the method. AcquiredVirtualAddressSpace calls the OS
+// only for tables. RegisterMemoryNotificationCallback, NeedsVirtualAddressSpace and ReleasedVirtualAddressSpace make
+// no OS call, so nothing in them can throw.
 std::optional<OsCall> ThrowingSeamOf(ClrHostMemoryMethod method) {
   return method == kClrHostMemoryAcquiredVirtualAddressSpace ? OsCall::kAllocateMetadata : SeamOf(method);
 }
@@ -183,7 +186,7 @@ TEST(Fail, ExceptionIsCaughtAndLatches) {
       EXPECT_TRUE(answer.outputs_cleared);
       EXPECT_EQ(DWORD{ERROR_NOT_SUPPORTED}, answer.last_error);
       ExpectDown(host);
-      if (method == kClrHostMemoryMallocFree) continue;  // whether the block is still held is what nobody knows
+      if (method == kClrHostMemoryMallocFree) continue;  // the state of the block is unknown
       EXPECT_HR(S_OK, host.malloc()->Free(host.block()));
       EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, MEM_RELEASE));
     }

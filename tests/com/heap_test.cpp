@@ -1,4 +1,5 @@
-// The heap that a CLR and a bridge get, over Windows: IHostMalloc and IClrHostMemoryHeap are two faces of one.
+// Tests the heap of a CLR and of a bridge over Windows. IHostMalloc and IClrHostMemoryHeap are two interfaces of one
+// heap.
 #include <algorithm>
 #include <cstring>
 #include <string>

@@ -1,4 +1,5 @@
-// The manager's own threads over the real thread seam: whom they call, when, and that they never stand in anyone's way.
+// Tests the manager's own threads over the real thread seam: the callbacks they call, the times of the calls, and
+// that they never block requests.
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -27,7 +28,7 @@ class NotificationsTest : public testing::Test {
   }
   [[nodiscard]] HostMemoryManager* manager() const { return manager_.get(); }
   [[nodiscard]] IHostMemoryManager* client() const { return manager_.get(); }
-  // Uses percent of the limit, more or less than before.
+  // Charges percent of the limit, more or less than before.
   void Use(unsigned percent) {
     EXPECT_HR(S_OK, manager()->VirtualFree(region_, kLimit, MEM_DECOMMIT));
     EXPECT_NE(nullptr, Allocate(manager(), region_, percent * kMiB, MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
@@ -63,7 +64,7 @@ TEST_F(NotificationsTest, CallbackRegisteredDuringLowReceivesLow) {
   Callback second;
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&second));
   EXPECT_TRUE(Eventually([&] { return second.last == eMemoryAvailableLow; }));
-  EXPECT_EQ(eMemoryAvailableNeutral, first.last);  // the one before is not left believing in Low
+  EXPECT_EQ(eMemoryAvailableNeutral, first.last);  // the replaced callback must not stay in Low
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
 }
 
@@ -143,7 +144,7 @@ TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
 }
 
 TEST_F(NotificationsTest, UnregisteredCallbackReceivesNothing) {
-  Use(95);  // Low is said every 5 ms
+  Use(95);  // Low is repeated every 5 ms
   for (int round = 0; round < 300; ++round) {
     Callback callback;
     ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
@@ -176,8 +177,7 @@ TEST_F(NotificationsTest, UnregisteringWaitsForTheCallInProgress) {
   });
   std::this_thread::sleep_for(50ms);
   EXPECT_FALSE(unregistered);
-  // Requests go on meanwhile: nothing is locked.
-  EXPECT_NE(nullptr, Allocate(manager(), nullptr, kPage, MEM_RESERVE, PAGE_READWRITE));
+  EXPECT_NE(nullptr, Allocate(manager(), nullptr, kPage, MEM_RESERVE, PAGE_READWRITE));  // no lock blocks it
   (void)StatisticsOf(client());
   go_on = true;
   other.join();
@@ -200,7 +200,6 @@ TEST_F(NotificationsTest, SinkReceivesRefusalsReservesLimitsAndShutdown) {
   };
   ASSERT_EQ(win32::kSuccess, manager()->engine().OpenReserves({kMiB}, {}));
   ASSERT_HR(S_OK, manager()->SetEventSink(sink.get()));
-
   void* memory = nullptr;
   for (int i = 0; i < 3; ++i) {
     EXPECT_HR(E_OUTOFMEMORY, manager()->VirtualAlloc(nullptr, 200 * kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
@@ -218,8 +217,7 @@ TEST_F(NotificationsTest, SinkReceivesRefusalsReservesLimitsAndShutdown) {
     }
     return refused == 3;
   })) << refused;
-
-  // An address that is taken is told as such, and as no refusal.
+  // A taken address is reported as a placement event, not as a refusal.
   void* const taken = Allocate(manager(), nullptr, kPage, MEM_RESERVE, PAGE_READWRITE, eTaskCritical);
   EXPECT_HR(E_OUTOFMEMORY,
             manager()->VirtualAlloc(taken, kPage, MEM_RESERVE, PAGE_READWRITE, eProcessCritical, &memory));
@@ -228,7 +226,6 @@ TEST_F(NotificationsTest, SinkReceivesRefusalsReservesLimitsAndShutdown) {
   }));
   EXPECT_FALSE(seen(kClrHostMemoryEventRefusal,
                     [](const ClrHostMemoryEvent& event) { return event.level == eProcessCritical; }));
-
   Use(100);
   void* const behind_limit =
       Allocate(manager(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical);
@@ -251,7 +248,7 @@ TEST_F(NotificationsTest, SinkReceivesRefusalsReservesLimitsAndShutdown) {
     return seen(kClrHostMemoryEventPressure,
                 [](const ClrHostMemoryEvent& event) { return event.availability == eMemoryAvailableLow; });
   }));
-  // Nothing more for lower levels until it fits.
+  // Lower levels get no memory until the usage fits the limit.
   EXPECT_HR(E_OUTOFMEMORY,
             manager()->VirtualAlloc(nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &memory));
   Use(20);
@@ -293,8 +290,7 @@ TEST_F(NotificationsTest, SinkReceivesEachDetachOnce) {
   });
   ComPtr<IClrHostMemoryClient> bridged;
   ASSERT_HR(S_OK, manager()->QueryInterface(kIidClrHostMemoryClient, reinterpret_cast<void**>(bridged.Receive())));
-  // Without a sink it waits for the first one.
-  EXPECT_HR(S_OK, bridged->NoteDetached());
+  EXPECT_HR(S_OK, bridged->NoteDetached());  // without a sink the event waits for the first one
   EXPECT_HR(S_OK, bridged->NoteDetached());
   ASSERT_HR(S_OK, manager()->SetEventSink(sink.get()));
   EXPECT_TRUE(Eventually([&] { return detached == 2; }));
@@ -307,7 +303,7 @@ TEST_F(NotificationsTest, SinkReceivesEachDetachOnce) {
 TEST_F(NotificationsTest, SinkReceivesThrashReports) {
   std::mutex lock;
   std::vector<ClrHostMemoryEvent> events;
-  std::uint64_t over_limit = 0;  // as told last
+  std::uint64_t over_limit = 0;  // of the last event
   const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
     const std::lock_guard guard(lock);
     if (event.kind == kClrHostMemoryEventThrash) events.push_back(event);
@@ -343,8 +339,8 @@ TEST_F(NotificationsTest, SinkReceivesThrashReports) {
   }
   EXPECT_GE(StatisticsOf(client()).thrashes, 1u);
 
-  // Switched off, it is told no more. A round of the manager's thread may be under way that began before. Each round
-  // says once at most whether the limit is kept, so a second answer is of a round that began later.
+  // Once the guard is off, no report must follow. A round of the manager's thread may have begun before. A round
+  // sends at most one over-limit event, so the second event comes from a later round.
   ASSERT_HR(S_OK, manager()->SetThrashGuard(0, 20));
   for (const std::uint64_t limit : {kLimit - 10 * kMiB, kLimit}) {
     ASSERT_HR(S_OK, manager()->SetLimit(limit, 0, 0));
@@ -377,8 +373,7 @@ TEST_F(NotificationsTest, ShutdownEventsArriveOnOneThreadWithoutNesting) {
       if (!thread.compare_exchange_strong(none, ::GetCurrentThreadId()))
         others = others || none != ::GetCurrentThreadId();
       if (event.kind == kClrHostMemoryEventState) ++stages;
-      // As a host's own smart pointers would do at any time.
-      its->AddRef();
+      its->AddRef();  // as a host's smart pointers may do at any time
       if (++events == 1 && from_inside) {
         EXPECT_HR(S_OK, its->Shutdown());
       }
@@ -409,7 +404,7 @@ TEST_F(NotificationsTest, LastReferenceMayBeReleasedInsideAnEvent) {
     std::atomic<bool> released = false;
     auto* const other =
         new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kEager}, Milliseconds{1});
-    // Low, which is said again and again: also after the sink is there, however late that is.
+    // Low repeats, so an event arrives even if the sink is registered late.
     ASSERT_NE(nullptr, Allocate(other, nullptr, kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
     Callback callback;
     ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
@@ -421,8 +416,7 @@ TEST_F(NotificationsTest, LastReferenceMayBeReleasedInsideAnEvent) {
     });
     ASSERT_HR(S_OK, other->SetEventSink(sink.get()));
     EXPECT_TRUE(Eventually([&] { return released.load(); }));
-    // All of it is gone: its memory, its threads, its references.
-    EXPECT_TRUE(Eventually([&] { return os.LiveMetadata() == 0; }));
+    EXPECT_TRUE(Eventually([&] { return os.LiveMetadata() == 0; }));  // memory and threads are released
     EXPECT_TRUE(Eventually([&] { return callback.references == 1; }));
   }
 }
@@ -459,7 +453,7 @@ TEST_F(NotificationsTest, WaitingRequestCausesLowAndIsGranted) {
   ASSERT_HR(S_OK, manager()->SetWait(eTaskCritical, 60000));
   Use(90);
   callback.react = [&](EMemoryAvailable available) {
-    // As a CLR does after Low, though on another thread: something is let go.
+    // Frees memory as a CLR does after Low, though a CLR uses another thread.
     if (available != eMemoryAvailableLow) return;
     EXPECT_HR(S_OK, manager()->VirtualFree(region_, 60 * kMiB, MEM_DECOMMIT));
   };
@@ -481,7 +475,7 @@ TEST_F(NotificationsTest, StatisticsAreConsistentInAnExclusiveSection) {
                                     &memory) == S_OK) {
           EXPECT_HR(S_OK, manager()->VirtualFree(memory, 0, MEM_RELEASE));
         } else {
-          std::this_thread::sleep_for(1ms);  // held still: others would only count refusals
+          std::this_thread::sleep_for(1ms);  // refused in the exclusive section: limits the count of refusals
         }
       }
     });
@@ -497,7 +491,7 @@ TEST_F(NotificationsTest, StatisticsAreConsistentInAnExclusiveSection) {
   stop = true;
   for (std::thread& client : clients) client.join();
   EXPECT_GT(consistent, 25);
-  EXPECT_EQ(1u, StatisticsOf(client()).consistent);  // a quiet moment always is one
+  EXPECT_EQ(1u, StatisticsOf(client()).consistent);  // always consistent without concurrent calls
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// E_OUTOFMEMORY in the methods that document it: by limit and headroom at each criticality, by the OS, by address
-// space, by the manager's own tables, and by a place that is taken.
+// Tests E_OUTOFMEMORY in the methods that document it. Causes: limit and headroom at each criticality, the OS,
+// address space, the manager's own tables, and a taken address.
 #include <algorithm>
 
 #include "host_over_fake.h"
@@ -27,7 +27,7 @@ class OutOfMemoryByLimit : public ::testing::Test {
   static constexpr SIZE_T kCeilings[] = {kLimit - kProcessHeadroom - kAppDomainHeadroom, kLimit - kProcessHeadroom,
                                          kLimit};
 
-  // Commits at the region's end until just `charged` bytes are charged.
+  // Commits at the end of the region until `charged` bytes are charged, up to whole pages.
   void FillTo(SIZE_T charged) {
     const auto now = static_cast<SIZE_T>(StatisticsOf(host_.manager()).charged);
     ASSERT_LE(now, charged);
@@ -86,7 +86,7 @@ TEST_F(OutOfMemoryByLimit, HeapBlocksObeyTheSameCeilings) {
     EXPECT_HR(S_OK, host_.malloc()->Alloc(1, level, &memory)) << level;
     EXPECT_HR(S_OK, host_.malloc()->Free(memory));
     Drain();
-    // The slab that is kept would serve the next level: it is given up for who needs all there is.
+    // The heap keeps a slab that would serve the next level. A larger allocation makes it give the slab up.
     FillTo(kCeilings[level] - 8 * kPage);
     ASSERT_HR(S_OK, host_.malloc()->Alloc(9 * kPage, level, &memory));
     EXPECT_HR(S_OK, host_.malloc()->Free(memory));
@@ -206,7 +206,7 @@ TEST(OutOfMemoryByOs, HeapAllocFailsAtTheOsCommitLimit) {
   EXPECT_HR(S_OK, host.malloc()->Free(memory));
 }
 
-// ---- a place that is taken: not out of memory, but the CLR knows no other way to say it, and tries the next place
+// ---- a taken address: not out of memory, but the CLR knows no other code for it and tries the next address
 
 TEST(OutOfMemoryByPlacement, TakenAddressLeavesTheManagerUsable) {
   HostOverFake host;
@@ -217,7 +217,7 @@ TEST(OutOfMemoryByPlacement, TakenAddressLeavesTheManagerUsable) {
   });
   ExpectOutOfMemory(answer, ERROR_INVALID_ADDRESS);
   EXPECT_EQ(nullptr, memory);
-  // Committing what nobody reserved is the same.
+  // A commit of unreserved memory gives the same code.
   memory = Poison();
   EXPECT_HR(E_OUTOFMEMORY,
             host.manager()->VirtualAlloc(reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x7000'0000)), kPage,
@@ -269,14 +269,14 @@ TEST(OutOfMemoryByMetadata, UntrackableReservationIsReleased) {
 
 TEST(OutOfMemoryByMetadata, UntrackableCommitIsRefused) {
   HostOverFake host;
-  // A region so long that its pages' tables are not made yet; there is one for each 64 MiB.
+  // The region is so long that tables for its pages do not exist yet. There is one table per 64 MiB.
   constexpr SIZE_T kTable = SIZE_T{1} << 26;
   auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x2000'0000));
   ASSERT_EQ(base, Allocate(host.manager(), base, 12 * kTable, MEM_RESERVE, PAGE_NOACCESS));
   const auto committed = host.os.Committed();
   for (SIZE_T made_before = 0; made_before < 2; ++made_before) {
     host.os.Fail(OsCall::kAllocateMetadata, ERROR_NOT_ENOUGH_MEMORY, made_before, 100);
-    // Over the border of two tables, so that the second may fail after the first was made.
+    // The range crosses the border of two tables, so the second table may fail after the first was made.
     void* const start = At(base, 5 * kTable * (made_before + 1) - kPage);
     void* memory = Poison();
     EXPECT_HR(E_OUTOFMEMORY,
@@ -301,7 +301,7 @@ TEST(OutOfMemoryByMetadata, UntrackableViewIsRefused) {
   EXPECT_HR(S_OK, host.manager()->AcquiredVirtualAddressSpace(base, kGranule));
 }
 
-// ---- NeedsVirtualAddressSpace: the host may refuse with it, and this one has no address space kept back to give
+// ---- NeedsVirtualAddressSpace, refused because the host has no address-space reserve: the CLR must not try again
 
 TEST(OutOfMemoryByHost, NeedsVirtualAddressSpaceIsRefusedWithoutAReserve) {
   HostOverFake host;

@@ -1,5 +1,6 @@
-// HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER and NeedsVirtualAddressSpace's S_OK from the host's own causes:
-// waits, exclusive sections, pinned regions, reserves. return_codes_test.cpp has what the OS layer says.
+// Tests HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER and NeedsVirtualAddressSpace's S_OK from the host's own
+// causes: waits, exclusive sections, sealed regions, reserves. return_codes_test.cpp tests the causes in the OS
+// layer.
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -14,8 +15,8 @@ namespace {
 constexpr ClrHostMemoryMethod kAllocators[] = {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc,
                                                kClrHostMemoryMallocDebugAlloc};
 
-// A host whose memory is used up to the last page, and whose requests may wait. The wait hook stands for all others:
-// what `during` does at each round of the wait, 100 ms of the clock, and the server.
+// A host whose memory is fully used and whose requests may wait. The wait hook plays all other threads: in each round
+// of a wait it runs `during`, advances the clock by 100 ms, and runs the dispatcher.
 class WaitingHost : public HostOverFake {
  public:
   WaitingHost() : HostOverFake({.limit = {4 * kMiB}}) {
@@ -97,7 +98,7 @@ TEST(Abandoned, IsReturnedWhenTheHostCancelsWaits) {
     EXPECT_EQ(DWORD{ERROR_OPERATION_ABORTED}, answer.last_error);
     EXPECT_TRUE(answer.outputs_cleared);
     host.during = [&] { host.GiveSomeBack(); };
-    EXPECT_HR(S_OK, host.Call(method).hr);  // later ones wait as ever
+    EXPECT_HR(S_OK, host.Call(method).hr);  // later requests still wait
     EXPECT_EQ(1u, StatisticsOf(host.manager()).waits_abandoned[eTaskCritical]);
   }
 }
@@ -108,7 +109,7 @@ TEST(Abandoned, IsReturnedToWaitingRequestsAtShutdown) {
     host.during = [&] { EXPECT_HR(S_OK, host.object().Shutdown()); };
     EXPECT_HR(HOST_E_ABANDONED, host.Call(method).hr);
     EXPECT_HR(HOST_E_CLRNOTAVAILABLE, host.Call(method).hr);
-    host.GiveSomeBack();  // frees go on
+    host.GiveSomeBack();  // frees still succeed
     EXPECT_TRUE(LedgerIsExact(host.manager()));
   }
 }
@@ -129,7 +130,7 @@ TEST(NotOwner, IsReturnedDuringAnotherThreadsExclusiveSection) {
   HostOverFake host;
   FakeThreadSystem::SetCurrentThread(77);
   ASSERT_HR(S_OK, host.object().EnterExclusive(0));
-  EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);  // its own are served
+  EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);  // the section's own thread is served
   FakeThreadSystem::SetCurrentThread(0);
   EXPECT_HR(HOST_E_NOT_OWNER, host.object().EnterExclusive(0));
   EXPECT_HR(HOST_E_NOT_OWNER, host.object().LeaveExclusive());
@@ -147,7 +148,7 @@ TEST(NotOwner, IsReturnedDuringAnotherThreadsExclusiveSection) {
         EXPECT_TRUE(answer.outputs_cleared);
         break;
       case kClrHostMemoryMallocFree: EXPECT_HR(S_OK, answer.hr); break;
-      default: EXPECT_HR(S_OK, answer.hr);  // frees, questions and announcements go on
+      default: EXPECT_HR(S_OK, answer.hr);  // frees, queries and announcements still succeed
     }
   }
   FakeThreadSystem::SetCurrentThread(77);
@@ -172,7 +173,7 @@ TEST(NotOwner, IsReturnedForSealedRegions) {
   expect_refused(host.Call(kClrHostMemoryVirtualProtect));
   expect_refused(Ask([&] { return manager->VirtualFree(host.region(), 0, MEM_RELEASE); }));
   EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualQuery).hr);
-  EXPECT_HR(E_INVALIDARG, host.object().SealRegion(host.page(), kPage));  // meets a pinned one
+  EXPECT_HR(E_INVALIDARG, host.object().SealRegion(host.page(), kPage));  // overlaps a sealed region
   EXPECT_HR(E_INVALIDARG, host.object().SealRegion(host.view(), 0));
   EXPECT_HR(S_FALSE, host.object().UnsealRegion(At(host.region(), kPage)));
   EXPECT_HR(S_OK, host.object().UnsealRegion(host.region()));
@@ -214,7 +215,7 @@ TEST(NotOwner, IsReturnedForBlocksOnSealedPages) {
   EXPECT_TRUE(LedgerIsExact(manager.get()));
 }
 
-// The same with a heap that ends while blocks of it are pinned.
+// A heap is destroyed while its blocks are sealed.
 TEST(NotOwner, UnsealReleasesPagesOfADestroyedHeap) {
   const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
   ComPtr<IHostMalloc> malloc;
@@ -281,7 +282,7 @@ TEST(Control, SetWaitFailsWithoutADispatcherThread) {
   host.threads.FailThreads(1);
   EXPECT_HR(E_OUTOFMEMORY, host.object().SetWait(eTaskCritical, 100));
   EXPECT_HR(S_OK, host.object().SetWait(eTaskCritical, 0));
-  EXPECT_HR(S_OK, host.object().SetWait(eTaskCritical, 100));  // there is one again
+  EXPECT_HR(S_OK, host.object().SetWait(eTaskCritical, 100));  // the thread starts now
   host.threads.FailEvents(1);
   EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);
 }

@@ -1,5 +1,6 @@
-// S_OK, HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER, HOST_E_INVALIDOPERATION, E_POINTER and E_INVALIDARG: each
-// in every method that documents it, with its cause. docs/return-codes.md has the table.
+// Tests S_OK, HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER, HOST_E_INVALIDOPERATION, E_POINTER and
+// E_INVALIDARG. Each code is tested in every method that documents it, with its cause. docs/return-codes.md has the
+// table.
 #include <set>
 
 #include "com/result_codes.h"
@@ -13,7 +14,8 @@ namespace {
 TEST(Ok, EveryMethodSucceedsAndKeepsTheLastError) {
   HostOverFake host;
   for (const auto& [method, name] : kMethods) {
-    if (method == kClrHostMemoryNeedsVirtualAddressSpace) continue;  // it can only refuse: OutOfMemory suite
+    if (method == kClrHostMemoryNeedsVirtualAddressSpace)
+      continue;  // always refused here: see the OutOfMemoryByHost suite
     SCOPED_TRACE(name);
     const Answer answer = host.Call(method);
     EXPECT_HR(S_OK, answer.hr);
@@ -47,7 +49,7 @@ TEST(Ok, KeepsTheLastErrorWhenTheOsChangesIt) {
   }
 }
 
-// ---- HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER: the OS layer says so
+// ---- HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER from the OS layer
 
 struct LockCode {
   const char* name;
@@ -76,7 +78,7 @@ TEST(TimeoutAbandonedNotOwner, AreReturnedByEveryMethodThatCallsTheOs) {
       EXPECT_HR(code.hr, answer.hr);
       EXPECT_EQ(code.error, answer.last_error);
       EXPECT_TRUE(answer.outputs_cleared);
-      // Nothing latches: the next call is served.
+      // These codes do not latch: the next call succeeds.
       EXPECT_HR(S_OK, host.Call(method).hr);
     }
   }
@@ -84,7 +86,7 @@ TEST(TimeoutAbandonedNotOwner, AreReturnedByEveryMethodThatCallsTheOs) {
 }
 
 TEST(TimeoutAbandonedNotOwner, AreMappedForAllThirteenMethods) {
-  // The notifications ask the OS nothing, so only their mapping can be shown until waits and pins are there.
+  // The notification methods make no OS call, so only their mapping is tested here.
   for (const LockCode& code : kLockCodes) {
     for (const auto& [method, name] : kMethods) {
       EXPECT_HR(code.hr, ToHresult(Outcome::OsRefused(code.error), method)) << name << " " << code.name;
@@ -92,7 +94,7 @@ TEST(TimeoutAbandonedNotOwner, AreMappedForAllThirteenMethods) {
   }
 }
 
-// ---- HOST_E_INVALIDOPERATION: memory to be freed did not come from the host
+// ---- HOST_E_INVALIDOPERATION: the memory to be freed was not allocated by the host
 
 class InvalidOperation : public ::testing::Test {
  protected:
@@ -170,7 +172,7 @@ TEST(Pointer, NullOutputIsRefusedWithoutAnOsCall) {
     EXPECT_HR(E_POINTER, answer.hr);
     EXPECT_EQ(DWORD{ERROR_INVALID_PARAMETER}, answer.last_error);
   }
-  // Of these two Win32 has a say.
+  // For these two calls Win32 determines the last error.
   EXPECT_HR(E_POINTER, manager->VirtualQuery(host.page(), nullptr, sizeof(info), &size));
   EXPECT_HR(E_POINTER, manager->VirtualProtect(host.page(), kPage, PAGE_READONLY, nullptr));
   EXPECT_EQ(calls, host.os.AllCalls());
@@ -255,7 +257,7 @@ TEST(InvalidArgument, IsReturnedForWin32sInvalidParameters) {
     EXPECT_EQ(DWORD{ERROR_INVALID_PARAMETER}, answer.last_error);
     EXPECT_EQ(nullptr, memory);
   }
-  // Ours, but not to be freed like that.
+  // The memory is the manager's, but these arguments cannot free it.
   EXPECT_HR(E_INVALIDARG, host.manager()->VirtualFree(host.region(), kPage, MEM_RELEASE));
   EXPECT_HR(E_INVALIDARG, host.manager()->VirtualFree(host.region(), 0, 0));
   DWORD old = 0;

@@ -1,4 +1,4 @@
-// The seams over Windows itself: what the fakes stand for.
+// Tests the seams over Windows itself, which the fakes replace elsewhere.
 #include <gtest/gtest.h>
 #include <windows.h>
 
@@ -30,8 +30,8 @@ MemoryLoad Load() {
 
 ThreadSystem& Threads() { return WindowsThreadSystem(); }
 
-// How high handles go: they count up in steps of 4, past those that are open and into the gaps of those closed. (Wine 8
-// does not answer GetProcessHandleCount.)
+// Returns the highest of 64 new handles. Handle values rise in steps of 4; closed handles leave gaps that are reused.
+// (Wine 8 does not implement GetProcessHandleCount.)
 std::uintptr_t HighHandle() {
   std::array<HANDLE, 64> made{};
   for (HANDLE& handle : made) handle = ::CreateEventW(nullptr, FALSE, FALSE, nullptr);
@@ -90,7 +90,7 @@ TEST(WindowsLoad, ConcurrentCallsLeakNoHandles) {
   EXPECT_LE(HighHandle(), before + 4 * 100);
 }
 
-// Last of the load's tests: the process does not leave the job again.
+// The last of the load tests, because the process cannot leave the job.
 TEST(WindowsLoad, ReportsTheTightestJobLimit) {
   const HANDLE job = ::CreateJobObjectW(nullptr, nullptr);
   ASSERT_NE(job, nullptr);
@@ -118,7 +118,7 @@ TEST(WindowsThreads, ClockAdvancesAtTheRightRate) {
   Threads().Sleep(Milliseconds{60});
   const Milliseconds end = Threads().Now();
   const auto other_clock = std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now() - before);
-  EXPECT_GE(end - begin, Milliseconds{40});  // it ticks in steps of up to 16 ms
+  EXPECT_GE(end - begin, Milliseconds{40});  // the clock ticks in steps of up to 16 ms
   EXPECT_LE(end - begin, other_clock + Milliseconds{40});
 }
 
