@@ -1,4 +1,4 @@
-// What kind of refusal a Win32 error is.
+// Families of Win32 errors: the kind of refusal that an error means.
 #ifndef CLRHM_BASE_ERROR_FAMILY_H
 #define CLRHM_BASE_ERROR_FAMILY_H
 
@@ -11,12 +11,12 @@ namespace clr_host_memory {
 
 enum class ErrorFamily : std::uint8_t {
   kMemory,     // no memory, commit charge, quota or system resources
-  kPlacement,  // that address is not to be had
-  kRequest,    // the request as such is not possible: wrong argument, not permitted
+  kPlacement,  // that address is not available
+  kRequest,    // the request itself is impossible: wrong argument, not permitted
   kTimeout,    // a wait ended at its deadline
   kAbandoned,  // a wait was cancelled
   kNotOwner,   // the caller does not own what it acts on
-  kUnlisted,   // no document names it for these functions
+  kUnlisted,   // documented for none of these functions
 };
 
 namespace internal {
@@ -26,9 +26,9 @@ struct ErrorEntry {
   ErrorFamily family;
 };
 
-// Win32 errors of VirtualAlloc(ExNuma), VirtualFree, VirtualQuery, VirtualProtect, GlobalMemoryStatusEx, HeapCreate and
-// HeapFree: those their pages name, and those RtlNtStatusToDosError makes of the NTSTATUS values of the system services
-// beneath them.
+// The Win32 errors of VirtualAlloc(ExNuma), VirtualFree, VirtualQuery, VirtualProtect, GlobalMemoryStatusEx,
+// HeapCreate and HeapFree. Sources: the documentation of these functions, and RtlNtStatusToDosError applied to the
+// NTSTATUS values of the system services beneath them.
 inline constexpr std::array kErrors = {
     ErrorEntry{win32::kNotEnoughMemory, ErrorFamily::kMemory},  // STATUS_NO_MEMORY, heap
     ErrorEntry{win32::kOutOfMemory, ErrorFamily::kMemory},

@@ -1,4 +1,4 @@
-// What became of a request, with all that the COM edge needs to answer it. Portable: no HRESULT here.
+// The outcome of a request, with all data that the COM edge needs to answer it. Portable: no HRESULT here.
 #ifndef CLRHM_BASE_OUTCOME_H
 #define CLRHM_BASE_OUTCOME_H
 
@@ -10,25 +10,25 @@
 
 namespace clr_host_memory {
 
-// What a failure costs; the values of EMemoryCriticalLevel.
+// The cost of a failure: task, application domain or process. The values are those of EMemoryCriticalLevel.
 enum class Criticality : std::uint8_t { kTask = 0, kAppDomain = 1, kProcess = 2 };
 inline constexpr std::size_t kCriticalityCount = 3;
 
 enum class Verdict : std::uint8_t {
-  kDone,                // the OS did it and the ledger has it
-  kOverLimit,           // refused by policy: limit, or headroom kept for higher criticality
-  kOsRefused,           // the OS refused; Outcome::error says why
-  kNoMetadata,          // no memory for the manager's own tables; nothing was changed
-  kNotOurs,             // memory to be freed did not come from the host
-  kTimedOut,            // it waited for memory until its deadline
-  kAbandoned,           // its wait was cancelled, by the host or by the end
-  kNotOwner,            // it touches what the host owns: a reserve, a pinned region
+  kDone,        // the OS did it, and the ledger recorded it
+  kOverLimit,   // refused by policy: above the limit, or above the ceiling that headroom for higher levels leaves
+  kOsRefused,   // the OS refused; Outcome::error is the reason
+  kNoMetadata,  // no memory for the manager's own tables; nothing was changed
+  kNotOurs,     // the memory to be freed was not allocated by the host
+  kTimedOut,    // the request waited for memory until its deadline
+  kAbandoned,   // the wait was cancelled by the host or by the shutdown
+  kNotOwner,    // the request touches a reserve or a sealed region of the host
   kExclusiveElsewhere,  // another thread holds an exclusive section, and this request may not wait
   kUnavailable,         // shut down, or latched after an invariant broke
-  kInvariantBroken,     // the OS did what it must not; from now on kUnavailable
+  kInvariantBroken,     // the OS broke an invariant; every later request is kUnavailable
 };
 
-// error is what GetLastError has to say after a failure; kSuccess means leave it as the caller had it.
+// A verdict and the error that GetLastError must return after a failure. kSuccess: the caller's last error stays.
 struct [[nodiscard]] Outcome {
   Verdict verdict = Verdict::kDone;
   win32::Error error = win32::kSuccess;

@@ -1,5 +1,5 @@
-// Spreads threads over a few copies of something they would otherwise fight for, without thread-local storage (which
-// has no place in a library that is loaded late into threads it did not make).
+// Spreads threads over shards of contended data, without thread-local storage. Thread-local storage is unsuitable for
+// a library loaded late into threads that it did not create.
 #ifndef CLRHM_BASE_STACK_SHARD_H
 #define CLRHM_BASE_STACK_SHARD_H
 
@@ -10,8 +10,8 @@ namespace clr_host_memory {
 
 inline constexpr std::size_t kStackShards = 8;
 
-// Below kStackShards. Threads have stacks that are apart: the same thread gets the same number most of the time, and
-// different ones different numbers. Nothing may depend on either.
+// Returns a number below kStackShards. Stacks of different threads are apart. So a thread usually gets the same
+// number each time, and different threads usually get different numbers. No code may depend on either.
 [[nodiscard]] inline std::size_t StackShard() {
   const volatile char here = 0;
   const auto granule = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(&here) >> 16);

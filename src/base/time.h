@@ -8,7 +8,7 @@ namespace clr_host_memory {
 
 using Milliseconds = std::chrono::milliseconds;
 
-// For waits: no end of their own.
+// For waits: no time limit.
 inline constexpr Milliseconds kForever = Milliseconds::max();
 
 }  // namespace clr_host_memory

@@ -1,6 +1,6 @@
-// Sizes and addresses as types, so that pages are never taken for bytes.
+// Sizes and addresses as types, so that pages and bytes cannot be confused.
 //
-// Addresses are 64-bit values in every build: the portable layers compute with them and never dereference them, so that
+// Addresses are 64-bit values in every build. The portable layers compute with them and never dereference them. So
 // tests on Linux may use any address, and a 32-bit build cannot overflow.
 #ifndef CLRHM_BASE_UNITS_H
 #define CLRHM_BASE_UNITS_H
@@ -14,7 +14,7 @@ namespace clr_host_memory {
 
 using Address = std::uint64_t;
 
-// Windows has 4 KiB pages and 64 KiB allocation granularity on x86, x64 and ARM64; the Windows seam checks it at start.
+// Windows has 4 KiB pages and 64 KiB allocation granularity on x86, x64 and ARM64.
 inline constexpr unsigned kPageShift = 12;
 inline constexpr unsigned kGranuleShift = 16;
 inline constexpr std::uint64_t kPageSize = std::uint64_t{1} << kPageShift;
@@ -46,7 +46,7 @@ struct Pages {
 [[nodiscard]] constexpr Address RoundDownToGranule(Address address) { return address & ~(kGranuleSize - 1); }
 [[nodiscard]] constexpr bool IsGranuleAligned(Address address) { return (address & (kGranuleSize - 1)) == 0; }
 
-// Whole pages, from first on. Never wraps round the end of the address space.
+// A range of whole pages. It never wraps round the end of the address space.
 struct PageRange {
   std::uint64_t first = 0;  // page number: address >> kPageShift
   Pages count;
@@ -55,8 +55,8 @@ struct PageRange {
   [[nodiscard]] constexpr Address Start() const { return first << kPageShift; }
   [[nodiscard]] constexpr bool Contains(PageRange other) const { return other.first >= first && other.end() <= end(); }
 
-  // The pages that hold at least one byte of [address, address + size), as VirtualAlloc, VirtualFree and VirtualProtect
-  // round. None when the sum overflows or nothing is covered.
+  // Returns the pages that hold at least one byte of [address, address + size), as VirtualAlloc, VirtualFree and
+  // VirtualProtect round. Returns none if the sum overflows or the range is empty.
   [[nodiscard]] static constexpr std::optional<PageRange> Covering(Address address, std::uint64_t size) {
     constexpr Address kLast = std::numeric_limits<Address>::max() - kPageSize;
     if (size == 0 || address > kLast || size > kLast - address) return std::nullopt;

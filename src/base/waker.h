@@ -1,4 +1,4 @@
-// Someone who sleeps until there is something to do.
+// An interface to wake a thread that sleeps until there is work.
 #ifndef CLRHM_BASE_WAKER_H
 #define CLRHM_BASE_WAKER_H
 
@@ -6,8 +6,8 @@ namespace clr_host_memory {
 
 class Waker {
  public:
-  // From any thread, also one that will be suspended right after: it is remembered until the sleeper has looked. Takes
-  // no lock and never waits.
+  // Wakes the sleeper. May be called from any thread, even one that is suspended right after. The wake-up is
+  // remembered until the sleeper has checked for work. Takes no lock and never waits.
   virtual void Wake() noexcept = 0;
 
  protected:

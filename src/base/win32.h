@@ -1,5 +1,5 @@
-// Win32's flags and error numbers by value, for the layers that must build without its headers.
-// os/windows checks each against <windows.h>. Source: winnt.h, winerror.h of the Windows SDK.
+// The flags and error numbers of Win32 by value, for the layers that must build without its headers. os/windows
+// checks each against <windows.h>. Source: winnt.h, winerror.h of the Windows SDK.
 #ifndef CLRHM_BASE_WIN32_H
 #define CLRHM_BASE_WIN32_H
 
@@ -22,7 +22,7 @@ inline constexpr std::uint32_t kMemLargePages = 0x20000000;
 inline constexpr std::uint32_t kPageNoAccess = 0x01;
 inline constexpr std::uint32_t kPageReadWrite = 0x04;
 
-// VirtualAllocExNuma's "any node".
+// The "any node" value of VirtualAllocExNuma.
 inline constexpr std::uint32_t kNoPreferredNode = 0xFFFFFFFF;
 
 using Error = std::uint32_t;

@@ -6,7 +6,7 @@
 namespace clr_host_memory {
 namespace {
 
-// Charge and limit cost no system call: looked at so often even when the OS is asked less.
+// Charge and limit are read at least this often, since that needs no system call, even if the OS is asked less often.
 constexpr Milliseconds kLook{100};
 
 }  // namespace
@@ -52,14 +52,15 @@ Monitor::Orders Monitor::TakeOrders() {
   return orders;
 }
 
-// Whether it was time to. Where the OS does not answer, the last reading holds on.
+// Returns whether the sampling interval had passed. If the OS fails to answer, the last reading stays valid.
 bool Monitor::Sample(Milliseconds now) {
   if (sampled_at_ && now - *sampled_at_ < sampler_.interval()) return false;
   sampled_at_ = now;
   const Bytes charged_before = budget_.Charged();
   if (sampler_.Refresh(&load_) != win32::kSuccess) return true;
   os_tells_high_ = os_tells_high_ || load_.high_signalled;
-  // Of what was charged or returned just then, nothing is taken for the process' own.
+  // Charge may change between the reads. The greater charge counts, so that memory charged or uncharged meanwhile is
+  // never mistaken for uncharged memory of the process.
   const Bytes known = std::max(charged_before, budget_.Charged()) + reserves_.Held();
   uncharged_.store((load_.process_private - std::min(known, load_.process_private)).value);
   return true;
@@ -111,7 +112,7 @@ Milliseconds Monitor::Run(Milliseconds now) {
   const Bytes given_before = std::exchange(reserves_given_, reserves_.GivenSoFar());
   const Bytes given = reserves_given_ - given_before;
 
-  // Who waits found nothing, and neither did who used a reserve, whatever the last reading says.
+  // Waiting requests and the use of a reserve both mean that no memory was left, even if the last reading shows some.
   const bool exhausted = given != Bytes{} || budget_.Waiting() != 0;
   const PressureSources sources = SourcesOf(load_, use);
   const PressureReading reading = Read(sources, exhausted);
@@ -126,7 +127,7 @@ Milliseconds Monitor::Run(Milliseconds now) {
   SayWhetherItFits(clr_host_memory::OverLimit(use));
   if (message) Say(*message);
   LookForThrashing(use, now);
-  // More in use than the limit is Low, too.
+  // Usage above the limit counts as Low, too.
   const bool pressed = pressure_.state() == Availability::kLow;
   if (!reserves_whole_ && sampled && !pressed && !finished_.load() && reserves_.TakeBack()) {
     reserves_whole_ = true;

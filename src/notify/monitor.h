@@ -1,10 +1,10 @@
-// Watches what is left of limit, job, machine and commit charge, and says so: to the CLR as Low, Neutral or High, to
-// the host as events. Takes the reserves back when pressure is over.
+// The watch over memory pressure. It observes what limit, job, machine and commit charge leave. It notifies the CLR
+// with Low, Neutral or High, and the host with events. When pressure is over, it takes the reserves back.
 //
-// One round is one step of a Worker. A round looks at charge and limit; the OS it asks once per sampling interval,
-// however often it is woken, so that a storm of refusals is no storm of system calls.
-// Threads: Run on one thread at a time; Finish on that thread, or when it has ended; the rest from any. The listener is
-// called outside of all locks, and may call everything here but Run.
+// One round is one step of a Worker. Every round reads charge and limit. It asks the OS once per sampling interval,
+// however often it is woken, so that a storm of refusals causes no storm of system calls.
+// Threads: Run on one thread at a time. Finish on that thread, or after it has ended. The rest from any thread. The
+// listener is called without a lock held, and may call every function here but Run.
 #ifndef CLRHM_NOTIFY_MONITOR_H
 #define CLRHM_NOTIFY_MONITOR_H
 
@@ -30,37 +30,37 @@ class Monitor final : public Worker::Step {
  public:
   class Listener {
    public:
-    // Low is said again while it lasts. available_percent: of the tightest bound.
+    // Low is repeated while it lasts. available_percent: of the tightest bound.
     virtual void OnPressure(Availability availability, std::uint32_t available_percent) = 0;
-    // What is in use has come to be more than the limit, by `over`; 0: it fits again.
+    // The memory in use began to exceed the limit, by `over` bytes. 0: it fits again.
     virtual void OnOverLimit(Bytes over) = 0;
-    // Reserves were given up since this was last said.
+    // Reserves were given up since the last call: `given` bytes.
     virtual void OnReserveUsed(Bytes given) = 0;
     virtual void OnReserveRestored() = 0;
     // The CLR has spent a window in refusals and collections without progress.
     virtual void OnThrash(const ThrashReport& /*report*/) {}
-    // The end of every round.
+    // Called at the end of every round.
     virtual void OnRound(Milliseconds now) = 0;
-    // After the last one, on the same thread.
+    // Called after the last round, on the same thread.
     virtual void OnEnd() {}
 
    protected:
     ~Listener() = default;
   };
 
-  // What the manager keeps back for the worst moment. Called on the monitor's thread.
+  // The manager's reserves for emergencies. Called on the monitor's thread.
   class Reserves {
    public:
-    virtual Bytes GivenSoFar() = 0;  // each time counted; never less than before
-    virtual Bytes Held() = 0;        // committed now, and not charged
-    // Tries to get back what was given up. True: they are whole again.
+    virtual Bytes GivenSoFar() = 0;  // bytes given up so far, every time counted; never decreases
+    virtual Bytes Held() = 0;        // bytes committed now, but not charged
+    // Tries to take back what was given up. Returns true if the reserves are complete again.
     virtual bool TakeBack() = 0;
 
    protected:
     ~Reserves() = default;
   };
 
-  // Who counts requests. Called on the monitor's thread.
+  // The counters of requests. Called on the monitor's thread.
   class Activity {
    public:
     virtual ThrashCounts CountsNow() = 0;
@@ -71,41 +71,44 @@ class Monitor final : public Worker::Step {
 
   struct Settings {
     PressureThresholds thresholds;     // valid
-    bool count_whole_process = false;  // what the process has besides counts against the limit
+    bool count_whole_process = false;  // uncharged memory of the process counts against the limit
     ThrashSettings thrash;
   };
 
-  // All outlive the monitor. The sampler's interval is the sampling interval. now: of the clock that Run is told.
+  // All referenced objects outlive the monitor. The sampling interval is the sampler's interval. now: a time of the
+  // clock whose times Run receives.
   Monitor(Budget& budget, LoadSampler& sampler, Reserves& reserves, Listener& listener, const Settings& settings,
           Milliseconds now);
   Monitor(const Monitor&) = delete;
   Monitor& operator=(const Monitor&) = delete;
 
-  // Who is woken by what is set; before anything is.
+  // Sets the waker that the setters below wake. Called before any of them.
   void SetWaker(Waker* waker) { waker_ = waker; }
-  // Without one, nothing is known of thrashing. Before the first round; outlives the monitor.
+  // Sets the counters. Without them thrashing is not detected. Called before the first round; activity outlives the
+  // monitor.
   void SetActivity(Activity* activity) { activity_ = activity; }
 
   Milliseconds Run(Milliseconds now) override;
   void End(Milliseconds /*now*/) override { listener_.OnEnd(); }
-  // A CLR that was told Low is told Neutral, and then nothing is said any more. Idempotent.
+  // If the CLR received Low last, notifies it of Neutral. After that, sends no more notifications. Idempotent.
   void Finish(Milliseconds now);
 
-  // From the next round on, which comes at once. thresholds: valid; interval: above 0.
+  // These setters take effect with the next round, and wake the thread for it. thresholds: valid; interval: above 0.
   void SetThresholds(const PressureThresholds& thresholds);
   void SetSampling(Milliseconds interval);
   void SetCountWholeProcess(bool count_whole_process);
   void SetThrash(const ThrashSettings& settings);
-  // Someone new listens, who is told the state at once.
+  // Orders the current state to be sent again, for a new callback. The next round sends it.
   void Repeat();
 
-  // As of the last round. Outside: private bytes of the process that are not charged, whether they count or not.
-  [[nodiscard]] Availability Told() const { return told_.load(); }  // what the CLR is to believe
+  // Values as of the last round. Uncharged: private bytes of the process that are not charged, whether they count
+  // against the limit or not.
+  [[nodiscard]] Availability Told() const { return told_.load(); }  // the last state sent to the CLR
   [[nodiscard]] Bytes OverLimit() const { return {over_limit_.load()}; }
   [[nodiscard]] Bytes Uncharged() const { return {uncharged_.load()}; }
 
  private:
-  // What is set by others.
+  // Settings made by other threads.
   struct Orders {
     Settings settings;
     bool repeat = false;
@@ -131,12 +134,12 @@ class Monitor final : public Worker::Step {
   std::mutex orders_lock_;
   Orders orders_;
 
-  // The rounds' own.
+  // Used by rounds only.
   Pressure pressure_;
   ThrashGuard thrash_;
   MemoryLoad load_;
   std::optional<Milliseconds> sampled_at_;
-  bool os_tells_high_ = false;  // its high-memory notification has been seen signalled
+  bool os_tells_high_ = false;  // set once the OS's high-memory notification was seen signalled
   std::uint32_t available_percent_ = 100;
   Bytes counted_uncharged_;
   Bytes reserves_given_;

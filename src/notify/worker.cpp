@@ -18,7 +18,7 @@ bool Worker::Start() {
   const std::lock_guard lock(start_);
   if (stopping_.load()) return false;
   if (thread_.load() != nullptr) return true;
-  // Whoever finds no event to signal has come before the first step.
+  // A Wake that finds no event happened before the first step, so no wake-up is lost.
   if (event_.load() == nullptr) event_.store(threads_.MakeEvent());
   if (event_.load() == nullptr) return false;
   phase_.store(Phase::kLooping);
@@ -38,7 +38,7 @@ void Worker::Stop() {
 
 bool Worker::StopWithoutWaiting() {
   {
-    // A thread is being made, or will not be.
+    // Waits for a Start in progress. Any later Start sees stopping_ and creates no thread.
     const std::lock_guard lock(start_);
     stopping_.store(true);
   }
@@ -58,7 +58,7 @@ void Worker::StopAndThen(void (*run)(void* context), void* context) {
     last_context_ = context;
     if (Phase looping = Phase::kLooping; phase_.compare_exchange_strong(looping, Phase::kHandedOver)) return;
   }
-  // It has ended but for its last instructions, in which it calls no one.
+  // The thread has ended except for its last instructions. They call no function of the owner.
   Join();
   run(context);
 }
@@ -82,14 +82,14 @@ void Worker::Loop(Frame& frame) {
   step_.End(threads_.Now());
   if (frame.destroyed) return;
   own_thread_.store(0);
-  // The last touch of the worker, unless its end was handed over to this thread.
+  // Touches the worker for the last time, unless its end was handed over to this thread.
   if (phase_.exchange(Phase::kEnded) != Phase::kHandedOver) return;
   frame.last = last_;
   frame.context = last_context_;
   DetachOwnThread();
 }
 
-// Not when another thread is joining it: then there is nothing to give up.
+// Detaches the thread's handle. If another thread is joining, there is no handle left to detach.
 void Worker::DetachOwnThread() {
   ThreadSystem& threads = threads_;
   if (const ThreadHandle thread = thread_.exchange(nullptr); thread != nullptr) threads.Detach(thread);

@@ -1,8 +1,8 @@
-// A thread of the manager's own, which takes one step after the other and sleeps between them.
+// The manager's own thread, which runs one step after the other and sleeps between them.
 //
-// No CLR suspends it, so what it holds holds nobody up. A step may end the worker, and even destroy it along with all
-// it belongs to: StopAndThen.
-// Threads: any. Stop and the destructor wait for the thread; Wake, Start, StopWithoutWaiting and StopAndThen do not.
+// No CLR suspends it, so no lock that it holds stays held. A step may stop the worker. With StopAndThen it may even
+// destroy the worker and its owner.
+// Threads: any. Stop and the destructor wait for the thread. Wake, Start, StopWithoutWaiting and StopAndThen do not.
 #ifndef CLRHM_NOTIFY_WORKER_H
 #define CLRHM_NOTIFY_WORKER_H
 
@@ -20,10 +20,11 @@ class Worker final : public Waker {
  public:
   class Step {
    public:
-    // On the worker's thread, one at a time. Returns how long to sleep unless woken; kForever: until woken. Does not
-    // throw.
+    // Runs on the worker's thread, one step at a time. Returns how long to sleep unless woken. kForever: sleeps until
+    // woken. Does not throw.
     virtual Milliseconds Run(Milliseconds now) = 0;
-    // On the worker's thread, once, when it has been stopped and before Stop returns to others. Does not throw.
+    // Runs on the worker's thread, once, after the worker was stopped and before Stop returns to another thread. Does
+    // not throw.
     virtual void End(Milliseconds /*now*/) {}
 
    protected:
@@ -32,34 +33,35 @@ class Worker final : public Waker {
 
   // Both outlive the worker's thread.
   Worker(ThreadSystem& threads, Step& step);
-  // Stops. On the worker's own thread: nothing of the worker is touched after the step that is running.
+  // Stops. On the worker's own thread, the running step is the last: after it nothing of the worker is touched.
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // The first step is taken at once. Idempotent. False: it was stopped, or there is no event or no thread to be had,
-  // which may be tried again.
+  // Starts the thread. The first step begins at once. Idempotent. Returns false if the worker was stopped, or if no
+  // event or thread is available. In the latter case the call may be repeated.
   [[nodiscard]] bool Start();
-  // A step begins after this, though not one for each call.
+  // Wakes the thread. A step begins after this call; several calls may share one step.
   void Wake() noexcept override;
 
-  // For good. When it returns, the last step has ended and the thread with it (but for what StopAndThen lets it call);
-  // on the worker's own thread, no step begins after the one that is running.
+  // Stops permanently. When it returns, the last step and the thread have ended, except for the call of run that
+  // StopAndThen ordered. On the worker's own thread it does not wait: no step begins after the one that is running.
   void Stop();
-  // The same without waiting: the step that is running goes on. True: no step runs any more, and End has been called if
-  // any ever ran. False: the worker's thread ends by itself, and calls End.
+  // Stops without waiting: a running step continues. Returns true if no step runs any more; End was then called if
+  // any step ever ran. Returns false if the worker's thread is still ending by itself; it will call End.
   bool StopWithoutWaiting();
-  // Stops without waiting, and has run(context) called, which may destroy the worker and its owner: last of all on the
-  // worker's thread, which does not touch the worker any more then; if that thread has ended or never ran, before this
-  // returns. At most once, and the last call of the worker's by any other thread.
+  // Stops without waiting and has run(context) called once. run may destroy the worker and its owner.
+  // If the worker's thread still runs, it calls run as its last act and does not touch the worker afterwards. If that
+  // thread has ended or never ran, run is called before this function returns.
+  // Called at most once. No other thread may call the worker after it.
   void StopAndThen(void (*run)(void* context), void* context);
 
   [[nodiscard]] bool IsCurrentThread() const;
 
  private:
-  // Where the thread is in its life. StopAndThen and the end of the loop agree by it on the thread that calls run.
+  // The state of the thread. StopAndThen and the end of the loop use it to agree on which thread calls run.
   enum class Phase : std::uint8_t { kIdle, kLooping, kHandedOver, kEnded };
-  // What the thread must know when the worker may be gone: on its own stack.
+  // State that the thread needs after the worker may be destroyed. It lies on the thread's own stack.
   struct Frame {
     bool destroyed = false;
     void (*last)(void* context) = nullptr;
@@ -75,14 +77,14 @@ class Worker final : public Waker {
   std::atomic<EventHandle> event_;
   std::atomic<bool> stopping_ = false;
   std::atomic<std::uint64_t> own_thread_ = 0;  // while the loop runs
-  Frame* frame_ = nullptr;                     // used by the own thread only
+  Frame* frame_ = nullptr;                     // used by the worker's own thread only
   std::atomic<Phase> phase_ = Phase::kIdle;
-  void (*last_)(void* context) = nullptr;  // written before the phase says that they are handed over
+  void (*last_)(void* context) = nullptr;  // written before the phase becomes kHandedOver
   void* last_context_ = nullptr;
-  // The one that takes it out joins the thread, or gives the handle up.
+  // The thread that exchanges it for null must join the thread or detach the handle.
   std::atomic<ThreadHandle> thread_ = nullptr;
-  std::mutex start_;  // held for as long as a thread takes to be made
-  std::mutex join_;   // held for as long as the thread takes to end; never taken by it
+  std::mutex start_;  // held while a thread is being created
+  std::mutex join_;   // held while the thread ends; the worker's thread never takes it
 };
 
 }  // namespace clr_host_memory

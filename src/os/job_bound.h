@@ -1,4 +1,4 @@
-// What a job object leaves to the process, from the figures Windows gives.
+// The memory that a job object leaves to the process, computed from the figures of Windows.
 #ifndef CLRHM_OS_JOB_BOUND_H
 #define CLRHM_OS_JOB_BOUND_H
 
@@ -8,12 +8,12 @@
 
 namespace clr_host_memory {
 
-// A limit of 0 or kUnlimited is none.
+// Figures of the job. A limit of 0 or kUnlimited means no limit.
 struct JobFigures {
-  Bytes job_limit;      // commit of all processes in the job together (JobMemoryLimit)
-  Bytes job_used;       // of it; 0 where the OS does not tell: then the process' own use stands in for it
+  Bytes job_limit;  // bytes; commit of all processes in the job together (JobMemoryLimit)
+  Bytes job_used;   // bytes used of job_limit; 0 if the OS does not report it: the process' own use then replaces it
   Bytes process_limit;  // commit of each process (ProcessMemoryLimit)
-  Bytes process_used;   // of this one
+  Bytes process_used;   // this process' commit
 };
 
 struct JobBound {
@@ -21,7 +21,7 @@ struct JobBound {
   Bytes available;
 };
 
-// The limit that leaves least; of two that leave the same, the smaller one.
+// Returns the limit that leaves least. If two leave the same, returns the smaller one.
 [[nodiscard]] constexpr JobBound TightestInJob(const JobFigures& figures) {
   JobBound tightest{{}, kUnlimited};
   const auto consider = [&](Bytes limit, Bytes used) {

@@ -37,8 +37,8 @@ LoadSampler::Reading LoadSampler::Unpack(const Words& words) {
           .taken_at = Milliseconds{static_cast<std::int64_t>(words[8])}};
 }
 
-// Each word is read with acquire and stored with release: who sees a word of a store under way sees the sequence number
-// of it, too.
+// Each word is read with acquire and stored with release. A thread that reads a word of a store in progress therefore
+// also sees the odd sequence number of that store.
 std::optional<LoadSampler::Reading> LoadSampler::Stored(std::uint64_t sequence) const {
   if (sequence == 0 || sequence % 2 != 0) return std::nullopt;
   Words words;
@@ -47,7 +47,8 @@ std::optional<LoadSampler::Reading> LoadSampler::Stored(std::uint64_t sequence) 
   return Unpack(words);
 }
 
-// sequence: from before the OS is asked, so that a reading that was held up does not replace a newer one.
+// Stores reading. sequence: read before the OS was asked. If it has changed since, a newer reading may be stored, and
+// this delayed one does not replace it.
 void LoadSampler::Store(std::uint64_t sequence, const Reading& reading) {
   if (sequence % 2 != 0) return;
   if (!sequence_.compare_exchange_strong(sequence, sequence + 1, std::memory_order_acq_rel)) return;

@@ -1,9 +1,9 @@
-// What the OS says of memory, asked no more often than the host wants to know it anew.
+// A cache of the OS's memory figures. It asks the OS at most once per interval.
 //
-// The GC reads it at every collection, on threads that may be suspended anywhere. So no lock: the last reading is kept
-// under a sequence number, odd while someone stores one; whoever finds that, or no reading young enough, asks the OS
-// itself rather than wait.
-// Threads: any; no function waits or allocates.
+// The GC reads the figures at every collection, on threads that may be suspended anywhere. So the sampler takes no
+// lock. The last reading is guarded by a sequence number, which is odd while a thread stores a reading. A thread that
+// finds an odd number, or no reading that is recent enough, asks the OS itself instead of waiting.
+// Threads: any. No function waits or allocates.
 #ifndef CLRHM_OS_LOAD_SAMPLER_H
 #define CLRHM_OS_LOAD_SAMPLER_H
 
@@ -28,10 +28,10 @@ class LoadSampler {
   LoadSampler(const LoadSampler&) = delete;
   LoadSampler& operator=(const LoadSampler&) = delete;
 
-  // A reading taken less than the interval ago: the stored one, or a new one, which is stored for others. On failure
-  // *load is as it was.
+  // Returns a reading that is younger than the interval: the stored one, or a new one, which it stores for other
+  // threads. On failure *load is unchanged.
   [[nodiscard]] win32::Error Read(MemoryLoad* load);
-  // A new reading, however young the stored one is; stored for others.
+  // Takes a new reading, even if the stored one is young, and stores it for other threads.
   [[nodiscard]] win32::Error Refresh(MemoryLoad* load);
 
   void SetInterval(Milliseconds interval) { interval_.store(interval.count(), std::memory_order_relaxed); }

@@ -2,7 +2,7 @@
 // clock.
 //
 // Contract for implementers: every function may be called from any thread at any time, also while other threads are
-// suspended inside it (events are the kernel's: no lock of user space is held); none throws.
+// suspended inside it. Events belong to the kernel, so no user-space lock is held. No function throws.
 #ifndef CLRHM_OS_THREAD_SYSTEM_H
 #define CLRHM_OS_THREAD_SYSTEM_H
 
@@ -19,24 +19,26 @@ class ThreadSystem {
  public:
   virtual ~ThreadSystem() = default;
 
-  // A clock that never goes back; the zero point is anybody's guess. Cheap: read at every GetMemoryLoad.
+  // Returns the time of a clock that never goes back. Its zero point is unspecified. Cheap: read at every
+  // GetMemoryLoad.
   [[nodiscard]] virtual Milliseconds Now() = 0;
-  // Never 0, and different for threads that live at the same time.
+  // Returns the number of this thread: never 0, and unique among the threads alive.
   [[nodiscard]] virtual std::uint64_t CurrentThread() = 0;
 
-  // Auto-reset events, not signalled at first; null when there is none to be had.
+  // Returns an auto-reset event, not signalled at first, or null if none is available.
   [[nodiscard]] virtual EventHandle MakeEvent() = 0;
   virtual void CloseEvent(EventHandle event) = 0;
   virtual void Signal(EventHandle event) = 0;
-  // True: it was signalled, which this has taken back. False: at_most has passed; kForever never does.
+  // Waits for the event. Returns true if it was signalled, and resets it. Returns false if at_most has passed;
+  // kForever never passes.
   virtual bool WaitFor(EventHandle event, Milliseconds at_most) = 0;
 
-  // Starts run(context) on a thread of its own; null when there is none to be had. The handle is to be given, once, to
-  // Join by another thread or to Detach by any.
+  // Starts run(context) on a new thread. Returns null if no thread is available. The handle must be passed once, to
+  // Join by another thread or to Detach by any thread.
   [[nodiscard]] virtual ThreadHandle Start(void (*run)(void* context), void* context) = 0;
-  // Returns when the thread has ended.
+  // Waits until the thread has ended.
   virtual void Join(ThreadHandle thread) = 0;
-  // Gives up the handle of a thread that nobody will wait for.
+  // Closes the handle of a thread that no thread will wait for.
   virtual void Detach(ThreadHandle thread) = 0;
   virtual void Sleep(Milliseconds duration) = 0;
 };

@@ -1,8 +1,9 @@
-// The admission policy: a pure function of request, usage and limits. It knows no clock, no lock and no error number.
+// The admission policy: a pure function of request, usage and limits. It uses no clock, no lock and no error number.
 //
-// Criticality in tiers (docs/policy.md): eTaskCritical may fill the limit less the domain's and the process's headroom,
-// eAppDomainCritical the limit less the process's headroom, eProcessCritical all of it. A request that needs no new
-// memory (pages that are charged already) is always admitted: it makes nothing worse.
+// Criticality in tiers (docs/policy.md): eTaskCritical may fill the limit less the headrooms for domain and process.
+// eAppDomainCritical may fill the limit less the headroom for the process. eProcessCritical may fill all of it. A
+// request that needs no new memory, because its pages are charged already, is always admitted: it does not raise the
+// charge.
 #ifndef CLRHM_POLICY_ADMISSION_H
 #define CLRHM_POLICY_ADMISSION_H
 
@@ -22,7 +23,7 @@ struct Limits {
 };
 
 struct Request {
-  Bytes bytes;  // that would be charged anew
+  Bytes bytes;  // bytes that would be newly charged
   Criticality level = Criticality::kTask;
 };
 
@@ -33,10 +34,10 @@ struct Usage {
 enum class Admission : std::uint8_t {
   kAdmitted,
   kOverCeiling,
-  kBehindQueue,  // requests that wait for memory come first
+  kBehindQueue,  // waiting requests are served first
 };
 
-// The most that may be charged once a request of each level has been admitted.
+// The greatest total charge after a request of each level is admitted.
 using Ceilings = std::array<Bytes, kCriticalityCount>;
 
 [[nodiscard]] constexpr Ceilings CeilingsOf(const Limits& limits) {
@@ -45,7 +46,7 @@ using Ceilings = std::array<Bytes, kCriticalityCount>;
   return {app_domain - limits.app_domain_headroom, app_domain, limits.limit};
 }
 
-// ceiling: of the request's level.
+// Returns whether the request fits. ceiling: the ceiling of the request's level.
 [[nodiscard]] constexpr Admission Admit(const Request& request, const Usage& usage, Bytes ceiling) {
   if (request.bytes == Bytes{}) return Admission::kAdmitted;
   if (usage.charged > ceiling || request.bytes > ceiling - usage.charged) return Admission::kOverCeiling;
@@ -55,15 +56,16 @@ using Ceilings = std::array<Bytes, kCriticalityCount>;
   return Admit(request, usage, ceilings[static_cast<std::size_t>(request.level)]);
 }
 
-// What is kept back when the host leaves it to the library: for the process 1/16 of the limit, between 1 and 64 MiB,
-// for the domain a quarter of that; never more than a quarter of the limit together. No limit: none.
+// The default headroom. Process: 1/16 of the limit, between 1 and 64 MiB. Domain: a quarter of that. Together never
+// more than a quarter of the limit. Without a limit there is none.
 struct Headroom {
   Bytes app_domain;
   Bytes process;
 };
 [[nodiscard]] Headroom DefaultHeadroom(Bytes limit);
 
-// What a request of this level must leave of the emergency reserve to those above it: a quarter, an eighth, nothing.
+// Returns how much of the emergency reserve a request of this level must leave for higher levels: a quarter, an
+// eighth, nothing.
 [[nodiscard]] constexpr Bytes ReserveToLeave(Criticality level, Bytes reserve) {
   switch (level) {
     case Criticality::kTask: return {reserve.value / 4};

@@ -13,7 +13,7 @@ enum : std::uint8_t { kLimit, kJob, kPhysical, kCommit };
   return source.total != Bytes{} && source.total != kUnlimited;
 }
 
-// A bound, or one that never is the least.
+// Returns source, or, if it is no bound, a source that is never the least.
 [[nodiscard]] PressureSource OrNone(const PressureSource& source) {
   return IsBound(source) ? PressureSource{source.total, std::min(source.available, source.total)}
                          : PressureSource{kUnlimited, kUnlimited};
@@ -23,7 +23,7 @@ enum : std::uint8_t { kLimit, kJob, kPhysical, kCommit };
 
 PressureSources SourcesOf(const MemoryLoad& load, const LimitUse& use) {
   PressureSources sources;
-  // A limit of nothing is a bound all the same.
+  // A limit of 0 bytes in reach must still be a bound, so its total is at least 1.
   const Bytes reach = use.limit == kUnlimited ? use.limit : use.limit - std::min(use.headroom, use.limit);
   sources[kLimit] = {std::max(reach, Bytes{1}), reach - std::min(InUse(use), reach)};
   sources[kJob] = {load.total_in_job, load.available_in_job};
@@ -44,7 +44,7 @@ MemoryStatus StatusOf(const MemoryLoad& load, const LimitUse& use) {
   status.available_commit = std::min({limit.available, job.available, commit.available});
   status.total_physical = std::min({whole, job.total, load.total_physical});
   status.available_physical = std::min(status.available_commit, load.available_physical);
-  // Of physical memory the OS says itself, by its own rounding.
+  // For physical memory the OS reports a percentage itself, with its own rounding.
   status.percent_in_use = std::min<std::uint32_t>(load.percent_in_use, 100);
   for (const PressureSource& bound : {limit, job, commit}) {
     if (!IsBound(bound)) continue;

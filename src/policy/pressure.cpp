@@ -24,7 +24,7 @@ std::uint32_t AvailablePercent(const PressureReading& reading) {
 
 Availability Pressure::Target(const PressureReading& reading) const {
   const std::uint32_t percent = AvailablePercent(reading);
-  // Each state is left at its own threshold, and entered at another.
+  // Each state has one threshold to enter and another one to leave.
   const std::uint32_t low_until = state_ == Availability::kLow ? thresholds_.leave_low - 1 : thresholds_.enter_low;
   const std::uint32_t high_from = state_ == Availability::kHigh ? thresholds_.leave_high + 1 : thresholds_.enter_high;
   if (percent <= low_until) return Availability::kLow;

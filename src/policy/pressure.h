@@ -1,11 +1,12 @@
-// Memory pressure as a pure state machine: what is left, from several sources, and what the CLR is to be told about it.
-// It knows no clock and no OS: time and readings come in, a message or none comes out.
+// Memory pressure as a pure state machine: it decides from the available memory of several sources which notification
+// the CLR receives. It uses no clock and no OS: time and readings go in, a notification or none comes out.
 //
-// The tightest source counts. Low and High have separate thresholds to enter and to leave, so that a level that wavers
-// about one of them sends nothing. Low is entered at once; any other change waits until the state has lasted for the
-// dwell. Low is repeated while it lasts, at most once in a period that fits the CLR's own: it wakes its finalizer for a
-// gen-0 collection at most once per 8192 ms (contract: "What the desktop CLR does"). Low makes every GC of a CLR a
-// low-memory GC until something else is said, so it never stays without a Neutral or High behind it (Finish).
+// The tightest source counts. Low and High have separate thresholds to enter and to leave, so a level that wavers
+// about one of them sends nothing. Low is entered at once. Any other change waits until the current state has lasted
+// for the dwell. Low is repeated while it lasts, at most once per period. The period fits the CLR: it wakes its
+// finalizer for a gen-0 collection at most once per 8192 ms (contract: "What the desktop CLR does"). Low makes every
+// GC of a CLR a low-memory GC until the next notification. So a Low must always be followed by Neutral or High
+// (Finish).
 #ifndef CLRHM_POLICY_PRESSURE_H
 #define CLRHM_POLICY_PRESSURE_H
 
@@ -18,10 +19,11 @@
 
 namespace clr_host_memory {
 
-// The values of EMemoryAvailable.
+// Values of EMemoryAvailable.
 enum class Availability : std::uint8_t { kLow = 1, kNeutral = 2, kHigh = 3 };
 
-// Percent of a source's total that is available. enter_low < leave_low <= leave_high < enter_high <= 100.
+// Thresholds in percent of a source's total that is available. enter_low < leave_low <= leave_high < enter_high <=
+// 100.
 struct PressureThresholds {
   std::uint32_t enter_low = 8;    // at or below
   std::uint32_t leave_low = 15;   // at or above
@@ -32,7 +34,7 @@ struct PressureThresholds {
 };
 [[nodiscard]] bool AreValid(const PressureThresholds& thresholds);
 
-// One bound on memory: the limit, a job's, the machine's commit limit, physical memory.
+// One bound on memory: the limit, a job's limit, the machine's commit limit, physical memory.
 struct PressureSource {
   Bytes total;  // kUnlimited or 0: no bound
   Bytes available;
@@ -40,25 +42,25 @@ struct PressureSource {
 
 struct PressureReading {
   gsl::span<const PressureSource> sources;
-  bool os_says_low = false;     // the OS's own low-memory notification is signalled: counts as nothing available
-  bool os_denies_high = false;  // its high-memory notification is not signalled: never High
+  bool os_says_low = false;     // the OS's low-memory notification is signalled: counts as nothing available
+  bool os_denies_high = false;  // the OS's high-memory notification is not signalled: never High
 };
 
-// The least available of the sources, in percent of its total, rounded down; 100 when there is no bound.
+// Returns the least available of the sources, in percent of its total, rounded down; 100 if there is no bound.
 [[nodiscard]] std::uint32_t AvailablePercent(const PressureReading& reading);
 
 class Pressure {
  public:
-  // thresholds: valid. now: of any clock that does not go back.
+  // thresholds: valid. now: a time of any clock that never goes back.
   Pressure(const PressureThresholds& thresholds, Milliseconds now) : thresholds_(thresholds), since_(now) {}
 
-  // The message due now, if any.
+  // Returns the notification due now, if any.
   [[nodiscard]] std::optional<Availability> Observe(const PressureReading& reading, Milliseconds now);
-  // For someone who was told nothing yet: the state. Low counts as said again.
+  // Returns the state for a callback that has received nothing yet. A Low counts as a repetition.
   [[nodiscard]] Availability Repeat(Milliseconds now);
-  // Valid ones, for every reading from now on.
+  // Sets the thresholds for all later readings. thresholds: valid.
   void SetThresholds(const PressureThresholds& thresholds) { thresholds_ = thresholds; }
-  // At the end: Neutral, if the last message was Low.
+  // Ends the sequence: returns Neutral if the last notification was Low.
   [[nodiscard]] std::optional<Availability> Finish(Milliseconds now);
 
   [[nodiscard]] Availability state() const { return state_; }
@@ -68,9 +70,9 @@ class Pressure {
   [[nodiscard]] Availability Enter(Availability state, Milliseconds now);
 
   PressureThresholds thresholds_;
-  Availability state_ = Availability::kNeutral;  // what a CLR believes that was told nothing
+  Availability state_ = Availability::kNeutral;  // the state a CLR assumes before any notification
   Milliseconds since_;
-  Milliseconds last_low_{};  // meaningful in kLow
+  Milliseconds last_low_{};  // valid in kLow
 };
 
 }  // namespace clr_host_memory

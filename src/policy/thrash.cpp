@@ -5,12 +5,12 @@
 namespace clr_host_memory {
 namespace {
 
-// A quarter of the ceiling is let be free: what is refused may be a large block.
+// Returns whether the charge is near the ceiling. A quarter of it may be free, because a refused block may be large.
 [[nodiscard]] bool IsAtLimit(const ThrashReading& reading) {
   return reading.ceiling != kUnlimited && reading.charged.value >= reading.ceiling.value / 4 * 3;
 }
 
-// Whether these grants beside these refusals are progress.
+// Returns whether this many grants are progress, compared with the refusals.
 [[nodiscard]] bool AreMany(std::uint64_t grants, std::uint64_t refusals) { return grants > refusals / 4; }
 [[nodiscard]] bool IsMuch(Bytes obtained, Bytes ceiling) { return obtained.value > ceiling.value / 16; }
 

@@ -1,10 +1,14 @@
-// Tells a CLR that spins at its limit from one that lives there: refusals go on and on, the charge stays where it is,
-// and hardly anything is granted. Pure: counts and time come in, a report or none comes out.
+// The thrash guard: distinguishes a CLR that spins at its limit from a CLR that works near it. A spinning CLR is
+// refused again and again, its charge stays the same, and hardly any request is granted. Pure: counts and time go in,
+// a report or none comes out.
 //
-// In a window, no two refusals are further apart than a quarter of it, and the charge never leaves the limit's
-// neighbourhood; the refusals are many, the grants few, and what is obtained is little. So one who is refused now and
-// then is none, nor one who fills its heap, drops it, and fills it again, nor one who waits. The window slides by
-// quarters.
+// A thrashing window meets all of these conditions:
+// - Two successive refusals are at most a quarter of the window apart.
+// - The charge stays near the limit.
+// - There are many refusals, few grants, and few bytes obtained.
+//
+// So these CLRs cause no report: a CLR refused now and then, a CLR that fills its heap, frees it and fills it again,
+// and a CLR that waits. The window slides by quarters.
 #ifndef CLRHM_POLICY_THRASH_H
 #define CLRHM_POLICY_THRASH_H
 
@@ -20,38 +24,38 @@ namespace clr_host_memory {
 
 struct ThrashSettings {
   Milliseconds window{5000};    // 0: nothing is ever reported
-  std::uint64_t refusals = 40;  // at least, in a window
+  std::uint64_t refusals = 40;  // the fewest in a window for a report
 };
 
-// Counts since the manager was made; they never go back.
+// Counts since the manager was made; they never decrease.
 struct ThrashCounts {
   std::uint64_t refusals = 0;     // by the limit, of requests that may fail
   std::uint64_t grants = 0;       // requests for memory that were granted
-  std::uint64_t collections = 0;  // how often the CLR asked how much memory there is, as each of its collections does
+  std::uint64_t collections = 0;  // queries of available memory by the CLR; each of its collections makes one
 };
 
 struct ThrashReading {
   ThrashCounts counts;
   Bytes charged;
-  Bytes ceiling = kUnlimited;  // the most that may be charged for the requests whose refusals are counted
+  Bytes ceiling = kUnlimited;  // the ceiling of the requests whose refusals are counted
 };
 
-// Of one window.
+// The report of one window.
 struct ThrashReport {
   Milliseconds window{};
   std::uint64_t refusals = 0;
   std::uint64_t collections = 0;
-  Bytes obtained;  // by which the charge has risen between readings, all rises added up
+  Bytes obtained;  // sum of all rises of the charge between readings
 };
 
 class ThrashGuard {
  public:
-  // now: of any clock that does not go back.
+  // now: a time of any clock that never goes back.
   ThrashGuard(const ThrashSettings& settings, Milliseconds now) : settings_(settings) { quarter_.began = now; }
 
-  // A report when a window is full and was spent in thrashing; the next one is of the next window.
+  // Returns a report when a window is full and was spent in thrashing. The next report needs a new window.
   [[nodiscard]] std::optional<ThrashReport> Observe(const ThrashReading& reading, Milliseconds now);
-  // A window that is under way begins again.
+  // Changes the settings. If they differ, the current window begins again.
   void SetSettings(const ThrashSettings& settings);
 
  private:
@@ -62,16 +66,16 @@ class ThrashGuard {
     std::uint64_t grants = 0;
     std::uint64_t collections = 0;
     Bytes obtained;
-    bool at_limit = true;  // at every reading
+    bool at_limit = true;  // set while every reading is near the limit
   };
 
   [[nodiscard]] std::optional<ThrashReport> CloseQuarter(Milliseconds now, Bytes ceiling);
 
   ThrashSettings settings_;
   std::optional<ThrashReading> last_;
-  Milliseconds refused_at_{};              // the last time; from the first reading on
-  Quarter quarter_;                        // under way
-  std::array<Quarter, kQuarters> steady_;  // those before it
+  Milliseconds refused_at_{};              // time of the last refusal; at first, of the first reading
+  Quarter quarter_;                        // the current quarter
+  std::array<Quarter, kQuarters> steady_;  // the quarters before it
   std::size_t steady_count_ = 0;
 };
 

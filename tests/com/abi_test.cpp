@@ -1,4 +1,4 @@
-// The binary interface: IIDs as text, sizes, vtable slots called by number, and a client in C.
+// Tests the binary interface: IIDs as text, struct sizes, vtable slots called by number, and a client in C.
 #include <clr_host_memory/bridge_abi.h>
 #include <objbase.h>
 
@@ -21,12 +21,12 @@ std::string TextOf(const GUID& guid) {
   return text;
 }
 
-TEST(Abi, IidsAreTheDocumentedOnes) {
+TEST(Abi, IidsMatchTheDocumentation) {
   EXPECT_EQ("{7BC698D1-F9E3-4460-9CDE-D04248E9FA25}", TextOf(kIidHostMemoryManager));
   EXPECT_EQ("{1831991C-CC53-4A31-B218-04E910446479}", TextOf(kIidHostMalloc));
   EXPECT_EQ("{47EB8E57-0846-4546-AF76-6F42FCFC2649}", TextOf(kIidClrMemoryNotificationCallback));
   EXPECT_EQ("{02CA073C-7079-4860-880A-C2F7A449C991}", TextOf(kIidHostControl));
-  // Ours: an interface that changes gets another.
+  // The library's own interfaces. An interface that changes receives a new IID.
   EXPECT_EQ("{F3B8F1B8-391C-432E-8633-A4BB5F6EE758}", TextOf(kIidClrHostMemoryControl));
   EXPECT_EQ("{B2EF67B1-6E19-47FC-8558-D93EEBE15608}", TextOf(kIidManagerBackend));
   EXPECT_EQ("{06158559-1AFF-436F-9904-CD209CF99E68}", TextOf(kIidClrHostMemoryEventSink));
@@ -49,14 +49,14 @@ TEST(Abi, EnumsAndErrorsHaveTheDocumentedValues) {
   EXPECT_HR(static_cast<HRESULT>(0x80131026), HOST_E_ABANDONED);
 }
 
-TEST(Abi, StructsHaveTheSizesCallersHaveCompiledIn) {
+TEST(Abi, StructSizesStayBinaryCompatible) {
   EXPECT_EQ(64u + 24 + 8, sizeof(ClrHostMemoryOptions));
   EXPECT_EQ(8u + 13 * 8 + (13 * 10 + 3 * 10 + 3) * 8 + 24 + (2 + 3 + 1 + 4 * 3 + 5 + 4) * 8 + 8 + 8,
             sizeof(ClrHostMemoryStatistics));
   EXPECT_EQ(8u + 5 * 8, sizeof(ClrHostMemoryAudit));
 }
 
-// ---- vtable slots by number: what a CLR compiled against the SDK's header calls
+// ---- vtable slots by number, as a CLR compiled against the SDK's header calls them
 
 using Slot = void*;
 Slot SlotOf(void* object, int index) { return (*static_cast<Slot**>(object))[index]; }
@@ -67,7 +67,7 @@ Function As(void* object, int index) {
 
 class Slots : public ::testing::Test {
  protected:
-  // Calls of each method so far: whichever counter moves is the method that ran.
+  // Returns the method that ran since the last call: the one method whose call counters changed.
   ClrHostMemoryMethod MethodThatRan() {
     const auto now = StatisticsOf(manager_.get());
     int moved = kClrHostMemoryMethodCount;
@@ -96,7 +96,7 @@ TEST_F(Slots, ZeroToTwoAreIUnknown) {
   EXPECT_EQ(before - 1, As<Counter>(object_, 2)(object_));
 }
 
-TEST_F(Slots, ThreeToTwelveAreTheMethodsInTheDocumentedOrder) {
+TEST_F(Slots, ThreeToTwelveFollowTheDocumentedOrder) {
   void* heap = nullptr;
   EXPECT_HR(S_OK, (As<HRESULT(STDMETHODCALLTYPE*)(void*, DWORD, void**)>(object_, 3)(object_, 1, &heap)));
   EXPECT_EQ(kClrHostMemoryCreateMalloc, MethodThatRan());
@@ -143,7 +143,7 @@ TEST_F(Slots, ThreeToTwelveAreTheMethodsInTheDocumentedOrder) {
   static_cast<IUnknown*>(heap)->Release();
 }
 
-TEST_F(Slots, ThreeToFiveOfIHostMallocAreAllocDebugAllocAndFree) {
+TEST_F(Slots, IHostMallocThreeToFiveAreAllocDebugAllocFree) {
   ComPtr<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager_.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   static_cast<void>(MethodThatRan());
@@ -160,7 +160,7 @@ TEST_F(Slots, ThreeToFiveOfIHostMallocAreAllocDebugAllocAndFree) {
   EXPECT_HR(S_OK, As<Free>(object, 5)(object, block));
 }
 
-// A callback as another compiler would lay it out: a plain table of functions.
+// A callback laid out as another compiler would: a plain table of functions.
 struct RawCallback {
   void* const* vtable;
   int calls;
@@ -174,7 +174,7 @@ HRESULT STDMETHODCALLTYPE RawOnMemoryNotification(RawCallback* self, int availab
   return S_OK;
 }
 
-TEST_F(Slots, ThreeOfTheNotificationCallbackIsCalled) {
+TEST_F(Slots, NotificationCallbackIsCalledThroughSlotThree) {
   void* const table[] = {reinterpret_cast<void*>(&RawQueryInterface), reinterpret_cast<void*>(&RawCount),
                          reinterpret_cast<void*>(&RawCount), reinterpret_cast<void*>(&RawOnMemoryNotification)};
   RawCallback callback{table, 0, 0};
@@ -186,7 +186,7 @@ TEST_F(Slots, ThreeOfTheNotificationCallbackIsCalled) {
   ASSERT_HR(S_OK, manager_.get()->RegisterMemoryNotificationCallback(nullptr));
 }
 
-TEST(CClient, GetsAllItAsksFor) { EXPECT_EQ(0, RunCClient()) << "line of c_client.c"; }
+TEST(CClient, UsesTheInterfacesFromC) { EXPECT_EQ(0, RunCClient()) << "line of c_client.c"; }
 
 }  // namespace
 }  // namespace clr_host_memory::test

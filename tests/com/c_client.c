@@ -1,4 +1,4 @@
-/* A host written in C11: the library's C entry and its interfaces through lpVtbl. */
+/* A host written in C11. It uses the library's C entry and calls the interfaces through lpVtbl. */
 #include "c_client.h"
 
 #include <clr_host_memory/memory_manager_abi.h>

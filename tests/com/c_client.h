@@ -1,4 +1,4 @@
-/* What the C client reports back: the first line that was not as expected, or 0. */
+/* Runs the C client. Returns the line of the first check that failed, or 0. */
 #ifndef CLRHM_TESTS_COM_C_CLIENT_H
 #define CLRHM_TESTS_COM_C_CLIENT_H
 

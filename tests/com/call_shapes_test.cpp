@@ -1,5 +1,5 @@
-// What the desktop CLR does, one shape at a time, on real Windows memory. Facts: dotnet/coreclr, release/1.0.0
-// (hosting.cpp, corhost.cpp, util.cpp, gc.cpp and the loader heaps).
+// Tests the calls of the desktop CLR, one shape at a time, on real Windows memory. Source of the shapes:
+// dotnet/coreclr, release/1.0.0 (hosting.cpp, corhost.cpp, util.cpp, gc.cpp and the loader heaps).
 #include <cstring>
 
 #include "manager_client.h"
@@ -7,7 +7,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-// As corhost.cpp keeps it: a static object, whose AddRef and Release always return 1.
+// The callback as corhost.cpp keeps it: a static object whose AddRef and Release always return 1.
 class ClrCallback final : public ICLRMemoryNotificationCallback {
  public:
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override {
@@ -45,7 +45,7 @@ class CallShapes : public ::testing::Test {
   MemoryManager manager_ = MakeManager({.limit = 256_MiB});
 };
 
-TEST_F(CallShapes, RegistrationAsCorhostDoesIt) {
+TEST_F(CallShapes, RegistersAsCorhostDoes) {
   const auto control = CreateHostControl(manager_);
   IHostMemoryManager* memory_manager = nullptr;
   ASSERT_HR(S_OK, control->GetHostManager(kIidHostMemoryManager, reinterpret_cast<void**>(&memory_manager)));
@@ -55,7 +55,7 @@ TEST_F(CallShapes, RegistrationAsCorhostDoesIt) {
   ASSERT_HR(S_OK, memory_manager->RegisterMemoryNotificationCallback(&clr_callback));
   EXPECT_HR(S_OK, manager_.control()->NotifyMemoryAvailable(eMemoryAvailableLow));
   EXPECT_EQ(1, clr_callback.notifications);
-  // A CLR lets go of none of them; the test does, to be followed by others.
+  // A CLR keeps all of these references. The test releases them for the tests that follow.
   EXPECT_HR(S_OK, memory_manager->RegisterMemoryNotificationCallback(nullptr));
   heap->Release();
   memory_manager->Release();
@@ -115,7 +115,7 @@ TEST_F(CallShapes, LoaderHeapsReserveNoAccessAndCommitPrefixes) {
     EXPECT_EQ(committed, Describe(heap).RegionSize);
     EXPECT_EQ(committed, Charged());
   }
-  // Guard pages: committed, and nobody may touch them.
+  // Guard pages are committed but inaccessible.
   ASSERT_EQ(heap + committed, Allocate(host(), heap + committed, kPage, MEM_COMMIT, PAGE_NOACCESS));
   EXPECT_EQ(DWORD{PAGE_NOACCESS}, Describe(heap + committed).Protect);
   EXPECT_EQ(committed + kPage, Charged());
@@ -130,7 +130,8 @@ TEST_F(CallShapes, StubsReserveExecutableMemoryTopDown) {
   Release(stubs);
 }
 
-// ClrVirtualAllocWithinRange: walks VirtualQuery for free space and reserves there; others may be faster.
+// Does what ClrVirtualAllocWithinRange does: searches for free space with VirtualQuery and reserves it. Another
+// thread may reserve the place first.
 void* AllocateNear(IHostMemoryManager* host, char* from, char* to, SIZE_T size, int* lost_races) {
   for (char* at = from; at < to;) {
     MEMORY_BASIC_INFORMATION info{};
@@ -140,7 +141,7 @@ void* AllocateNear(IHostMemoryManager* host, char* from, char* to, SIZE_T size, 
         reinterpret_cast<char*>((reinterpret_cast<std::uintptr_t>(at) + kGranule - 1) & ~(kGranule - 1));
     char* const end = At(info.BaseAddress, info.RegionSize);
     if (info.State == MEM_FREE && aligned < end && static_cast<SIZE_T>(end - aligned) >= size) {
-      if (*lost_races == 0) {  // someone takes the place between the query and the reservation
+      if (*lost_races == 0) {  // a rival takes the place between the query and the reservation
         void* const rival = ::VirtualAlloc(aligned, size, MEM_RESERVE, PAGE_NOACCESS);
         EXPECT_EQ(aligned, rival);
       }
@@ -159,7 +160,7 @@ void* AllocateNear(IHostMemoryManager* host, char* from, char* to, SIZE_T size, 
   return nullptr;
 }
 
-TEST_F(CallShapes, CodeHeapsWalkForFreeSpaceNearTheClrAndRetryWhenTheyLoseTheRace) {
+TEST_F(CallShapes, CodeHeapsRetryNearTheClrAfterLosingARace) {
   char* const clr = reinterpret_cast<char*>(::GetModuleHandleW(L"kernel32.dll"));
   int lost_races = 0;
   constexpr SIZE_T kSize = 4 * kGranule;
@@ -172,7 +173,7 @@ TEST_F(CallShapes, CodeHeapsWalkForFreeSpaceNearTheClrAndRetryWhenTheyLoseTheRac
   Release(code);
 }
 
-TEST_F(CallShapes, CommittingAgainIsLegalChargedOnceAndSetsTheProtection) {
+TEST_F(CallShapes, CommittingAgainChargesOnceAndSetsProtection) {
   void* const heap = Allocate(host(), nullptr, kGranule, MEM_RESERVE, PAGE_READWRITE);
   ASSERT_EQ(heap, Allocate(host(), heap, 4 * kPage, MEM_COMMIT, PAGE_READWRITE));
   *At(heap, 0) = 42;
@@ -187,7 +188,7 @@ TEST_F(CallShapes, CommittingAgainIsLegalChargedOnceAndSetsTheProtection) {
 
 TEST_F(CallShapes, SizesAndAddressesAreRoundedAsWin32Does) {
   char* const heap = At(Allocate(host(), nullptr, 64 * kPage, MEM_RESERVE, PAGE_READWRITE), 0);
-  // One byte over a page border: two pages, and the answer is the first one's start.
+  // The range crosses a page border by one byte: commits two pages and returns the start of the first.
   EXPECT_EQ(heap + kPage, Allocate(host(), heap + 2 * kPage - 1, 2, MEM_COMMIT, PAGE_READWRITE));
   EXPECT_EQ(2 * kPage, Charged());
   EXPECT_HR(S_OK, host()->VirtualFree(heap + 2 * kPage + 5, 1, MEM_DECOMMIT));
@@ -197,7 +198,7 @@ TEST_F(CallShapes, SizesAndAddressesAreRoundedAsWin32Does) {
   Release(heap);
 }
 
-TEST_F(CallShapes, VirtualQueryAndProtectServeMemoryTheHostNeverGaveOut) {
+TEST_F(CallShapes, VirtualQueryAndProtectServeForeignMemory) {
   int on_stack = 0;
   const MEMORY_BASIC_INFORMATION stack = Describe(&on_stack);
   EXPECT_EQ(DWORD{MEM_COMMIT}, stack.State);
@@ -213,12 +214,12 @@ TEST_F(CallShapes, VirtualQueryAndProtectServeMemoryTheHostNeverGaveOut) {
   ::VirtualFree(theirs, 0, MEM_RELEASE);
   EXPECT_EQ(DWORD{MEM_FREE}, Describe(theirs).State);
   ASSERT_FALSE(::VirtualProtect(theirs, kPage, PAGE_READONLY, &old));
-  const DWORD win32_error = ::GetLastError();  // Windows and Wine do not agree on it
+  const DWORD win32_error = ::GetLastError();  // Windows and Wine set different errors
   ::SetLastError(kCallersError);
   EXPECT_HR(E_INVALIDARG, host()->VirtualProtect(theirs, kPage, PAGE_READONLY, &old));
   EXPECT_EQ(win32_error, ::GetLastError());
 
-  // The image of this program: code that is made writable and back, as when a CLR applies fix-ups.
+  // Makes code of this program's image writable and restores the protection, as a CLR does to apply fix-ups.
   void* const code = ::GetModuleHandleW(nullptr);
   EXPECT_HR(S_OK, host()->VirtualProtect(code, kPage, PAGE_READWRITE, &old));
   DWORD ignored = 0;
@@ -245,7 +246,7 @@ TEST_F(CallShapes, MallocFreesNullAndServesEveryKindOfHeap) {
   }
 }
 
-TEST_F(CallShapes, ForeignPointersOfEveryKindAreNoBlocks) {
+TEST_F(CallShapes, FreeRefusesForeignPointersOfEveryKind) {
   ComPtr<IHostMalloc> heap;
   ComPtr<IHostMalloc> other;
   ASSERT_HR(S_OK, host()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
@@ -264,9 +265,9 @@ TEST_F(CallShapes, ForeignPointersOfEveryKindAreNoBlocks) {
   ::VirtualFree(reserved, 0, MEM_RELEASE);
 }
 
-TEST_F(CallShapes, MappedFilesAreAnnouncedAndCommitsInThemAreCharged) {
+TEST_F(CallShapes, CommitsInAnnouncedViewsAreCharged) {
   constexpr SIZE_T kSize = 16 * kGranule;
-  // No room for the view: the host is asked to make some, and has none.
+  // The CLR found no room for a view and asks the host for address space. The host has no reserve.
   EXPECT_HR(E_OUTOFMEMORY, host()->NeedsVirtualAddressSpace(nullptr, kSize));
   HANDLE const section =
       ::CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE, 0, kSize, nullptr);
@@ -289,11 +290,11 @@ TEST_F(CallShapes, MappedFilesAreAnnouncedAndCommitsInThemAreCharged) {
   EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().mapped);
 }
 
-TEST_F(CallShapes, AViewNobodyAnnouncedMayBeReleasedToo) {
+TEST_F(CallShapes, ReleaseOfAnUnannouncedViewSucceeds) {
   EXPECT_HR(S_OK, host()->ReleasedVirtualAddressSpace(::GetModuleHandleW(nullptr)));
 }
 
-TEST_F(CallShapes, GetMemoryLoadShowsWhatTheLimitLeaves) {
+TEST_F(CallShapes, GetMemoryLoadReflectsTheLimit) {
   DWORD load = 0;
   SIZE_T available = 0;
   ASSERT_HR(S_OK, host()->GetMemoryLoad(&load, &available));

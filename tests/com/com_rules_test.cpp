@@ -1,4 +1,4 @@
-// The rules of COM: QueryInterface, reference counts, who keeps whom alive, and the host control.
+// Tests the rules of COM: QueryInterface, reference counts, which object keeps which alive, and the host control.
 #include <algorithm>
 #include <atomic>
 #include <mutex>
@@ -19,7 +19,7 @@ ULONG CountOf(IUnknown* object) {
   return object->Release();
 }
 
-// The interface iid of object, as a raw pointer with no reference of its own.
+// Returns the interface iid of object as a raw pointer without its own reference.
 IUnknown* Peek(IUnknown* object, const GUID& iid) {
   void* found = Poison();
   EXPECT_HR(S_OK, object->QueryInterface(iid, &found));
@@ -28,7 +28,7 @@ IUnknown* Peek(IUnknown* object, const GUID& iid) {
   return unknown;
 }
 
-TEST(QueryInterface, HasOneIdentityWhicheverInterfaceIsAsked) {
+TEST(QueryInterface, ReturnsOneIdentityFromEveryInterface) {
   const MemoryManager manager = MakeManager();
   IUnknown* const identity = Peek(manager.get(), IID_IUnknown);
   for (const GUID& iid : kManagerIids) EXPECT_EQ(identity, Peek(Peek(manager.get(), iid), IID_IUnknown));
@@ -47,7 +47,7 @@ TEST(QueryInterface, IsReflexiveSymmetricAndTransitive) {
   }
 }
 
-TEST(QueryInterface, ClearsItsOutputForAnUnknownInterfaceAndTakesNoReference) {
+TEST(QueryInterface, ClearsOutputForAnUnknownInterface) {
   const MemoryManager manager = MakeManager();
   ComPtr<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
@@ -63,7 +63,7 @@ TEST(QueryInterface, ClearsItsOutputForAnUnknownInterfaceAndTakesNoReference) {
   }
 }
 
-TEST(QueryInterface, OfTheHeapKnowsIUnknownAndItsTwoInterfaces) {
+TEST(QueryInterface, HeapSupportsItsThreeInterfaces) {
   const MemoryManager manager = MakeManager();
   ComPtr<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
@@ -77,7 +77,7 @@ TEST(QueryInterface, OfTheHeapKnowsIUnknownAndItsTwoInterfaces) {
   EXPECT_HR(E_NOINTERFACE, heap->QueryInterface(kIidHostMemoryManager, &found));
 }
 
-TEST(References, EachInterfaceGivenOutIsOneMoreOnTheSameCount) {
+TEST(References, AllInterfacesShareOneCount) {
   void* made = nullptr;
   ASSERT_HR(S_OK, ClrHostMemoryCreate(nullptr, kIidHostMemoryManager, &made, nullptr));
   auto* manager = static_cast<IHostMemoryManager*>(made);
@@ -92,7 +92,7 @@ TEST(References, EachInterfaceGivenOutIsOneMoreOnTheSameCount) {
   EXPECT_EQ(0u, manager->Release());
 }
 
-TEST(References, AHeapKeepsItsManagerAlive) {
+TEST(References, HeapKeepsItsManagerAlive) {
   ComPtr<IHostMalloc> heap;
   {
     const MemoryManager manager = MakeManager();
@@ -104,7 +104,7 @@ TEST(References, AHeapKeepsItsManagerAlive) {
   EXPECT_EQ(0u, heap.Detach()->Release());
 }
 
-TEST(References, TheHeapsLastReleaseReturnsTheChargeOfTheBlocksInIt) {
+TEST(References, LastHeapReleaseUnchargesLiveBlocks) {
   const MemoryManager manager = MakeManager();
   const ULONG before = CountOf(manager.get());
   ComPtr<IHostMalloc> heap;
@@ -119,7 +119,7 @@ TEST(References, TheHeapsLastReleaseReturnsTheChargeOfTheBlocksInIt) {
   EXPECT_EQ(before, CountOf(manager.get()));
 }
 
-// ---- a callback with a count, as a CLR's is not
+// ---- a callback with a reference count; a CLR's callback counts nothing
 
 class CountedCallback final : public ICLRMemoryNotificationCallback {
  public:
@@ -127,7 +127,7 @@ class CountedCallback final : public ICLRMemoryNotificationCallback {
   ULONG STDMETHODCALLTYPE AddRef() noexcept override { return ++references; }
   ULONG STDMETHODCALLTYPE Release() noexcept override { return --references; }
   HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable value) noexcept override {
-    const std::lock_guard lock(mutex);  // the manager's own thread tells it the state, too
+    const std::lock_guard lock(mutex);  // the manager's own thread notifies it, too
     seen.push_back(value);
     return S_OK;
   }
@@ -136,7 +136,7 @@ class CountedCallback final : public ICLRMemoryNotificationCallback {
   std::vector<EMemoryAvailable> seen;
 };
 
-TEST(NotificationCallback, IsHeldWhileRegisteredAndReplacedByTheNext) {
+TEST(NotificationCallback, IsReferencedUntilReplaced) {
   CountedCallback first;
   CountedCallback second;
   {
@@ -155,7 +155,7 @@ TEST(NotificationCallback, IsHeldWhileRegisteredAndReplacedByTheNext) {
     EXPECT_EQ(2u, second.references.load());
   }
   EXPECT_EQ(1u, second.references.load());
-  // The last it heard is not to be Low.
+  // The last notification of a replaced callback must not be Low.
   EXPECT_NE(first.seen.end(), std::find(first.seen.begin(), first.seen.end(), eMemoryAvailableLow));
   EXPECT_NE(eMemoryAvailableLow, first.seen.back());
   EXPECT_NE(second.seen.end(), std::find(second.seen.begin(), second.seen.end(), eMemoryAvailableHigh));
@@ -186,7 +186,7 @@ class InnerControl final : public IHostControl {
   IUnknown* app_domain_manager = nullptr;
 };
 
-TEST(HostControl, HandsOutTheManagerAndAsksTheInnerOneForEverythingElse) {
+TEST(HostControl, ReturnsTheManagerAndForwardsOtherRequests) {
   const MemoryManager manager = MakeManager();
   InnerControl inner;
   const auto control = CreateHostControl(manager, &inner);
@@ -206,7 +206,7 @@ TEST(HostControl, HandsOutTheManagerAndAsksTheInnerOneForEverythingElse) {
   EXPECT_EQ(2u, inner.asked.size());
 }
 
-TEST(HostControl, PassesTheAppDomainManagerOnAndItsAnswerBack) {
+TEST(HostControl, ForwardsTheAppDomainManagerAndReturnsTheResult) {
   const MemoryManager manager = MakeManager();
   InnerControl inner;
   const auto control = CreateHostControl(manager, &inner);
@@ -215,7 +215,7 @@ TEST(HostControl, PassesTheAppDomainManagerOnAndItsAnswerBack) {
   EXPECT_EQ(static_cast<IUnknown*>(manager.get()), inner.app_domain_manager);
 }
 
-TEST(HostControl, WithoutAnInnerOneHasNoOtherManagers) {
+TEST(HostControl, RefusesOtherManagersWithoutAnInnerControl) {
   const MemoryManager manager = MakeManager();
   const auto control = CreateHostControl(manager);
   void* found = Poison();
@@ -225,7 +225,7 @@ TEST(HostControl, WithoutAnInnerOneHasNoOtherManagers) {
   EXPECT_HR(S_OK, control->SetAppDomainManager(1, nullptr));
 }
 
-TEST(HostControl, HoldsAReferenceToBothAndLetsThemGo) {
+TEST(HostControl, ReferencesBothObjectsUntilReleased) {
   const MemoryManager manager = MakeManager();
   InnerControl inner;
   const ULONG before = CountOf(manager.get());
@@ -239,7 +239,7 @@ TEST(HostControl, HoldsAReferenceToBothAndLetsThemGo) {
   EXPECT_EQ(1u, inner.references);
 }
 
-TEST(HostControl, NeedsAManagerAndAPlace) {
+TEST(HostControl, RefusesNullManagerAndNullOutput) {
   const MemoryManager manager = MakeManager();
   auto* control = static_cast<IHostControl*>(Poison());
   EXPECT_HR(E_POINTER, ClrHostMemoryCreateHostControl(nullptr, nullptr, &control));

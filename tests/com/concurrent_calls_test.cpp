@@ -1,4 +1,4 @@
-// Several threads at once over real Windows memory: own regions, shared pages, regions that change hands, heaps.
+// Tests concurrent calls over real Windows memory: separate regions, shared pages, reused addresses, heaps.
 #include <array>
 #include <atomic>
 #include <functional>
@@ -26,7 +26,7 @@ class ConcurrentCalls : public ::testing::Test {
   }
   [[nodiscard]] IHostMemoryManager* host() const { return manager_.get(); }
 
-  // Runs body(thread number, random numbers) in every thread at once.
+  // Runs body(thread number, random numbers) in all threads concurrently.
   void InThreads(const std::function<void(unsigned, std::minstd_rand&)>& body) {
     std::vector<std::thread> threads;
     std::atomic<unsigned> ready = 0;
@@ -41,7 +41,7 @@ class ConcurrentCalls : public ::testing::Test {
     for (std::thread& thread : threads) thread.join();
   }
 
-  // Like Allocate, without EXPECT in the threads: counts what fails.
+  // Allocates like Allocate, but without EXPECT in the threads. Counts failures.
   void* Try(void* address, SIZE_T size, DWORD type, DWORD protect = PAGE_READWRITE) {
     void* memory = nullptr;
     if (host()->VirtualAlloc(address, size, type, protect, eProcessCritical, &memory) != S_OK) ++failures_;
@@ -53,10 +53,10 @@ class ConcurrentCalls : public ::testing::Test {
 
   MemoryManager manager_ = MakeManager();
   std::atomic<int> failures_ = 0;
-  bool races_with_release_ = false;  // then marks may outlive their region until the address is given out again
+  bool races_with_release_ = false;  // if so, marks may outlive their region until the address is reserved again
 };
 
-TEST_F(ConcurrentCalls, OnRegionsOfTheirOwnAllSucceed) {
+TEST_F(ConcurrentCalls, SucceedOnSeparateRegions) {
   InThreads([&](unsigned, std::minstd_rand& random) {
     for (int round = 0; round < kRounds; ++round) {
       const SIZE_T pages = 1 + random() % 200;
@@ -74,7 +74,7 @@ TEST_F(ConcurrentCalls, OnRegionsOfTheirOwnAllSucceed) {
   EXPECT_EQ(0, failures_.load());
 }
 
-TEST_F(ConcurrentCalls, CommitsAndDecommitsOfTheSamePagesAllSucceedAndAreChargedOnce) {
+TEST_F(ConcurrentCalls, CommitsOfSharedPagesAreChargedOnce) {
   constexpr SIZE_T kPages = 200;
   void* const shared = Try(nullptr, kPages * kPage, MEM_RESERVE);
   InThreads([&](unsigned, std::minstd_rand& random) {
@@ -99,9 +99,9 @@ TEST_F(ConcurrentCalls, CommitsAndDecommitsOfTheSamePagesAllSucceedAndAreCharged
   EXPECT_HR(S_OK, host()->VirtualFree(shared, 0, MEM_RELEASE));
 }
 
-// A few places that every thread reserves, uses and releases: each time one of them wins, and an address goes from hand
-// to hand. Only the winner touches what is there.
-TEST_F(ConcurrentCalls, AnAddressThatGoesFromHandToHandIsCountedRight) {
+// Every thread reserves, uses and releases the same few addresses. One thread wins each reservation, so an address
+// changes its owner repeatedly. Only the winner touches the memory.
+TEST_F(ConcurrentCalls, ReusedAddressesAreChargedExactly) {
   constexpr SIZE_T kSize = 96 * kPage;
   std::array<void*, 3> places{};
   for (void*& place : places) place = Try(nullptr, kSize, MEM_RESERVE);
@@ -131,9 +131,9 @@ TEST_F(ConcurrentCalls, AnAddressThatGoesFromHandToHandIsCountedRight) {
   EXPECT_GT(won.load(), 100) << "the places hardly ever changed hands, so little was shown";
 }
 
-// Nobody may commit in a region that another thread is releasing; a CLR with that bug gets failures, not a ledger that
-// is wrong for the rest of the process.
-TEST_F(ConcurrentCalls, CommitsThatRaceWithTheReleaseOfTheirRegionLeaveTheLedgerExact) {
+// A thread must not commit in a region that another thread is releasing. A CLR with that bug gets failures, but the
+// ledger must stay exact for the rest of the process.
+TEST_F(ConcurrentCalls, LedgerStaysExactWhenCommitsRaceWithRelease) {
   races_with_release_ = true;
   constexpr SIZE_T kSize = 32 * kPage;
   std::atomic<void*> current = nullptr;
@@ -178,7 +178,7 @@ TEST_F(ConcurrentCalls, OneHeapServesSeveralThreads) {
     for (void* block : blocks) Must(heap->Free(block));
   });
   EXPECT_EQ(0, failures_.load());
-  // Each call was counted, though threads count apart.
+  // Every call was counted, although each thread counts in its own shard.
   const ClrHostMemoryStatistics statistics = manager_.Statistics();
   const auto served = [&](ClrHostMemoryMethod method) { return statistics.calls[method][kClrHostMemoryOk]; };
   EXPECT_EQ(std::uint64_t{kThreads} * kRounds * 4,
@@ -188,7 +188,7 @@ TEST_F(ConcurrentCalls, OneHeapServesSeveralThreads) {
   EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().heap_bytes);
 }
 
-TEST_F(ConcurrentCalls, TogetherNeverHoldMoreThanTheLimit) {
+TEST_F(ConcurrentCalls, NeverExceedTheLimitTogether) {
   constexpr std::uint64_t kLimit = 64 * kPage;
   ASSERT_HR(S_OK, manager_.SetLimit(kLimit, 0, 0));
   std::atomic<int> refused = 0;
@@ -214,7 +214,7 @@ TEST_F(ConcurrentCalls, TogetherNeverHoldMoreThanTheLimit) {
   EXPECT_LE(manager_.Statistics().peak_charged, kLimit);
 }
 
-TEST_F(ConcurrentCalls, TheAuditMayRunWhileCallsRun) {
+TEST_F(ConcurrentCalls, AuditMayRunDuringCalls) {
   std::atomic<bool> stop = false;
   std::atomic<int> unjudged = 0;
   std::thread auditor([&] {

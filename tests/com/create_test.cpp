@@ -1,4 +1,4 @@
-// The C entry: each option checked, with a reason that names the field; and the C++ face over it.
+// Tests the C entry: every option is checked, and the reason names the field. Tests the C++ wrapper over it, too.
 #include <cstring>
 #include <string>
 
@@ -111,7 +111,7 @@ TEST(Create, RefusesEachOptionOutOfRangeAndNamesIt) {
     EXPECT_HR(E_INVALIDARG, made.hr);
     EXPECT_EQ(nullptr, made.manager.get());
     EXPECT_NE(std::string::npos, made.reason.find(bad.reason_names)) << made.reason;
-    // The check by itself says the same.
+    // ClrHostMemoryCheckOptions returns the same result and reason.
     const char* reason = nullptr;
     EXPECT_HR(E_INVALIDARG, ClrHostMemoryCheckOptions(&options, &reason));
     EXPECT_EQ(made.reason, reason);
@@ -119,7 +119,7 @@ TEST(Create, RefusesEachOptionOutOfRangeAndNamesIt) {
   }
 }
 
-TEST(CheckOptions, FindsNothingWrongWithWhatCreateTakes) {
+TEST(CheckOptions, AcceptsValidOptions) {
   const char* reason = "something";
   EXPECT_HR(S_OK, ClrHostMemoryCheckOptions(nullptr, &reason));
   EXPECT_EQ(nullptr, reason);
@@ -129,7 +129,7 @@ TEST(CheckOptions, FindsNothingWrongWithWhatCreateTakes) {
   EXPECT_EQ(nullptr, reason);
 }
 
-TEST(Create, TakesOptionsAtTheirBorders) {
+TEST(Create, AcceptsOptionsAtTheirBounds) {
   struct Case {
     std::uint64_t limit, app_domain, process;
   };
@@ -150,7 +150,7 @@ TEST(Create, TakesOptionsAtTheirBorders) {
   }
 }
 
-TEST(Create, TakesAReserveAboveTheLimitWhereEveryLevelMayUseIt) {
+TEST(Create, AcceptsASharedReserveAboveTheLimit) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 1_MiB;
   options.emergency_reserve = 2_MiB;
@@ -160,7 +160,7 @@ TEST(Create, TakesAReserveAboveTheLimitWhereEveryLevelMayUseIt) {
   EXPECT_EQ(2_MiB, StatisticsOf(made.manager.get()).emergency_reserve);
 }
 
-TEST(Create, WithoutOptionsOrWithTheDefaultsThereIsNoLimit) {
+TEST(Create, SetsNoLimitByDefault) {
   const ClrHostMemoryOptions defaults = CLR_HOST_MEMORY_OPTIONS_INIT;
   for (const ClrHostMemoryOptions* options : {static_cast<const ClrHostMemoryOptions*>(nullptr), &defaults}) {
     const Made made = Make(options);
@@ -172,17 +172,17 @@ TEST(Create, WithoutOptionsOrWithTheDefaultsThereIsNoLimit) {
   }
 }
 
-TEST(Create, TakesTheShorterOptionsOfAnOlderCaller) {
+TEST(Create, AcceptsShorterOptionsOfOlderCallers) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 256_MiB;
   options.size = offsetof(ClrHostMemoryOptions, thrash_window_ms);
-  options.thrash_window_ms = 1;  // not the caller's to set
+  options.thrash_window_ms = 1;  // beyond the caller's struct, ignored
   const Made made = Make(&options);
   ASSERT_HR(S_OK, made.hr) << made.reason;
   EXPECT_EQ(256_MiB, StatisticsOf(made.manager.get()).limit);
 }
 
-TEST(Create, LetsProcessCriticalRequestsExceedTheLimitUntilItIsSet) {
+TEST(Create, LetStartAllowsProcessCriticalExcessUntilSetLimit) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 1_MiB;
   options.flags = kClrHostMemoryLetStart;
@@ -217,7 +217,7 @@ TEST(Create, LetsProcessCriticalRequestsExceedTheLimitUntilItIsSet) {
       << "no more than there was, until the excess is noticed";
 }
 
-TEST(Create, WhatAStartTookAboveTheLimitIsPaidOutOfASharedReserve) {
+TEST(Create, SetLimitTakesTheStartsExcessFromASharedReserve) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 1_MiB;
   options.emergency_reserve = 2_MiB;
@@ -248,14 +248,14 @@ TEST(Create, DerivesDefaultHeadroomFromTheLimit) {
   EXPECT_EQ(4_MiB, statistics.app_domain_headroom);
 }
 
-TEST(Create, RefusesANullPlaceForTheObject) {
+TEST(Create, RefusesANullObjectPointer) {
   const char* reason = nullptr;
   EXPECT_HR(E_POINTER, ClrHostMemoryCreate(nullptr, kIidHostMemoryManager, nullptr, &reason));
   ASSERT_NE(nullptr, reason);
   EXPECT_NE(nullptr, std::strstr(reason, "object"));
 }
 
-TEST(Create, NeedsNoPlaceForAReason) {
+TEST(Create, AcceptsANullReasonPointer) {
   void* object = Poison();
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 0;
@@ -266,14 +266,14 @@ TEST(Create, NeedsNoPlaceForAReason) {
   EXPECT_EQ(0u, static_cast<IUnknown*>(object)->Release());
 }
 
-TEST(Create, RefusesAnInterfaceTheManagerHasNot) {
+TEST(Create, RefusesAnUnsupportedInterface) {
   const Made made = Make(nullptr, kIidHostControl);
   EXPECT_HR(E_NOINTERFACE, made.hr);
   EXPECT_EQ(nullptr, made.manager.get());
   EXPECT_NE(std::string::npos, made.reason.find("riid"));
 }
 
-TEST(Create, GivesEachInterfaceWithOneReference) {
+TEST(Create, ReturnsEachInterfaceWithOneReference) {
   for (const GUID& iid : {kIidHostMemoryManager, kIidClrHostMemoryControl, kIidManagerBackend, IID_IUnknown}) {
     void* object = nullptr;
     ASSERT_HR(S_OK, ClrHostMemoryCreate(nullptr, iid, &object, nullptr));
@@ -281,7 +281,7 @@ TEST(Create, GivesEachInterfaceWithOneReference) {
   }
 }
 
-TEST(MemoryManagerFace, HasTheObjectOrTheReason) {
+TEST(MemoryManagerWrapper, HoldsTheObjectOrTheReason) {
   auto made = CreateMemoryManager({.limit = 512_MiB});
   ASSERT_TRUE(made);
   EXPECT_EQ(512_MiB, made->Statistics().limit);
@@ -297,7 +297,7 @@ TEST(MemoryManagerFace, HasTheObjectOrTheReason) {
   EXPECT_NE(std::string::npos, refused.reason().find("limit is 0"));
 }
 
-TEST(MemoryManagerFace, SaysWhyASettingIsRefusedAndChangesNothing) {
+TEST(MemoryManagerWrapper, ReportsWhyASettingIsRefused) {
   const MemoryManager manager = MakeManager({.limit = 512_MiB});
   std::string reason = "of before";
   EXPECT_HR(S_OK, manager.SetLimit(256_MiB, 0, 0, &reason));
@@ -325,13 +325,13 @@ TEST(MemoryManagerFace, SaysWhyASettingIsRefusedAndChangesNothing) {
   EXPECT_NE(std::string::npos, reason.find("wait_ms")) << reason;
   EXPECT_HR(E_INVALIDARG, manager.SetWait(static_cast<EMemoryCriticalLevel>(3), 0, &reason));
   EXPECT_NE(std::string::npos, reason.find("level")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetLimit(0));  // nobody asks why
+  EXPECT_HR(E_INVALIDARG, manager.SetLimit(0));  // without a reason
   EXPECT_HR(S_OK, manager.Shutdown());
   EXPECT_HR(HOST_E_CLRNOTAVAILABLE, manager.SetWait(eTaskCritical, 1, &reason));
   EXPECT_EQ("", reason);
 }
 
-TEST(Control, FillsNoMoreThanTheCallersStruct) {
+TEST(Control, FillsOnlyTheCallersStruct) {
   const MemoryManager manager = MakeManager({.limit = 1_GiB});
   for (const std::uint32_t size : {8u, 16u, 40u, static_cast<unsigned>(sizeof(ClrHostMemoryStatistics))}) {
     ClrHostMemoryStatistics statistics;
@@ -352,7 +352,7 @@ TEST(Control, FillsNoMoreThanTheCallersStruct) {
   ClrHostMemoryAudit audit{};
   EXPECT_HR(E_INVALIDARG, manager.control()->Audit(&audit));
   EXPECT_HR(E_POINTER, manager.control()->Audit(nullptr));
-  // A newer caller's longer struct: told how much of it is filled.
+  // A newer caller's struct is longer: size reports how much of it was filled.
   struct Longer {
     ClrHostMemoryAudit audit;
     std::uint64_t further;
@@ -362,7 +362,7 @@ TEST(Control, FillsNoMoreThanTheCallersStruct) {
   EXPECT_EQ(sizeof(ClrHostMemoryAudit), longer.audit.size);
 }
 
-TEST(SizedStructs, AreFilledAsFarAsTheCallersStructGoes) {
+TEST(SizedStructs, AreFilledUpToTheCallersSize) {
   const MemoryManager manager = MakeManager({.limit = 64_MiB});
   IClrHostMemoryControl* const control = manager.control();
   const auto client = Query<IManagerBackend>(manager.get(), kIidManagerBackend);
@@ -371,7 +371,7 @@ TEST(SizedStructs, AreFilledAsFarAsTheCallersStructGoes) {
   ExpectFilledForEverySize<BackendMemoryStatus>([&](auto* status) { return client->GetMemoryStatus(status); });
 }
 
-TEST(Client, FindsTheRegionOfAnyOfItsAddressesWithoutTheOs) {
+TEST(Client, FindsTheRegionOfAnyInnerAddress) {
   const MemoryManager manager = MakeManager();
   const auto client = Query<IManagerBackend>(manager.get(), kIidManagerBackend);
   ASSERT_TRUE(client);

@@ -1,13 +1,13 @@
-// The manager against Win32 itself: long random sequences of calls, each made through the manager in one arena and raw
-// in a twin arena, with the same addresses relative to it. After each call both must agree in success, last error,
-// relative result and, read with VirtualQuery, in the whole picture of the arena; and the ledger must be exact.
+// Compares the manager with Win32: runs long random sequences of calls. Each call is made through the manager in one
+// arena and directly in a twin arena, at the same relative address. After each call both sides must agree in success,
+// last error and relative result. VirtualQuery must show the same state of both arenas, and the ledger must be exact.
 //
-// The arenas begin as free space, and every reservation in them names its address. Calls with a null address
-// are kept to shapes whose place does not matter and are followed on their own. Known differences, all intended: memory
-// the manager did not give out is not freed through it. So what is freed lies inside an arena; whether it is allocated
-// there is left to chance, and for what is not, only "both refused" is compared.
+// Both arenas are free at first, and every reservation in them names its address. Calls with a null address are
+// limited to shapes whose address does not matter; a separate test compares them. One difference is intended: the
+// manager refuses to free memory that it did not allocate. Frees therefore stay inside the arena. Whether memory is
+// allocated there is random. If it is not, the test compares only that both sides refuse.
 //
-// Seed: CLRHM_SEED in the environment, otherwise the clock's; printed. Steps: CLRHM_STEPS.
+// Seed: CLRHM_SEED in the environment, otherwise from the clock; printed. Steps: CLRHM_STEPS.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -44,7 +44,7 @@ std::string TextOf(const Result& result) {
   return out.str();
 }
 
-// One side: the calls, on an arena.
+// One side of the comparison: the calls on one arena.
 class Side {
  public:
   explicit Side(char* arena) : arena_(arena) {}
@@ -76,7 +76,7 @@ class Side {
       return DoQuery(arena_ + offset, &info, length, value);
     });
   }
-  // State, protection and borders of every run of pages, relative to the arena.
+  // Returns state, protection and borders of every run of pages, relative to the arena.
   std::string Picture() {
     std::ostringstream out;
     out << std::hex;
@@ -111,7 +111,7 @@ class Side {
     ::SetLastError(kCallersError);
     result.done = call(&result.value);
     result.error = ::GetLastError();
-    // A call that succeeds leaves the last error as it is by the manager's promise; Win32 makes none.
+    // The manager promises to keep the last error on success. Win32 makes no such promise.
     if (result.done) result.error = kCallersError;
     return result;
   }
@@ -173,7 +173,7 @@ std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
 
 class Differential : public ::testing::Test {
  protected:
-  // Twin arenas where neither OS puts anything by itself, the manager's tables among them.
+  // Places the twin arenas where neither the OS nor the manager (for its tables) allocates by itself.
   Differential() {
     constexpr std::uintptr_t kPlace = sizeof(void*) == 8 ? static_cast<std::uintptr_t>(0x3000'0000'0000) : 0x3000'0000;
     auto* const place = reinterpret_cast<char*>(kPlace);
@@ -186,7 +186,7 @@ class Differential : public ::testing::Test {
   auto Pick(const Container& from) {
     return from[random_() % std::size(from)];
   }
-  // Mostly page borders, sometimes a byte to either side, sometimes anywhere.
+  // Picks mostly page borders, sometimes one byte to either side, sometimes any byte.
   SIZE_T PickOffset() {
     const SIZE_T pages = kArena / kPage;
     const SIZE_T offset = (random_() % 3 == 0 ? (random_() % (kArena / kGranule)) * (kGranule / kPage)
@@ -206,7 +206,7 @@ class Differential : public ::testing::Test {
       case 1: return 1;
       case 2: return kPage + 1;
       case 3: return std::min(kGranule - 1, room);
-      case 4: return std::numeric_limits<SIZE_T>::max() - random_() % kArena;  // wraps
+      case 4: return std::numeric_limits<SIZE_T>::max() - random_() % kArena;  // wraps round
       case 5: return room;
       default: return std::min<SIZE_T>((1 + random_() % 40) * kPage, room);
     }
@@ -257,7 +257,8 @@ class Differential : public ::testing::Test {
     return Pick(kTypes);
   }
 
-  // Whether the manager knows of memory at offset; what it does not know it does not free, nor says why as Win32 would.
+  // Returns whether the manager has memory at offset. If not, the manager refuses to free it, and its last error may
+  // differ from Win32's.
   bool IsManaged(SIZE_T offset) {
     BackendRegion region{};
     return client_->FindRegion(managed_->arena() + offset, &region) == S_OK;
@@ -288,7 +289,7 @@ class Differential : public ::testing::Test {
       case 2:
       case 3: {
         const DWORD type = PickFreeType();
-        // Releases mostly where a reservation may begin, and with the size they need.
+        // Releases mostly at granule borders, where a reservation may begin, and with the required size 0.
         const SIZE_T where = type == MEM_RELEASE && random_() % 3 != 0 ? offset / kGranule * kGranule : offset;
         const SIZE_T how_much = type == MEM_RELEASE && random_() % 4 != 0 ? 0 : size;
         compare_error = IsManaged(where);
@@ -325,7 +326,7 @@ class Differential : public ::testing::Test {
   std::uint64_t done_ = 0;
 };
 
-TEST_F(Differential, RandomCallsLeaveBothArenasAlike) {
+TEST_F(Differential, RandomCallsMatchWin32) {
   const auto seed = static_cast<std::uint32_t>(FromEnvironment(
       "CLRHM_SEED", static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count())));
   const std::uint64_t steps = FromEnvironment("CLRHM_STEPS", 60'000);
@@ -356,8 +357,8 @@ TEST_F(Differential, RandomCallsLeaveBothArenasAlike) {
   EXPECT_EQ(std::uint64_t{0}, manager_.Statistics().stale_regions);
 }
 
-// Found by the random calls: Wine decommits a page for a size that wraps round.
-TEST_F(Differential, ADecommitWhoseSizeWrapsRoundLeavesTheLedgerExact) {
+// A case that the random calls found: Wine decommits a page for a size that wraps round.
+TEST_F(Differential, LedgerStaysExactWhenADecommitSizeWraps) {
   for (Side* side : {static_cast<Side*>(managed_.get()), static_cast<Side*>(raw_.get())}) {
     ASSERT_TRUE(side->Alloc(0, 8 * kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE).done);
   }
@@ -371,8 +372,8 @@ TEST_F(Differential, ADecommitWhoseSizeWrapsRoundLeavesTheLedgerExact) {
   ReleaseEverything();
 }
 
-// Calls that leave the place to the OS: alike in all but the place.
-TEST_F(Differential, CallsWithANullAddressAreAlikeInAllButThePlace) {
+// Compares calls that leave the address to the OS. Everything but the address must match.
+TEST_F(Differential, NullAddressCallsMatchWin32ExceptTheAddress) {
   static constexpr DWORD kTypes[] = {MEM_COMMIT,
                                      MEM_RESERVE,
                                      MEM_RESERVE | MEM_COMMIT,

@@ -1,5 +1,5 @@
-// A host that lives in a DLL, as a plug-in does, and keeps its manager in a static object: it is destroyed when
-// ExitProcess has killed the manager's threads, in whatever they were doing.
+// A host in a DLL, such as a plug-in, that keeps its manager in a static object. The object is destroyed after
+// ExitProcess has killed the manager's threads at arbitrary points.
 #include <clr_host_memory/core_clr_bridge.h>
 #include <clr_host_memory/memory_manager.h>
 
@@ -43,7 +43,7 @@ struct Host {
   Host() = default;
   Host(const Host&) = delete;
   Host& operator=(const Host&) = delete;
-  // As hosts end: by releasing all of it, or in order.
+  // Ends as hosts do: by releasing everything, or by an ordered shutdown.
   ~Host() {
     if (!shuts_down || manager.get() == nullptr) return;
     bridge.Detach();
@@ -61,7 +61,7 @@ Host host;  // NOLINT(cert-err58-cpp)
 constexpr std::uint64_t kLimit = 64_MiB;
 
 DWORD WINAPI WaitForMemory(void* module) {
-  // Through the bridge, or as a CLR that is hosted does.
+  // Allocates through the bridge if there is a module, otherwise as a hosted CLR does.
   if (module != nullptr) {
     const FARPROC fake = ::GetProcAddress(static_cast<HMODULE>(module), "FakeVirtualAlloc");
     reinterpret_cast<decltype(&::VirtualAlloc)>(reinterpret_cast<void*>(fake))(nullptr, 1_MiB, MEM_RESERVE | MEM_COMMIT,
@@ -76,7 +76,7 @@ DWORD WINAPI WaitForMemory(void* module) {
 
 }  // namespace
 
-// Brings the situation about that way names. TRUE: it is there.
+// Creates the situation that way_name names. Returns TRUE on success.
 extern "C" __declspec(dllexport) BOOL Begin(const char* way_name, BOOL shuts_down) {
   const std::string_view way = way_name;
   auto made = CreateMemoryManager({.limit = kLimit});

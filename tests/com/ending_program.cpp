@@ -1,5 +1,5 @@
-// Ends with a host in a DLL (ending_host.cpp) in the situation that its first argument names: 7, or 1 when that could
-// not be brought about. A second argument: the host shuts its manager down in the end.
+// Exits with a host in a DLL (ending_host.cpp) that is in the situation named by the first argument. Exit code: 7, or
+// 1 if the situation could not be created. If there is a second argument, the host shuts its manager down at exit.
 #include <windows.h>
 
 int main(int argc, char** argv) {

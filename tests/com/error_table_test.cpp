@@ -1,4 +1,4 @@
-// The error table entry by entry, and that no method ever gives a code it does not document.
+// Tests every entry of the error table, and that each method returns only the codes it documents.
 #include <algorithm>
 #include <set>
 #include <string>
@@ -54,7 +54,8 @@ constexpr Entry kTable[] = {
 constexpr ClrHostMemoryMethod kOutOfMemoryMethods[] = {
     kClrHostMemoryVirtualAlloc, kClrHostMemoryCreateMalloc, kClrHostMemoryMallocAlloc, kClrHostMemoryMallocDebugAlloc,
     kClrHostMemoryNeedsVirtualAddressSpace,
-    // Its page names no code at all. This one says what happened: no memory to note the view down.
+    // The hosting reference names no code for this method. It returns E_OUTOFMEMORY if there is no memory to record
+    // the view.
     kClrHostMemoryAcquiredVirtualAddressSpace};
 constexpr ClrHostMemoryMethod kFreeMethods[] = {kClrHostMemoryVirtualFree, kClrHostMemoryMallocFree};
 
@@ -78,7 +79,7 @@ HRESULT ExpectedOf(ErrorFamily family, ClrHostMemoryMethod method) {
   return E_FAIL;
 }
 
-// By the hosting reference, and E_POINTER and E_INVALIDARG for what COM has them for.
+// Returns the codes of the hosting reference, and E_POINTER and E_INVALIDARG in their usual COM sense.
 std::set<HRESULT> DocumentedBy(ClrHostMemoryMethod method) {
   std::set<HRESULT> codes = {
       S_OK,        HOST_E_CLRNOTAVAILABLE, HOST_E_TIMEOUT, HOST_E_NOT_OWNER, HOST_E_ABANDONED, E_FAIL, E_POINTER,
@@ -88,7 +89,7 @@ std::set<HRESULT> DocumentedBy(ClrHostMemoryMethod method) {
   return codes;
 }
 
-TEST(ErrorTable, EachEntryIsOfItsFamilyAndBecomesTheCodeOfEachMethod) {
+TEST(ErrorTable, MapsEachErrorToItsFamilyAndCode) {
   for (const Entry& entry : kTable) {
     EXPECT_EQ(entry.family, FamilyOf(entry.error)) << entry.name;
     for (const auto& [method, name] : kMethods) {
@@ -98,7 +99,7 @@ TEST(ErrorTable, EachEntryIsOfItsFamilyAndBecomesTheCodeOfEachMethod) {
   }
 }
 
-TEST(ErrorTable, HasNoFurtherEntries) {
+TEST(ErrorTable, LeavesAllOtherErrorsUnlisted) {
   std::set<DWORD> listed;
   for (const Entry& entry : kTable) listed.insert(entry.error);
   for (DWORD error = 0; error < 20000; ++error) {
@@ -108,7 +109,7 @@ TEST(ErrorTable, HasNoFurtherEntries) {
   }
 }
 
-TEST(ErrorTable, EachVerdictHasItsCode) {
+TEST(ErrorTable, MapsEachVerdictToItsCode) {
   for (const auto& [method, name] : kMethods) {
     SCOPED_TRACE(name);
     EXPECT_HR(S_OK, ToHresult(Outcome::Done(), method));
@@ -120,7 +121,7 @@ TEST(ErrorTable, EachVerdictHasItsCode) {
   }
 }
 
-TEST(ErrorTable, EachCodeHasACounterOfItsOwn) {
+TEST(ErrorTable, GivesEachCodeItsOwnCounter) {
   constexpr HRESULT kCodes[] = {S_OK,
                                 E_OUTOFMEMORY,
                                 HOST_E_TIMEOUT,
@@ -137,7 +138,7 @@ TEST(ErrorTable, EachCodeHasACounterOfItsOwn) {
   }
 }
 
-TEST(DocumentedCodes, NoErrorOfTheOsMakesAMethodGiveAnyOther) {
+TEST(DocumentedCodes, AreTheOnlyCodesForAnyOsError) {
   HostOverFake host;
   std::set<HRESULT> seen;
   for (const auto& [method, name] : kMethods) {
@@ -152,7 +153,7 @@ TEST(DocumentedCodes, NoErrorOfTheOsMakesAMethodGiveAnyOther) {
       ASSERT_EQ(error, answer.last_error) << name;
       ASSERT_TRUE(answer.outputs_cleared) << name << " error " << error;
     }
-    // Nothing of it took the manager down.
+    // The manager is still healthy after all of these errors.
     const HRESULT healthy = method == kClrHostMemoryNeedsVirtualAddressSpace ? E_OUTOFMEMORY : S_OK;
     EXPECT_HR(healthy, host.Call(method).hr) << name;
   }
@@ -162,7 +163,7 @@ TEST(DocumentedCodes, NoErrorOfTheOsMakesAMethodGiveAnyOther) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(DocumentedCodes, AFreeThatTheOsRefusesLeavesTheMemoryHeld) {
+TEST(DocumentedCodes, MemoryStaysChargedWhenTheOsRefusesToFree) {
   HostOverFake host;
   const auto charged = StatisticsOf(host.manager()).charged;
   for (const DWORD error : {DWORD{ERROR_INVALID_ADDRESS}, DWORD{ERROR_INVALID_PARAMETER}, DWORD{ERROR_MOD_NOT_FOUND}}) {

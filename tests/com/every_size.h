@@ -1,4 +1,4 @@
-// A struct that begins with its size, filled for callers of every version: any of its prefixes.
+// Checks structs that begin with their size. The library must fill any prefix, for callers of every version.
 #ifndef CLRHM_TESTS_COM_EVERY_SIZE_H
 #define CLRHM_TESTS_COM_EVERY_SIZE_H
 
@@ -14,15 +14,16 @@
 
 namespace clr_host_memory::test {
 
-// A null-terminated member.
+// A null-terminated text member.
 struct TextMember {
   std::size_t offset;
   std::size_t size;
   std::size_t of_character;
 };
 
-// get(Struct*) → HRESULT fills what does not change meanwhile. Each size from the two first fields on gives the same
-// bytes as the whole, up to that size; a text that is cut ends where it is cut; what lies behind is not touched.
+// Checks get(Struct*) → HRESULT for every size. get must return the same data on every call.
+// Each size from the first two fields on must give the same bytes as the whole struct, up to that size. A text that
+// is cut ends with a null where it is cut. Bytes beyond the size stay untouched.
 template <typename Struct, typename Get>
 void ExpectFilledForEverySize(Get get, const std::vector<TextMember>& texts = {}) {
   constexpr uint32_t kHeader = 2 * sizeof(uint32_t);
@@ -47,7 +48,7 @@ void ExpectFilledForEverySize(Get get, const std::vector<TextMember>& texts = {}
     const uint32_t filled = std::min<uint32_t>(size, sizeof(Struct));
     ASSERT_EQ(filled, given->size);
     for (std::size_t i = filled; i < place.size(); ++i) ASSERT_EQ(kGuard, place[i]) << "byte " << i << " of " << size;
-    // Of a text that is cut, the last whole character and what is left of one are zero.
+    // In a text that is cut, the last whole character and the bytes of a partial one are zero.
     std::vector<unsigned char> here(expected, expected + filled);
     for (const TextMember& text : texts) {
       if (filled <= text.offset || filled >= text.offset + text.size) continue;
@@ -56,7 +57,7 @@ void ExpectFilledForEverySize(Get get, const std::vector<TextMember>& texts = {}
       std::fill(here.begin() + static_cast<std::ptrdiff_t>(text.offset + end), here.end(),
                 static_cast<unsigned char>(0));
     }
-    const auto skip = static_cast<std::ptrdiff_t>(sizeof(uint32_t));  // the size, which differs
+    const auto skip = static_cast<std::ptrdiff_t>(sizeof(uint32_t));  // skips the size, which differs
     ASSERT_TRUE(std::equal(here.begin() + skip, here.end(), place.begin() + skip)) << size;
   }
 }

@@ -1,4 +1,4 @@
-// The DLL exports the documented entries and nothing else. Built only where the library is a DLL.
+// Tests that the DLL exports exactly the documented entries. Built only if the library is a DLL.
 #include <set>
 #include <string>
 
@@ -9,7 +9,7 @@ namespace {
 
 HMODULE LibraryModule() {
   HMODULE module = nullptr;
-  // Through the import: the address is inside the DLL.
+  // The address resolves through the import and lies inside the DLL.
   const auto entry = reinterpret_cast<const wchar_t*>(reinterpret_cast<std::uintptr_t>(&ClrHostMemoryCreate));
   ::GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT, entry,
                        &module);

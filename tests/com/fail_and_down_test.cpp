@@ -1,4 +1,5 @@
-// E_FAIL and HOST_E_CLRNOTAVAILABLE: what breaks the manager, and that a manager which is down still frees.
+// Tests E_FAIL and HOST_E_CLRNOTAVAILABLE: the causes that break the manager. A manager that is down must still free
+// memory.
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -9,11 +10,12 @@
 namespace clr_host_memory::test {
 namespace {
 
-// What every method answers once the manager is down.
+// Expects HOST_E_CLRNOTAVAILABLE from every method. The manager must be down.
 void ExpectDown(HostOverFake& host) {
   for (const auto& [method, name] : kMethods) {
     SCOPED_TRACE(name);
-    if (method == kClrHostMemoryVirtualFree || method == kClrHostMemoryMallocFree) continue;  // of what is held: below
+    if (method == kClrHostMemoryVirtualFree || method == kClrHostMemoryMallocFree)
+      continue;  // frees of foreign memory: below
     const Answer answer = host.Call(method);
     EXPECT_HR(HOST_E_CLRNOTAVAILABLE, answer.hr);
     EXPECT_TRUE(answer.outputs_cleared);
@@ -29,20 +31,20 @@ void ExpectHeldMemoryCanBeFreed(HostOverFake& host) {
   EXPECT_HR(S_OK, host.malloc()->Free(host.block()));
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.page(), kPage, MEM_DECOMMIT));
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, MEM_RELEASE));
-  // As the desktop CLR does it: unmapped first, and told afterwards.
+  // As the desktop CLR does: unmaps first and notifies the host afterwards.
   EXPECT_EQ(win32::kSuccess, host.os.UnmapView(reinterpret_cast<std::uintptr_t>(host.view())));
   EXPECT_HR(S_OK, host.manager()->ReleasedVirtualAddressSpace(host.view()));
 }
 
 class ClrNotAvailable : public ::testing::TestWithParam<Down> {};
 
-TEST_P(ClrNotAvailable, IsTheAnswerOfAllThirteenMethods) {
+TEST_P(ClrNotAvailable, IsReturnedByAllThirteenMethods) {
   HostOverFake host;
   TakeDown(host, GetParam());
   ExpectDown(host);
 }
 
-TEST_P(ClrNotAvailable, ButWhatIsHeldCanBeFreedAndTheChargeGoesToNothing) {
+TEST_P(ClrNotAvailable, LetsHeldMemoryBeFreedAndUncharged) {
   HostOverFake host;
   TakeDown(host, GetParam());
   ExpectHeldMemoryCanBeFreed(host);
@@ -52,7 +54,7 @@ TEST_P(ClrNotAvailable, ButWhatIsHeldCanBeFreedAndTheChargeGoesToNothing) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST_P(ClrNotAvailable, AsksTheOsForNothingNew) {
+TEST_P(ClrNotAvailable, AllocatesNothingFromTheOs) {
   HostOverFake host;
   TakeDown(host, GetParam());
   const std::uint64_t allocations = host.os.Calls(OsCall::kAllocate);
@@ -60,7 +62,7 @@ TEST_P(ClrNotAvailable, AsksTheOsForNothingNew) {
   EXPECT_EQ(allocations, host.os.Calls(OsCall::kAllocate));
 }
 
-TEST_P(ClrNotAvailable, DoesNotCloseTheHostsOwnSide) {
+TEST_P(ClrNotAvailable, LeavesTheHostsControlUsable) {
   HostOverFake host;
   TakeDown(host, GetParam());
   const auto control = ControlOf(host.manager());
@@ -73,7 +75,7 @@ TEST_P(ClrNotAvailable, DoesNotCloseTheHostsOwnSide) {
 INSTANTIATE_TEST_SUITE_P(Manager, ClrNotAvailable, ::testing::Values(Down::kShutDown, Down::kLatched),
                          [](const auto& how) { return how.param == Down::kShutDown ? "ShutDown" : "Latched"; });
 
-// ---- E_FAIL by an invariant that broke
+// ---- E_FAIL by a broken invariant
 
 struct Break {
   const char* what;
@@ -122,7 +124,7 @@ const Break kBreaks[] = {
      }},
 };
 
-TEST(Fail, ABrokenInvariantLatchesAndTheMemoryThatIsHeldCanStillBeFreed) {
+TEST(Fail, BrokenInvariantLatchesButHeldMemoryCanBeFreed) {
   for (const Break& broken : kBreaks) {
     SCOPED_TRACE(broken.what);
     HostOverFake host;
@@ -140,8 +142,9 @@ TEST(Fail, ABrokenInvariantLatchesAndTheMemoryThatIsHeldCanStillBeFreed) {
 
 // ---- E_FAIL by an exception
 
-// The function of the seam each method can be reached by an exception through. AcquiredVirtualAddressSpace asks only
-// for tables; Register, Needs and ReleasedVirtualAddressSpace ask nothing, so that nothing in them can throw.
+// Returns the OS function through which an exception can reach the method. AcquiredVirtualAddressSpace calls the OS
+// only for tables. RegisterMemoryNotificationCallback, NeedsVirtualAddressSpace and ReleasedVirtualAddressSpace make
+// no OS call, so nothing in them can throw.
 std::optional<OsCall> ThrowingSeamOf(ClrHostMemoryMethod method) {
   return method == kClrHostMemoryAcquiredVirtualAddressSpace ? OsCall::kAllocateMetadata : SeamOf(method);
 }
@@ -152,7 +155,7 @@ Answer CallOnNewMemory(HostOverFake& host, ClrHostMemoryMethod method) {
   return Ask([&] { return host.manager()->AcquiredVirtualAddressSpace(base, kGranule); });
 }
 
-TEST(Fail, AFreeOfAKindTheManagerDoesNotKnowIsNoBrokenInvariantWhenTheOsAcceptsIt) {
+TEST(Fail, UnknownFreeTypeAcceptedByTheOsDoesNotLatch) {
   HostOverFake host;
   host.os.Fail(OsCall::kFree, win32::kSuccess);
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, 0x12345));
@@ -162,7 +165,7 @@ TEST(Fail, AFreeOfAKindTheManagerDoesNotKnowIsNoBrokenInvariantWhenTheOsAcceptsI
                                                eTaskCritical, &memory));
 }
 
-TEST(Fail, AReleaseWithASizeIsNoBrokenInvariantEitherWhenTheOsAcceptsIt) {
+TEST(Fail, ReleaseWithASizeAcceptedByTheOsDoesNotLatch) {
   HostOverFake host;
   host.os.Fail(OsCall::kFree, win32::kSuccess);
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), kPage, MEM_RELEASE));
@@ -170,7 +173,7 @@ TEST(Fail, AReleaseWithASizeIsNoBrokenInvariantEitherWhenTheOsAcceptsIt) {
   EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, MEM_RELEASE));
 }
 
-TEST(Fail, AnExceptionStopsAtTheEdgeAndLatches) {
+TEST(Fail, ExceptionIsCaughtAndLatches) {
   for (const auto& [method, name] : kMethods) {
     const auto seam = ThrowingSeamOf(method);
     if (!seam) continue;
@@ -183,14 +186,14 @@ TEST(Fail, AnExceptionStopsAtTheEdgeAndLatches) {
       EXPECT_TRUE(answer.outputs_cleared);
       EXPECT_EQ(DWORD{ERROR_NOT_SUPPORTED}, answer.last_error);
       ExpectDown(host);
-      if (method == kClrHostMemoryMallocFree) continue;  // whether the block is still held is what nobody knows
+      if (method == kClrHostMemoryMallocFree) continue;  // the state of the block is unknown
       EXPECT_HR(S_OK, host.malloc()->Free(host.block()));
       EXPECT_HR(S_OK, host.manager()->VirtualFree(host.region(), 0, MEM_RELEASE));
     }
   }
 }
 
-TEST(Fail, AnOddErrorOfTheOsIsReportedButIsNoProofThatTheClrIsLost) {
+TEST(Fail, UnlistedOsErrorIsReportedWithoutLatching) {
   HostOverFake host;
   for (const auto& [method, name] : kMethods) {
     const auto seam = SeamOf(method);
@@ -206,7 +209,7 @@ TEST(Fail, AnOddErrorOfTheOsIsReportedButIsNoProofThatTheClrIsLost) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(Fail, IsTheAnswerOfAllThirteenMethodsToABrokenInvariant) {
+TEST(Fail, AllMethodsReturnItForABrokenInvariant) {
   for (const auto& [method, name] : kMethods) {
     EXPECT_HR(E_FAIL, ToHresult(Outcome::InvariantBroken(), method)) << name;
   }

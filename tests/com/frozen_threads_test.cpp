@@ -1,17 +1,17 @@
-// A thread that SuspendThread stops anywhere inside the manager holds up nobody else: the rule that a CLR which
-// suspends threads for a GC depends on.
+// Tests that a thread suspended by SuspendThread anywhere inside the manager blocks no other thread. A CLR that
+// suspends threads for a GC depends on this rule.
 //
-// Workers go through VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect on regions of their own and on pages
-// they share. The test's own thread stops one of them at a random moment, and while it stands, gets through a full
-// round of calls itself, also on the very pages the frozen one works on; so does the other worker, which runs all the
-// time.
+// Workers call VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect on their own regions and on shared pages.
+// The test's own thread suspends one worker at a random moment. While that worker is frozen, the test's thread must
+// complete a full round of calls, including calls on the pages the frozen worker was changing. The other worker runs
+// all the time and must make progress, too.
 //
-// A thread stopped inside the OS might hold a lock of the OS' own, and then all would wait for it, the manager or no
-// manager. Windows holds a suspension back while the kernel has the address space locked, and Wine blocks the signal it
-// suspends with, so no such stall is expected; but that is theirs to keep. So there are two variants:
-// - over a seam that has no lock, every freeze must be survived, wherever the thread stands;
-// - over Windows itself, a freeze that stalls the others is lifted, and counts against the manager unless the thread
-//   stood inside the OS' own function, which the seam notes down.
+// A thread frozen inside the OS might hold a lock of the OS. All threads would then wait for it, with or without the
+// manager. Windows delays a suspension while the kernel has the address space locked. Wine blocks the signal that it
+// suspends threads with. So no such stall is expected, but it depends on the OS. The test therefore has two variants:
+// - Over a seam without locks, the other threads must survive every freeze, wherever the thread stands.
+// - Over Windows itself, the watchdog lifts a freeze that stalls the other threads. It counts against the manager
+//   unless the thread stood inside an OS function, which the seam records.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -35,13 +35,13 @@ using Clock = std::chrono::steady_clock;
 constexpr SIZE_T kSharedSize = 256 * kPage;  // four words of 64 pages
 constexpr SIZE_T kOwnSize = 64 * kPage;
 
-// One thread's calls, again and again. Direct calls only: what a frozen thread holds must be the manager's, not a test
-// library's.
+// The repeated calls of one thread. They are direct calls: a frozen thread must hold only locks of the manager, none
+// of a test library.
 class Rounds {
  public:
   Rounds(HostMemoryManager& manager, void* shared, unsigned seed) : manager_(manager), shared_(shared), random_(seed) {}
 
-  // Reserves, commits in its own and in the shared memory, asks, protects, decommits, releases.
+  // Reserves, commits in its own and in the shared memory, queries, protects, decommits, releases.
   void Run(ThreadPlace& place) {
     place_ = &place;
     void* own = Alloc(nullptr, kOwnSize, MEM_RESERVE, PAGE_NOACCESS);
@@ -99,13 +99,13 @@ struct Worker {
 
 struct Tally {
   std::uint64_t freezes = 0;
-  std::uint64_t in_manager = 0;  // stood in the manager's own code, or between it and the OS
+  std::uint64_t in_manager = 0;  // stood in the manager's code, or between it and the OS
   std::uint64_t in_os = 0;
   std::uint64_t stalls_by_os = 0;
   std::uint64_t stalls_by_manager = 0;
 };
 
-// Lifts a freeze that the helper does not get through, so that a failure is a message and no hang.
+// Lifts a freeze that blocks the helper, so that a failure gives a message instead of a hang.
 class Watchdog {
  public:
   explicit Watchdog(Clock::duration patience) : patience_(patience), thread_([this] { Run(); }) {}
@@ -121,7 +121,7 @@ class Watchdog {
     since_.store(Clock::now());
     frozen_.store(frozen);
   }
-  // Whether the watched freeze was over before the watchdog lost patience. If not, it has resumed the thread itself.
+  // Returns true if the watched freeze ended in time. Otherwise the watchdog has already resumed the thread.
   bool Leave() {
     if (frozen_.exchange(nullptr) != nullptr) return true;
     while (!lifted_.load()) std::this_thread::yield();
@@ -189,7 +189,7 @@ class FrozenThreads : public ::testing::Test {
 
     watchdog.Watch(thread);
     helper_->Run(SpinningMemorySystem::PlaceOfThisThread());
-    // Now and then the other worker has to get through as well; it begins a round after the thread stood.
+    // In every 50th freeze the other worker must progress as well: it must begin a round after the thread was frozen.
     if (tally.freezes % 50 == 0) WaitForARound(*workers_[(chosen + 1) % kWorkers]);
     const std::uint64_t charged = manager_->engine().ledger().budget().Charged().value;
     EXPECT_LE(charged, (kWorkers + 1) * (kSharedSize + kOwnSize)) << "more than all of them could hold together";
@@ -205,7 +205,7 @@ class FrozenThreads : public ::testing::Test {
     if (!through) ++(in_os ? tally.stalls_by_os : tally.stalls_by_manager);
   }
 
-  // Until `times` freezes have met the manager's own code, but not for ever.
+  // Freezes until `times` freezes have met the manager's own code, but at most 20 * `times` times.
   Tally FreezeManyTimes(std::uint64_t times, Clock::duration patience) {
     Tally tally;
     {
@@ -245,7 +245,7 @@ class FrozenThreads : public ::testing::Test {
   [[nodiscard]] IHostMemoryManager* Unknown() const { return manager_.get(); }
 
   static void WaitForARound(const Worker& worker) {
-    const std::uint64_t wanted = worker.rounds->done() + 2;  // the one under way began before
+    const std::uint64_t wanted = worker.rounds->done() + 2;  // the current round began earlier
     while (worker.rounds->done() < wanted) ::SwitchToThread();
   }
 
@@ -266,7 +266,7 @@ class FrozenThreads : public ::testing::Test {
   std::minstd_rand random_{12345};
 };
 
-TEST_F(FrozenThreads, NeverHoldUpOthersOverAnOsThatHasNoLocks) {
+TEST_F(FrozenThreads, NeverBlockOtherThreadsOverALockFreeOs) {
   constexpr std::uint64_t kFreezes = 10'000;
   ASSERT_NO_FATAL_FAILURE(Start(lock_free_os_, 400));
   const Tally tally = FreezeManyTimes(kFreezes, std::chrono::seconds(20));
@@ -276,9 +276,9 @@ TEST_F(FrozenThreads, NeverHoldUpOthersOverAnOsThatHasNoLocks) {
   ExpectExactAndEmptyAfterwards();
 }
 
-TEST_F(FrozenThreads, NeverHoldUpOthersOverWindowsUnlessWindowsDoes) {
-  // The spins are as long as Windows' own calls: a freeze that is asked for inside one takes effect at its end, so that
-  // most of them would stand there.
+TEST_F(FrozenThreads, NeverBlockOtherThreadsOverWindows) {
+  // The spins last as long as Windows' own calls. A suspension requested inside such a call takes effect at its end,
+  // so most frozen threads would stand there otherwise.
   constexpr std::uint64_t kFreezes = 1'000;
   ASSERT_NO_FATAL_FAILURE(Start(WindowsMemorySystem(), 60'000));
   const Tally tally = FreezeManyTimes(kFreezes, std::chrono::seconds(5));

@@ -1,4 +1,5 @@
-// The heap that a CLR and a bridge get, over Windows: IHostMalloc and IHeapBackend are two faces of one.
+// Tests the heap of a CLR and of a bridge over Windows. IHostMalloc and IHeapBackend are two interfaces of one
+// heap.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -41,7 +42,7 @@ class Heap : public ::testing::Test {
   ComPtr<IHeapBackend> heap_;
 };
 
-TEST_F(Heap, BlocksOfTheOneInterfaceAreBlocksOfTheOther) {
+TEST_F(Heap, BothInterfacesShareTheirBlocks) {
   char* block = Take(100);
   EXPECT_HR(S_OK, malloc_->Free(block));
   void* other = nullptr;
@@ -53,7 +54,7 @@ TEST_F(Heap, BlocksOfTheOneInterfaceAreBlocksOfTheOther) {
   EXPECT_HR(S_OK, heap_->FreeIfOwned(nullptr));
 }
 
-TEST_F(Heap, WhatIsNotOwnedIsNeitherTouchedNorCounted) {
+TEST_F(Heap, ForeignBlocksAreNeitherTouchedNorCounted) {
   void* const theirs = ::HeapAlloc(::GetProcessHeap(), 0, 100);
   const auto before = manager_.Statistics();
   ::SetLastError(kCallersError);
@@ -70,7 +71,7 @@ TEST_F(Heap, WhatIsNotOwnedIsNeitherTouchedNorCounted) {
   EXPECT_TRUE(::HeapFree(::GetProcessHeap(), 0, theirs));
 }
 
-TEST_F(Heap, ZeroesWhatItWasAskedTo) {
+TEST_F(Heap, ZeroesMemoryOnRequest) {
   for (const SIZE_T size : {SIZE_T{1}, SIZE_T{100}, SIZE_T{5000}, SIZE_T{100000}, SIZE_T{2} << 20}) {
     char* dirty = Take(size);
     std::memset(dirty, 0x5A, SizeOf(dirty));
@@ -102,7 +103,7 @@ TEST_F(Heap, ReallocatesAsHeapReAllocDoes) {
   EXPECT_HR(S_OK, heap_->FreeIfOwned(block));
 }
 
-TEST_F(Heap, SizesThatNoAddressSpaceHasAreOutOfMemoryInEveryCall) {
+TEST_F(Heap, RefusesSizesBeyondTheAddressSpace) {
   constexpr SIZE_T kHalf = SIZE_MAX / 2 + 1;
   constexpr SIZE_T kSizes[] = {SIZE_MAX,  SIZE_MAX - 1, SIZE_MAX - 4095, SIZE_MAX - 4096, SIZE_MAX - 65536,
                                kHalf + 1, kHalf,        kHalf - 1,       SIZE_MAX / 4};
@@ -132,7 +133,7 @@ TEST_F(Heap, SizesThatNoAddressSpaceHasAreOutOfMemoryInEveryCall) {
   }
 }
 
-TEST_F(Heap, RejectsWhatNoCallerMeans) {
+TEST_F(Heap, RejectsInvalidArguments) {
   void* memory = Poison();
   EXPECT_HR(E_POINTER, heap_->Allocate(1, 0, eTaskCritical, nullptr));
   EXPECT_HR(E_INVALIDARG, heap_->Allocate(1, kHeapInPlace, eTaskCritical, &memory));
@@ -151,7 +152,7 @@ TEST_F(Heap, RejectsWhatNoCallerMeans) {
   EXPECT_HR(E_INVALIDARG, heap_->GetSite(0, &site));
 }
 
-TEST_F(Heap, IsChargedByWhatItHasCommitted) {
+TEST_F(Heap, IsChargedForItsCommittedPages) {
   for (const SIZE_T size : {SIZE_T{10}, SIZE_T{3000}, SIZE_T{30000}, SIZE_T{3} << 20}) static_cast<void>(Take(size));
   const auto statistics = manager_.Statistics();
   const auto figures = Figures();
@@ -188,7 +189,7 @@ TEST_F(Heap, DebugAllocKeepsFileAndLineUntilTheBlockIsFreed) {
   EXPECT_EQ(0u, site_of(7).blocks + site_of(8).blocks);
 }
 
-TEST_F(Heap, FiguresAndSitesAreFilledAsFarAsTheCallersStructGoes) {
+TEST_F(Heap, FiguresAndSitesAreFilledUpToTheCallersSize) {
   void* block = nullptr;
   char here[] = "c:\\sources\\here.cpp";
   ASSERT_HR(S_OK, malloc_->DebugAlloc(100, eTaskCritical, here, 7, &block));
@@ -199,7 +200,7 @@ TEST_F(Heap, FiguresAndSitesAreFilledAsFarAsTheCallersStructGoes) {
   EXPECT_HR(S_OK, malloc_->Free(block));
 }
 
-TEST_F(Heap, MemoryOfAnExecutableHeapCanBeRun) {
+TEST_F(Heap, ExecutableHeapMemoryIsExecutable) {
   ComPtr<IHostMalloc> code;
   ASSERT_HR(S_OK, manager_.get()->CreateMalloc(MALLOC_THREADSAFE | MALLOC_EXECUTABLE, code.Receive()));
   for (const SIZE_T size : {SIZE_T{16}, SIZE_T{100000}, SIZE_T{1} << 20}) {
@@ -212,7 +213,7 @@ TEST_F(Heap, MemoryOfAnExecutableHeapCanBeRun) {
   }
 }
 
-TEST_F(Heap, OneThatNeedNotBeThreadSafeIsSoAllTheSame) {
+TEST_F(Heap, ServesHeapsWithoutTheThreadSafeFlag) {
   for (const DWORD type : {DWORD{0}, DWORD{MALLOC_EXECUTABLE}}) {
     ComPtr<IHostMalloc> plain;
     ASSERT_HR(S_OK, manager_.get()->CreateMalloc(type, plain.Receive()));
@@ -225,7 +226,7 @@ TEST_F(Heap, OneThatNeedNotBeThreadSafeIsSoAllTheSame) {
   }
 }
 
-TEST_F(Heap, ItsMemoryIsNotTheClrsToFree) {
+TEST_F(Heap, VirtualFreeRefusesHeapMemory) {
   for (const SIZE_T size : {SIZE_T{100}, SIZE_T{100000}, SIZE_T{2} << 20}) {
     char* block = Take(size);
     EXPECT_HR(HOST_E_INVALIDOPERATION, manager_.get()->VirtualFree(block, 0, MEM_RELEASE));

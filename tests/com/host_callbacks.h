@@ -1,4 +1,4 @@
-// What the manager's threads call: a CLR's callback and a host's sink that do what a test wants.
+// Callbacks for the manager's threads: a CLR's callback and a host's sink whose actions a test sets.
 #ifndef CLRHM_TESTS_COM_HOST_CALLBACKS_H
 #define CLRHM_TESTS_COM_HOST_CALLBACKS_H
 
@@ -12,7 +12,7 @@
 
 namespace clr_host_memory::test {
 
-// Waits until `done`, for 20 seconds at most.
+// Waits until done() returns true, for 20 seconds at most.
 template <typename Done>
 bool Eventually(Done done) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{20};
@@ -23,7 +23,7 @@ bool Eventually(Done done) {
   return true;
 }
 
-// A CLR's callback that does what a test wants, and counts.
+// A CLR's callback that runs a test's action and counts notifications.
 class Callback final : public ICLRMemoryNotificationCallback {
  public:
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID, void** object) noexcept override {

@@ -1,5 +1,5 @@
-// A manager over the fake operating system with one of everything made, and each of the thirteen methods as one call
-// that succeeds on it, so that suites can go through the methods in a loop.
+// A manager over the fake operating system, with one object of each kind. Each of the thirteen methods is available
+// as one call that succeeds, so that suites can loop over the methods.
 #ifndef CLRHM_TESTS_COM_HOST_OVER_FAKE_H
 #define CLRHM_TESTS_COM_HOST_OVER_FAKE_H
 
@@ -14,7 +14,8 @@
 
 namespace clr_host_memory::test {
 
-// Nobody's thread: a callback that counts, as the CLR's static object AddRef and Release return 1.
+// A callback that counts notifications. AddRef and Release return 1, as those of the CLR's static object do.
+// Single-threaded.
 class StaticCallback final : public ICLRMemoryNotificationCallback {
  public:
   HRESULT STDMETHODCALLTYPE QueryInterface(REFIID, void** object) noexcept override {
@@ -53,7 +54,8 @@ inline constexpr std::array kMethods = {
 };
 static_assert(kMethods.size() == kClrHostMemoryMethodCount);
 
-// The function of the seam whose failure a method passes on; none for the notifications, which ask the OS nothing.
+// Returns the OS function whose failure the method passes on, or nothing for the notification methods, which make no
+// OS call.
 inline std::optional<OsCall> SeamOf(ClrHostMemoryMethod method) {
   switch (method) {
     case kClrHostMemoryCreateMalloc: return OsCall::kAllocate;
@@ -69,17 +71,17 @@ inline std::optional<OsCall> SeamOf(ClrHostMemoryMethod method) {
   }
 }
 
-// What came out of a call, and what it left behind in the caller's variables.
+// The result of a call and its effect on the caller's variables.
 struct Answer {
   HRESULT hr = E_UNEXPECTED;
   DWORD last_error = 0;
-  bool outputs_cleared = true;  // every pointer and size that is null or 0 on failure is so
+  bool outputs_cleared = true;  // each output that must be null or 0 on failure is so
 };
 
 class HostOverFake {
  public:
   static constexpr SIZE_T kRegionSize = 64 * kGranule;
-  // Not small, so that the OS is asked for each, as no run is kept under such a limit.
+  // Not a small block: the heap asks the OS for each. Under kNothingKept no run is kept for reuse.
   static constexpr SIZE_T kBlock = 5 * kPage;
   static constexpr Limits kNothingKept{.limit = {PrivateHeap::kRoomToKeepRuns}};
 
@@ -100,8 +102,8 @@ class HostOverFake {
   [[nodiscard]] void* view() const { return view_; }
   [[nodiscard]] void* block() const { return block_; }
 
-  // An ordinary call of the method, which succeeds on a healthy host (NeedsVirtualAddressSpace: is refused). Frees what
-  // it allocated, so it can be repeated.
+  // Makes an ordinary call of the method, which succeeds on a healthy host (NeedsVirtualAddressSpace is refused).
+  // Frees what it allocated, so the call can be repeated.
   Answer Call(ClrHostMemoryMethod method, EMemoryCriticalLevel level = eTaskCritical);
 
   FakeMemorySystem os;
@@ -118,7 +120,7 @@ class HostOverFake {
   void* block_ = nullptr;
 };
 
-// Runs call with the caller's last error set, and notes what it is afterwards.
+// Runs call with a known last error and records the last error afterwards.
 template <typename Call>
 Answer Ask(Call call) {
   Answer answer;
@@ -173,7 +175,7 @@ inline Answer HostOverFake::Call(ClrHostMemoryMethod method, EMemoryCriticalLeve
     case kClrHostMemoryGetMemoryLoad: {
       DWORD load = 12345;
       SIZE_T available = 12345;
-      threads.Advance(Engine::kDefaultSampling);  // so that the OS is asked anew
+      threads.Advance(Engine::kDefaultSampling);  // so that the sampler asks the OS again
       Answer answer = Ask([&] { return manager()->GetMemoryLoad(&load, &available); });
       answer.outputs_cleared = load == 0 && available == 0;
       return answer;
@@ -185,7 +187,7 @@ inline Answer HostOverFake::Call(ClrHostMemoryMethod method, EMemoryCriticalLeve
     case kClrHostMemoryAcquiredVirtualAddressSpace:
       return Ask([&] { return manager()->AcquiredVirtualAddressSpace(view_, kGranule); });
     case kClrHostMemoryReleasedVirtualAddressSpace:
-      return Ask([&] { return manager()->ReleasedVirtualAddressSpace(At(view_, kPage)); });  // not the view
+      return Ask([&] { return manager()->ReleasedVirtualAddressSpace(At(view_, kPage)); });  // not the base of the view
     case kClrHostMemoryMallocFree: {
       void* freed = block_;
       const Answer answer = Ask([&] { return malloc_->Free(freed); });
@@ -199,7 +201,7 @@ inline Answer HostOverFake::Call(ClrHostMemoryMethod method, EMemoryCriticalLeve
   }
 }
 
-// A manager that is down: by the host's wish, or since an invariant broke.
+// The ways a manager goes down: shut down by the host, or latched by a broken invariant.
 enum class Down { kShutDown, kLatched };
 
 inline void TakeDown(HostOverFake& host, Down how) {

@@ -1,6 +1,6 @@
-// A small address space in plain numbers that no lock guards: slots of 2 MiB, a bit for each committed page. It answers
-// Describe truthfully, so that the manager's audit over it means something. Addresses are never dereferenced.
-// Threads: any; a thread stopped inside holds up nobody.
+// A small simulated address space without locks: slots of 2 MiB with one bit per committed page. Describe answers
+// truthfully, so the manager's audit over it is meaningful. Addresses are never dereferenced.
+// Threads: any. A thread suspended inside blocks no other thread.
 #ifndef CLRHM_TESTS_COM_LOCK_FREE_MEMORY_SYSTEM_H
 #define CLRHM_TESTS_COM_LOCK_FREE_MEMORY_SYSTEM_H
 
@@ -66,7 +66,7 @@ class LockFreeMemorySystem final : public MemorySystem {
   }
   win32::Error Load(MemoryLoad*) override { return win32::kSuccess; }
 
-  // Rare, and straight to the kernel.
+  // These calls are rare and go directly to the kernel.
   void* AllocateMetadata(std::size_t size) override {
     return ::VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   }
@@ -78,7 +78,7 @@ class LockFreeMemorySystem final : public MemorySystem {
   static constexpr Address kBase = 0x1000'0000;
 
   struct Slot {
-    std::atomic<std::uint64_t> pages;  // 0: free, and then nothing is committed
+    std::atomic<std::uint64_t> pages;  // 0: free; no page is committed
     std::array<std::atomic<std::uint64_t>, kSlotPages / 64> committed;
   };
   using Slots = std::array<Slot, 256>;
@@ -105,7 +105,7 @@ class LockFreeMemorySystem final : public MemorySystem {
   [[nodiscard]] static bool IsCommitted(const Slot& slot, std::uint64_t page) {
     return (slot.committed[static_cast<std::size_t>(page / 64)].load() >> page % 64 & 1) != 0;
   }
-  // A word at a time, each in one step: the ledger, too, is exact by words of 64 pages.
+  // Visits each page word in one atomic step: the ledger is exact per page word (64 pages), too.
   template <typename Visitor>
   void ForEachWord(Slot& slot, PageRange range, Visitor visit) {
     const std::uint64_t first = range.first - (BaseOf(slot) >> kPageShift);

@@ -1,5 +1,5 @@
-// What the suites of this folder share: a manager made through the public entry, and how to ask for its figures.
-// Public interface only, so that it serves the suites that run against the DLL as well.
+// Shared by the suites of this folder: a manager made through the public entry, and access to its statistics. Uses
+// the public interface only, so that suites that run against the DLL can use it.
 #ifndef CLRHM_TESTS_COM_MANAGER_CLIENT_H
 #define CLRHM_TESTS_COM_MANAGER_CLIENT_H
 
@@ -11,10 +11,11 @@
 
 namespace clr_host_memory::test {
 
-// An out parameter before a call: the desktop CLR does not initialise ppMem, so a failure must have cleared it.
+// Returns the value of an out parameter before a call. The desktop CLR does not initialise ppMem, so a failed call
+// must clear it.
 inline void* Poison() { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(0xDEADDEAD)); }
 
-// The thread's last error before a call. No function of Win32's leaves this number.
+// The thread's last error before a call. No Win32 function sets this number.
 inline constexpr DWORD kCallersError = 0xC0FFEE;
 
 inline constexpr SIZE_T kPage = 0x1000;
@@ -58,7 +59,7 @@ inline ClrHostMemoryStatistics StatisticsOf(IUnknown* manager) {
   return statistics;
 }
 
-// The ledger agrees with VirtualQuery on every page, and nothing is left unjudged.
+// Succeeds if the ledger agrees with VirtualQuery on every page and no page is in flight.
 inline ::testing::AssertionResult LedgerIsExact(IUnknown* manager) {
   ClrHostMemoryAudit audit{};
   audit.size = sizeof(audit);
@@ -71,14 +72,14 @@ inline ::testing::AssertionResult LedgerIsExact(IUnknown* manager) {
                                        << ", charge " << StatisticsOf(manager).charged;
 }
 
-// A manager over Windows, by the public C++ face.
+// Returns a manager over Windows, made through the public C++ wrapper.
 inline MemoryManager MakeManager(const MemoryManagerOptions& options = {}) {
   auto made = CreateMemoryManager(options);
   EXPECT_TRUE(made) << made.reason();
   return *std::move(made);
 }
 
-// Calls as a CLR makes them: a poisoned result, and null unless S_OK.
+// Allocates as a CLR does: with a poisoned result, which must be null unless the call returns S_OK.
 inline void* Allocate(IHostMemoryManager* manager, void* address, SIZE_T size, DWORD type, DWORD protect,
                       EMemoryCriticalLevel level = eTaskCritical) {
   void* memory = Poison();

@@ -1,4 +1,5 @@
-// The manager's own threads over the real thread seam: whom they call, when, and that they never stand in anyone's way.
+// Tests the manager's own threads over the real thread seam: the callbacks they call, the times of the calls, and
+// that they never block requests.
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -28,7 +29,7 @@ class NotificationsTest : public testing::Test {
   }
   [[nodiscard]] HostMemoryManager* manager() const { return manager_.get(); }
   [[nodiscard]] IHostMemoryManager* client() const { return manager_.get(); }
-  // Uses percent of the limit, more or less than before.
+  // Charges percent of the limit, more or less than before.
   void Use(unsigned percent) {
     EXPECT_HR(S_OK, manager()->VirtualFree(region_, kLimit, MEM_DECOMMIT));
     EXPECT_NE(nullptr, Allocate(manager(), region_, percent * kMiB, MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
@@ -39,7 +40,7 @@ class NotificationsTest : public testing::Test {
   void* region_ = nullptr;
 };
 
-TEST_F(NotificationsTest, ACallbackIsToldLowAndNeutralAndHighAsMemoryComesAndGoes) {
+TEST_F(NotificationsTest, CallbackReceivesLowNeutralAndHigh) {
   Callback callback;
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
   EXPECT_TRUE(Eventually([&] { return callback.last == eMemoryAvailableHigh; }));  // nothing is in use
@@ -54,7 +55,7 @@ TEST_F(NotificationsTest, ACallbackIsToldLowAndNeutralAndHighAsMemoryComesAndGoe
   EXPECT_EQ(1u, callback.references.load());
 }
 
-TEST_F(NotificationsTest, OneWhoRegistersWhileMemoryIsLowIsToldSoSoon) {
+TEST_F(NotificationsTest, CallbackRegisteredDuringLowReceivesLow) {
   Callback first;
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&first));
   const ClrHostMemoryThresholds seldom{8, 15, 40, 50, 0, 3600000};
@@ -64,11 +65,11 @@ TEST_F(NotificationsTest, OneWhoRegistersWhileMemoryIsLowIsToldSoSoon) {
   Callback second;
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&second));
   EXPECT_TRUE(Eventually([&] { return second.last == eMemoryAvailableLow; }));
-  EXPECT_EQ(eMemoryAvailableNeutral, first.last);  // the one before is not left believing in Low
+  EXPECT_EQ(eMemoryAvailableNeutral, first.last);  // the replaced callback must not stay in Low
   ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
 }
 
-TEST_F(NotificationsTest, LowIsNeverLeftBehindAtShutdown) {
+TEST_F(NotificationsTest, ShutdownEndsLow) {
   for (const bool by_host : {false, true}) {
     ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
                                                           {.thresholds = kEager}, Milliseconds{1}));
@@ -91,7 +92,7 @@ TEST_F(NotificationsTest, LowIsNeverLeftBehindAtShutdown) {
   }
 }
 
-TEST_F(NotificationsTest, ACallbackThatReEntersEveryMethodHoldsUpNobody) {
+TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
   Callback callback;
   std::atomic<int> reentered = 0;
   std::atomic<bool> end = false;
@@ -143,8 +144,8 @@ TEST_F(NotificationsTest, ACallbackThatReEntersEveryMethodHoldsUpNobody) {
   manager_.Reset();  // waits for the thread
 }
 
-TEST_F(NotificationsTest, NothingIsToldAfterUnregisteringHasReturned) {
-  Use(95);  // Low is said every 5 ms
+TEST_F(NotificationsTest, UnregisteredCallbackReceivesNothing) {
+  Use(95);  // Low is repeated every 5 ms
   for (int round = 0; round < 300; ++round) {
     Callback callback;
     ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(&callback));
@@ -159,7 +160,7 @@ TEST_F(NotificationsTest, NothingIsToldAfterUnregisteringHasReturned) {
   }
 }
 
-TEST_F(NotificationsTest, UnregisteringWaitsForACallThatIsUnderWay) {
+TEST_F(NotificationsTest, UnregisteringWaitsForTheCallInProgress) {
   Callback callback;
   std::atomic<bool> inside = false;
   std::atomic<bool> go_on = false;
@@ -177,15 +178,14 @@ TEST_F(NotificationsTest, UnregisteringWaitsForACallThatIsUnderWay) {
   });
   std::this_thread::sleep_for(50ms);
   EXPECT_FALSE(unregistered);
-  // Requests go on meanwhile: nothing is locked.
-  EXPECT_NE(nullptr, Allocate(manager(), nullptr, kPage, MEM_RESERVE, PAGE_READWRITE));
+  EXPECT_NE(nullptr, Allocate(manager(), nullptr, kPage, MEM_RESERVE, PAGE_READWRITE));  // no lock blocks it
   (void)StatisticsOf(client());
   go_on = true;
   other.join();
   EXPECT_TRUE(unregistered);
 }
 
-TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
+TEST_F(NotificationsTest, SinkReceivesRefusalsReservesLimitsAndShutdown) {
   std::mutex lock;
   std::vector<ClrHostMemoryEvent> events;
   const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
@@ -201,7 +201,6 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
   };
   ASSERT_EQ(win32::kSuccess, manager()->engine().OpenReserves({kMiB}, {}));
   ASSERT_HR(S_OK, manager()->SetEventSink(sink.get()));
-
   void* memory = nullptr;
   for (int i = 0; i < 3; ++i) {
     EXPECT_HR(E_OUTOFMEMORY, manager()->VirtualAlloc(nullptr, 200 * kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
@@ -219,8 +218,7 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
     }
     return refused == 3;
   })) << refused;
-
-  // An address that is taken is told as such, and as no refusal.
+  // A taken address is reported as a placement event, not as a refusal.
   void* const taken = Allocate(manager(), nullptr, kPage, MEM_RESERVE, PAGE_READWRITE, eTaskCritical);
   EXPECT_HR(E_OUTOFMEMORY,
             manager()->VirtualAlloc(taken, kPage, MEM_RESERVE, PAGE_READWRITE, eProcessCritical, &memory));
@@ -229,7 +227,6 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
   }));
   EXPECT_FALSE(seen(kClrHostMemoryEventRefusal,
                     [](const ClrHostMemoryEvent& event) { return event.level == eProcessCritical; }));
-
   Use(100);
   void* const behind_limit =
       Allocate(manager(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical);
@@ -252,7 +249,7 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
     return seen(kClrHostMemoryEventPressure,
                 [](const ClrHostMemoryEvent& event) { return event.availability == eMemoryAvailableLow; });
   }));
-  // Nothing more for lower levels until it fits.
+  // Lower levels get no memory until the usage fits the limit.
   EXPECT_HR(E_OUTOFMEMORY,
             manager()->VirtualAlloc(nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &memory));
   Use(20);
@@ -287,15 +284,14 @@ TEST_F(NotificationsTest, TheHostHearsOfRefusalsReservesLimitsAndTheEnd) {
   for (std::size_t i = 1; i < events.size(); ++i) EXPECT_LE(events[i - 1].milliseconds, events[i].milliseconds);
 }
 
-TEST_F(NotificationsTest, ABridgeThatWasDetachedFromARuntimeIsToldToTheHostOnceEach) {
+TEST_F(NotificationsTest, SinkReceivesEachDetachOnce) {
   std::atomic<std::uint64_t> detached = 0;
   const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
     if (event.kind == kClrHostMemoryEventDetached) detached += event.count;
   });
   ComPtr<IManagerBackend> bridged;
   ASSERT_HR(S_OK, manager()->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(bridged.Receive())));
-  // Without a sink it waits for the first one.
-  EXPECT_HR(S_OK, bridged->NoteDetached());
+  EXPECT_HR(S_OK, bridged->NoteDetached());  // without a sink the event waits for the first one
   EXPECT_HR(S_OK, bridged->NoteDetached());
   ASSERT_HR(S_OK, manager()->SetEventSink(sink.get()));
   EXPECT_TRUE(Eventually([&] { return detached == 2; }));
@@ -305,10 +301,10 @@ TEST_F(NotificationsTest, ABridgeThatWasDetachedFromARuntimeIsToldToTheHostOnceE
   EXPECT_EQ(3u, detached);
 }
 
-TEST_F(NotificationsTest, AClrThatSpinsAtItsLimitIsToldToTheHostWithFigures) {
+TEST_F(NotificationsTest, SinkReceivesThrashReports) {
   std::mutex lock;
   std::vector<ClrHostMemoryEvent> events;
-  std::uint64_t over_limit = 0;  // as told last
+  std::uint64_t over_limit = 0;  // of the last event
   const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
     const std::lock_guard guard(lock);
     if (event.kind == kClrHostMemoryEventThrash) events.push_back(event);
@@ -344,8 +340,8 @@ TEST_F(NotificationsTest, AClrThatSpinsAtItsLimitIsToldToTheHostWithFigures) {
   }
   EXPECT_GE(StatisticsOf(client()).thrashes, 1u);
 
-  // Switched off, it is told no more. A round of the manager's thread may be under way that began before. Each round
-  // says once at most whether the limit is kept, so a second answer is of a round that began later.
+  // Once the guard is off, no report must follow. A round of the manager's thread may have begun before. A round
+  // sends at most one over-limit event, so the second event comes from a later round.
   ASSERT_HR(S_OK, manager()->SetThrashGuard(0, 20));
   for (const std::uint64_t limit : {kLimit - 10 * kMiB, kLimit}) {
     ASSERT_HR(S_OK, manager()->SetLimit(limit, 0, 0));
@@ -361,7 +357,7 @@ TEST_F(NotificationsTest, AClrThatSpinsAtItsLimitIsToldToTheHostWithFigures) {
   ASSERT_HR(S_OK, manager()->Shutdown());
 }
 
-TEST_F(NotificationsTest, TheEndIsToldOnTheManagersOwnThreadAndNeverInsideAnotherCall) {
+TEST_F(NotificationsTest, ShutdownEventsArriveOnOneThreadWithoutNesting) {
   for (const bool from_inside : {true, false}) {
     ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
                                                           {.thresholds = kEager}, Milliseconds{1}));
@@ -378,8 +374,7 @@ TEST_F(NotificationsTest, TheEndIsToldOnTheManagersOwnThreadAndNeverInsideAnothe
       if (!thread.compare_exchange_strong(none, ::GetCurrentThreadId()))
         others = others || none != ::GetCurrentThreadId();
       if (event.kind == kClrHostMemoryEventState) ++stages;
-      // As a host's own smart pointers would do at any time.
-      its->AddRef();
+      its->AddRef();  // as a host's smart pointers may do at any time
       if (++events == 1 && from_inside) {
         EXPECT_HR(S_OK, its->Shutdown());
       }
@@ -404,13 +399,13 @@ TEST_F(NotificationsTest, TheEndIsToldOnTheManagersOwnThreadAndNeverInsideAnothe
   }
 }
 
-TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
+TEST_F(NotificationsTest, LastReferenceMayBeReleasedInsideAnEvent) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
     std::atomic<bool> released = false;
     auto* const other =
         new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kEager}, Milliseconds{1});
-    // Low, which is said again and again: also after the sink is there, however late that is.
+    // Low repeats, so an event arrives even if the sink is registered late.
     ASSERT_NE(nullptr, Allocate(other, nullptr, kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
     Callback callback;
     ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
@@ -422,13 +417,12 @@ TEST_F(NotificationsTest, TheLastReferenceMayBeGivenBackInsideAnEvent) {
     });
     ASSERT_HR(S_OK, other->SetEventSink(sink.get()));
     EXPECT_TRUE(Eventually([&] { return released.load(); }));
-    // All of it is gone: its memory, its threads, its references.
-    EXPECT_TRUE(Eventually([&] { return os.LiveMetadata() == 0; }));
+    EXPECT_TRUE(Eventually([&] { return os.LiveMetadata() == 0; }));  // memory and threads are released
     EXPECT_TRUE(Eventually([&] { return callback.references == 1; }));
   }
 }
 
-TEST_F(NotificationsTest, ShutdownFromSeveralThreadsWhileRequestsWaitEndsThemAll) {
+TEST_F(NotificationsTest, ConcurrentShutdownAbandonsAllWaitingRequests) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
     ComPtr<HostMemoryManager> other(
@@ -455,12 +449,12 @@ TEST_F(NotificationsTest, ShutdownFromSeveralThreadsWhileRequestsWaitEndsThemAll
   }
 }
 
-TEST_F(NotificationsTest, ThoseWhoWaitAskForMemoryAndAreGivenIt) {
+TEST_F(NotificationsTest, WaitingRequestCausesLowAndIsGranted) {
   Callback callback;
   ASSERT_HR(S_OK, manager()->SetWait(eTaskCritical, 60000));
   Use(90);
   callback.react = [&](EMemoryAvailable available) {
-    // As a CLR does after Low, though on another thread: something is let go.
+    // Frees memory as a CLR does after Low, though a CLR uses another thread.
     if (available != eMemoryAvailableLow) return;
     EXPECT_HR(S_OK, manager()->VirtualFree(region_, 60 * kMiB, MEM_DECOMMIT));
   };
@@ -471,7 +465,7 @@ TEST_F(NotificationsTest, ThoseWhoWaitAskForMemoryAndAreGivenIt) {
   EXPECT_GE(callback.told[eMemoryAvailableLow], 1);
 }
 
-TEST_F(NotificationsTest, StatisticsOfAManagerHeldStillAreOfOneMoment) {
+TEST_F(NotificationsTest, StatisticsAreConsistentInAnExclusiveSection) {
   std::atomic<bool> stop = false;
   std::vector<std::thread> clients;
   for (int t = 0; t < 2; ++t) {
@@ -482,7 +476,7 @@ TEST_F(NotificationsTest, StatisticsOfAManagerHeldStillAreOfOneMoment) {
                                     &memory) == S_OK) {
           EXPECT_HR(S_OK, manager()->VirtualFree(memory, 0, MEM_RELEASE));
         } else {
-          std::this_thread::sleep_for(1ms);  // held still: others would only count refusals
+          std::this_thread::sleep_for(1ms);  // refused in the exclusive section: limits the count of refusals
         }
       }
     });
@@ -498,7 +492,7 @@ TEST_F(NotificationsTest, StatisticsOfAManagerHeldStillAreOfOneMoment) {
   stop = true;
   for (std::thread& client : clients) client.join();
   EXPECT_GT(consistent, 25);
-  EXPECT_EQ(1u, StatisticsOf(client()).consistent);  // a quiet moment always is one
+  EXPECT_EQ(1u, StatisticsOf(client()).consistent);  // always consistent without concurrent calls
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// E_OUTOFMEMORY in the methods that document it: by limit and headroom at each criticality, by the OS, by address
-// space, by the manager's own tables, and by a place that is taken.
+// Tests E_OUTOFMEMORY in the methods that document it. Causes: limit and headroom at each criticality, the OS,
+// address space, the manager's own tables, and a taken address.
 #include <algorithm>
 
 #include "host_over_fake.h"
@@ -27,7 +27,7 @@ class OutOfMemoryByLimit : public ::testing::Test {
   static constexpr SIZE_T kCeilings[] = {kLimit - kProcessHeadroom - kAppDomainHeadroom, kLimit - kProcessHeadroom,
                                          kLimit};
 
-  // Commits at the region's end until just `charged` bytes are charged.
+  // Commits at the end of the region until `charged` bytes are charged, up to whole pages.
   void FillTo(SIZE_T charged) {
     const auto now = static_cast<SIZE_T>(StatisticsOf(host_.manager()).charged);
     ASSERT_LE(now, charged);
@@ -43,7 +43,7 @@ class OutOfMemoryByLimit : public ::testing::Test {
   SIZE_T filled_ = 0;
 };
 
-TEST_F(OutOfMemoryByLimit, EachLevelEndsAtItsOwnCeiling) {
+TEST_F(OutOfMemoryByLimit, EachLevelIsRefusedAboveItsCeiling) {
   for (const EMemoryCriticalLevel filled_to : kLevels) {
     FillTo(kCeilings[filled_to]);
     const auto left = kCeilings[filled_to] - static_cast<SIZE_T>(StatisticsOf(host_.manager()).charged);
@@ -62,7 +62,7 @@ TEST_F(OutOfMemoryByLimit, EachLevelEndsAtItsOwnCeiling) {
   EXPECT_TRUE(LedgerIsExact(host_.manager()));
 }
 
-TEST_F(OutOfMemoryByLimit, TheLastPageUnderTheCeilingIsStillGiven) {
+TEST_F(OutOfMemoryByLimit, LastPageBelowTheCeilingIsGranted) {
   for (const EMemoryCriticalLevel level : kLevels) {
     FillTo(kCeilings[level] - kPage);
     EXPECT_HR(S_OK, host_.Call(kClrHostMemoryVirtualAlloc, level).hr) << level;
@@ -70,7 +70,7 @@ TEST_F(OutOfMemoryByLimit, TheLastPageUnderTheCeilingIsStillGiven) {
   }
 }
 
-TEST_F(OutOfMemoryByLimit, HeapBlocksAreHeldToTheSameCeilings) {
+TEST_F(OutOfMemoryByLimit, HeapBlocksObeyTheSameCeilings) {
   for (const EMemoryCriticalLevel level : kLevels) {
     FillTo(kCeilings[level]);
     void* refused = Poison();
@@ -86,7 +86,7 @@ TEST_F(OutOfMemoryByLimit, HeapBlocksAreHeldToTheSameCeilings) {
     EXPECT_HR(S_OK, host_.malloc()->Alloc(1, level, &memory)) << level;
     EXPECT_HR(S_OK, host_.malloc()->Free(memory));
     Drain();
-    // The slab that is kept would serve the next level: it is given up for who needs all there is.
+    // The heap keeps a slab that would serve the next level. A larger allocation makes it give the slab up.
     FillTo(kCeilings[level] - 8 * kPage);
     ASSERT_HR(S_OK, host_.malloc()->Alloc(9 * kPage, level, &memory));
     EXPECT_HR(S_OK, host_.malloc()->Free(memory));
@@ -94,14 +94,14 @@ TEST_F(OutOfMemoryByLimit, HeapBlocksAreHeldToTheSameCeilings) {
   }
 }
 
-TEST_F(OutOfMemoryByLimit, NeitherReservingNorCommittingAgainNorResettingNeedsAnyOfIt) {
+TEST_F(OutOfMemoryByLimit, ReserveRecommitAndResetSucceedAtTheLimit) {
   FillTo(kCeilings[eProcessCritical]);
   EXPECT_NE(nullptr, Allocate(host_.manager(), nullptr, 1 << 30, MEM_RESERVE, PAGE_READWRITE));
   EXPECT_EQ(host_.page(), Allocate(host_.manager(), host_.page(), kPage, MEM_COMMIT, PAGE_READONLY));
   EXPECT_EQ(host_.page(), Allocate(host_.manager(), host_.page(), kPage, MEM_RESET, PAGE_READWRITE));
 }
 
-TEST_F(OutOfMemoryByLimit, ARefusalAsksTheOsForNoMemory) {
+TEST_F(OutOfMemoryByLimit, RefusalAllocatesNothingFromTheOs) {
   FillTo(kCeilings[eProcessCritical]);
   const std::uint64_t calls = host_.os.Calls(OsCall::kAllocate);
   for (const auto method : kAllocators) {
@@ -115,7 +115,7 @@ TEST_F(OutOfMemoryByLimit, ARefusalAsksTheOsForNoMemory) {
   EXPECT_EQ(calls, host_.os.Calls(OsCall::kAllocate));
 }
 
-TEST_F(OutOfMemoryByLimit, IsCountedByLevelAsARefusalByTheLimit) {
+TEST_F(OutOfMemoryByLimit, LimitRefusalsAreCountedByLevel) {
   FillTo(kCeilings[eProcessCritical]);
   for (const EMemoryCriticalLevel level : kLevels) {
     for (int i = 0; i <= level; ++i) static_cast<void>(host_.Call(kClrHostMemoryVirtualAlloc, level));
@@ -132,7 +132,7 @@ TEST_F(OutOfMemoryByLimit, IsCountedByLevelAsARefusalByTheLimit) {
   }
 }
 
-TEST_F(OutOfMemoryByLimit, FreeingMakesRoomAndALowerLimitTakesEffectAtOnce) {
+TEST_F(OutOfMemoryByLimit, FreeingAndSetLimitTakeEffectAtOnce) {
   FillTo(kCeilings[eProcessCritical]);
   ExpectOutOfMemory(host_.Call(kClrHostMemoryVirtualAlloc, eProcessCritical), ERROR_COMMITMENT_LIMIT);
   Drain();
@@ -146,7 +146,7 @@ TEST_F(OutOfMemoryByLimit, FreeingMakesRoomAndALowerLimitTakesEffectAtOnce) {
 
 // ---- the operating system
 
-TEST(OutOfMemoryByOs, EveryErrorThatMeansNoMemoryIsPassedOnAsSuch) {
+TEST(OutOfMemoryByOs, EveryMemoryErrorBecomesOutOfMemory) {
   constexpr DWORD kErrors[] = {ERROR_NOT_ENOUGH_MEMORY,      ERROR_OUTOFMEMORY,         ERROR_COMMITMENT_LIMIT,
                                ERROR_COMMITMENT_MINIMUM,     ERROR_NO_SYSTEM_RESOURCES, ERROR_NONPAGED_SYSTEM_RESOURCES,
                                ERROR_PAGED_SYSTEM_RESOURCES, ERROR_WORKING_SET_QUOTA,   ERROR_PAGEFILE_QUOTA,
@@ -166,7 +166,7 @@ TEST(OutOfMemoryByOs, EveryErrorThatMeansNoMemoryIsPassedOnAsSuch) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(OutOfMemoryByOs, ItsCommitLimitEndsCommitsAndLeavesWhatWasThere) {
+TEST(OutOfMemoryByOs, CommitFailsAtTheOsCommitLimit) {
   HostOverFake host;
   host.os.SetCommitLimit(host.os.Committed().InBytes() + Bytes{kPage});
   void* const start = At(host.region(), 2 * kGranule);
@@ -180,7 +180,7 @@ TEST(OutOfMemoryByOs, ItsCommitLimitEndsCommitsAndLeavesWhatWasThere) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(OutOfMemoryByOs, NoAddressSpaceIsLeft) {
+TEST(OutOfMemoryByOs, ReserveFailsWithoutAddressSpace) {
   HostOverFake host;
   host.os.SetSearchRange(0x7000'0000, 0x7010'0000);
   void* memory = Poison();
@@ -191,7 +191,7 @@ TEST(OutOfMemoryByOs, NoAddressSpaceIsLeft) {
   EXPECT_NE(nullptr, Allocate(host.manager(), nullptr, 0x10'0000, MEM_RESERVE, PAGE_NOACCESS));
 }
 
-TEST(OutOfMemoryByOs, TheHeapIsExhausted) {
+TEST(OutOfMemoryByOs, HeapAllocFailsAtTheOsCommitLimit) {
   HostOverFake host;
   void* memory = nullptr;
   ASSERT_HR(S_OK, host.malloc()->Alloc(1000, eProcessCritical, &memory));
@@ -206,9 +206,9 @@ TEST(OutOfMemoryByOs, TheHeapIsExhausted) {
   EXPECT_HR(S_OK, host.malloc()->Free(memory));
 }
 
-// ---- a place that is taken: not out of memory, but the CLR knows no other way to say it, and tries the next place
+// ---- a taken address: not out of memory, but the CLR knows no other code for it and tries the next address
 
-TEST(OutOfMemoryByPlacement, IsNotFatal) {
+TEST(OutOfMemoryByPlacement, TakenAddressLeavesTheManagerUsable) {
   HostOverFake host;
   const auto before = StatisticsOf(host.manager());
   void* memory = Poison();
@@ -217,7 +217,7 @@ TEST(OutOfMemoryByPlacement, IsNotFatal) {
   });
   ExpectOutOfMemory(answer, ERROR_INVALID_ADDRESS);
   EXPECT_EQ(nullptr, memory);
-  // Committing what nobody reserved is the same.
+  // A commit of unreserved memory gives the same code.
   memory = Poison();
   EXPECT_HR(E_OUTOFMEMORY,
             host.manager()->VirtualAlloc(reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x7000'0000)), kPage,
@@ -230,7 +230,7 @@ TEST(OutOfMemoryByPlacement, IsNotFatal) {
   EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);
 }
 
-TEST(OutOfMemoryByPlacement, IsCountedByItselfAndNotAsARefusal) {
+TEST(OutOfMemoryByPlacement, IsCountedSeparatelyFromRefusals) {
   HostOverFake host;
   void* memory = nullptr;
   for (const DWORD type : {DWORD{MEM_RESERVE}, DWORD{MEM_RESERVE | MEM_COMMIT}}) {
@@ -247,7 +247,7 @@ TEST(OutOfMemoryByPlacement, IsCountedByItselfAndNotAsARefusal) {
 
 // ---- the manager's own tables
 
-TEST(OutOfMemoryByMetadata, AReservationThatCannotBeTrackedIsGivenBackToTheOs) {
+TEST(OutOfMemoryByMetadata, UntrackableReservationIsReleased) {
   HostOverFake host;
   const auto before = StatisticsOf(host.manager());
   const std::size_t regions = host.os.RegionCount();
@@ -267,16 +267,16 @@ TEST(OutOfMemoryByMetadata, AReservationThatCannotBeTrackedIsGivenBackToTheOs) {
   EXPECT_NE(nullptr, Allocate(host.manager(), far_away, kGranule, MEM_RESERVE, PAGE_READWRITE));
 }
 
-TEST(OutOfMemoryByMetadata, ACommitThatCannotBeTrackedIsNotMade) {
+TEST(OutOfMemoryByMetadata, UntrackableCommitIsRefused) {
   HostOverFake host;
-  // A region so long that its pages' tables are not made yet; there is one for each 64 MiB.
+  // The region is so long that tables for its pages do not exist yet. There is one table per 64 MiB.
   constexpr SIZE_T kTable = SIZE_T{1} << 26;
   auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(0x2000'0000));
   ASSERT_EQ(base, Allocate(host.manager(), base, 12 * kTable, MEM_RESERVE, PAGE_NOACCESS));
   const auto committed = host.os.Committed();
   for (SIZE_T made_before = 0; made_before < 2; ++made_before) {
     host.os.Fail(OsCall::kAllocateMetadata, ERROR_NOT_ENOUGH_MEMORY, made_before, 100);
-    // Over the border of two tables, so that the second may fail after the first was made.
+    // The range crosses the border of two tables, so the second table may fail after the first was made.
     void* const start = At(base, 5 * kTable * (made_before + 1) - kPage);
     void* memory = Poison();
     EXPECT_HR(E_OUTOFMEMORY,
@@ -290,7 +290,7 @@ TEST(OutOfMemoryByMetadata, ACommitThatCannotBeTrackedIsNotMade) {
   EXPECT_EQ(start, Allocate(host.manager(), start, kPage, MEM_COMMIT, PAGE_READWRITE));
 }
 
-TEST(OutOfMemoryByMetadata, AViewThatCannotBeTrackedIsRefused) {
+TEST(OutOfMemoryByMetadata, UntrackableViewIsRefused) {
   HostOverFake host;
   const auto view = host.os.MapView(0x6000'0000, kGranule, ViewPages::kReserved);
   auto* const base = reinterpret_cast<void*>(static_cast<std::uintptr_t>(view.address));
@@ -301,9 +301,9 @@ TEST(OutOfMemoryByMetadata, AViewThatCannotBeTrackedIsRefused) {
   EXPECT_HR(S_OK, host.manager()->AcquiredVirtualAddressSpace(base, kGranule));
 }
 
-// ---- NeedsVirtualAddressSpace: the host may refuse with it, and this one has no address space kept back to give
+// ---- NeedsVirtualAddressSpace, refused because the host has no address-space reserve: the CLR must not try again
 
-TEST(OutOfMemoryByHost, NeedsVirtualAddressSpaceIsRefusedSoThatTheClrDoesNotTryAgainInVain) {
+TEST(OutOfMemoryByHost, NeedsVirtualAddressSpaceIsRefusedWithoutAReserve) {
   HostOverFake host;
   const std::uint64_t calls = host.os.AllCalls();
   ExpectOutOfMemory(host.Call(kClrHostMemoryNeedsVirtualAddressSpace), ERROR_NOT_ENOUGH_MEMORY);

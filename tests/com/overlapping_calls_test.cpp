@@ -1,5 +1,5 @@
-// Calls of callbacks that overlap, re-enter the manager, or end it: a thread inside any call never waits for one, and a
-// Low never stays. What waits where it must not shows as a suite that does not end.
+// Tests callback calls that overlap, re-enter the manager, or end it. A thread inside any such call never waits for
+// another one, and Low never stays. A forbidden wait shows as a suite that does not end.
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 using Effect = Standing::Effect;
 
 constexpr std::uint64_t kLimit = 100 * kMiB;
-// The manager says nothing of its own: half of memory is in use, and nothing repeats.
+// The manager sends no notifications by itself: half of the memory is in use, and nothing repeats.
 constexpr PressureThresholds kQuiet{.enter_low = 1,
                                     .leave_low = 2,
                                     .leave_high = 98,
@@ -39,14 +39,14 @@ std::uint32_t StateOf(HostMemoryManager* manager) {
   return StatisticsOf(static_cast<IHostMemoryManager*>(manager)).state;
 }
 
-// A refusal, which is an event.
+// Causes a refusal, which sends an event.
 void MakeEvent(HostMemoryManager* manager) {
   void* memory = nullptr;
   EXPECT_HR(E_OUTOFMEMORY, manager->VirtualAlloc(nullptr, 2 * kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
                                                  eTaskCritical, &memory));
 }
 
-// Holds calls up: each waits in Pass until the test opens it.
+// Blocks calls: each waits in Pass until the test opens the gate.
 class Gate {
  public:
   void Pass() {
@@ -63,13 +63,14 @@ class Gate {
   std::atomic<bool> open_ = false;
 };
 
-// The state of a manager's callback is told once at first: waits for that, so that what follows is the test's own.
+// Registers callback and waits for its first notification of the state, so that later notifications come from the
+// test.
 void Register(HostMemoryManager* manager, Callback& callback) {
   ASSERT_HR(S_OK, manager->RegisterMemoryNotificationCallback(&callback));
   ASSERT_TRUE(Eventually([&] { return callback.told[eMemoryAvailableNeutral] != 0; }));
 }
 
-TEST(OverlappingCalls, ShutdownInsideACallbackOnTheHostsThreadReturnsAndTheEndFollows) {
+TEST(OverlappingCalls, ShutdownInsideTheHostsCallbackReturnsAndCompletesLater) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -83,12 +84,12 @@ TEST(OverlappingCalls, ShutdownInsideACallbackOnTheHostsThreadReturnsAndTheEndFo
   EXPECT_HR(S_OK, manager->NotifyMemoryAvailable(eMemoryAvailableLow));
   EXPECT_TRUE(returned);
   EXPECT_TRUE(Eventually([&] { return StateOf(manager.get()) == kClrHostMemoryStopped; }));
-  EXPECT_HR(S_OK, manager->Shutdown());  // waits for the rest
+  EXPECT_HR(S_OK, manager->Shutdown());  // waits until the shutdown is complete
   EXPECT_EQ(eMemoryAvailableNeutral, callback.last);
   EXPECT_EQ(1u, callback.references);
 }
 
-TEST(OverlappingCalls, TheLastReferenceMayBeGivenBackInsideACallbackOnTheHostsThread) {
+TEST(OverlappingCalls, LastReferenceMayBeReleasedInsideTheHostsCallback) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
     auto* const manager = MakeManager(os).Detach();
@@ -103,8 +104,8 @@ TEST(OverlappingCalls, TheLastReferenceMayBeGivenBackInsideACallbackOnTheHostsTh
   }
 }
 
-// The sink goes with its registration, and with the sink what its function holds.
-TEST(OverlappingCalls, TheLastReferenceMayGoWithTheSinkThatIsTakenAway) {
+// Unregistering releases the sink, and the sink releases the objects that its function holds.
+TEST(OverlappingCalls, RemovedSinkMayHoldTheLastReference) {
   FakeMemorySystem os;
   auto* const manager = MakeManager(os).Detach();
   struct Held {
@@ -121,7 +122,7 @@ TEST(OverlappingCalls, TheLastReferenceMayGoWithTheSinkThatIsTakenAway) {
   EXPECT_EQ(0u, os.LiveMetadata());
 }
 
-TEST(OverlappingCalls, ASinkAndACallbackThatTakeEachOtherAwayBothReturn) {
+TEST(OverlappingCalls, SinkAndCallbackMayUnregisterEachOther) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -147,13 +148,13 @@ TEST(OverlappingCalls, ASinkAndACallbackThatTakeEachOtherAwayBothReturn) {
   MakeEvent(manager.get());
   EXPECT_HR(S_OK, manager->NotifyMemoryAvailable(eMemoryAvailableLow));
   EXPECT_TRUE(Eventually([&] { return returned == 2; }));
-  // The one that was replaced inside its own call was left believing in Low by nobody.
+  // The callback that was replaced inside its own call must not stay in Low.
   EXPECT_TRUE(Eventually([&] { return callback.references == 1; }));
   EXPECT_EQ(eMemoryAvailableNeutral, callback.last);
   ASSERT_HR(S_OK, manager->RegisterMemoryNotificationCallback(nullptr));
 }
 
-TEST(OverlappingCalls, TwoManagersEndEachOtherInsideTheirEvents) {
+TEST(OverlappingCalls, TwoManagersMayEndEachOtherInsideEvents) {
   for (int round = 0; round < 20; ++round) {
     std::array<FakeMemorySystem, 2> systems;
     std::array<HostMemoryManager*, 2> managers{};
@@ -180,7 +181,7 @@ TEST(OverlappingCalls, TwoManagersEndEachOtherInsideTheirEvents) {
   }
 }
 
-TEST(OverlappingCalls, ShutdownWaitsForACallOfAnotherThreadThatShutsDownItself) {
+TEST(OverlappingCalls, ShutdownWaitsForACallbackThatCallsShutdown) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -191,12 +192,12 @@ TEST(OverlappingCalls, ShutdownWaitsForACallOfAnotherThreadThatShutsDownItself) 
   callback.react = [&](EMemoryAvailable available) {
     if (available != eMemoryAvailableLow) return;
     gate.Pass();
-    // Another thread is ending the manager, and waits for this call.
+    // Another thread is in Shutdown and waits for this call.
     EXPECT_HR(S_OK, manager->Shutdown());
     EXPECT_HR(HOST_E_CLRNOTAVAILABLE, manager->SetEventSink(sink.get()));
     EXPECT_HR(HOST_E_CLRNOTAVAILABLE, manager->SetWait(eTaskCritical, 1));
     EXPECT_HR(HOST_E_CLRNOTAVAILABLE, manager->RegisterMemoryNotificationCallback(&callback));
-    EXPECT_HR(S_OK, manager->SetLimit(kMiB, 0, 0));  // over the limit: looks for the thread that watches
+    EXPECT_HR(S_OK, manager->SetLimit(kMiB, 0, 0));  // over the limit: tries to wake the monitor thread
     EXPECT_FALSE(outer_returned);
   };
   std::thread host([&] { EXPECT_HR(S_OK, manager->NotifyMemoryAvailable(eMemoryAvailableLow)); });
@@ -208,7 +209,7 @@ TEST(OverlappingCalls, ShutdownWaitsForACallOfAnotherThreadThatShutsDownItself) 
     outer_returned = true;
   });
   EXPECT_TRUE(Eventually([&] { return StateOf(manager.get()) != kClrHostMemoryRunning; }));
-  std::this_thread::sleep_for(20ms);  // so that it waits by now
+  std::this_thread::sleep_for(20ms);  // so that Shutdown is waiting by now
   EXPECT_FALSE(outer_returned);
   gate.Open();
   host.join();
@@ -218,7 +219,7 @@ TEST(OverlappingCalls, ShutdownWaitsForACallOfAnotherThreadThatShutsDownItself) 
 
 // ---- Low
 
-TEST(LowThatMayStand, IsEndedAtShutdownWhateverItOverlappedWith) {
+TEST(LowNotification, IsEndedAtShutdownAfterOverlappingCalls) {
   for (const bool low_is_under_way : {false, true}) {
     FakeMemorySystem os;
     const ComPtr<HostMemoryManager> manager = MakeManager(os);
@@ -242,7 +243,7 @@ TEST(LowThatMayStand, IsEndedAtShutdownWhateverItOverlappedWith) {
   }
 }
 
-TEST(LowThatMayStand, IsEndedBeforeAnotherCallbackTakesItsPlaceAndIsNotThatOnes) {
+TEST(LowNotification, IsEndedWhenItsCallbackIsReplaced) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -257,8 +258,8 @@ TEST(LowThatMayStand, IsEndedBeforeAnotherCallbackTakesItsPlaceAndIsNotThatOnes)
   Register(manager.get(), other);
   EXPECT_EQ(eMemoryAvailableNeutral, callback.last);
   EXPECT_EQ(1u, callback.references);
-  // The state is told again to a new callback, perhaps twice. A round tells refusals at its end, so that the second one
-  // is told by a round that began after all of that was ordered.
+  // A new callback receives the state again, perhaps twice. A round sends refusal events at its end. So the second
+  // refusal event comes from a round that began after these notifications were ordered.
   for (int told = 1; told <= 2; ++told) {
     MakeEvent(manager.get());
     ASSERT_TRUE(Eventually([&] { return refusals >= told; }));
@@ -268,7 +269,7 @@ TEST(LowThatMayStand, IsEndedBeforeAnotherCallbackTakesItsPlaceAndIsNotThatOnes)
   EXPECT_EQ(neutrals, other.told[eMemoryAvailableNeutral]);
 }
 
-TEST(LowThatMayStand, IsNotEndedTwiceNorToldToACallbackThatWasTakenAway) {
+TEST(LowNotification, IsEndedOnceAndNotAfterUnregistering) {
   FakeMemorySystem os;
   const ComPtr<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
@@ -284,7 +285,7 @@ TEST(LowThatMayStand, IsNotEndedTwiceNorToldToACallbackThatWasTakenAway) {
   EXPECT_EQ(before, StatisticsOf(static_cast<IHostMemoryManager*>(manager.get())).notifications[1]);
 }
 
-// Every order in which three calls of any effect may begin and return, compared with the rule itself.
+// Runs three calls of any effect in every order of begin and return, and compares Standing with the rule itself.
 class EveryOrder {
  public:
   void Run() {
@@ -325,7 +326,8 @@ class EveryOrder {
     }
     if (!any) ++orders_;
   }
-  // Low may stand unless one that ends it began after every Low had returned, and no Low began before it returned.
+  // Returns whether Low may stand. It may, unless a call that ends Low began after every Low call had returned, and
+  // no Low call began before that call returned.
   [[nodiscard]] bool MayStand() const {
     bool any_low = false;
     for (const OneCall& low : calls_) any_low = any_low || (low.effect == Effect::kLeaves && low.began >= 0);
@@ -346,7 +348,7 @@ class EveryOrder {
   int orders_ = 0;
 };
 
-TEST(LowThatMayStand, FollowsTheRuleInEveryOrderOfThreeCalls) {
+TEST(LowNotification, FollowsItsRuleInEveryOrderOfThreeCalls) {
   EveryOrder orders;
   orders.Run();
   EXPECT_EQ(8 * 90, orders.orders());

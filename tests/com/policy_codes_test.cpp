@@ -1,5 +1,6 @@
-// HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER and NeedsVirtualAddressSpace's S_OK from the host's own causes:
-// waits, exclusive sections, pinned regions, reserves. return_codes_test.cpp has what the OS layer says.
+// Tests HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER and NeedsVirtualAddressSpace's S_OK from the host's own
+// causes: waits, exclusive sections, sealed regions, reserves. return_codes_test.cpp tests the causes in the OS
+// layer.
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -15,8 +16,8 @@ namespace {
 constexpr ClrHostMemoryMethod kAllocators[] = {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc,
                                                kClrHostMemoryMallocDebugAlloc};
 
-// A host whose memory is used up to the last page, and whose requests may wait. The wait hook stands for all others:
-// what `during` does at each round of the wait, 100 ms of the clock, and the server.
+// A host whose memory is fully used and whose requests may wait. The wait hook plays all other threads: in each round
+// of a wait it runs `during`, advances the clock by 100 ms, and runs the dispatcher.
 class WaitingHost : public HostOverFake {
  public:
   WaitingHost() : HostOverFake({.limit = {4 * kMiB}}) {
@@ -42,7 +43,7 @@ class WaitingHost : public HostOverFake {
   void* used_up_ = nullptr;
 };
 
-TEST(Timeout, IsForEveryAllocationThatWaitedForMemoryInVain) {
+TEST(Timeout, IsReturnedWhenTheWaitExpires) {
   for (const ClrHostMemoryMethod method : kAllocators) {
     for (const auto level : {eTaskCritical, eAppDomainCritical, eProcessCritical}) {
       WaitingHost host;
@@ -63,7 +64,7 @@ TEST(Timeout, IsForEveryAllocationThatWaitedForMemoryInVain) {
   }
 }
 
-TEST(Timeout, DoesNotHappenToOneWhoIsGivenMemoryInTime) {
+TEST(Timeout, IsAvoidedWhenMemoryIsFreedInTime) {
   for (const ClrHostMemoryMethod method : kAllocators) {
     WaitingHost host;
     host.during = [&host, round = 0]() mutable {
@@ -76,7 +77,7 @@ TEST(Timeout, DoesNotHappenToOneWhoIsGivenMemoryInTime) {
   }
 }
 
-TEST(Timeout, IsForAllocationsAndCreateMallocThatOutwaitAnExclusiveSection) {
+TEST(Timeout, IsReturnedWhenAnExclusiveSectionOutlastsTheWait) {
   for (const ClrHostMemoryMethod method : {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc,
                                            kClrHostMemoryMallocDebugAlloc, kClrHostMemoryCreateMalloc}) {
     WaitingHost host;
@@ -89,7 +90,7 @@ TEST(Timeout, IsForAllocationsAndCreateMallocThatOutwaitAnExclusiveSection) {
   }
 }
 
-TEST(Abandoned, IsForEveryAllocationWhoseWaitTheHostCancels) {
+TEST(Abandoned, IsReturnedWhenTheHostCancelsWaits) {
   for (const ClrHostMemoryMethod method : kAllocators) {
     WaitingHost host;
     host.during = [&] { EXPECT_HR(S_OK, host.object().CancelWaits()); };
@@ -98,23 +99,23 @@ TEST(Abandoned, IsForEveryAllocationWhoseWaitTheHostCancels) {
     EXPECT_EQ(DWORD{ERROR_OPERATION_ABORTED}, answer.last_error);
     EXPECT_TRUE(answer.outputs_cleared);
     host.during = [&] { host.GiveSomeBack(); };
-    EXPECT_HR(S_OK, host.Call(method).hr);  // later ones wait as ever
+    EXPECT_HR(S_OK, host.Call(method).hr);  // later requests still wait
     EXPECT_EQ(1u, StatisticsOf(host.manager()).waits_abandoned[eTaskCritical]);
   }
 }
 
-TEST(Abandoned, IsForThoseWhoWaitWhenTheHostShutsTheManagerDown) {
+TEST(Abandoned, IsReturnedToWaitingRequestsAtShutdown) {
   for (const ClrHostMemoryMethod method : kAllocators) {
     WaitingHost host;
     host.during = [&] { EXPECT_HR(S_OK, host.object().Shutdown()); };
     EXPECT_HR(HOST_E_ABANDONED, host.Call(method).hr);
     EXPECT_HR(HOST_E_CLRNOTAVAILABLE, host.Call(method).hr);
-    host.GiveSomeBack();  // frees go on
+    host.GiveSomeBack();  // frees still succeed
     EXPECT_TRUE(LedgerIsExact(host.manager()));
   }
 }
 
-TEST(Abandoned, IsForThoseWhoWaitWhenEFailLatches) {
+TEST(Abandoned, IsReturnedToWaitingRequestsWhenEFailLatches) {
   WaitingHost host;
   host.during = [&] {
     host.os.OnNext(OsCall::kProtect, Moment::kBefore, [](const OsCallInfo&) { throw 42; });
@@ -126,11 +127,11 @@ TEST(Abandoned, IsForThoseWhoWaitWhenEFailLatches) {
   EXPECT_EQ(std::uint32_t{kClrHostMemoryVirtualProtect}, statistics.latch_method);
 }
 
-TEST(NotOwner, IsForAllocationsDuringAnExclusiveSectionOfAnotherThread) {
+TEST(NotOwner, IsReturnedDuringAnotherThreadsExclusiveSection) {
   HostOverFake host;
   FakeThreadSystem::SetCurrentThread(77);
   ASSERT_HR(S_OK, host.object().EnterExclusive(0));
-  EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);  // its own are served
+  EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);  // the section's own thread is served
   FakeThreadSystem::SetCurrentThread(0);
   EXPECT_HR(HOST_E_NOT_OWNER, host.object().EnterExclusive(0));
   EXPECT_HR(HOST_E_NOT_OWNER, host.object().LeaveExclusive());
@@ -148,7 +149,7 @@ TEST(NotOwner, IsForAllocationsDuringAnExclusiveSectionOfAnotherThread) {
         EXPECT_TRUE(answer.outputs_cleared);
         break;
       case kClrHostMemoryMallocFree: EXPECT_HR(S_OK, answer.hr); break;
-      default: EXPECT_HR(S_OK, answer.hr);  // frees, questions and announcements go on
+      default: EXPECT_HR(S_OK, answer.hr);  // frees, queries and announcements still succeed
     }
   }
   FakeThreadSystem::SetCurrentThread(77);
@@ -158,7 +159,7 @@ TEST(NotOwner, IsForAllocationsDuringAnExclusiveSectionOfAnotherThread) {
   EXPECT_HR(HOST_E_NOT_OWNER, host.object().LeaveExclusive());
 }
 
-TEST(NotOwner, IsForWhateverWouldTouchAPinnedRegion) {
+TEST(NotOwner, IsReturnedForSealedRegions) {
   HostOverFake host;
   IHostMemoryManager* const manager = host.manager();
   ASSERT_HR(S_OK, host.object().SealRegion(host.region(), HostOverFake::kRegionSize));
@@ -173,7 +174,7 @@ TEST(NotOwner, IsForWhateverWouldTouchAPinnedRegion) {
   expect_refused(host.Call(kClrHostMemoryVirtualProtect));
   expect_refused(Ask([&] { return manager->VirtualFree(host.region(), 0, MEM_RELEASE); }));
   EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualQuery).hr);
-  EXPECT_HR(E_INVALIDARG, host.object().SealRegion(host.page(), kPage));  // meets a pinned one
+  EXPECT_HR(E_INVALIDARG, host.object().SealRegion(host.page(), kPage));  // overlaps a sealed region
   EXPECT_HR(E_INVALIDARG, host.object().SealRegion(host.view(), 0));
   EXPECT_HR(S_FALSE, host.object().UnsealRegion(At(host.region(), kPage)));
   EXPECT_HR(S_OK, host.object().UnsealRegion(host.region()));
@@ -183,7 +184,7 @@ TEST(NotOwner, IsForWhateverWouldTouchAPinnedRegion) {
   EXPECT_TRUE(LedgerIsExact(manager));
 }
 
-TEST(NotOwner, IsForBlocksThatTouchAPinnedPageAndTheyStay) {
+TEST(NotOwner, IsReturnedForBlocksOnSealedPages) {
   const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
   ComPtr<IHostMalloc> malloc;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
@@ -215,8 +216,8 @@ TEST(NotOwner, IsForBlocksThatTouchAPinnedPageAndTheyStay) {
   EXPECT_TRUE(LedgerIsExact(manager.get()));
 }
 
-// The same with a heap that ends while blocks of it are pinned.
-TEST(NotOwner, WhatAHeapLeavesPinnedIsGivenBackWhenItIsUnpinned) {
+// A heap is destroyed while its blocks are sealed.
+TEST(NotOwner, UnsealReleasesPagesOfADestroyedHeap) {
   const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
   ComPtr<IHostMalloc> malloc;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
@@ -229,7 +230,7 @@ TEST(NotOwner, WhatAHeapLeavesPinnedIsGivenBackWhenItIsUnpinned) {
   EXPECT_EQ(std::uint64_t{0}, manager.Statistics().charged);
 }
 
-TEST(NotOwner, IsForWhateverWouldTouchAReserve) {
+TEST(NotOwner, IsReturnedForAddressesInsideAReserve) {
   HostOverFake host;
   IHostMemoryManager* const manager = host.manager();
   ASSERT_EQ(win32::kSuccess, host.object().engine().OpenReserves({kMiB}, {kMiB}));
@@ -247,7 +248,7 @@ TEST(NotOwner, IsForWhateverWouldTouchAReserve) {
   }
 }
 
-TEST(Ok, NeedsVirtualAddressSpaceMakesRoomFromTheReserve) {
+TEST(Ok, NeedsVirtualAddressSpaceUsesTheReserve) {
   HostOverFake host;
   ASSERT_EQ(win32::kSuccess, host.object().engine().OpenReserves({}, {kMiB}));
   EXPECT_EQ(kMiB, StatisticsOf(host.manager()).address_space_held);
@@ -259,7 +260,7 @@ TEST(Ok, NeedsVirtualAddressSpaceMakesRoomFromTheReserve) {
   EXPECT_EQ(1u, statistics.address_space_uses);
 }
 
-TEST(Control, SaysWhichSettingsItDoesNotTake) {
+TEST(Control, RefusesInvalidSettings) {
   HostOverFake host;
   HostMemoryManager& manager = host.object();
   EXPECT_HR(E_INVALIDARG, manager.SetWait(static_cast<EMemoryCriticalLevel>(3), 1));
@@ -277,12 +278,12 @@ TEST(Control, SaysWhichSettingsItDoesNotTake) {
   EXPECT_EQ(25 * kMiB, statistics.process_headroom);
 }
 
-TEST(Control, WithoutAThreadToServeThemWaitsCannotBeSet) {
+TEST(Control, SetWaitFailsWithoutADispatcherThread) {
   HostOverFake host;
   host.threads.FailThreads(1);
   EXPECT_HR(E_OUTOFMEMORY, host.object().SetWait(eTaskCritical, 100));
   EXPECT_HR(S_OK, host.object().SetWait(eTaskCritical, 0));
-  EXPECT_HR(S_OK, host.object().SetWait(eTaskCritical, 100));  // there is one again
+  EXPECT_HR(S_OK, host.object().SetWait(eTaskCritical, 100));  // the thread starts now
   host.threads.FailEvents(1);
   EXPECT_HR(S_OK, host.Call(kClrHostMemoryVirtualAlloc).hr);
 }

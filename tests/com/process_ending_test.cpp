@@ -1,4 +1,5 @@
-// A process ends whatever the manager's threads were doing, also when a DLL's static object has the last reference.
+// Tests that a process exits wherever the manager's threads stand, even if a DLL's static object holds the last
+// reference.
 #include <algorithm>
 #include <string>
 
@@ -8,12 +9,12 @@
 namespace clr_host_memory::test {
 namespace {
 
-constexpr DWORD kLongestMs = 10000;  // a run takes a tenth of a second; one that is held up never ends
-constexpr int kRuns = 10;            // of each way
+constexpr DWORD kLongestMs = 10000;  // a run takes 0.1 s; a blocked one never ends
+constexpr int kRuns = 10;            // for each situation
 
-// The exit code; STILL_ACTIVE: it did not end.
+// Returns the exit code, or STILL_ACTIVE if the process did not end.
 DWORD RunProgram(const std::wstring& arguments) {
-  std::wstring command = L"ending_program.exe " + arguments;  // beside this program
+  std::wstring command = L"ending_program.exe " + arguments;  // in this program's directory
   STARTUPINFOW startup{};
   startup.cb = sizeof(startup);
   PROCESS_INFORMATION process{};
@@ -34,7 +35,7 @@ DWORD RunProgram(const std::wstring& arguments) {
 
 class ProcessEnding : public testing::TestWithParam<const wchar_t*> {};
 
-TEST_P(ProcessEnding, IsNotHeldUpByAManagerInAStaticObject) {
+TEST_P(ProcessEnding, IsNotBlockedByAStaticManager) {
   ULONGLONG fastest = kLongestMs;
   for (int run = 0; run < kRuns; ++run) {
     const std::wstring shuts_down = run % 2 == 0 ? L"" : L" shutdown";
@@ -42,7 +43,8 @@ TEST_P(ProcessEnding, IsNotHeldUpByAManagerInAStaticObject) {
     ASSERT_EQ(7u, RunProgram(GetParam() + shuts_down)) << "run " << run;
     fastest = std::min(fastest, ::GetTickCount64() - begin);
   }
-  // A bridge is detached within a second when calls stay inside; here none will leave, so it must not wait at all.
+  // Detaching a bridge waits up to a second for calls inside it. Here these calls never return, so it must not wait
+  // at all.
   EXPECT_LT(fastest, 1000u);
 }
 
@@ -52,7 +54,7 @@ INSTANTIATE_TEST_SUITE_P(Ways, ProcessEnding, testing::Values(L"event", L"callba
                            return std::string(name.begin(), name.end());
                          });
 
-TEST(ProcessEndingAnswer, IsFalseWhileTheProcessLives) {
+TEST(ProcessIsEnding, ReturnsFalseWhileTheProcessRuns) {
   PrepareProcessIsEnding();
   EXPECT_FALSE(ProcessIsEnding());
 }

@@ -1,5 +1,6 @@
-// S_OK, HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER, HOST_E_INVALIDOPERATION, E_POINTER and E_INVALIDARG: each
-// in every method that documents it, with its cause. docs/return-codes.md has the table.
+// Tests S_OK, HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER, HOST_E_INVALIDOPERATION, E_POINTER and
+// E_INVALIDARG. Each code is tested in every method that documents it, with its cause. docs/return-codes.md has the
+// table.
 #include <set>
 
 #include "com/result_codes.h"
@@ -10,10 +11,11 @@ namespace {
 
 // ---- S_OK
 
-TEST(Ok, EveryMethodSucceedsOnAHealthyHostAndLeavesTheLastErrorAlone) {
+TEST(Ok, EveryMethodSucceedsAndKeepsTheLastError) {
   HostOverFake host;
   for (const auto& [method, name] : kMethods) {
-    if (method == kClrHostMemoryNeedsVirtualAddressSpace) continue;  // it can only refuse: OutOfMemory suite
+    if (method == kClrHostMemoryNeedsVirtualAddressSpace)
+      continue;  // always refused here: see the OutOfMemoryByHost suite
     SCOPED_TRACE(name);
     const Answer answer = host.Call(method);
     EXPECT_HR(S_OK, answer.hr);
@@ -22,7 +24,7 @@ TEST(Ok, EveryMethodSucceedsOnAHealthyHostAndLeavesTheLastErrorAlone) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(Ok, IsCountedForEachMethodByItself) {
+TEST(Ok, IsCountedPerMethod) {
   HostOverFake host;
   for (const auto& [method, name] : kMethods) {
     SCOPED_TRACE(name);
@@ -34,7 +36,7 @@ TEST(Ok, IsCountedForEachMethodByItself) {
   }
 }
 
-TEST(Ok, LeavesTheOldErrorEvenWhenTheOsTouchedIt) {
+TEST(Ok, KeepsTheLastErrorWhenTheOsChangesIt) {
   HostOverFake host;
   for (const auto& [method, name] : kMethods) {
     const auto seam = SeamOf(method);
@@ -47,7 +49,7 @@ TEST(Ok, LeavesTheOldErrorEvenWhenTheOsTouchedIt) {
   }
 }
 
-// ---- HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER: the OS layer says so
+// ---- HOST_E_TIMEOUT, HOST_E_ABANDONED, HOST_E_NOT_OWNER from the OS layer
 
 struct LockCode {
   const char* name;
@@ -64,7 +66,7 @@ constexpr LockCode kLockCodes[] = {
     {"ERROR_NOT_OWNER", ERROR_NOT_OWNER, HOST_E_NOT_OWNER},
 };
 
-TEST(TimeoutAbandonedNotOwner, ComeFromTheOsLayerInEveryMethodThatAsksIt) {
+TEST(TimeoutAbandonedNotOwner, AreReturnedByEveryMethodThatCallsTheOs) {
   HostOverFake host;
   for (const LockCode& code : kLockCodes) {
     for (const auto& [method, name] : kMethods) {
@@ -76,15 +78,15 @@ TEST(TimeoutAbandonedNotOwner, ComeFromTheOsLayerInEveryMethodThatAsksIt) {
       EXPECT_HR(code.hr, answer.hr);
       EXPECT_EQ(code.error, answer.last_error);
       EXPECT_TRUE(answer.outputs_cleared);
-      // Nothing latches: the next call is served.
+      // These codes do not latch: the next call succeeds.
       EXPECT_HR(S_OK, host.Call(method).hr);
     }
   }
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(TimeoutAbandonedNotOwner, AreTheAnswerOfAllThirteenMethodsToSuchAnOutcome) {
-  // The notifications ask the OS nothing, so only their mapping can be shown until waits and pins are there.
+TEST(TimeoutAbandonedNotOwner, AreMappedForAllThirteenMethods) {
+  // The notification methods make no OS call, so only their mapping is tested here.
   for (const LockCode& code : kLockCodes) {
     for (const auto& [method, name] : kMethods) {
       EXPECT_HR(code.hr, ToHresult(Outcome::OsRefused(code.error), method)) << name << " " << code.name;
@@ -92,7 +94,7 @@ TEST(TimeoutAbandonedNotOwner, AreTheAnswerOfAllThirteenMethodsToSuchAnOutcome) 
   }
 }
 
-// ---- HOST_E_INVALIDOPERATION: memory to be freed did not come from the host
+// ---- HOST_E_INVALIDOPERATION: the memory to be freed was not allocated by the host
 
 class InvalidOperation : public ::testing::Test {
  protected:
@@ -104,7 +106,7 @@ class InvalidOperation : public ::testing::Test {
   HostOverFake host_;
 };
 
-TEST_F(InvalidOperation, VirtualFreeOfMemoryTheHostNeverGaveOutLeavesItAsItIs) {
+TEST_F(InvalidOperation, VirtualFreeRefusesForeignMemory) {
   const auto theirs = host_.os.RawAllocate({0, kGranule, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE});
   auto* memory = reinterpret_cast<void*>(static_cast<std::uintptr_t>(theirs.address));
   for (const DWORD type : {DWORD{MEM_RELEASE}, DWORD{MEM_DECOMMIT}}) {
@@ -114,7 +116,7 @@ TEST_F(InvalidOperation, VirtualFreeOfMemoryTheHostNeverGaveOutLeavesItAsItIs) {
   EXPECT_TRUE(host_.os.Describe(theirs.address).committed);
 }
 
-TEST_F(InvalidOperation, VirtualFreeOfFreeSpaceNullAndWhatIsReleasedAlready) {
+TEST_F(InvalidOperation, VirtualFreeRefusesNullAndReleasedAddresses) {
   ExpectRefused(nullptr, 0, MEM_RELEASE);
   void* memory = Allocate(host_.manager(), nullptr, kGranule, MEM_RESERVE, PAGE_NOACCESS);
   EXPECT_HR(S_OK, host_.manager()->VirtualFree(memory, 0, MEM_RELEASE));
@@ -122,12 +124,12 @@ TEST_F(InvalidOperation, VirtualFreeOfFreeSpaceNullAndWhatIsReleasedAlready) {
   ExpectRefused(memory, kPage, MEM_DECOMMIT);
 }
 
-TEST_F(InvalidOperation, VirtualFreeDoesNotReleaseAView) {
+TEST_F(InvalidOperation, VirtualFreeRefusesAView) {
   ExpectRefused(host_.view(), 0, MEM_RELEASE);
   EXPECT_NE(Address{0}, host_.os.Describe(reinterpret_cast<std::uintptr_t>(host_.view())).allocation_base);
 }
 
-TEST_F(InvalidOperation, MallocFreeOfABlockOfAnotherHeapOfItsInsideOrOfNoHeap) {
+TEST_F(InvalidOperation, MallocFreeRefusesForeignAndInnerPointers) {
   ComPtr<IHostMalloc> other;
   ASSERT_HR(S_OK, host_.manager()->CreateMalloc(MALLOC_THREADSAFE, other.Receive()));
   int local = 0;
@@ -150,7 +152,7 @@ TEST_F(InvalidOperation, ChargesStayExact) {
 
 // ---- E_POINTER
 
-TEST(Pointer, ANullOutParameterIsRefusedBeforeTheOsIsAsked) {
+TEST(Pointer, NullOutputIsRefusedWithoutAnOsCall) {
   HostOverFake host;
   MEMORY_BASIC_INFORMATION info{};
   SIZE_T size = 0;
@@ -170,13 +172,13 @@ TEST(Pointer, ANullOutParameterIsRefusedBeforeTheOsIsAsked) {
     EXPECT_HR(E_POINTER, answer.hr);
     EXPECT_EQ(DWORD{ERROR_INVALID_PARAMETER}, answer.last_error);
   }
-  // Of these two Win32 has a say.
+  // For these two calls Win32 determines the last error.
   EXPECT_HR(E_POINTER, manager->VirtualQuery(host.page(), nullptr, sizeof(info), &size));
   EXPECT_HR(E_POINTER, manager->VirtualProtect(host.page(), kPage, PAGE_READONLY, nullptr));
   EXPECT_EQ(calls, host.os.AllCalls());
 }
 
-TEST(Pointer, ANullOneOfWin32sLeavesTheErrorThatWin32Leaves) {
+TEST(Pointer, NullOutputSetsTheSameLastErrorAsWin32) {
   const MemoryManager manager = MakeManager();
   void* const page = Allocate(manager.get(), nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   void* const nowhere = reinterpret_cast<void*>(~std::uintptr_t{0});
@@ -207,7 +209,7 @@ TEST(Pointer, ANullOneOfWin32sLeavesTheErrorThatWin32Leaves) {
 
 // ---- E_INVALIDARG
 
-TEST(InvalidArgument, ACriticalityThatIsNoneIsRefusedByEveryAllocation) {
+TEST(InvalidArgument, AllocationsRefuseAnInvalidCriticality) {
   HostOverFake host;
   for (const int level : {-1, 3, 1 << 30}) {
     for (const auto method : {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc, kClrHostMemoryMallocDebugAlloc}) {
@@ -219,7 +221,7 @@ TEST(InvalidArgument, ACriticalityThatIsNoneIsRefusedByEveryAllocation) {
   }
 }
 
-TEST(InvalidArgument, AKindOfHeapThatIsNoneIsRefused) {
+TEST(InvalidArgument, CreateMallocRefusesUnknownFlags) {
   HostOverFake host;
   auto* made = static_cast<IHostMalloc*>(Poison());
   EXPECT_HR(E_INVALIDARG, host.manager()->CreateMalloc(4, &made));
@@ -230,7 +232,7 @@ TEST(InvalidArgument, AKindOfHeapThatIsNoneIsRefused) {
   }
 }
 
-TEST(InvalidArgument, WhatWin32CallsAnInvalidParameterIsOne) {
+TEST(InvalidArgument, IsReturnedForWin32sInvalidParameters) {
   struct Case {
     const char* what;
     SIZE_T size;
@@ -255,7 +257,7 @@ TEST(InvalidArgument, WhatWin32CallsAnInvalidParameterIsOne) {
     EXPECT_EQ(DWORD{ERROR_INVALID_PARAMETER}, answer.last_error);
     EXPECT_EQ(nullptr, memory);
   }
-  // Ours, but not to be freed like that.
+  // The memory is the manager's, but these arguments cannot free it.
   EXPECT_HR(E_INVALIDARG, host.manager()->VirtualFree(host.region(), kPage, MEM_RELEASE));
   EXPECT_HR(E_INVALIDARG, host.manager()->VirtualFree(host.region(), 0, 0));
   DWORD old = 0;
@@ -263,7 +265,7 @@ TEST(InvalidArgument, WhatWin32CallsAnInvalidParameterIsOne) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(InvalidArgument, ABufferTooSmallForVirtualQueryIsNoCatastrophe) {
+TEST(InvalidArgument, VirtualQueryRefusesATooSmallBuffer) {
   HostOverFake host;
   MEMORY_BASIC_INFORMATION info{};
   SIZE_T written = 7;
@@ -274,7 +276,7 @@ TEST(InvalidArgument, ABufferTooSmallForVirtualQueryIsNoCatastrophe) {
   EXPECT_EQ(SIZE_T{0}, written);
 }
 
-TEST(InvalidArgument, AViewWhereNoneCanBe) {
+TEST(InvalidArgument, AcquiredVirtualAddressSpaceRefusesImpossibleViews) {
   HostOverFake host;
   struct Case {
     std::uintptr_t base;

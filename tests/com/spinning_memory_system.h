@@ -1,6 +1,6 @@
-// A seam that dawdles: before and after it passes a call on it spins for a random moment, so that a thread stopped at
-// random often stands between the manager's bookkeeping and the OS' act. It notes where each thread is.
-// Threads: any; nothing is shared between them, so a stopped thread holds up nobody here.
+// A seam that delays: it spins for a random time before and after it passes a call on. A thread suspended at random
+// therefore often stands between the manager's bookkeeping and the OS call. The seam records where each thread is.
+// Threads: any. They share no data, so a suspended thread blocks no other thread here.
 #ifndef CLRHM_TESTS_COM_SPINNING_MEMORY_SYSTEM_H
 #define CLRHM_TESTS_COM_SPINNING_MEMORY_SYSTEM_H
 
@@ -11,7 +11,7 @@
 
 namespace clr_host_memory::test {
 
-// Where a thread is now. Read by others while it is suspended.
+// The current place of a thread. Other threads read it while this thread is suspended.
 struct ThreadPlace {
   std::atomic<bool> in_manager = false;  // set by the thread's own code around its calls
   std::atomic<bool> in_os = false;       // the real call, without the spins around it
@@ -19,7 +19,7 @@ struct ThreadPlace {
 };
 
 class SpinningMemorySystem final : public MemorySystem {
-  // One call on its way to the OS and back. Before the methods, which deduce what Call returns.
+  // One call to the OS and back. Defined before the methods, which deduce the return type of Call.
   class Passage {
    public:
     explicit Passage(std::uint32_t most_spins) : most_spins_(most_spins) { Spin(); }
@@ -50,7 +50,7 @@ class SpinningMemorySystem final : public MemorySystem {
   };
 
  public:
-  // beneath outlives the object. Each spin is of 0 to most_spins - 1 steps, of about a nanosecond.
+  // beneath outlives the object. Each spin takes 0 to most_spins - 1 steps of about a nanosecond.
   SpinningMemorySystem(MemorySystem& beneath, std::uint32_t most_spins) : beneath_(beneath), most_spins_(most_spins) {}
 
   [[nodiscard]] static ThreadPlace& PlaceOfThisThread() {

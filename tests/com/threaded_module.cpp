@@ -1,11 +1,11 @@
-// A DLL whose only export starts a thread that nobody joins, in code of the DLL's own.
+// A DLL whose only export starts a thread in the DLL's own code. The thread is never joined.
 #include <windows.h>
 
 #include "os/windows/windows_thread_system.h"
 
 namespace {
 
-// Ends when the event is signalled.
+// Waits for the event and returns.
 void Run(void* event) { ::WaitForSingleObject(event, INFINITE); }
 
 }  // namespace

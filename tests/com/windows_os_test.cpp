@@ -1,4 +1,4 @@
-// The seams over Windows itself: what the fakes stand for.
+// Tests the seams over Windows itself, which the fakes replace elsewhere.
 #include <gtest/gtest.h>
 #include <windows.h>
 
@@ -30,8 +30,8 @@ MemoryLoad Load() {
 
 ThreadSystem& Threads() { return WindowsThreadSystem(); }
 
-// How high handles go: they count up in steps of 4, past those that are open and into the gaps of those closed. (Wine 8
-// does not answer GetProcessHandleCount.)
+// Returns the highest of 64 new handles. Handle values rise in steps of 4; closed handles leave gaps that are reused.
+// (Wine 8 does not implement GetProcessHandleCount.)
 std::uintptr_t HighHandle() {
   std::array<HANDLE, 64> made{};
   for (HANDLE& handle : made) handle = ::CreateEventW(nullptr, FALSE, FALSE, nullptr);
@@ -43,7 +43,7 @@ void WaitUntil(const std::function<bool()>& done) {
   while (!done()) ::Sleep(1);
 }
 
-TEST(WindowsLoad, TellsWhatTheMachineHas) {
+TEST(WindowsLoad, ReportsPlausibleMachineFigures) {
   const MemoryLoad load = Load();
   EXPECT_LE(load.percent_in_use, 100U);
   EXPECT_GT(load.total_physical, Bytes{});
@@ -54,7 +54,7 @@ TEST(WindowsLoad, TellsWhatTheMachineHas) {
   EXPECT_FALSE(load.low_signalled && load.high_signalled);
 }
 
-TEST(WindowsLoad, WhatTheProcessCommitsAndTouchesIsItsOwn) {
+TEST(WindowsLoad, TouchedCommitsCountAsProcessPrivate) {
   constexpr SIZE_T kSize = 64 * kMiB;
   const Bytes before = Load().process_private;
   EXPECT_GT(before, Bytes{});
@@ -69,13 +69,13 @@ TEST(WindowsLoad, WhatTheProcessCommitsAndTouchesIsItsOwn) {
   EXPECT_LE(after, before + Bytes{4 * kMiB});
 }
 
-TEST(WindowsLoad, LeavesTheLastErrorAlone) {
+TEST(WindowsLoad, KeepsTheLastError) {
   ::SetLastError(1234);
   Load();
   EXPECT_EQ(::GetLastError(), 1234U);
 }
 
-TEST(WindowsLoad, ManyThreadsMayAskAndNoHandleLeaks) {
+TEST(WindowsLoad, ConcurrentCallsLeakNoHandles) {
   Load();
   const std::uintptr_t before = HighHandle();
   {
@@ -90,8 +90,8 @@ TEST(WindowsLoad, ManyThreadsMayAskAndNoHandleLeaks) {
   EXPECT_LE(HighHandle(), before + 4 * 100);
 }
 
-// Last of the load's tests: the process does not leave the job again.
-TEST(WindowsLoad, TheTightestLimitOfTheJobIsTold) {
+// The last of the load tests, because the process cannot leave the job.
+TEST(WindowsLoad, ReportsTheTightestJobLimit) {
   const HANDLE job = ::CreateJobObjectW(nullptr, nullptr);
   ASSERT_NE(job, nullptr);
   JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits{};
@@ -112,17 +112,17 @@ TEST(WindowsLoad, TheTightestLimitOfTheJobIsTold) {
   EXPECT_EQ(load.available_in_job, Bytes{900 * kMiB} - load.process_private);
 }
 
-TEST(WindowsThreads, TheClockGoesOnAndNeverBack) {
+TEST(WindowsThreads, ClockAdvancesAtTheRightRate) {
   const auto before = std::chrono::steady_clock::now();
   const Milliseconds begin = Threads().Now();
   Threads().Sleep(Milliseconds{60});
   const Milliseconds end = Threads().Now();
   const auto other_clock = std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now() - before);
-  EXPECT_GE(end - begin, Milliseconds{40});  // it ticks in steps of up to 16 ms
+  EXPECT_GE(end - begin, Milliseconds{40});  // the clock ticks in steps of up to 16 ms
   EXPECT_LE(end - begin, other_clock + Milliseconds{40});
 }
 
-TEST(WindowsThreads, AnEventLetsOneWaiterThroughOnce) {
+TEST(WindowsThreads, EventReleasesOneWaiterOnce) {
   const EventHandle event = Threads().MakeEvent();
   ASSERT_NE(event, nullptr);
   EXPECT_FALSE(Threads().WaitFor(event, Milliseconds{0}));
@@ -136,7 +136,7 @@ TEST(WindowsThreads, AnEventLetsOneWaiterThroughOnce) {
   Threads().CloseEvent(event);
 }
 
-TEST(WindowsThreads, EventsLeaveTheLastErrorAlone) {
+TEST(WindowsThreads, EventsKeepTheLastError) {
   const EventHandle event = Threads().MakeEvent();
   ::SetLastError(1234);
   Threads().Signal(event);
@@ -147,7 +147,7 @@ TEST(WindowsThreads, EventsLeaveTheLastErrorAlone) {
   EXPECT_EQ(::GetLastError(), 1234U);
 }
 
-TEST(WindowsThreads, AThreadRunsOnceAndJoinWaitsForItsEnd) {
+TEST(WindowsThreads, ThreadRunsOnceAndJoinWaits) {
   struct Work {
     std::atomic<int> runs = 0;
     std::uint64_t thread = 0;
@@ -166,7 +166,7 @@ TEST(WindowsThreads, AThreadRunsOnceAndJoinWaitsForItsEnd) {
   EXPECT_NE(work.thread, Threads().CurrentThread());
 }
 
-TEST(WindowsThreads, ADetachedThreadRunsOn) {
+TEST(WindowsThreads, DetachedThreadKeepsRunning) {
   std::atomic<bool> go = false;
   static std::atomic<bool> done;
   done = false;
@@ -182,7 +182,7 @@ TEST(WindowsThreads, ADetachedThreadRunsOn) {
   WaitUntil([] { return done.load(); });
 }
 
-TEST(WindowsThreads, NoHandleIsLeft) {
+TEST(WindowsThreads, ThreadsAndEventsLeakNoHandles) {
   const std::uintptr_t before = HighHandle();
   for (int round = 0; round < 400; ++round) {
     const EventHandle event = Threads().MakeEvent();
@@ -193,7 +193,7 @@ TEST(WindowsThreads, NoHandleIsLeft) {
   EXPECT_LE(HighHandle(), before + 4 * 100);
 }
 
-TEST(WindowsThreads, AModuleStaysLoadedWhileItsThreadRuns) {
+TEST(WindowsThreads, ModuleStaysLoadedWhileItsThreadRuns) {
   const HANDLE event = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
   const HMODULE module = ::LoadLibraryW(L"threaded_module.dll");
   ASSERT_NE(module, nullptr);
@@ -245,7 +245,7 @@ struct Owner final : Worker::Step {
   Worker worker{Threads(), *this};
 };
 
-TEST(WorkerOnWindows, MayDestroyItsOwnerLastOfAll) {
+TEST(WorkerOnWindows, StopAndThenMayDestroyTheOwner) {
   std::atomic<int> alive = 0;
   for (int round = 0; round < 100; ++round) {
     auto owner = std::make_unique<Owner>(alive);
@@ -255,7 +255,7 @@ TEST(WorkerOnWindows, MayDestroyItsOwnerLastOfAll) {
   WaitUntil([&] { return alive.load() == 0; });
 }
 
-TEST(SamplerOnWindows, ReadsWhatTheOsSays) {
+TEST(SamplerOnWindows, ReturnsTheOsFigures) {
   LoadSampler sampler(WindowsMemorySystem(), Threads(), Milliseconds{10'000});
   MemoryLoad first;
   MemoryLoad second;

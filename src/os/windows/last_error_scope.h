@@ -1,4 +1,4 @@
-// The thread's last error, kept across calls whose success may touch it.
+// Keeps the thread's last error across calls that may change it on success.
 #ifndef CLRHM_OS_WINDOWS_LAST_ERROR_SCOPE_H
 #define CLRHM_OS_WINDOWS_LAST_ERROR_SCOPE_H
 

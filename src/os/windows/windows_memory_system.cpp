@@ -1,7 +1,7 @@
 #include "os/windows/windows_memory_system.h"
 
 #include <windows.h>
-// After windows.h, which it needs.
+// psapi.h needs windows.h before it.
 #include <psapi.h>
 
 #include <algorithm>
@@ -41,7 +41,8 @@ static_assert(win32::kDynamicCodeBlocked == 1655 && win32::kNotEnoughQuota == ER
 [[nodiscard]] void* ToPointer(Address address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
 [[nodiscard]] Address ToAddress(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
-// A size the caller's SIZE_T came from fits back; one computed too large for a 32-bit build cannot be served.
+// Returns size as a SIZE_T. A size that came from a caller's SIZE_T fits. A computed size too large for a 32-bit
+// build becomes SIZE_MAX, which cannot be served.
 [[nodiscard]] SIZE_T ToSize(std::uint64_t size) {
   if constexpr (sizeof(SIZE_T) < sizeof(std::uint64_t)) {
     if (size > SIZE_MAX) return SIZE_MAX;
@@ -49,10 +50,10 @@ static_assert(win32::kDynamicCodeBlocked == 1655 && win32::kNotEnoughQuota == ER
   return static_cast<SIZE_T>(size);
 }
 
-// The error of a call that failed; a failure without a number would look like success.
+// Returns the error of a failed call, never 0: a failure without a number would look like success.
 [[nodiscard]] win32::Error FailureOf(DWORD error) { return error == ERROR_SUCCESS ? ERROR_INVALID_PARAMETER : error; }
 
-// The job this process is in, if any. What the OS does not tell stays 0.
+// Returns the figures of the job that this process is in, if any. A figure that the OS does not report stays 0.
 [[nodiscard]] JobFigures AskJob(Bytes process_private) {
   JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits{};
   if (!::QueryInformationJobObject(nullptr, JobObjectExtendedLimitInformation, &limits, sizeof(limits), nullptr)) {
@@ -63,7 +64,7 @@ static_assert(win32::kDynamicCodeBlocked == 1655 && win32::kNotEnoughQuota == ER
   if ((flags & JOB_OBJECT_LIMIT_PROCESS_MEMORY) != 0) figures.process_limit = {limits.ProcessMemoryLimit};
   if ((flags & JOB_OBJECT_LIMIT_JOB_MEMORY) != 0) {
     figures.job_limit = {limits.JobMemoryLimit};
-    // JOBOBJECT_MEMORY_USAGE_INFORMATION of Windows 10, which not all headers have.
+    // The layout of JOBOBJECT_MEMORY_USAGE_INFORMATION (Windows 10), which some headers lack.
     struct {
       std::uint64_t job_memory;
       std::uint64_t peak_job_memory_used;
@@ -84,11 +85,11 @@ static_assert(win32::kDynamicCodeBlocked == 1655 && win32::kNotEnoughQuota == ER
                                  sizeof(counters))) {
     return {};
   }
-  // The same figure by two names; Wine 8 fills in the older one alone (and means what has been touched).
+  // Both members hold the same figure. Wine 8 sets only the older one, and to the touched memory.
   return {std::max<std::uint64_t>(counters.PrivateUsage, counters.PagefileUsage)};
 }
 
-// One of the OS's memory resource notifications; its handle is made when it is first asked, and kept.
+// One of the OS's memory resource notifications. Its handle is created at the first query and kept.
 class ResourceNotification {
  public:
   explicit ResourceNotification(MEMORY_RESOURCE_NOTIFICATION_TYPE type) : type_(type) {}
@@ -105,7 +106,7 @@ class ResourceNotification {
     if (handle != nullptr) return handle;
     const HANDLE made = ::CreateMemoryResourceNotification(type_);
     if (made == nullptr || handle_.compare_exchange_strong(handle, made)) return made;
-    ::CloseHandle(made);  // someone else was first
+    ::CloseHandle(made);  // another thread was first
     return handle;
   }
 
@@ -195,7 +196,7 @@ class WindowsSystem final : public MemorySystem {
 }  // namespace
 
 MemorySystem& WindowsMemorySystem() {
-  // Never destroyed: a CLR may free memory while the process ends.
+  // Never destroyed, because a CLR may free memory while the process ends.
   alignas(WindowsSystem) static std::array<std::byte, sizeof(WindowsSystem)> place;
   static WindowsSystem* const system = new (place.data()) WindowsSystem;
   return *system;

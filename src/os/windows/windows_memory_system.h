@@ -6,7 +6,8 @@
 
 namespace clr_host_memory {
 
-// Alive for the whole process. It keeps two handles, once Load has been called: of the memory resource notifications.
+// Returns the seam, which lives for the whole process. After the first Load it keeps two handles of the memory
+// resource notifications.
 [[nodiscard]] MemorySystem& WindowsMemorySystem();
 
 }  // namespace clr_host_memory

@@ -14,11 +14,11 @@
 namespace clr_host_memory {
 namespace {
 
-// What a new thread must do; its own from its beginning.
+// The start data of a new thread. The thread owns it once it runs.
 struct Beginning {
   void (*run)(void* context);
   void* context;
-  HMODULE module;  // with a reference that keeps it loaded; null: the program itself, which stays anyway
+  HMODULE module;  // with a reference that keeps it loaded; null: the program, which stays loaded
 };
 
 DWORD WINAPI ThreadMain(void* parameter);
@@ -31,7 +31,7 @@ DWORD WINAPI ThreadMain(void* parameter);
   return module == ::GetModuleHandleW(nullptr) ? nullptr : module;
 }
 
-// So that debuggers and profilers show whose it is. Windows 10 1607 and later.
+// Names the thread for debuggers and profilers. Windows 10 1607 and later.
 void NameOwnThread() {
   using SetThreadDescriptionFunction = HRESULT(WINAPI*)(HANDLE, PCWSTR);
   const auto set_description = reinterpret_cast<SetThreadDescriptionFunction>(
@@ -47,7 +47,7 @@ DWORD WINAPI ThreadMain(void* parameter) {
     NameOwnThread();
     beginning->run(beginning->context);
   }
-  // The module may be gone after this, so there is nothing to return to.
+  // The module may be unloaded after this, so there is no code to return to.
   if (module != nullptr) ::FreeLibraryAndExitThread(module, 0);
   return 0;
 }
@@ -68,7 +68,7 @@ class WindowsThreads final : public ThreadSystem {
   }
   bool WaitFor(EventHandle event, Milliseconds at_most) override {
     LastErrorKeeper keep;
-    // Win32 waits 49 days, or for ever.
+    // Win32 waits at most 49 days, or forever.
     constexpr Milliseconds kMost{INFINITE - 1};
     const DWORD timeout = at_most > kMost ? INFINITE : at_most.count() < 0 ? 0 : static_cast<DWORD>(at_most.count());
     return ::WaitForSingleObject(event, timeout) == WAIT_OBJECT_0;
@@ -100,7 +100,7 @@ class WindowsThreads final : public ThreadSystem {
 }  // namespace
 
 ThreadSystem& WindowsThreadSystem() {
-  // Never destroyed: the manager's threads may outlive static destructors.
+  // Never destroyed, because the manager's threads may outlive static destructors.
   alignas(WindowsThreads) static std::array<std::byte, sizeof(WindowsThreads)> place;
   static WindowsThreads* const system = new (place.data()) WindowsThreads;
   return *system;

@@ -6,8 +6,9 @@
 
 namespace clr_host_memory {
 
-// Stateless and alive for the whole process. A DLL this code lies in stays loaded while a thread it started runs.
-// Threads that the end of the process has killed count as ended; to join one from DllMain is a deadlock.
+// Returns the seam, which is stateless and lives for the whole process. A DLL that contains this code stays loaded
+// while a thread it started runs. Threads killed by the end of the process count as ended. To join a thread from
+// DllMain is a deadlock.
 [[nodiscard]] ThreadSystem& WindowsThreadSystem();
 
 }  // namespace clr_host_memory
