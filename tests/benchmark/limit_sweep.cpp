@@ -318,27 +318,30 @@ std::string Sweep::Table() const {
   }
   std::ostringstream head;
   head << "# The limit sweep\n\n"
-       << "How each sample program ends under a limit of 30 to 100 % of its peak, the most that the manager has on "
-          "account\n"
-       << "when there is no limit. Written by `cmake -P cmake/sweep.cmake`" << (IsWine() ? ", under Wine" : "")
-       << "; the samples' arguments stand beside their names.\n\n"
+       << "This page shows how each sample program ends under a limit of 30 to 100 % of its peak. The peak is the most "
+          "that the\n"
+       << "manager has on account when there is no limit. Written by `cmake -P cmake/sweep.cmake`"
+       << (IsWine() ? ", under Wine" : "") << "; the samples'\n"
+       << "arguments stand beside their names.\n\n"
        << "LoadAssemblies, NativeHeavy, CollectibleContexts and WebHello run with DOTNET_EnableWriteXorExecute=0 "
-          "everywhere: with W^X\n"
-       << ".NET 10 does not survive them under Wine 8, whoever is the host.\n\n"
-       << "The same size is a tighter bound for the manager's limit, which is on all that the CLR commits; the hard "
-          "limit is on\n"
-       << "the GC's heap alone, and what a program has in code, types and native heaps is never refused under it.\n\n"
-       << "Best first: **passes** as without a limit; **OOM**, a managed OutOfMemoryException, caught or not; "
-          "**refused** at\n"
-       << "the start by clrmem, which names the least limit that will do; **stopped** by the thrash guard; **no "
-          "start**, the\n"
-       << "runtime gave up while starting; **fails**: a fail-fast, a native exception; **hangs** for "
-       << settings_.timeout.count() << " seconds.\n\n"
+          "everywhere: with\n"
+       << "W^X .NET 10 does not survive them under Wine 8, under any host.\n\n"
+       << "The same size is a tighter bound for the manager's limit, which covers all that the CLR commits. The hard "
+          "limit covers\n"
+       << "the GC's heap alone. A program's code, types and native heaps are never refused under it.\n\n"
+       << "The endings, best first:\n\n"
+       << "- **passes**: as without a limit;\n"
+       << "- **OOM**: a managed OutOfMemoryException, caught or not;\n"
+       << "- **refused**: clrmem refuses at the start and names the least limit that is enough;\n"
+       << "- **stopped**: the thrash guard stopped the program;\n"
+       << "- **no start**: the runtime gave up while starting;\n"
+       << "- **fails**: a fail-fast, a native exception;\n"
+       << "- **hangs**: for " << settings_.timeout.count() << " seconds.\n\n"
        << "Each cell: the worst of " << settings_.repeats << " runs under `clrmem run --limit` / the worst of "
-       << settings_.repeats << " under `DOTNET_GCHeapHardLimit` of the same size.\n"
-       << "Of " << better + equal + worse << " cells the limit ends **better in " << better << ", equal in " << equal
-       << ", worse in " << worse << "**. In " << hard_limit_passes
-       << " of them the hard limit\npasses, and nothing can end better.\n";
+       << settings_.repeats << " under `DOTNET_GCHeapHardLimit` of the same\n"
+       << "size. Of " << better + equal + worse << " cells the limit ends **better in " << better << ", equal in "
+       << equal << ", worse in " << worse << "**. In " << hard_limit_passes << " of them the hard limit passes,\n"
+       << "and nothing can end better.\n";
   return head.str() + text.str();
 }
 
