@@ -157,8 +157,8 @@ HRESULT HostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotifica
   return barrier_.Serve(kClrHostMemoryRegisterMemoryNotificationCallback, [&] {
     if (!engine_.Serving() || (callback != nullptr && ProcessIsEnding())) return Outcome::Unavailable();
     if (notifier_.SetCallback(callback)) return Outcome::Done();
-    return engine_.Serving() ? Outcome::NoMetadata()
-                             : Outcome::Unavailable();  // a shutdown may have happened meanwhile
+    // A shutdown may have happened meanwhile.
+    return engine_.Serving() ? Outcome::NoMetadata() : Outcome::Unavailable();
   });
 }
 
