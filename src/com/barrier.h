@@ -1,5 +1,5 @@
-// What every COM method of the manager has around it: nothing is thrown across the edge, the thread's last error is
-// what Win32 would have left, the answer is counted, and a broken invariant latches the manager.
+// The frame around every COM method of the manager. No exception leaves a method. The thread's last error is the one
+// that Win32 would leave. The result is counted. A broken invariant latches the manager.
 #ifndef CLRHM_COM_BARRIER_H
 #define CLRHM_COM_BARRIER_H
 
@@ -13,13 +13,14 @@ class Barrier {
  public:
   Barrier(Engine& engine, CallCounters& counters) : engine_(engine), counters_(counters) {}
 
-  // body: () -> Outcome.
+  // Runs body, () -> Outcome, and returns the HRESULT of its outcome for method.
   template <typename Body>
   HRESULT Serve(ClrHostMemoryMethod method, Body body) noexcept {
     return Answer(method, Run(body));
   }
 
-  // The same for requests that have a criticality, whose refusals are counted by level.
+  // Serves a request that has a criticality: body is (Criticality) -> Outcome. Refusals are counted by level.
+  // E_INVALIDARG: level is out of range.
   template <typename Body>
   HRESULT ServeAllocation(ClrHostMemoryMethod method, EMemoryCriticalLevel level, Body body) noexcept {
     if (level < eTaskCritical || level > eProcessCritical) return Reject(method, E_INVALIDARG);
@@ -35,8 +36,8 @@ class Barrier {
     return hr;
   }
 
-  // An argument that is refused before the engine is asked. error: what Win32 says of it; by default of an argument
-  // that no Win32 function has.
+  // Refuses an argument before the request reaches the engine. error: the last error that Win32 sets for that argument.
+  // The default is for arguments that no Win32 function has.
   HRESULT Reject(ClrHostMemoryMethod method, HRESULT hr, DWORD error = ERROR_INVALID_PARAMETER) noexcept {
     ::SetLastError(error);
     counters_.Count(method, hr);
@@ -47,10 +48,10 @@ class Barrier {
   struct Result {
     Outcome outcome;
     DWORD caller_error;
-    LatchCause latches = LatchCause::kOs;  // when the outcome is a broken invariant
+    LatchCause latches = LatchCause::kOs;  // used if the outcome is a broken invariant
   };
 
-  // Whether the request named an address that is not to be had, which is no lack of memory.
+  // Returns whether the request named an address that is not available. That is no lack of memory.
   [[nodiscard]] static bool IsPlacement(const Outcome& outcome) noexcept {
     return outcome.verdict == Verdict::kOsRefused && FamilyOf(outcome.error) == ErrorFamily::kPlacement;
   }
@@ -62,7 +63,7 @@ class Barrier {
       const Outcome outcome = body();
       return {outcome, caller_error};
     } catch (...) {
-      // Nothing in the manager throws; whatever did has left it in a state nobody knows.
+      // The manager's code throws nothing, so an exception leaves the manager in an unknown state.
       return {Outcome::InvariantBroken(), caller_error, LatchCause::kException};
     }
   }

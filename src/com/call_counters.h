@@ -1,5 +1,6 @@
-// Counts calls and refusals. Relaxed atomics: each counter is exact, together they are of about the same moment. What a
-// heap answers thousands of times as often as anything else is counted in parts that threads do not fight for.
+// Counts calls and refusals with relaxed atomics. Each counter is exact; a set of counters is read at about one moment.
+// A heap serves thousands of times as many calls as the rest. Its S_OK calls are counted in shards, so that threads
+// rarely contend for a counter.
 #ifndef CLRHM_COM_CALL_COUNTERS_H
 #define CLRHM_COM_CALL_COUNTERS_H
 
@@ -69,7 +70,7 @@ class CallCounters {
   }
 
  private:
-  static constexpr std::size_t kFirstOfHeap = kClrHostMemoryMallocAlloc;  // IHostMalloc's are the last
+  static constexpr std::size_t kFirstOfHeap = kClrHostMemoryMallocAlloc;  // IHostMalloc's methods are the last ones
   struct alignas(64) HeapShard {
     std::array<std::atomic<std::uint64_t>, kClrHostMemoryMethodCount - kFirstOfHeap> served{};
   };

@@ -1,10 +1,10 @@
-// A callback that others registered, and the calls of it that are under way. Off the hot path, so a lock may guard the
-// pointer; no code of the callback's runs under it.
+// A registered callback of the CLR or the host, and the calls of it in progress. A lock guards the pointer, because
+// this is not on the hot path. The callback's code runs outside of the lock.
 //
-// A thread inside any call, of any slot of any manager in the process, never waits for one: else two callbacks that
-// re-enter the managers could wait for each other. (A library that is linked into two modules of a process knows its
-// own calls only.) When the process ends, calls of threads that were killed never return: then no slot locks, waits,
-// calls or frees.
+// A thread inside any call, of any slot of any manager in the process, never waits for a call to end. Otherwise two
+// callbacks that re-enter the managers could wait for each other. If the library is linked into two modules of a
+// process, each copy knows only its own calls.
+// When the process ends, the calls of killed threads never return. From then on no slot locks, waits, calls or frees.
 #ifndef CLRHM_COM_CALLBACK_SLOT_H
 #define CLRHM_COM_CALLBACK_SLOT_H
 
@@ -18,17 +18,17 @@
 
 namespace clr_host_memory {
 
-// The calls under way in the process.
+// The calls in progress in the process.
 class CallsUnderWay {
  public:
-  // A call, on its thread's stack. what: the registration that is called; only compared.
+  // A call in progress; lives on the stack of its thread. what: the registration that is called; only compared.
   struct Entry {
     const void* what = nullptr;
     DWORD thread = ::GetCurrentThreadId();
     Entry* next = nullptr;
   };
 
-  // Whether this thread is inside any call.
+  // Returns whether this thread is inside any call.
   [[nodiscard]] static bool IsThisThreadInside() noexcept {
     if (ProcessIsEnding()) return false;
     const Locked lock;
@@ -39,7 +39,7 @@ class CallsUnderWay {
   template <typename Interface>
   friend class CallbackSlot;
 
-  // One lock for all: a call takes it twice, for a few instructions.
+  // Holds the one lock of all slots. A call takes it twice, for a few instructions.
   class Locked {
    public:
     Locked() noexcept { ::AcquireSRWLockExclusive(&lock_); }
@@ -48,7 +48,7 @@ class CallsUnderWay {
     Locked& operator=(const Locked&) = delete;
   };
 
-  // ---- under the lock
+  // ---- the caller holds the lock
   static void Enter(Entry& entry) noexcept { entry.next = std::exchange(first_, &entry); }
   static void Leave(Entry& entry) noexcept {
     Entry** at = &first_;
@@ -66,7 +66,7 @@ class CallsUnderWay {
     while (entry != nullptr && entry->thread != ::GetCurrentThreadId()) entry = entry->next;
     return entry != nullptr;
   }
-  // Gives the lock up meanwhile.
+  // Waits until a call ends. Releases the lock during the wait.
   static void AwaitAnEnd() noexcept { ::SleepConditionVariableSRW(&ended_, &lock_, INFINITE, 0); }
 
   inline static constinit SRWLOCK lock_ = SRWLOCK_INIT;
@@ -74,14 +74,15 @@ class CallsUnderWay {
   inline static constinit Entry* first_ = nullptr;
 };
 
-// Whether something that a call has said may still stand, with calls that overlap in any way.
+// Tracks whether a notification may still be in effect, with calls that overlap in any way. Example: Low is in effect
+// until Neutral or High follows.
 class Standing {
  public:
-  // What a call says: what leaves it standing until a later call ends it.
+  // kLeaves: the call's notification stays in effect until a later kEnds call. kNone: no effect.
   enum class Effect : std::uint8_t { kNone, kLeaves, kEnds };
 
   [[nodiscard]] bool May() const noexcept { return may_stand_; }
-  // A call begins; returns what End is to be told.
+  // Records the begin of a call. Returns the value to pass to End.
   std::uint64_t Begin(Effect effect) noexcept {
     if (effect == Effect::kLeaves) {
       ++leaving_;
@@ -90,7 +91,8 @@ class Standing {
     }
     return leaving_ == 0 ? begun_ : kOverlaps;
   }
-  // It has returned. What stood is over when no call that leaves it was under way at any time since the begin.
+  // Records that the call returned. A kEnds call ends the effect only if no kLeaves call was in progress at any time
+  // since its begin: such a call may have notified the callback last.
   void End(Effect effect, std::uint64_t begin) noexcept {
     if (effect == Effect::kLeaves) --leaving_;
     if (effect == Effect::kEnds && begin == begun_) may_stand_ = false;
@@ -107,20 +109,21 @@ template <typename Interface>
 class CallbackSlot {
  public:
   using Effect = Standing::Effect;
-  // The last call of a callback that is replaced while something stands; it ends that.
+  // Makes the last call of a callback that is replaced while a notification is in effect. The call ends the effect.
   using LastCall = void (*)(void* owner, Interface& callback);
 
   CallbackSlot() = default;
-  // owner outlives every call.
+  // owner: passed to last_call; outlives every call.
   CallbackSlot(LastCall last_call, void* owner) : last_call_(last_call), owner_(owner) {}
   ~CallbackSlot() { Close(); }
   CallbackSlot(const CallbackSlot&) = delete;
   CallbackSlot& operator=(const CallbackSlot&) = delete;
 
-  // Takes a reference of its own; null unregisters. A callback that is replaced by another is told a farewell if
-  // something stands. When it returns, the callback before is not called any more. From inside any call it returns at
-  // once: then calls that are under way end as they will, and the last of them says the farewell. False: no memory, or
-  // closed, and nothing changed.
+  // Registers callback and takes a reference to it; null unregisters. If a notification is in effect and another
+  // callback takes the place of the previous one, last_call ends the effect for the previous one. Waits for the calls
+  // in progress: after Set, the previous callback is not called any more.
+  // From inside any call, Set returns at once. Calls in progress then still end, and the last of them makes last_call.
+  // False: no memory, or closed; nothing changed.
   [[nodiscard]] bool Set(Interface* callback) noexcept {
     if (ProcessIsEnding()) return callback == nullptr;
     Registration* made = nullptr;
@@ -133,7 +136,7 @@ class CallbackSlot {
     return done;
   }
 
-  // Unregisters for good, with a farewell if something stands. Idempotent.
+  // Unregisters permanently. Makes last_call if a notification is in effect. Idempotent.
   void Close() noexcept {
     if (!ProcessIsEnding()) (void)Replace(nullptr, true, true);
   }
@@ -144,7 +147,7 @@ class CallbackSlot {
     return registration_ != nullptr;
   }
 
-  // Runs call(Interface&) → HRESULT outside of any lock; S_FALSE when no callback is registered.
+  // Runs call(Interface&) → HRESULT outside of any lock. S_FALSE: no callback is registered.
   template <typename Function>
   [[nodiscard]] HRESULT Call(Function call, Effect effect = Effect::kNone) noexcept {
     if (ProcessIsEnding()) return S_FALSE;
@@ -174,8 +177,8 @@ class CallbackSlot {
   }
 
  private:
-  // Ended by the thread that replaced it, when no call of it is under way any more; or by the call that ends last, if
-  // that thread must not wait.
+  // A registered callback. The thread that replaces it destroys it when no call of it is in progress any more. If that
+  // thread must not wait, the call that ends last destroys it.
   struct Registration {
     explicit Registration(Interface* its_callback) : callback(its_callback) { callback->AddRef(); }
     ~Registration() { callback->Release(); }
@@ -183,12 +186,13 @@ class CallbackSlot {
     Registration& operator=(const Registration&) = delete;
     Interface* const callback;
     Standing standing;
-    LastCall last_call = nullptr;  // set when it is replaced, with its owner
+    LastCall last_call = nullptr;  // set with owner when the registration is replaced
     void* owner = nullptr;
-    bool left_to_calls = false;
+    bool left_to_calls = false;  // the call that ends last destroys the registration
   };
 
-  // made, if any, is the slot's when it is done. False: closed.
+  // Replaces the registration with made, which may be null, and takes ownership of made. False: closed; made stays the
+  // caller's.
   bool Replace(Registration* made, bool last_call, bool close) noexcept {
     Registration* previous = nullptr;
     {
@@ -208,7 +212,8 @@ class CallbackSlot {
     return true;
   }
 
-  // Touches no slot, which may be gone by now.
+  // Makes the last call if one is due, then destroys the registration. Does not touch the slot, which may already be
+  // destroyed.
   static void End(Registration* registration) noexcept {
     if (registration->last_call != nullptr && registration->standing.May()) {
       CallsUnderWay::Entry entry;

@@ -1,4 +1,4 @@
-// The C entry of the library.
+// The C functions that check options and create the manager.
 #include <clr_host_memory/memory_manager_abi.h>
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 namespace clr_host_memory {
 namespace {
 
-// Null stands for the defaults.
+// Returns *options, or the defaults if options is null.
 [[nodiscard]] const ClrHostMemoryOptions& GivenOrDefault(const ClrHostMemoryOptions* options) noexcept {
   static constexpr ClrHostMemoryOptions kDefaults = CLR_HOST_MEMORY_OPTIONS_INIT;
   return options == nullptr ? kDefaults : *options;

@@ -1,4 +1,4 @@
-// The IHostControl that hands the manager to a .NET Framework CLR.
+// The IHostControl that gives the manager to a .NET Framework CLR.
 #include <clr_host_memory/memory_manager_abi.h>
 
 #include <atomic>

@@ -32,7 +32,7 @@ Outcome HostMalloc::Create(HostMemoryManager& manager, DWORD malloc_type, IHostM
   if (!manager.engine().Serving()) return Outcome::Unavailable();
   auto* object = new (std::nothrow) HostMalloc(manager, malloc_type);
   if (object == nullptr) return Outcome::OsRefused(win32::kNotEnoughMemory);
-  // Without it a CLR does not start: as critical as can be.
+  // A CLR cannot start without its heap, so the request has the highest criticality.
   const Outcome outcome = object->heap_.Open(Criticality::kProcess);
   if (outcome.ok()) {
     *malloc = object;
@@ -60,8 +60,8 @@ ULONG HostMalloc::AddRef() noexcept { return references_.fetch_add(1, std::memor
 
 ULONG HostMalloc::Release() noexcept {
   const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-  if (left == 0 && !ProcessIsEnding()) {  // then the OS takes all of it back
-    // The heap returns its charge to the manager's ledger, so the manager goes last.
+  if (left == 0 && !ProcessIsEnding()) {  // when the process ends, the OS frees all memory
+    // The heap uncharges its memory in the manager's ledger, so destroy the heap before releasing the manager.
     HostMemoryManager& manager = manager_;
     delete this;
     manager.Release();

@@ -14,7 +14,8 @@ namespace clr_host_memory {
 
 class HostMalloc final : public IHostMalloc, public IHeapBackend {
  public:
-  // malloc_type: bits of MALLOC_TYPE. *malloc gets one reference; it keeps the manager alive.
+  // Opens a private heap. malloc_type: bits of MALLOC_TYPE. The caller owns the one reference in *malloc. The heap
+  // keeps the manager alive.
   static Outcome Create(HostMemoryManager& manager, DWORD malloc_type, IHostMalloc** malloc);
 
   HostMalloc(const HostMalloc&) = delete;

@@ -17,7 +17,7 @@ namespace {
   return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
 }
 
-// 0, which names nothing, for what no section was ever called.
+// Returns 0, the name of no section, if section is out of the range of names.
 [[nodiscard]] SectionName NameOf(uint64_t section) noexcept {
   return section > UINT32_MAX ? SectionName{0} : static_cast<SectionName>(section);
 }
@@ -58,14 +58,15 @@ HRESULT HostMemoryManager::QueryInterface(REFIID riid, void** object) noexcept {
 ULONG HostMemoryManager::AddRef() noexcept { return references_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
 ULONG HostMemoryManager::Release() noexcept {
-  // Whom the end is told may take references once more, and give them back: there are plenty then.
+  // Callbacks that receive the end may take and release references again. This high count keeps those releases from
+  // reaching the last reference a second time.
   constexpr ULONG kEnding = ULONG{1} << 30;
   ULONG references = references_.load(std::memory_order_relaxed);
   while (!references_.compare_exchange_weak(references, references == 1 ? kEnding : references - 1,
                                             std::memory_order_acq_rel)) {
   }
   if (references != 1) return references - 1;
-  // Then the OS takes all of it back, and threads that were killed may be inside.
+  // When the process ends, the OS frees all memory, and killed threads may have stopped inside the manager.
   if (ProcessIsEnding()) return 0;
   Shutdown();
   notifier_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
@@ -103,7 +104,8 @@ HRESULT HostMemoryManager::VirtualAllocOnNode(void* address, SIZE_T size, DWORD 
 HRESULT HostMemoryManager::VirtualFree(LPVOID address, SIZE_T size, DWORD free_type) noexcept {
   return barrier_.Serve(kClrHostMemoryVirtualFree, [&] {
     const Outcome outcome = engine_.Free(ToAddress(address), size, free_type);
-    // What is held is freed in every state; about anything else a manager that is down has nothing to say.
+    // The manager frees its own memory in every state. After Shutdown or a latch, it answers every other address with
+    // HOST_E_CLRNOTAVAILABLE.
     if (outcome.verdict == Verdict::kNotOurs && !engine_.Serving()) return Outcome::Unavailable();
     return outcome;
   });
@@ -114,7 +116,7 @@ HRESULT HostMemoryManager::VirtualQuery(void* address, void* buffer, SIZE_T leng
   if (result == nullptr) return barrier_.Reject(kMethod, E_POINTER);
   *result = 0;
   if (buffer == nullptr) {
-    // The error depends on the other arguments, and Win32 writes nothing.
+    // Win32 chooses the error by the other arguments, so ask it. Without a buffer it writes nothing.
     (void)::VirtualQuery(address, nullptr, length);
     return barrier_.Reject(kMethod, E_POINTER, ::GetLastError());
   }
@@ -128,7 +130,7 @@ HRESULT HostMemoryManager::VirtualQuery(void* address, void* buffer, SIZE_T leng
 
 HRESULT HostMemoryManager::VirtualProtect(void* address, SIZE_T size, DWORD new_protect, DWORD* old_protect) noexcept {
   constexpr auto kMethod = kClrHostMemoryVirtualProtect;
-  if (old_protect == nullptr) return barrier_.Reject(kMethod, E_POINTER, ERROR_NOACCESS);  // whatever the others are
+  if (old_protect == nullptr) return barrier_.Reject(kMethod, E_POINTER, ERROR_NOACCESS);  // for any other arguments
   return barrier_.Serve(kMethod, [&] {
     std::uint32_t old = *old_protect;
     const Outcome outcome = engine_.Protect(ToAddress(address), size, new_protect, &old);
@@ -155,7 +157,8 @@ HRESULT HostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotifica
   return barrier_.Serve(kClrHostMemoryRegisterMemoryNotificationCallback, [&] {
     if (!engine_.Serving() || (callback != nullptr && ProcessIsEnding())) return Outcome::Unavailable();
     if (notifier_.SetCallback(callback)) return Outcome::Done();
-    return engine_.Serving() ? Outcome::NoMetadata() : Outcome::Unavailable();  // it may have been shut down meanwhile
+    // A shutdown may have happened meanwhile.
+    return engine_.Serving() ? Outcome::NoMetadata() : Outcome::Unavailable();
   });
 }
 
@@ -171,7 +174,8 @@ HRESULT HostMemoryManager::AcquiredVirtualAddressSpace(LPVOID start_address, SIZ
 
 HRESULT HostMemoryManager::ReleasedVirtualAddressSpace(LPVOID start_address) noexcept {
   return barrier_.Serve(kClrHostMemoryReleasedVirtualAddressSpace, [&] {
-    // As in VirtualFree: a view that is held is let go in every state, about others a manager that is down is silent.
+    // As in VirtualFree: the manager releases its known views in every state. After Shutdown or a latch, it answers
+    // every other address with HOST_E_CLRNOTAVAILABLE.
     const Address base = ToAddress(start_address);
     if (!engine_.Serving() && !engine_.ledger().RegionAt(base)) return Outcome::Unavailable();
     return engine_.ReleaseView(base);
@@ -228,7 +232,7 @@ void HostMemoryManager::FillStatistics(ClrHostMemoryStatistics* statistics) cons
 
 HRESULT HostMemoryManager::GetStatistics(ClrHostMemoryStatistics* statistics) noexcept {
   if (statistics == nullptr) return E_POINTER;
-  // Two readings that agree to the last counter are of one moment: every call counts itself.
+  // Every call is counted. So two successive readings that agree in every counter show one moment.
   constexpr int kAttempts = 20;
   ClrHostMemoryStatistics ours{};
   ClrHostMemoryStatistics again{};
@@ -264,11 +268,13 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
   const Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
   if (reason != nullptr) return E_INVALIDARG;
   Budget& budget = engine_.ledger().budget();
-  // What a start took above the limit is paid out of a shared reserve, so that limit + reserve is the most from here
-  // on. The ceilings come first: they keep what is given up from being taken back at once.
+  // If the reserve is shared, it pays for bytes that were charged above the limit during the start. From here on,
+  // limit + reserve is the maximum. Set the ceilings before PayFromReserve: with them, the paid bytes need the
+  // allowance, so that TakeBackReserves does not recommit the decommitted part of the reserve at once.
   const Bytes above = budget.SetLimits(limits, budget.ReserveIsShared() ? engine_.emergency().Size() : Bytes{});
   if (above != Bytes{}) static_cast<void>(engine_.PayFromReserve(above));
-  // Somebody has to see to it that the excess goes down. Without a thread it is bounded all the same.
+  // The watcher lowers the process ceiling as the excess goes down. If no thread can start, the excess still stays
+  // bounded.
   if (OverLimit(budget.Use()) != Bytes{}) static_cast<void>(notifier_.Watch());
   notifier_.Wake();
   return S_OK;
@@ -391,7 +397,7 @@ HRESULT HostMemoryManager::GetMemoryStatus(BackendMemoryStatus* status) noexcept
 
 HRESULT HostMemoryManager::AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,
                                       uint64_t* section) noexcept {
-  constexpr auto kMethod = kClrHostMemoryVirtualAlloc;  // as which it counts: it is memory the CLR asked the host for
+  constexpr auto kMethod = kClrHostMemoryVirtualAlloc;  // counted as VirtualAlloc: memory that the CLR requests
   if (section == nullptr) return barrier_.Reject(kMethod, E_POINTER);
   *section = 0;
   return barrier_.ServeAllocation(kMethod, level, [&](Criticality criticality) {

@@ -1,5 +1,5 @@
-// The COM object a CLR is given. Each method checks its pointers, clears its outputs, hands a request to the engine and
-// maps the outcome.
+// The COM object that a CLR receives as its memory manager. Each method checks its pointers, clears its outputs, passes
+// a request to the engine and maps the outcome to an HRESULT.
 #ifndef CLRHM_COM_HOST_MEMORY_MANAGER_H
 #define CLRHM_COM_HOST_MEMORY_MANAGER_H
 
@@ -19,7 +19,7 @@ namespace clr_host_memory {
 
 class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemoryControl, public IManagerBackend {
  public:
-  // os and threads outlive the object; limits and settings are valid. Starts with one reference, the caller's.
+  // os and threads outlive the object; limits and settings are valid. The caller owns the one initial reference.
   HostMemoryManager(MemorySystem& os, ThreadSystem& threads, const Limits& limits,
                     const Monitor::Settings& settings = {}, Milliseconds sampling = Engine::kDefaultSampling)
       : engine_(os, threads, limits, sampling), barrier_(engine_, counters_),
@@ -30,7 +30,8 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HostMemoryManager(const HostMemoryManager&) = delete;
   HostMemoryManager& operator=(const HostMemoryManager&) = delete;
 
-  // What needs memory or threads to be set up; once, right after construction. Null, or why it cannot be done.
+  // Applies the settings that need memory or threads. Call once, right after construction. Returns null on success,
+  // otherwise the reason of the failure.
   [[nodiscard]] const char* Configure(const ManagerSettings& settings) noexcept;
 
   [[nodiscard]] Engine& engine() noexcept { return engine_; }
@@ -92,7 +93,8 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   HRESULT STDMETHODCALLTYPE GetState(uint32_t* state) noexcept override;
 
  private:
-  // For calls that run code of others', which may release the last reference of the caller's.
+  // Keeps the manager alive during calls that run the host's or the CLR's code, which may release the caller's last
+  // reference.
   class Reference {
    public:
     explicit Reference(HostMemoryManager& manager) : manager_(manager) { manager_.AddRef(); }

@@ -36,7 +36,7 @@ bool Notifier::SetCallback(ICLRMemoryNotificationCallback* callback) {
 bool Notifier::SetSink(IClrHostMemoryEventSink* sink) {
   if (sink != nullptr && !Watch()) return false;
   if (!sink_.Set(sink)) return false;
-  if (sink != nullptr) Wake();  // for what no sink has heard yet
+  if (sink != nullptr) Wake();  // the next round reports the latch and detached bridges that no sink received
   return true;
 }
 
@@ -50,12 +50,13 @@ HRESULT Notifier::Notify(EMemoryAvailable available) {
   return hr;
 }
 
-// Before another CLR takes its place, and at the end, a CLR must not believe in Low for ever.
+// Notifies the CLR of Neutral when another callback replaces its callback, and at the end. Otherwise Low would stay in
+// effect for that CLR forever.
 void Notifier::EndLow(void* notifier, ICLRMemoryNotificationCallback& callback) {
   auto& it = *static_cast<Notifier*>(notifier);
   (void)callback.OnMemoryNotification(eMemoryAvailableNeutral);
   it.CountNotification(eMemoryAvailableNeutral);
-  // The same callback may have been registered anew, and told Low before this.
+  // The same callback may have been registered again and notified of Low before this Neutral. So repeat the state.
   it.monitor_.Repeat();
 }
 
@@ -64,8 +65,9 @@ void Notifier::CountNotification(EMemoryAvailable available) {
 }
 
 void Notifier::Stop() {
-  dispatcher_.Stop();  // its thread calls nobody
-  // Nobody else serves now, and who waited was abandoned: lets go of them.
+  dispatcher_.Stop();  // safe to wait for inside a callback: the dispatcher's thread calls neither CLR nor host
+  // The dispatcher has ended, so only this thread serves the queue. Engine::Shutdown abandoned the waiting requests;
+  // this removes them from the queue.
   if (!stopping_.exchange(true)) (void)engine_.ServeWaiters(threads_.Now());
   bool ended = false;
   if (CallsUnderWay::IsThisThreadInside()) {
@@ -74,7 +76,7 @@ void Notifier::Stop() {
     watcher_.Stop();
     ended = !watcher_.IsCurrentThread();
   }
-  // It may never have been started.
+  // The watcher may never have started, and then it calls no OnEnd.
   if (ended) OnEnd();
 }
 
@@ -90,7 +92,7 @@ void Notifier::OnEnd() {
 
 Milliseconds Notifier::WaitDispatch::Run(Milliseconds now) {
   const Milliseconds sleep = owner_.engine_.ServeWaiters(now);
-  // Those who still wait ask for memory.
+  // The remaining waiting requests ask for memory: the watcher looks at pressure and reserves.
   if (owner_.engine_.ledger().budget().Waiting() != 0) owner_.watcher_.Wake();
   return sleep;
 }
@@ -131,7 +133,7 @@ void Notifier::OnThrash(const ThrashReport& report) {
   Tell(event);
 }
 
-// Process-critical requests must not fail: their refusals are no sign of a program that goes on trying.
+// Leaves out process-critical requests. They must not fail, so their refusals are no sign of a program that retries.
 ThrashCounts Notifier::CountsNow() {
   return {.refusals = counters_.LimitRefusals(Criticality::kTask) + counters_.LimitRefusals(Criticality::kAppDomain),
           .grants = counters_.Calls(kClrHostMemoryVirtualAlloc, kClrHostMemoryOk),

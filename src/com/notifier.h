@@ -1,6 +1,6 @@
-// The manager's own threads, and those they call: one that watches memory and tells the CLR and the host, one that
-// serves requests that wait. Each is started when there is something for it to do. Threads: any, unless said otherwise.
-// The host and the CLR are called outside of all locks.
+// The manager's own two threads and the callbacks they call. The watcher watches memory and notifies the CLR and the
+// host. The dispatcher serves the queue of waiting requests. Each thread starts when it is first needed.
+// Threads: any, unless a function states otherwise. The host and the CLR are called outside of all locks.
 #ifndef CLRHM_COM_NOTIFIER_H
 #define CLRHM_COM_NOTIFIER_H
 
@@ -20,37 +20,39 @@ namespace clr_host_memory {
 
 class Notifier final : private Monitor::Listener, private Monitor::Reserves, private Monitor::Activity {
  public:
-  // All outlive the attendants; engine is told whom to wake.
+  // The arguments outlive the notifier. Registers the watcher as the engine's alarm.
   Notifier(Engine& engine, ThreadSystem& threads, const CallCounters& counters, const Monitor::Settings& settings);
   ~Notifier() { Stop(); }
   Notifier(const Notifier&) = delete;
   Notifier& operator=(const Notifier&) = delete;
 
-  // Starts the thread that watches; idempotent. False: there is none to be had, or it was stopped.
+  // Starts the watcher; idempotent. False: the OS gives no event or thread, or the watcher was stopped.
   [[nodiscard]] bool Watch() { return watcher_.Start(); }
-  // Makes it possible for requests to wait; idempotent. False: no memory, or no thread.
+  // Opens the queue of waiting requests and starts both threads; idempotent. False: no memory or no thread.
   [[nodiscard]] bool StartDispatcher();
 
+  // Registers a callback or sink; null unregisters. Each takes a reference. False: no memory, no thread, or stopped.
   [[nodiscard]] bool SetCallback(ICLRMemoryNotificationCallback* callback);
   [[nodiscard]] bool SetSink(IClrHostMemoryEventSink* sink);
-  // On the caller's thread. S_FALSE: there is nobody to tell.
+  // Notifies the CLR on the calling thread and returns the callback's result. S_FALSE: no callback is registered.
   HRESULT Notify(EMemoryAvailable available);
 
-  // A bridge was detached from a runtime that goes on. The host is told on the watching thread.
+  // Records that a bridge was detached from a runtime that still runs. The watcher reports it to the host.
   void NoteDetached();
-  // Something that is watched has changed.
+  // Starts a round of the watcher, because something that it watches has changed.
   void Wake() { watcher_.Wake(); }
   [[nodiscard]] Monitor& monitor() { return monitor_; }
   [[nodiscard]] const Monitor& monitor() const { return monitor_; }
   void CopyTo(ClrHostMemoryStatistics* statistics) const;
 
-  // After Engine::Shutdown: ends both threads. The thread that watches tells a CLR that may believe in Low Neutral, and
-  // the host the end, last of all; then neither is called any more. This waits for that, unless this thread is inside a
-  // call of any callback, or is the thread that watches. Then it returns at once, and the end follows when calls have
-  // returned. Idempotent; several threads may call it at once.
+  // Ends both threads; call after Engine::Shutdown. If the last notification may still be Low, the watcher notifies the
+  // CLR of Neutral. Its last call reports the end to the host. Afterwards neither CLR nor host is called.
+  // Waits for all of this, with two exceptions: this thread is inside a call of any callback, or is the watcher. Then
+  // the function returns at once, and the end follows when the calls have returned.
+  // Idempotent. Several threads may call it at the same time.
   void Stop();
-  // After Stop, as the last call of any thread: has last(context) called, which destroys the attendants. When the
-  // thread that watches still runs, it makes that call as its last; else this does.
+  // Calls last(context), which destroys the notifier. Call it after Stop; no thread may call the notifier afterwards.
+  // If the watcher still runs, it makes that call as its last. Otherwise this function makes it.
   void StopAndThen(void (*last)(void* context), void* context) { watcher_.StopAndThen(last, context); }
 
  private:
@@ -95,12 +97,12 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
   Worker watcher_;
   WaitDispatch wait_dispatch_;
   Worker dispatcher_;
-  std::mutex waits_lock_;  // for those who set them up
+  std::mutex waits_lock_;  // held while StartDispatcher opens the queue
   bool waits_open_ = false;
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> ended_ = false;
 
-  // What was last told; the watching thread's, and Stop's after it.
+  // What was last reported. Only the watcher accesses these members; after it has ended, Stop does.
   RefusalCounts told_refusals_{};
   std::uint64_t told_placements_ = 0;
   bool told_latch_ = false;
@@ -110,7 +112,7 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
 
   std::array<std::atomic<std::uint64_t>, 3> notifications_{};
   std::atomic<std::uint64_t> thrashes_ = 0;
-  std::atomic<std::uint64_t> detached_ = 0;  // how often a bridge was
+  std::atomic<std::uint64_t> detached_ = 0;  // number of bridges detached
 };
 
 }  // namespace clr_host_memory

@@ -17,7 +17,7 @@ constexpr std::uint32_t kNotAPercentage = 101;
   return static_cast<std::uint32_t>(std::min<uint64_t>(headroom - kPercent, kNotAPercentage));
 }
 
-// In bytes. Of no limit, a percentage is nothing.
+// Returns the headroom in bytes. A percentage without a limit is 0 bytes.
 [[nodiscard]] Bytes HeadroomOf(uint64_t headroom, Bytes limit, Bytes by_default) {
   if (headroom == CLR_HOST_MEMORY_DEFAULT_HEADROOM) return by_default;
   if (!IsPercent(headroom)) return {headroom};
@@ -91,7 +91,7 @@ ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals, const cha
 ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reason) noexcept {
   ManagerSettings settings;
   *reason = nullptr;
-  // The sizes there have been; any other is of a newer caller, whose fields we do not know.
+  // The library knows two sizes of the struct. Any other size is of a newer caller with unknown fields.
   constexpr std::size_t kFirstSize = offsetof(ClrHostMemoryOptions, thrash_window_ms);
   if (given.size != kFirstSize && given.size != sizeof(ClrHostMemoryOptions)) {
     *reason = "options->size is not a size this library knows: begin with CLR_HOST_MEMORY_OPTIONS_INIT";

@@ -1,4 +1,4 @@
-// ClrHostMemoryOptions, checked and in the manager's own terms.
+// Checks ClrHostMemoryOptions and converts them to the manager's internal types.
 #ifndef CLRHM_COM_OPTIONS_H
 #define CLRHM_COM_OPTIONS_H
 
@@ -13,10 +13,10 @@
 
 namespace clr_host_memory {
 
-inline constexpr std::uint64_t kLeastLimit = 64 * 1024;        // bytes: the least that Windows reserves
-inline constexpr std::uint32_t kLongestWait = 60 * 60 * 1000;  // milliseconds
-inline constexpr std::uint32_t kLongestSampling = 60 * 1000;   // milliseconds
-inline constexpr std::uint32_t kShortestThrashWindow = 1000;   // milliseconds: in a quarter of it there are two rounds
+inline constexpr std::uint64_t kLeastLimit = 64 * 1024;                // bytes: the smallest reservation of Windows
+inline constexpr std::uint32_t kLongestWait = 60 * 60 * 1000;          // milliseconds
+inline constexpr std::uint32_t kLongestSampling = 60 * 1000;           // milliseconds
+inline constexpr std::uint32_t kShortestThrashWindow = 1000;           // milliseconds: a quarter of it has two rounds
 inline constexpr std::uint32_t kLongestThrashWindow = 60 * 60 * 1000;  // milliseconds
 
 struct ManagerSettings {
@@ -25,13 +25,13 @@ struct ManagerSettings {
   Milliseconds sampling{};
   Bytes emergency_reserve;
   Bytes address_space_reserve;
-  bool let_start = false;      // process-critical requests are not held to the limit until it is set again
-  bool share_reserve = false;  // the emergency reserve is for every level
+  bool let_start = false;      // the limit does not bind process-critical requests until it is set again
+  bool share_reserve = false;  // requests of every level may use the emergency reserve
   std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};
 };
 
-// Each reads no further than options.size. Each sets *reason to null, or to a sentence that names the field that is
-// wrong and says what to change.
+// Each function checks its arguments and converts them. SettingsOf reads no further than options.size. If an argument
+// is wrong, sets *reason to a sentence that names the field and the correction. Otherwise sets *reason to null.
 [[nodiscard]] ManagerSettings SettingsOf(const ClrHostMemoryOptions& options, const char** reason) noexcept;
 [[nodiscard]] Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
                               const char** reason) noexcept;

@@ -19,8 +19,8 @@ namespace {
   switch (FamilyOf(error)) {
     case ErrorFamily::kMemory: return DocumentsOutOfMemory(method) ? E_OUTOFMEMORY : E_FAIL;
     case ErrorFamily::kPlacement:
-      // A refused placement is for VirtualAlloc a kind of having no memory; a free of such an address is of none of
-      // ours.
+      // In a method that allocates, a refused placement is reported as a lack of memory. In a method that frees, the
+      // address is none of the manager's.
       if (DocumentsOutOfMemory(method)) return E_OUTOFMEMORY;
       return Frees(method) ? HOST_E_INVALIDOPERATION : E_INVALIDARG;
     case ErrorFamily::kRequest: return E_INVALIDARG;

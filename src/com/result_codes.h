@@ -1,4 +1,4 @@
-// The one place where outcomes become HRESULTs. docs/return-codes.md is its prose.
+// Maps outcomes to HRESULTs; no other file does. docs/return-codes.md describes the map.
 #ifndef CLRHM_COM_RESULT_CODES_H
 #define CLRHM_COM_RESULT_CODES_H
 
@@ -9,12 +9,13 @@
 
 namespace clr_host_memory {
 
-// The documented HRESULT of `method` for this outcome; S_OK when it is done.
+// Returns the documented HRESULT of `method` for this outcome. S_OK: the request is done.
 [[nodiscard]] HRESULT ToHresult(const Outcome& outcome, ClrHostMemoryMethod method) noexcept;
 
-// The HRESULT a counter index stands for.
+// Returns the HRESULT of a counter index.
 [[nodiscard]] HRESULT HresultOf(ClrHostMemoryCode code) noexcept;
-// The counter index of an HRESULT that ToHresult can give, E_POINTER or E_INVALIDARG.
+// Returns the counter index of an HRESULT: one that ToHresult returns, E_POINTER or E_INVALIDARG. S_FALSE counts as
+// S_OK, any other code as E_FAIL.
 [[nodiscard]] ClrHostMemoryCode CodeIndexOf(HRESULT hr) noexcept;
 
 }  // namespace clr_host_memory

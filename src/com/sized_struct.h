@@ -1,4 +1,4 @@
-// Structs of the binary interface that may grow: see clr_host_memory.h.
+// Copies structs of the binary interface whose size may differ between versions: see clr_host_memory.h.
 #ifndef CLRHM_COM_SIZED_STRUCT_H
 #define CLRHM_COM_SIZED_STRUCT_H
 
@@ -11,7 +11,8 @@
 
 namespace clr_host_memory {
 
-// Ends text, an array within ours, where a copy of the first `size` bytes of ours can hold its end.
+// Terminates text, an array within ours, if a copy of the first `size` bytes of ours cuts it. The terminator is the
+// last whole character before the cut.
 template <typename Struct, typename Character, std::size_t kLength>
 void EndTextWithin(Struct& ours, Character (&text)[kLength], std::size_t size) noexcept {
   const auto begin =
@@ -21,10 +22,10 @@ void EndTextWithin(Struct& ours, Character (&text)[kLength], std::size_t size) n
   std::fill(text + (whole == 0 ? 0 : whole - 1), text + kLength, Character{});
 }
 
-// Fills a caller's struct, which may be of another version than ours, as far as it goes; its size then says how far
-// that was. Both begin with their size and one more field of 32 bits. texts: the members of ours that are
-// null-terminated; one that is cut is terminated where the cut is. E_INVALIDARG: theirs is shorter than those two
-// fields, and is left as it is.
+// Copies ours to the caller's struct, which may be of another version, up to the shorter size. Sets its size to the
+// number of bytes copied. Both structs begin with their size in bytes and another 32-bit field. texts: the
+// null-terminated members of ours; a text that is cut is terminated at the cut.
+// E_INVALIDARG: theirs is shorter than those two fields and is unchanged.
 template <typename Struct, typename... Texts>
 [[nodiscard]] HRESULT CopySized(Struct& ours, Struct* theirs, Texts Struct::*... texts) noexcept {
   constexpr uint32_t kHeader = 2 * sizeof(uint32_t);
