@@ -1,5 +1,4 @@
 #include "bridge/module_registry.h"
-#include "com/backend.h"
 
 #include <clr_host_memory/memory_manager.h>
 
@@ -18,6 +17,7 @@
 #include "bridge/state/handle_identity.h"
 #include "bridge/state/heap_owners.h"
 #include "bridge/thunks/thunks.h"
+#include "com/backend.h"
 #include "os/windows/process_ending.h"
 
 namespace clr_host_memory {

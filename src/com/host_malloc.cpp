@@ -1,10 +1,10 @@
 #include "com/host_malloc.h"
-#include "com/backend.h"
 
 #include <algorithm>
 #include <new>
 #include <string_view>
 
+#include "com/backend.h"
 #include "com/sized_struct.h"
 #include "os/windows/process_ending.h"
 

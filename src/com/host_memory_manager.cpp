@@ -1,10 +1,10 @@
 #include "com/host_memory_manager.h"
-#include "com/backend.h"
 
 #include <algorithm>
 #include <cstring>
 #include <new>
 
+#include "com/backend.h"
 #include "com/host_malloc.h"
 #include "com/sized_struct.h"
 #include "os/windows/process_ending.h"

@@ -1,10 +1,10 @@
 #include "bridge/thunks/purpose.h"
-#include "com/backend.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdint>
 
+#include "com/backend.h"
 namespace clr_host_memory {
 namespace {
 

@@ -1,5 +1,4 @@
 #include "bridge/start/start_properties.h"
-#include "com/backend.h"
 
 #include <algorithm>
 #include <array>
@@ -8,6 +7,7 @@
 #include <cstring>
 
 #include "bridge/state/bridge_client.h"
+#include "com/backend.h"
 
 namespace clr_host_memory {
 namespace {

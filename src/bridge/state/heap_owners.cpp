@@ -1,5 +1,4 @@
 #include "bridge/state/heap_owners.h"
-#include "com/backend.h"
 
 #include <algorithm>
 #include <array>
@@ -17,6 +16,7 @@
 #include "bridge/state/bridge_client.h"
 #include "bridge/thunks/thunk_support.h"
 #include "bridge/thunks/thunks.h"
+#include "com/backend.h"
 
 namespace clr_host_memory {
 namespace {

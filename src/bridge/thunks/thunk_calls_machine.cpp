@@ -1,5 +1,4 @@
 #include "bridge/thunks/thunk_calls.h"
-#include "com/backend.h"
 
 #include <clr_host_memory/memory_manager_abi.h>
 
@@ -9,6 +8,7 @@
 
 #include "bridge/state/memory_notifications.h"
 #include "bridge/thunks/thunk_support.h"
+#include "com/backend.h"
 
 namespace clr_host_memory::thunks {
 namespace {

@@ -1,10 +1,10 @@
 #include "bridge/thunks/thunk_calls.h"
-#include "com/backend.h"
 
 #include <clr_host_memory/memory_manager_abi.h>
 
 #include "bridge/thunks/purpose.h"
 #include "bridge/thunks/thunk_support.h"
+#include "com/backend.h"
 
 namespace clr_host_memory::thunks {
 namespace {
