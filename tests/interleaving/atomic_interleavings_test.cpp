@@ -9,7 +9,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-TEST(InterleavedAtEveryAtomic, AnyTwoOperationsInterruptedTwiceLeaveTheLedgerExact) {
+TEST(EngineAtomicInterleavings, TwoOperationsInterruptedTwiceLeaveTheLedgerExact) {
   std::uint64_t schedules = 0;
   const auto operations = RegionOperations();
   for (const Scene& scene : RegionScenes()) {
@@ -24,7 +24,7 @@ TEST(InterleavedAtEveryAtomic, AnyTwoOperationsInterruptedTwiceLeaveTheLedgerExa
 
 // A commit that found its pages charged, and lost them to a free meanwhile, has to charge for them before it marks
 // them: another free may return their charge as soon as they are marked.
-TEST(InterleavedAtEveryAtomic, TheChargeNeverFallsBelowWhatIsCommitted) {
+TEST(EngineAtomicInterleavings, ChargeNeverFallsBelowCommittedPages) {
   const auto decommit_twice = [](ManagedEngine& m, Address base) {
     EXPECT_TRUE(m.Decommit(base, 8 * kPageSize).ok());
     EXPECT_TRUE(m.Decommit(base, 8 * kPageSize).ok());
@@ -41,7 +41,7 @@ TEST(InterleavedAtEveryAtomic, TheChargeNeverFallsBelowWhatIsCommitted) {
   }
 }
 
-TEST(InterleavedAtEveryAtomic, AViewThatGoesWhileAnotherUsesItsAddressLeavesTheLedgerExact) {
+TEST(EngineAtomicInterleavings, ViewUnmappedDuringAnotherOperationLeavesTheLedgerExact) {
   std::uint64_t schedules = 0;
   const auto operations = ViewOperations();
   for (const SceneOperation& other : operations) {
@@ -56,7 +56,7 @@ TEST(InterleavedAtEveryAtomic, AViewThatGoesWhileAnotherUsesItsAddressLeavesTheL
 
 // A region comes into being in a word that someone else reconciles at that moment: its pages are paid for, though not
 // marked yet, and must not be paid for a second time.
-TEST(InterleavedAtEveryAtomic, PagesOfACommitUnderWayAreNotChargedTwice) {
+TEST(EngineAtomicInterleavings, PagesOfAPendingCommitAreChargedOnce) {
   constexpr std::uint64_t kHalf = 16 * kPageSize;
   const Scene scene{"a small region, all committed",
                     [&](ManagedEngine& m, Address base) { ASSERT_TRUE(m.ReserveAndCommit(kHalf, base).outcome.ok()); },
@@ -138,13 +138,13 @@ void ExploreReserve(const std::vector<ReserveWorld::Operation>& operations, int 
   std::cout << exploration.schedules << " schedules\n";
 }
 
-TEST(ReserveAtEveryAtomic, TwoWhoNeedItAtOnceBothGetTheirs) {
+TEST(ReserveAtomicInterleavings, ConcurrentRequestsBothReceiveReserveMemory) {
   ExploreReserve({[](ReserveWorld& world) { EXPECT_TRUE(world.Take(20, 3)); },
                   [](ReserveWorld& world) { EXPECT_TRUE(world.Take(24, 3)); }},
                  2);
 }
 
-TEST(ReserveAtEveryAtomic, ItIsNeverBothUsedAndHeld) {
+TEST(ReserveAtomicInterleavings, ReserveIsNeverBothUsedAndHeld) {
   ExploreReserve({[](ReserveWorld& world) {
                     EXPECT_TRUE(world.Take(20, 4));
                     world.Drop(20, 4);
@@ -154,7 +154,7 @@ TEST(ReserveAtEveryAtomic, ItIsNeverBothUsedAndHeld) {
                  2);
 }
 
-TEST(ReserveAtEveryAtomic, OneWhoReturnsAndOneWhoNeedsWhileItIsTakenBack) {
+TEST(ReserveAtomicInterleavings, ReturnAndRequestDuringTakeBackStayExact) {
   ExploreReserve({[](ReserveWorld& world) { static_cast<void>(world.Take(20, 4)); },
                   [](ReserveWorld& world) { world.Drop(0, 3); }, [](ReserveWorld& world) { world.TakeBack(); }},
                  1);
@@ -204,7 +204,7 @@ class SectionWorld final : public InterleavedWorld {
   bool allocated_inside_ = false;
 };
 
-TEST(SectionAtEveryAtomic, HoldsStillACommitAReservationAndABlock) {
+TEST(ExclusiveSectionInterleavings, StopsCommitsAndReservations) {
   const std::vector<std::pair<const char*, SectionWorld::Operation>> others = {
       {"a commit in one word",
        [](SectionWorld& world) { static_cast<void>(world.manager.Commit(kSceneBase, 4 * kP)); }},

@@ -89,7 +89,7 @@ class SamplerWorld final : public InterleavedWorld {
   std::uint64_t* kept_;
 };
 
-TEST(LoadSamplerInterleavings, EveryReadingIsWholeAndYoungWhereverOthersAreSuspended) {
+TEST(LoadSamplerInterleavings, ReadingsAreWholeAndFreshUnderSuspension) {
   std::uint64_t kept = 0;
   const Exploration result = Explore([&] { return std::make_unique<SamplerWorld>(&kept); }, 3, 3'000'000);
   EXPECT_TRUE(result.passed);

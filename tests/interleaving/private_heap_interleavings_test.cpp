@@ -98,7 +98,7 @@ struct Named {
   HeapWorld::Operation run;
 };
 
-TEST(InterleavedHeap, AnyTwoWhoTakeFreeAndRetireGetBlocksOfTheirOwn) {
+TEST(PrivateHeapInterleavings, TwoOperationsReceiveDistinctBlocks) {
   const std::vector<Named> operations = {{"take", [](HeapWorld& w) { w.Take(kSize); }},
                                          {"take and free", [](HeapWorld& w) { w.Free(w.Take(kSize)); }},
                                          {"take another size and free", [](HeapWorld& w) { w.Free(w.Take(2000)); }},
@@ -123,7 +123,7 @@ TEST(InterleavedHeap, AnyTwoWhoTakeFreeAndRetireGetBlocksOfTheirOwn) {
 }
 
 // Runs that came back are kept, and are one caller's again, whoever takes, frees and trims meanwhile.
-TEST(InterleavedHeap, ARunThatIsKeptIsGivenToOne) {
+TEST(PrivateHeapInterleavings, KeptRunIsReusedByOneThread) {
   constexpr std::size_t kRun = 20000;
   constexpr std::size_t kLonger = 24000;  // may have a kept run of that size, but not the other way round
   const std::vector<Named> operations = {{"take", [](HeapWorld& w) { w.Take(kRun); }},
@@ -148,7 +148,7 @@ TEST(InterleavedHeap, ARunThatIsKeptIsGivenToOne) {
   std::cout << schedules << " schedules\n";
 }
 
-TEST(InterleavedHeap, TheLastBlocksOfASlabMayComeBackInAnyOrderWhileOthersTake) {
+TEST(PrivateHeapInterleavings, LastBlocksOfASlabCanBeFreedInAnyOrder) {
   std::uint64_t schedules = 0;
   const std::vector<HeapWorld::Operation> frees = {
       [](HeapWorld& w) { w.FreeFirst(0); },
@@ -169,7 +169,7 @@ TEST(InterleavedHeap, TheLastBlocksOfASlabMayComeBackInAnyOrderWhileOthersTake) 
   std::cout << schedules << " schedules\n";
 }
 
-TEST(InterleavedHeap, WhatComesBackWhileItIsPinnedAndUnpinnedIsNotLost) {
+TEST(PrivateHeapInterleavings, BlocksFreedWhileSealedAreNotLost) {
   std::uint64_t schedules = 0;
   const HeapWorld::Operation seal = [](HeapWorld& w) { w.PinAndUnpin(); };
   const HeapWorld::Operation discard = [](HeapWorld& w) { w.DiscardFirst(1); };
@@ -184,7 +184,7 @@ TEST(InterleavedHeap, WhatComesBackWhileItIsPinnedAndUnpinnedIsNotLost) {
   std::cout << schedules << " schedules\n";
 }
 
-TEST(InterleavedHeap, OneOfTwoWhoFreeTheSameBlockIsToldThatItWas) {
+TEST(PrivateHeapInterleavings, ConcurrentDoubleFreeSucceedsOnce) {
   std::uint64_t schedules = 0;
   const HeapWorld::Operation free = [](HeapWorld& w) { w.FreeAgain(0); };
   static_cast<void>(ExploreHeap(3, {free, free}, 3, &schedules));

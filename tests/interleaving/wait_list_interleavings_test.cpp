@@ -264,7 +264,7 @@ void GrantedInTime(WaitingWorld& world) {
   world.Expect(world.Granted(0) || world.TimePassed(), "granted as soon as it is there");
 }
 
-TEST(InterleavedWaits, WhateverMakesRoomReachesTheWaiter) {
+TEST(WaitListInterleavings, EveryReturnReachesTheWaiter) {
   const WaitingOperation wait = Wait(4, 1);
   ExploreWaits({"a wait and a return", {wait, Return(5)}, GrantedInTime}, 3);
   ExploreWaits({"a wait and two returns", {wait, Return(2), Return(2)}, GrantedInTime}, 2);
@@ -311,7 +311,7 @@ TEST(InterleavedWaits, WhateverMakesRoomReachesTheWaiter) {
                2);
 }
 
-TEST(InterleavedWaits, ADeadlineAndAGrantAtTheSameMomentAgree) {
+TEST(WaitListInterleavings, SimultaneousDeadlineAndGrantAgree) {
   // Whatever comes out, the charge and the counts are right.
   ExploreWaits({"a return at the deadline", {Wait(4, 1, 5ms), {[](WaitingWorld& world, std::size_t) {
                                                world.threads.Sleep(5ms);
@@ -340,7 +340,7 @@ TEST(InterleavedWaits, ADeadlineAndAGrantAtTheSameMomentAgree) {
                1);
 }
 
-TEST(InterleavedWaits, ACancelledWaitEnds) {
+TEST(WaitListInterleavings, CancelledWaitEnds) {
   const WaitingOperation abandon{[](WaitingWorld& world, std::size_t) { world.list.Abandon(false); }};
   const auto abandoned = [](WaitingWorld& world) {
     world.Expect(world.waiters[0].result == WaitResult::kAbandoned || world.TimePassed(), "abandoned at once");
@@ -369,7 +369,7 @@ TEST(InterleavedWaits, ACancelledWaitEnds) {
                1);
 }
 
-TEST(InterleavedWaits, TheLineIsKept) {
+TEST(WaitListInterleavings, QueueOrderIsKept) {
   const auto both_wait_first = [](std::uint64_t bytes) {
     return WaitingOperation{[bytes](WaitingWorld& world, std::size_t) {
       world.AwaitSleepOf(0);
@@ -411,7 +411,7 @@ TEST(InterleavedWaits, TheLineIsKept) {
 }
 
 // Whoever is suspended, anywhere, and for as long as the others have something to do.
-TEST(InterleavedWaits, NobodyIsHeldUpByOneWhoIsSuspended) {
+TEST(WaitListInterleavings, SuspendedThreadDelaysNoOtherRequest) {
   ExploreWaits({"behind one that never fits, beyond its deadline",
                 {Wait(100, 1, 10ms), Wait(1, 2, 10'000ms)},
                 [](WaitingWorld& world) {
@@ -454,7 +454,7 @@ TEST(InterleavedWaits, NobodyIsHeldUpByOneWhoIsSuspended) {
                1);
 }
 
-TEST(InterleavedWaits, WhatTheOsRefusedIsTriedAgainInTime) {
+TEST(WaitListInterleavings, OsRefusedRequestIsRetriedInTime) {
   ExploreWaits({"a wait after a refusal by the OS, and a return",
                 {Wait(4, 1, 100ms, kTask, true), Wait(4, 2, 100ms), Return(1)},
                 [](WaitingWorld& world) {
@@ -467,7 +467,7 @@ TEST(InterleavedWaits, WhatTheOsRefusedIsTriedAgainInTime) {
 }
 
 // Records go from hand to hand while one is suspended in taking one.
-TEST(InterleavedWaits, RecordsAreTakenByOneAtATime) {
+TEST(WaitListInterleavings, RecordsAreTakenByOneThreadAtATime) {
   const WaitingOperation twice{[](WaitingWorld& world, std::size_t self) {
     world.Wait(self, {{0}, kTask, 100ms, 1});
     world.Wait(self, {{1}, kTask, 100ms, 2});

@@ -15,7 +15,7 @@ namespace {
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-TEST(EngineAgainstModel, AgreesAfterEveryStepOfALongRandomSequence) {
+TEST(EngineRandomModel, AgreesAfterEveryRandomStep) {
   const std::uint64_t seed = FromEnvironment("CLRHM_SEED", std::random_device{}());
   const std::uint64_t steps = FromEnvironment("CLRHM_STEPS", 1'000'000);
   std::cout << "seed " << seed << ", " << steps << " steps\n";

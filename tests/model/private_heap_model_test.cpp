@@ -191,7 +191,7 @@ void HeapModel::Play(unsigned seed, int steps, bool seals) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(HeapModel, AgreesWithAMapOfWhatIsGivenOut) {
+TEST_F(HeapModel, AgreesWithAMapOfLiveBlocks) {
   for (unsigned seed = 1; seed <= 8; ++seed) {
     Renew();
     Play(seed, 20000);
@@ -199,7 +199,7 @@ TEST_F(HeapModel, AgreesWithAMapOfWhatIsGivenOut) {
   }
 }
 
-TEST_F(HeapModel, AgreesWithItWhilePagesArePinnedAndUnpinned) {
+TEST_F(HeapModel, AgreesWithTheMapWhilePagesAreSealedAndUnsealed) {
   for (unsigned seed = 101; seed <= 108; ++seed) {
     Renew();
     Play(seed, 20000, true);
@@ -224,7 +224,7 @@ class HeapThreads : public PrivateHeapTest {
   }
 };
 
-TEST_F(HeapThreads, NoBlockIsGivenToTwoAndWhatOneTookAnotherMayFree) {
+TEST_F(HeapThreads, BlocksAreUniqueAndFreedAcrossThreads) {
   constexpr int kRounds = 30000;
   // Handed from thread to thread through the slots.
   std::array<std::atomic<std::uint64_t*>, 256> slots{};
@@ -253,7 +253,7 @@ TEST_F(HeapThreads, NoBlockIsGivenToTwoAndWhatOneTookAnotherMayFree) {
   }
 }
 
-TEST_F(HeapThreads, OfThoseWhoFreeTheSameBlockOneIsTheOneWhoDid) {
+TEST_F(HeapThreads, ConcurrentDoubleFreeSucceedsOnce) {
   for (const std::size_t size : {std::size_t{100}, std::size_t{20000}, 600 * kK}) {
     for (int round = 0; round < 200; ++round) {
       // A neighbour keeps the slab from being retired.
@@ -268,7 +268,7 @@ TEST_F(HeapThreads, OfThoseWhoFreeTheSameBlockOneIsTheOneWhoDid) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(HeapThreads, LoseNothingWhileTheHostPinsAndUnpins) {
+TEST_F(HeapThreads, SealingConcurrentlyLosesNothing) {
   constexpr int kRounds = 20000;
   std::atomic<bool> stop = false;
   std::thread host([&] {
@@ -307,7 +307,7 @@ TEST_F(HeapThreads, LoseNothingWhileTheHostPinsAndUnpins) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(HeapThreads, AreHeldToTheLimitTogether) {
+TEST_F(HeapThreads, ConcurrentAllocationsStayWithinTheLimit) {
   constexpr std::uint64_t kLimit = 2 * kMiB;
   engine.ledger().budget().SetLimits({.limit = {kLimit}});
   InThreads([&](unsigned, auto below) {

@@ -411,7 +411,7 @@ class Schedule {
   std::string why_;
 };
 
-TEST(WaitListModel, RandomSchedulesAgreeWithASortedListAfterEveryStep) {
+TEST(WaitListModel, RandomSchedulesAgreeWithASortedList) {
   const std::uint64_t enough = SwitchingIsCheap() ? 2'000'000 : 40'000;
   WaitStage stage(kWaiters);
   std::uint64_t steps = 0;

@@ -134,7 +134,7 @@ class WaitListStress : public testing::Test {
 };
 
 // Whoever waits for what is returned all the time gets it long before its deadline.
-TEST_F(WaitListStress, NobodyMissesMemoryThatComesBack) {
+TEST_F(WaitListStress, EveryWaiterReceivesReturnedMemory) {
   InThreads(6, [this](std::minstd_rand& random) {
     for (int round = 0; round < 8000; ++round) {
       const WaitRequest request{.bytes = {1 + random() % 60},
@@ -148,7 +148,7 @@ TEST_F(WaitListStress, NobodyMissesMemoryThatComesBack) {
 }
 
 // A large request is not starved by small ones that would fit before it.
-TEST_F(WaitListStress, TheHeadOfTheLineIsNotStarved) {
+TEST_F(WaitListStress, QueueHeadIsNotStarved) {
   std::atomic<bool> done = false;
   std::thread large([&] {
     std::minstd_rand random(99);
@@ -164,7 +164,7 @@ TEST_F(WaitListStress, TheHeadOfTheLineIsNotStarved) {
   ExpectNothingLeft();
 }
 
-TEST_F(WaitListStress, DeadlinesCancelsHoldsAndLimitsLeaveNothingBehind) {
+TEST_F(WaitListStress, DeadlinesCancelsHoldsAndLimitsLeakNothing) {
   std::atomic<bool> done = false;
   std::thread host([&] {
     std::minstd_rand random(99);

@@ -36,7 +36,7 @@ class ExclusiveTest : public EngineTest {
   Address region = 0;
 };
 
-TEST_F(ExclusiveTest, AllocationsOfOtherThreadsAreRefusedAndFreesGoOn) {
+TEST_F(ExclusiveTest, ExclusiveSectionRefusesOtherAllocationsAndServesFrees) {
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   EXPECT_EQ(Reserve(kMiB).outcome, Outcome::ExclusiveElsewhere());
   EXPECT_EQ(Commit(region, kPageSize).outcome, Outcome::ExclusiveElsewhere());
@@ -52,14 +52,14 @@ TEST_F(ExclusiveTest, AllocationsOfOtherThreadsAreRefusedAndFreesGoOn) {
   EXPECT_TRUE(heap.Allocate(100, Criticality::kProcess).outcome.ok());
 }
 
-TEST_F(ExclusiveTest, TheOwnersAllocationsAreServed) {
+TEST_F(ExclusiveTest, OwnerAllocationsAreServed) {
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   EXPECT_TRUE(As(kHost, [&] { return Commit(region, 2 * kPageSize).outcome; }).ok());
   EXPECT_TRUE(As(kHost, [&] { return ReserveAndCommit(kMiB).outcome; }).ok());
   ASSERT_EQ(Leave(kHost), Outcome::Done());
 }
 
-TEST_F(ExclusiveTest, NestsAndIsLeftByItsOwnerAlone) {
+TEST_F(ExclusiveTest, SectionNestsAndOnlyItsOwnerLeaves) {
   EXPECT_EQ(Leave(kHost), Outcome::NotOwner());
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   ASSERT_EQ(Enter(kHost), Outcome::Done());
@@ -74,7 +74,7 @@ TEST_F(ExclusiveTest, NestsAndIsLeftByItsOwnerAlone) {
   EXPECT_EQ(Leave(kOther), Outcome::Done());
 }
 
-TEST_F(ExclusiveTest, AnotherThreadWaitsForItToItsDeadline) {
+TEST_F(ExclusiveTest, EnteringWaitsUntilTheDeadline) {
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   const Milliseconds before = threads.Now();
   EXPECT_EQ(Enter(kOther, 50), Outcome::TimedOut());
@@ -85,7 +85,7 @@ TEST_F(ExclusiveTest, AnotherThreadWaitsForItToItsDeadline) {
 }
 
 // A commit that is suspended in the middle of its OS call is at work: the section is not entered before it has ended.
-TEST_F(ExclusiveTest, IsNotEnteredWhileAnAllocationIsAtWork) {
+TEST_F(ExclusiveTest, EnteringFailsDuringAnAllocation) {
   for (const bool in_word : {true, false}) {
     SCOPED_TRACE(in_word);
     Outcome entered = Outcome::Done();
@@ -99,7 +99,7 @@ TEST_F(ExclusiveTest, IsNotEnteredWhileAnAllocationIsAtWork) {
   }
 }
 
-TEST_F(ExclusiveTest, ALevelThatMayWaitWaitsForTheSectionToEnd) {
+TEST_F(ExclusiveTest, LevelWithAWaitWaitsForTheSectionToEnd) {
   class NoWaker final : public Waker {
     void Wake() noexcept override {}
   } server;
@@ -124,7 +124,7 @@ TEST_F(ExclusiveTest, ALevelThatMayWaitWaitsForTheSectionToEnd) {
   ASSERT_EQ(Leave(kHost), Outcome::Done());
 }
 
-TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
+TEST(ExclusiveSection, StopsAllocationsUnderFullLoad) {
   FakeMemorySystem os;
   StdThreadSystem threads;
   Engine engine(os, threads, {});
@@ -186,7 +186,7 @@ class HostOwnedTest : public EngineTest {
   }
 };
 
-TEST_F(HostOwnedTest, TheReservesAreOutOfTheClrsReach) {
+TEST_F(HostOwnedTest, ReservesAreProtectedFromTheClr) {
   ASSERT_EQ(engine.OpenReserves({kMiB}, {kMiB}), win32::kSuccess);
   const Address emergency = engine.emergency().Range().Start();
   const Address space = engine.address_space().Range().Start();
@@ -202,7 +202,7 @@ TEST_F(HostOwnedTest, TheReservesAreOutOfTheClrsReach) {
   EXPECT_TRUE(Release(own).ok());
 }
 
-TEST_F(HostOwnedTest, APinnedRegionStaysAsItIsUntilItIsUnpinned) {
+TEST_F(HostOwnedTest, SealedRegionRefusesChangesUntilUnsealed) {
   const Address region = ReserveAndCommit(kMiB).address;
   const PageRange pages{region >> kPageShift, {kMiB / kPageSize}};
   ASSERT_EQ(engine.Seal(pages), SealedRegions::Result::kDone);
@@ -219,7 +219,7 @@ TEST_F(HostOwnedTest, APinnedRegionStaysAsItIsUntilItIsUnpinned) {
   EXPECT_TRUE(Release(region).ok());
 }
 
-TEST_F(HostOwnedTest, PinningPartOfARegionKeepsAllOfItFromBeingReleased) {
+TEST_F(HostOwnedTest, SealingPartOfARegionBlocksItsRelease) {
   const Address region = ReserveAndCommit(kMiB).address;
   ASSERT_EQ(engine.Seal({(region >> kPageShift) + 10, {1}}), SealedRegions::Result::kDone);
   EXPECT_EQ(Release(region), Outcome::NotOwner());
@@ -229,7 +229,7 @@ TEST_F(HostOwnedTest, PinningPartOfARegionKeepsAllOfItFromBeingReleased) {
   EXPECT_TRUE(Commit(region, 10 * kPageSize).outcome.ok());
 }
 
-TEST_F(HostOwnedTest, AFullOrTooLongListIsSaidSo) {
+TEST_F(HostOwnedTest, SealReportsAFullListAndTooLongRanges) {
   EXPECT_EQ(engine.Seal({1, {SealedRegions::kMostPages + 1}}), SealedRegions::Result::kTooLong);
   EXPECT_EQ(engine.Seal({std::uint64_t{1} << 36, {1}}), SealedRegions::Result::kTooLong);
   for (std::uint64_t i = 0; i < SealedRegions::kMost; ++i) {
@@ -242,7 +242,7 @@ TEST_F(HostOwnedTest, AFullOrTooLongListIsSaidSo) {
 
 // ---- the manager's life
 
-TEST_F(EngineTest, TheFirstCauseOfALatchIsKept) {
+TEST_F(EngineTest, FirstLatchCauseIsKept) {
   EXPECT_EQ(engine.latched().cause, LatchCause::kNone);
   engine.Latch({LatchCause::kException, 7, 0xFFFF'FFFF});
   engine.Latch({LatchCause::kOs, 1, 2});

@@ -12,21 +12,21 @@ namespace {
 using win32::kCommitmentLimit;
 using win32::kNotEnoughMemory;
 
-TEST_F(ReliefTest, TheReserveIsCommittedAtOnceAndNotCharged) {
+TEST_F(ReliefTest, ReserveIsCommittedAtOnceAndNotCharged) {
   OpenReserve();
   EXPECT_EQ(os.Committed().InBytes(), kReserve);
   EXPECT_EQ(Charged(), Bytes{});
   EXPECT_EQ(Held(), kReserve);
 }
 
-TEST_F(ReliefTest, AReserveTheOsHasNotIsNotMade) {
+TEST_F(ReliefTest, ReserveRefusedByTheOsIsNotOpened) {
   os.SetCommitLimit({kMiB});
   EXPECT_EQ(engine.OpenReserves(kReserve, {}), kCommitmentLimit);
   EXPECT_EQ(os.Committed(), Pages{});
   EXPECT_EQ(Take(kMiB, Criticality::kProcess).outcome, Outcome::Done());
 }
 
-TEST_F(ReliefTest, AReserveOfAnySizeIsRoundedUpToWholeSlices) {
+TEST_F(ReliefTest, ReserveSizeIsRoundedUpToWholeSlices) {
   for (const std::uint64_t size : {1ull, 4096ull, 4097ull, 63 * 4096ull, 64 * 4096ull, 65 * 4096ull, 10'000'000ull}) {
     ManagedEngine other;
     ASSERT_EQ(other.engine.OpenReserves({size}, {}), win32::kSuccess);
@@ -38,7 +38,7 @@ TEST_F(ReliefTest, AReserveOfAnySizeIsRoundedUpToWholeSlices) {
   }
 }
 
-TEST_F(ReliefTest, ProcessCriticalRequestsGoOnBehindTheLimitWhileTheReserveHasRoom) {
+TEST_F(ReliefTest, ReserveServesProcessCriticalRequestsAboveTheLimit) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Held(), kReserve);
@@ -55,7 +55,7 @@ TEST_F(ReliefTest, ProcessCriticalRequestsGoOnBehindTheLimitWhileTheReserveHasRo
   EXPECT_EQ(engine.emergency().Uses(), 64u);
 }
 
-TEST_F(ReliefTest, OnlyWhatIsLackingIsGivenUp) {
+TEST_F(ReliefTest, OnlyTheMissingSlicesAreDecommitted) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB - 8 * kPageSize, Criticality::kProcess).outcome.ok());
   ASSERT_TRUE(Take(9 * kPageSize, Criticality::kProcess).outcome.ok());  // one page too many: one slice
@@ -66,7 +66,7 @@ TEST_F(ReliefTest, OnlyWhatIsLackingIsGivenUp) {
   EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
 }
 
-TEST_F(ReliefTest, WhenTheOsRefusesTheReserveIsGivenUpAndTheRequestTriedAgainAtOnce) {
+TEST_F(ReliefTest, OsRefusalDecommitsReserveAndRetriesAtOnce) {
   OpenReserve();
   os.SetCommitLimit(kReserve + Bytes{kMiB});
   ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
@@ -77,7 +77,7 @@ TEST_F(ReliefTest, WhenTheOsRefusesTheReserveIsGivenUpAndTheRequestTriedAgainAtO
   EXPECT_TRUE(Exact(Pages{Held().value / kPageSize}));
 }
 
-TEST_F(ReliefTest, LowerLevelsLeavePartOfTheReserveToHigherOnes) {
+TEST_F(ReliefTest, LowerLevelsLeaveReserveForHigherLevels) {
   OpenReserve();
   os.SetCommitLimit(kReserve);
   struct Step {
@@ -96,7 +96,7 @@ TEST_F(ReliefTest, LowerLevelsLeavePartOfTheReserveToHigherOnes) {
   EXPECT_EQ(Charged(), kReserve);
 }
 
-TEST_F(ReliefTest, ASharedReserveIsForEveryLevelThatTheLimitRefusesAndLeavesHigherOnesTheirPart) {
+TEST_F(ReliefTest, SharedReserveServesEveryLevelAboveTheLimit) {
   OpenReserve();
   engine.ledger().budget().ShareReserve();
   constexpr std::uint64_t kSlice = 64 * kKiB;
@@ -119,14 +119,14 @@ TEST_F(ReliefTest, ASharedReserveIsForEveryLevelThatTheLimitRefusesAndLeavesHigh
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(ReliefTest, AReserveThatIsNotSharedIsNotForWhatTheLimitRefusesToLowerLevels) {
+TEST_F(ReliefTest, UnsharedReserveIsClosedToLowerLevelsOverTheLimit) {
   OpenReserve();
   ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
   EXPECT_EQ(Take(64 * kKiB, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(Held(), kReserve);
 }
 
-TEST_F(ReliefTest, ErrorsThatAreNotForWantOfMemoryLeaveTheReserveAlone) {
+TEST_F(ReliefTest, OtherOsErrorsLeaveTheReserveUntouched) {
   OpenReserve();
   for (const win32::Error error : {win32::kInvalidAddress, win32::kInvalidParameter, win32::kAccessDenied}) {
     os.Fail(OsCall::kAllocate, error);
@@ -137,7 +137,7 @@ TEST_F(ReliefTest, ErrorsThatAreNotForWantOfMemoryLeaveTheReserveAlone) {
   EXPECT_EQ(Held(), kReserve);
 }
 
-TEST_F(ReliefTest, APreferredNodeReachesTheOsInEveryTry) {
+TEST_F(ReliefTest, PreferredNodeReachesTheOsInEveryTry) {
   os.SetNumaNodes(3);
   OpenReserve();
   std::vector<std::uint32_t> nodes;
@@ -167,7 +167,7 @@ TEST_F(ReliefTest, APreferredNodeReachesTheOsInEveryTry) {
   os.SetObserver({});
 }
 
-TEST_F(ReliefTest, APreferredNodeIsHeldToTheLimitLikeAnyOther) {
+TEST_F(ReliefTest, PreferredNodeRequestIsHeldToTheLimit) {
   os.SetNumaNodes(2);
   const auto on_node = [&](Criticality level) {
     return engine
@@ -182,7 +182,7 @@ TEST_F(ReliefTest, APreferredNodeIsHeldToTheLimitLikeAnyOther) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(ReliefTest, LargePagesAreChargedWithTheirReservationAndHeldToTheLimit) {
+TEST_F(ReliefTest, LargePagesAreChargedAtReservationAndHeldToTheLimit) {
   constexpr std::uint32_t kLarge = win32::kMemReserve | win32::kMemCommit | win32::kMemLargePages;
   EXPECT_EQ(Allocate(0, 2 * kMiB, kLarge).outcome, Outcome::OsRefused(win32::kPrivilegeNotHeld));
   EXPECT_TRUE(Exact());
@@ -199,7 +199,7 @@ TEST_F(ReliefTest, LargePagesAreChargedWithTheirReservationAndHeldToTheLimit) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(ReliefTest, ALimitBelowWhatIsInUseLeavesTheReserveToTheProcess) {
+TEST_F(ReliefTest, LimitBelowUsageLeavesReserveToProcessLevel) {
   OpenReserve();
   ASSERT_TRUE(Take(12 * kMiB, Criticality::kTask).outcome.ok());
   Budget& budget = engine.ledger().budget();
@@ -224,7 +224,7 @@ TEST_F(ReliefTest, ALimitBelowWhatIsInUseLeavesTheReserveToTheProcess) {
   EXPECT_EQ(Charged(), kReserve);
 }
 
-TEST_F(ReliefTest, HeapBlocksAreRelievedAsPagesAre) {
+TEST_F(ReliefTest, ReserveServesHeapBlocks) {
   OpenReserve();
   PrivateHeap heap(engine, 1);
   ASSERT_TRUE(heap.Open(Criticality::kProcess).ok());
@@ -237,7 +237,7 @@ TEST_F(ReliefTest, HeapBlocksAreRelievedAsPagesAre) {
 }
 
 // Whatever the OS refuses once, at whatever call of the request: with a reserve it is tried again, and done.
-TEST(ProcessCritical, IsServedThoughTheOsRefusesAnyOneOfItsCalls) {
+TEST(ProcessCritical, RequestIsServedWhenTheOsRefusesAnyOneCall) {
   struct Shape {
     const char* name;
     std::function<Outcome(ManagedEngine&, Address region)> request;
@@ -274,7 +274,7 @@ TEST(ProcessCritical, IsServedThoughTheOsRefusesAnyOneOfItsCalls) {
   }
 }
 
-TEST_F(ReliefTest, SizesThatNoAddressSpaceHasAreRefusedAtOnceAndLeaveTheReserveAlone) {
+TEST_F(ReliefTest, ImpossibleSizesAreRefusedAtOnceWithoutTheReserve) {
   OpenReserve();
   CountingWaker server;
   ASSERT_TRUE(engine.OpenWaits(&server));
@@ -299,7 +299,7 @@ TEST_F(ReliefTest, SizesThatNoAddressSpaceHasAreRefusedAtOnceAndLeaveTheReserveA
   EXPECT_EQ(Charged(), Bytes{kMiB});
 }
 
-TEST_F(ReliefTest, ADecommitThatFailsGivesNothingUp) {
+TEST_F(ReliefTest, FailedReserveDecommitGivesNothingUp) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   os.Fail(OsCall::kFree, win32::kInvalidAddress);
@@ -309,7 +309,7 @@ TEST_F(ReliefTest, ADecommitThatFailsGivesNothingUp) {
   ASSERT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
 }
 
-TEST_F(ReliefTest, TheReserveIsTakenBackOnceWhatIsChargedFitsTheLimit) {
+TEST_F(ReliefTest, ReserveIsTakenBackOnceTheChargeFitsTheLimit) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
@@ -324,7 +324,7 @@ TEST_F(ReliefTest, TheReserveIsTakenBackOnceWhatIsChargedFitsTheLimit) {
   EXPECT_TRUE(Exact(Pages{kReserve.value / kPageSize}));
 }
 
-TEST_F(ReliefTest, TheAlarmIsRungForRefusalsAndReserves) {
+TEST_F(ReliefTest, AlarmWakesForRefusalsAndReserveUse) {
   OpenReserve();
   ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
   EXPECT_EQ(alarm.wakes, 0);
@@ -334,7 +334,7 @@ TEST_F(ReliefTest, TheAlarmIsRungForRefusalsAndReserves) {
   EXPECT_EQ(alarm.wakes, 2);
 }
 
-TEST_F(ReliefTest, AddressSpaceIsGivenUpForAViewAndReservedAgainLater) {
+TEST_F(ReliefTest, AddressSpaceReserveServesViewsAndIsTakenBack) {
   EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::OsRefused(kNotEnoughMemory));
   ASSERT_EQ(engine.OpenReserves({}, {8 * kMiB}), win32::kSuccess);
   const AddressSpaceReserve& reserve = engine.address_space();
@@ -354,7 +354,7 @@ TEST_F(ReliefTest, AddressSpaceIsGivenUpForAViewAndReservedAgainLater) {
   EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::Unavailable());
 }
 
-TEST_F(ReliefTest, AReservationThatFindsNoRoomGetsTheAddressSpaceReserve) {
+TEST_F(ReliefTest, AddressSpaceReserveServesAReservation) {
   // Room for the reserve and nothing else.
   os.SetSearchRange(0x7000'0000, 0x7000'0000 + 16 * kMiB);
   ASSERT_EQ(engine.OpenReserves({}, {16 * kMiB}), win32::kSuccess);
@@ -365,7 +365,7 @@ TEST_F(ReliefTest, AReservationThatFindsNoRoomGetsTheAddressSpaceReserve) {
   EXPECT_FALSE(engine.TakeBackReserves());  // no room for it now
 }
 
-TEST_F(ReliefTest, ReservesAreGivenBackAtTheEnd) {
+TEST_F(ReliefTest, ReservesAreReleasedAtStop) {
   ASSERT_EQ(engine.OpenReserves(kReserve, {8 * kMiB}), win32::kSuccess);
   const std::size_t regions = os.RegionCount();
   engine.Shutdown();

@@ -40,7 +40,7 @@ class WaitingTest : public ReliefTest {
   int rounds = 0;
 };
 
-TEST_F(WaitingTest, ARequestWaitsForCommitToComeBackAndIsGranted) {
+TEST_F(WaitingTest, RequestIsGrantedWhenMemoryReturns) {
   Fill();
   during = [&](int round) {
     if (round == 3) {
@@ -54,7 +54,7 @@ TEST_F(WaitingTest, ARequestWaitsForCommitToComeBackAndIsGranted) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(WaitingTest, AtTheDeadlineItIsTimedOutAndNothingIsCharged) {
+TEST_F(WaitingTest, RequestTimesOutAtItsDeadlineUncharged) {
   Fill();
   const Milliseconds before = threads.Now();
   EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::TimedOut());
@@ -63,7 +63,7 @@ TEST_F(WaitingTest, AtTheDeadlineItIsTimedOutAndNothingIsCharged) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(WaitingTest, ALevelWithoutABoundIsRefusedAtOnce) {
+TEST_F(WaitingTest, LevelWithoutAWaitIsRefusedAtOnce) {
   engine.SetWait(Criticality::kTask, Milliseconds{0});
   Fill();
   EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
@@ -71,19 +71,19 @@ TEST_F(WaitingTest, ALevelWithoutABoundIsRefusedAtOnce) {
   EXPECT_EQ(engine.waits().Counts(Criticality::kTask).waits, 0u);
 }
 
-TEST_F(WaitingTest, WhatCanNeverFitIsRefusedAtOnce) {
+TEST_F(WaitingTest, RequestThatNeverFitsIsRefusedAtOnce) {
   EXPECT_EQ(Take(15 * kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(Allocate(0, 64 * kMiB, win32::kMemReserve | win32::kMemCommit).outcome, Outcome::OverLimit());
   EXPECT_EQ(rounds, 0);
 }
 
-TEST_F(WaitingTest, PagesThatAreCommittedAlreadyNeverWait) {
+TEST_F(WaitingTest, CommittedPagesNeverWait) {
   Fill();
   EXPECT_TRUE(Commit(region, kMiB).outcome.ok());
   EXPECT_EQ(rounds, 0);
 }
 
-TEST_F(WaitingTest, CancelAndShutdownAbandonIt) {
+TEST_F(WaitingTest, CancelAndShutdownAbandonWaits) {
   Fill();
   during = [&](int round) {
     if (round == 2) engine.CancelWaits();
@@ -97,7 +97,7 @@ TEST_F(WaitingTest, CancelAndShutdownAbandonIt) {
   EXPECT_EQ(Charged(), Bytes{14 * kMiB});
 }
 
-TEST_F(WaitingTest, ARequestTheOsRefusedIsTriedAgainUntilItHasSome) {
+TEST_F(WaitingTest, OsRefusedRequestIsRetriedUntilTheOsGrantsIt) {
   os.SetCommitLimit({kMiB});
   ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
   during = [&](int round) {
@@ -111,7 +111,7 @@ TEST_F(WaitingTest, ARequestTheOsRefusedIsTriedAgainUntilItHasSome) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(WaitingTest, WhileAHigherLevelWaitsALowerOneDoesNotPassIt) {
+TEST_F(WaitingTest, LowerLevelDoesNotOvertakeAWaitingHigherLevel) {
   Fill();
   engine.SetWait(Criticality::kTask, Milliseconds{0});
   during = [&](int round) {
@@ -128,7 +128,7 @@ TEST_F(WaitingTest, WhileAHigherLevelWaitsALowerOneDoesNotPassIt) {
   EXPECT_TRUE(Commit(region, kPageSize, Criticality::kTask).outcome.ok());
 }
 
-TEST_F(WaitingTest, AProcessCriticalRequestUsesTheReserveBeforeItWaits) {
+TEST_F(WaitingTest, ProcessCriticalRequestUsesTheReserveBeforeWaiting) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_TRUE(Take(kReserve.value, Criticality::kProcess).outcome.ok());
@@ -142,7 +142,7 @@ TEST_F(WaitingTest, AProcessCriticalRequestUsesTheReserveBeforeItWaits) {
   EXPECT_EQ(Charged(), kLimits.limit + kReserve);
 }
 
-TEST_F(WaitingTest, TheReserveServesTheFirstInLineAsSoonAsItSuffices) {
+TEST_F(WaitingTest, ReserveServesTheQueueHeadOnceItSuffices) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   during = [&](int round) {
@@ -155,7 +155,7 @@ TEST_F(WaitingTest, TheReserveServesTheFirstInLineAsSoonAsItSuffices) {
   EXPECT_EQ(Held(), Bytes{kMiB});
 }
 
-TEST_F(WaitingTest, WhoBringsAllItNeedsFromTheReservePassesTheLine) {
+TEST_F(WaitingTest, RequestFullyCoveredByTheReserveSkipsTheQueue) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   during = [&](int round) {
@@ -170,7 +170,7 @@ TEST_F(WaitingTest, WhoBringsAllItNeedsFromTheReservePassesTheLine) {
   EXPECT_EQ(engine.waits().Counts(Criticality::kProcess).waits, 1u);
 }
 
-TEST_F(WaitingTest, TheOwnerOfASectionIsRefusedAtOnce) {
+TEST_F(WaitingTest, ExclusiveSectionOwnerIsRefusedAtOnce) {
   Fill();
   ASSERT_TRUE(engine.EnterExclusive(Milliseconds{0}).ok());
   EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
@@ -178,7 +178,7 @@ TEST_F(WaitingTest, TheOwnerOfASectionIsRefusedAtOnce) {
   ASSERT_TRUE(engine.LeaveExclusive().ok());
 }
 
-TEST_F(WaitingTest, HeapBlocksWaitAsPagesDo) {
+TEST_F(WaitingTest, HeapBlocksWaitLikePages) {
   PrivateHeap malloc(engine, 1);
   ASSERT_TRUE(malloc.Open(Criticality::kProcess).ok());
   Fill();
@@ -192,7 +192,7 @@ TEST_F(WaitingTest, HeapBlocksWaitAsPagesDo) {
   EXPECT_TRUE(malloc.Free(block.block).ok());
 }
 
-TEST_F(WaitingTest, ALimitThatIsRaisedLetsThemThrough) {
+TEST_F(WaitingTest, RaisedLimitGrantsWaitingRequests) {
   Fill();
   during = [&](int round) {
     if (round == 2) engine.ledger().budget().SetLimits({.limit = {32 * kMiB}});
@@ -203,7 +203,7 @@ TEST_F(WaitingTest, ALimitThatIsRaisedLetsThemThrough) {
 
 // ---- the promise of the process-critical tier, on all cores
 
-TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) {
+TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomUnderLoad) {
   FakeMemorySystem os;
   StdThreadSystem threads;
   Engine engine(os, threads, {.limit = {8 * kMiB}, .app_domain_headroom = {}, .process_headroom = {}});

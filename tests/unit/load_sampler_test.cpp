@@ -70,13 +70,13 @@ TEST_F(LoadSamplerTest, AsksTheOsOncePerInterval) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(LoadSamplerTest, TheFirstReadingIsOfTheOsWhateverTheClock) {
+TEST_F(LoadSamplerTest, FirstReadAsksTheOsAtAnyTime) {
   threads_.SetNow(Milliseconds{0});
   os_.SetLoad(LoadOf(6));
   ExpectLoad(Read(), 6);
 }
 
-TEST_F(LoadSamplerTest, AReadingIsAsOldAsTheQuestion) {
+TEST_F(LoadSamplerTest, ReadingAgeCountsFromTheStartOfTheOsCall) {
   // The OS takes its time: what it said is of before.
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) { threads_.Advance(Milliseconds{60}); });
   Read();
@@ -88,7 +88,7 @@ TEST_F(LoadSamplerTest, AReadingIsAsOldAsTheQuestion) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(LoadSamplerTest, RefreshAsksAlwaysAndServesTheOthers) {
+TEST_F(LoadSamplerTest, RefreshAlwaysAsksTheOsAndUpdatesReaders) {
   os_.SetLoad(LoadOf(1));
   Read();
   os_.SetLoad(LoadOf(2));
@@ -99,7 +99,7 @@ TEST_F(LoadSamplerTest, RefreshAsksAlwaysAndServesTheOthers) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(LoadSamplerTest, TheIntervalMayChange) {
+TEST_F(LoadSamplerTest, IntervalChangeAppliesAtOnce) {
   Read();
   threads_.Advance(Milliseconds{10});
   sampler_.SetInterval(Milliseconds{10});
@@ -108,7 +108,7 @@ TEST_F(LoadSamplerTest, TheIntervalMayChange) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(LoadSamplerTest, AFailureIsToldAndNotKept) {
+TEST_F(LoadSamplerTest, FailureIsReturnedAndKeepsTheLastReading) {
   os_.SetLoad(LoadOf(5));
   os_.Fail(OsCall::kLoad, win32::kAccessDenied);
   MemoryLoad load = LoadOf(9);
@@ -122,7 +122,7 @@ TEST_F(LoadSamplerTest, AFailureIsToldAndNotKept) {
   ExpectLoad(Read(), 5);  // young enough still
 }
 
-TEST_F(LoadSamplerTest, AReadingThatWasHeldUpReplacesNoNewerOne) {
+TEST_F(LoadSamplerTest, DelayedReadingReplacesNoNewerReading) {
   os_.SetLoad(LoadOf(3));
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) {
     // Meanwhile, on another thread:
@@ -136,7 +136,7 @@ TEST_F(LoadSamplerTest, AReadingThatWasHeldUpReplacesNoNewerOne) {
 }
 
 // Readings whose figures do not belong together would show.
-TEST_F(LoadSamplerTest, NobodySeesHalfAReading) {
+TEST_F(LoadSamplerTest, ConcurrentReadersSeeWholeReadings) {
   os_.SetLoad(LoadOf(1));
   std::atomic<bool> stop = false;
   std::vector<std::thread> readers;

@@ -37,7 +37,7 @@ constexpr MemoryLoad WithJob(std::uint64_t available, std::uint64_t total) {
   return load;
 }
 
-TEST(MemoryStatus, TheTightestBoundCounts) {
+TEST(MemoryStatus, TightestBoundCounts) {
   const Row rows[] = {
       // A heap grows by what is left before the headroom; the machine is as large as the limit says.
       {"headroom is out of reach",
@@ -91,7 +91,7 @@ TEST(MemoryStatus, TheTightestBoundCounts) {
   }
 }
 
-TEST(MemoryStatus, SourcesArePressuresBounds) {
+TEST(MemoryStatus, SourcesCoverEveryBound) {
   MemoryLoad load = WithJob(250, 1000);
   load.available_commit = {18'000};
   EXPECT_EQ(AvailablePercent({SourcesOf(load, {{400}, {300}, {}})}), 25U);  // of job and limit alike
@@ -104,7 +104,7 @@ TEST(MemoryStatus, SourcesArePressuresBounds) {
   EXPECT_EQ(AvailablePercent({SourcesOf({}, {{0}, {}, {}})}), 0U);
 }
 
-TEST(MemoryStatus, WhatIsOverTheLimitIsExact) {
+TEST(MemoryStatus, OverLimitIsExact) {
   EXPECT_EQ(OverLimit({}), Bytes{});
   EXPECT_EQ(OverLimit({kUnlimited, {kMost}, {kMost}}), Bytes{});
   EXPECT_EQ(OverLimit({{1000}, {1000}, {}}), Bytes{});
@@ -113,7 +113,7 @@ TEST(MemoryStatus, WhatIsOverTheLimitIsExact) {
   EXPECT_EQ(OverLimit({{1000}, {kMost}, {kMost}}), kUnlimited - Bytes{1000});
 }
 
-TEST(PercentOf, IsTheQuotientRoundedDownForEverySize) {
+TEST(PercentOf, RoundsDownForEverySize) {
   EXPECT_EQ(PercentOf({0}, {1}), 0U);
   EXPECT_EQ(PercentOf({1}, {1}), 100U);
   EXPECT_EQ(PercentOf({2}, {1}), 100U);
@@ -133,7 +133,7 @@ TEST(PercentOf, IsTheQuotientRoundedDownForEverySize) {
   }
 }
 
-TEST(TightestInJob, TheLimitThatLeavesLeastCounts) {
+TEST(TightestInJob, LimitWithTheLeastRoomCounts) {
   struct Case {
     JobFigures figures;
     std::uint64_t total, available;

@@ -15,7 +15,7 @@ namespace {
 
 // Whatever happens, the end is not Low; reserves are taken back only when there is no pressure; the OS is asked no more
 // often than once per interval; over the limit is told in turns.
-TEST(Monitor, KeepsItsPromisesForAnyReadings) {
+TEST(Monitor, KeepsInvariantsForRandomReadings) {
   std::mt19937_64 random(20'270'101);
   for (int run = 0; run < 300; ++run) {
     FakeMemorySystem os;
@@ -86,7 +86,7 @@ TEST(Monitor, KeepsItsPromisesForAnyReadings) {
 }
 
 // On its worker's thread, with everything being set from others meanwhile; for TSan, too.
-TEST(Monitor, RunsOnAWorkerWhileOthersSetIt) {
+TEST(Monitor, RunsOnAWorkerDuringConcurrentConfiguration) {
   FakeMemorySystem os;
   StdThreadSystem threads;
   Budget budget({.limit = {100 * kMiB}});

@@ -13,13 +13,13 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-TEST_F(MonitorTest, SaysNothingWhileThereIsEnough) {
+TEST_F(MonitorTest, SendsNothingWhileMemorySuffices) {
   for (int i = 0; i < 100; ++i) EXPECT_THAT(After(100), IsEmpty());
   EXPECT_EQ(ear_.rounds, 100);
   EXPECT_EQ(monitor_.Told(), Availability::kNeutral);
 }
 
-TEST_F(MonitorTest, ALimitLoweredBelowWhatIsInUseIsLowUntilItFits) {
+TEST_F(MonitorTest, LimitBelowUsageIsLowUntilTheChargeFits) {
   Round();
   SetLimit(50);
   EXPECT_THAT(After(1), ElementsAre("over 10", "Low 0"));
@@ -34,7 +34,7 @@ TEST_F(MonitorTest, ALimitLoweredBelowWhatIsInUseIsLowUntilItFits) {
   EXPECT_THAT(After(100), ElementsAre("Neutral 40"));
 }
 
-TEST_F(MonitorTest, ALimitThatFillsUpIsLowAndARaisedOneEndsIt) {
+TEST_F(MonitorTest, FullLimitIsLowUntilTheLimitIsRaised) {
   Round();
   Charge(32);
   EXPECT_THAT(After(100), ElementsAre("Low 8"));
@@ -45,7 +45,7 @@ TEST_F(MonitorTest, ALimitThatFillsUpIsLowAndARaisedOneEndsIt) {
   EXPECT_THAT(After(1000), ElementsAre("Neutral 38"));
 }
 
-TEST_F(MonitorTest, LowComesBeforeTaskCriticalRequestsAreRefusedWhateverTheHeadroom) {
+TEST_F(MonitorTest, LowPrecedesTaskCriticalRefusalsWithHeadroom) {
   budget_.SetLimits({.limit = {100 * kMiB}, .app_domain_headroom = {10 * kMiB}, .process_headroom = {20 * kMiB}});
   EXPECT_THAT(Round(), IsEmpty());  // 10 of 70 MiB are left
   Charge(5);
@@ -53,7 +53,7 @@ TEST_F(MonitorTest, LowComesBeforeTaskCriticalRequestsAreRefusedWhateverTheHeadr
   EXPECT_EQ(budget_.TryCharge({4 * kMiB}, Criticality::kTask), Admission::kAdmitted);
 }
 
-TEST_F(MonitorTest, EverySourceCounts) {
+TEST_F(MonitorTest, EverySourceCausesLow) {
   struct Row {
     const char* what;
     std::function<void(MemoryLoad&)> make;
@@ -77,7 +77,7 @@ TEST_F(MonitorTest, EverySourceCounts) {
   }
 }
 
-TEST_F(MonitorTest, LowIsRepeatedAsOftenAsTheThresholdsSay) {
+TEST_F(MonitorTest, LowIsRepeatedAtTheConfiguredInterval) {
   Charge(35);
   EXPECT_THAT(Round(), ElementsAre("Low 5"));
   EXPECT_THAT(After(8191), IsEmpty());
@@ -88,7 +88,7 @@ TEST_F(MonitorTest, LowIsRepeatedAsOftenAsTheThresholdsSay) {
   EXPECT_THAT(After(1808), ElementsAre("Low 5"));
 }
 
-TEST_F(MonitorTest, ThresholdsMayChangeWhileItRuns) {
+TEST_F(MonitorTest, ThresholdsCanChangeWhileRunning) {
   EXPECT_THAT(Round(), IsEmpty());
   monitor_.SetThresholds({.enter_low = 40, .leave_low = 41, .leave_high = 41, .enter_high = 42});
   EXPECT_EQ(waker_.wakes, 1);
@@ -97,7 +97,7 @@ TEST_F(MonitorTest, ThresholdsMayChangeWhileItRuns) {
   EXPECT_THAT(After(1000), ElementsAre("Neutral 40"));
 }
 
-TEST_F(MonitorTest, WhoeverWaitsForMemoryMakesItLow) {
+TEST_F(MonitorTest, WaitingRequestMakesPressureLow) {
   Round();
   AddWaiter(budget_, Criticality::kTask);
   EXPECT_THAT(Round(), ElementsAre("Low 0"));
@@ -106,7 +106,7 @@ TEST_F(MonitorTest, WhoeverWaitsForMemoryMakesItLow) {
   EXPECT_THAT(After(1), ElementsAre("Neutral 40"));
 }
 
-TEST_F(MonitorTest, NeverSaysHighWhileTheOsDeniesIt) {
+TEST_F(MonitorTest, SendsNoHighWhileTheOsDeniesIt) {
   Return(60);
   load_.high_signalled = true;
   Round();
@@ -117,13 +117,13 @@ TEST_F(MonitorTest, NeverSaysHighWhileTheOsDeniesIt) {
   EXPECT_THAT(After(1000), ElementsAre("High 90"));
 }
 
-TEST_F(MonitorTest, AnOsWithoutAHighNotificationDeniesNothing) {
+TEST_F(MonitorTest, MissingOsHighNotificationDeniesNothing) {
   Return(60);
   Round();
   EXPECT_THAT(After(1000), ElementsAre("High 90"));
 }
 
-TEST_F(MonitorTest, WhatTheProcessHasBesidesIsTold) {
+TEST_F(MonitorTest, UnchargedProcessMemoryIsReported) {
   load_.process_private = {75 * kMiB};
   chest_.held = {4 * kMiB};
   Round();
@@ -134,7 +134,7 @@ TEST_F(MonitorTest, WhatTheProcessHasBesidesIsTold) {
   EXPECT_EQ(monitor_.Uncharged(), Bytes{});
 }
 
-TEST_F(MonitorTest, WhatTheProcessHasBesidesCountsWhenAsked) {
+TEST_F(MonitorTest, UnchargedProcessMemoryCountsWhenConfigured) {
   load_.process_private = {93 * kMiB};
   EXPECT_THAT(Round(), IsEmpty());
   monitor_.SetCountWholeProcess(true);
@@ -152,7 +152,7 @@ TEST_F(MonitorTest, WhatTheProcessHasBesidesCountsWhenAsked) {
 }
 
 // Charges and returns between the two questions are not the process' own growth.
-TEST_F(MonitorTest, WhatIsChargedMeanwhileIsNotTakenForOutside) {
+TEST_F(MonitorTest, ConcurrentChargesAreNotCountedAsUncharged) {
   load_.process_private = {60 * kMiB};
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) { Return(30); });
   Round();
@@ -163,7 +163,7 @@ TEST_F(MonitorTest, WhatIsChargedMeanwhileIsNotTakenForOutside) {
   EXPECT_EQ(monitor_.Uncharged(), Bytes{});
 }
 
-TEST_F(MonitorTest, AUsedReserveIsLowAndIsTakenBackWhenThatIsOver) {
+TEST_F(MonitorTest, UsedReserveIsLowAndTakenBackAfterPressure) {
   Round();
   chest_.given = {8 * kMiB};
   chest_.whole_again = false;
@@ -182,7 +182,7 @@ TEST_F(MonitorTest, AUsedReserveIsLowAndIsTakenBackWhenThatIsOver) {
   EXPECT_EQ(chest_.tries, 2);
 }
 
-TEST_F(MonitorTest, ReservesAreNotTakenBackWhileMoreThanTheLimitIsInUse) {
+TEST_F(MonitorTest, ReservesStayUsedWhileTheLimitIsExceeded) {
   // Low is left at once, so that only the limit stands against it.
   monitor_.SetThresholds({.enter_low = 0, .leave_low = 1, .dwell = Milliseconds{0}});
   chest_.given = {kMiB};
@@ -194,7 +194,7 @@ TEST_F(MonitorTest, ReservesAreNotTakenBackWhileMoreThanTheLimitIsInUse) {
   EXPECT_THAT(After(100), ElementsAre("over 0", "Neutral 10", "restored"));
 }
 
-TEST_F(MonitorTest, AStormOfWakesAsksTheOsOncePerInterval) {
+TEST_F(MonitorTest, WakeStormAsksTheOsOncePerInterval) {
   Round();
   for (int i = 0; i < 1000; ++i) Round();
   EXPECT_EQ(Asked(), 1U);
@@ -207,7 +207,7 @@ TEST_F(MonitorTest, AStormOfWakesAsksTheOsOncePerInterval) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(MonitorTest, SleepsUntilTheNextLook) {
+TEST_F(MonitorTest, SleepsUntilTheNextSample) {
   Round();
   EXPECT_EQ(sleep_, Milliseconds{100});
   After(30);
@@ -226,7 +226,7 @@ TEST_F(MonitorTest, SleepsUntilTheNextLook) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(MonitorTest, AnOsThatDoesNotAnswerIsAskedAgainAfterTheInterval) {
+TEST_F(MonitorTest, FailedOsSampleIsRetriedAfterTheInterval) {
   load_.available_commit = {20 * kMiB};
   EXPECT_THAT(Round(), ElementsAre("Low 1"));
   os_.Fail(OsCall::kLoad, win32::kAccessDenied, 0, 2);
@@ -238,13 +238,13 @@ TEST_F(MonitorTest, AnOsThatDoesNotAnswerIsAskedAgainAfterTheInterval) {
   EXPECT_THAT(After(100), ElementsAre("Neutral 40"));
 }
 
-TEST_F(MonitorTest, TheLimitIsWatchedWithoutTheOs) {
+TEST_F(MonitorTest, LimitIsWatchedWithoutOsSamples) {
   os_.Fail(OsCall::kLoad, win32::kAccessDenied, 0, 1000);
   Charge(35);
   EXPECT_THAT(Round(), ElementsAre("Low 5"));
 }
 
-TEST_F(MonitorTest, WhoRegistersIsToldTheStateAtOnce) {
+TEST_F(MonitorTest, RepeatSendsTheStateAtOnce) {
   monitor_.Repeat();
   EXPECT_THAT(Round(), ElementsAre("Neutral 40"));
   Charge(35);
@@ -259,7 +259,7 @@ TEST_F(MonitorTest, WhoRegistersIsToldTheStateAtOnce) {
   EXPECT_THAT(After(1), ElementsAre("Low 5"));
 }
 
-TEST_F(MonitorTest, FinishLeavesNobodyLow) {
+TEST_F(MonitorTest, FinishEndsLow) {
   Charge(35);
   Round();
   monitor_.Finish(threads_.Now());
@@ -275,13 +275,13 @@ TEST_F(MonitorTest, FinishLeavesNobodyLow) {
   EXPECT_EQ(ear_.rounds, rounds);
 }
 
-TEST_F(MonitorTest, FinishSaysNothingToWhoWasToldNothing) {
+TEST_F(MonitorTest, FinishSendsNothingWithoutAnEarlierMessage) {
   Round();
   monitor_.Finish(threads_.Now());
   EXPECT_THAT(ear_.Heard(), IsEmpty());
 }
 
-TEST_F(MonitorTest, AListenerMayCallBack) {
+TEST_F(MonitorTest, ListenerCanCallBack) {
   ear_.on_pressure = [&](Availability availability) {
     if (availability != Availability::kLow) return;
     monitor_.SetThresholds(kThresholds);
@@ -298,7 +298,7 @@ TEST_F(MonitorTest, AListenerMayCallBack) {
   EXPECT_THAT(After(1000), ElementsAre("High 70"));
 }
 
-TEST_F(MonitorTest, AListenerThatFinishesItHearsNothingMoreButNeutral) {
+TEST_F(MonitorTest, ListenerCallingFinishReceivesOnlyNeutral) {
   ear_.on_pressure = [&](Availability availability) {
     if (availability == Availability::kLow) monitor_.Finish(threads_.Now());
   };
@@ -308,20 +308,20 @@ TEST_F(MonitorTest, AListenerThatFinishesItHearsNothingMoreButNeutral) {
   EXPECT_EQ(ear_.rounds, 0);
 }
 
-TEST_F(MonitorTest, AListenerThatFinishesItBeforeLowNeverHearsLow) {
+TEST_F(MonitorTest, FinishBeforeLowSuppressesLow) {
   ear_.on_over = [&] { monitor_.Finish(threads_.Now()); };
   SetLimit(50);
   EXPECT_THAT(Round(), ElementsAre("over 10"));
 }
 
-TEST_F(MonitorTest, AListenerThatFinishesItFirstOfAllHearsNothingMore) {
+TEST_F(MonitorTest, FinishInTheFirstCallbackSuppressesTheRest) {
   ear_.on_used = [&] { monitor_.Finish(threads_.Now()); };
   chest_.given = {kMiB};
   SetLimit(50);
   EXPECT_THAT(Round(), ElementsAre("used 1"));
 }
 
-TEST_F(MonitorTest, AListenerThatFinishesItWhenPressureIsOverGetsNoReserveBack) {
+TEST_F(MonitorTest, FinishAtTheEndOfPressureTakesBackNoReserve) {
   chest_.given = {kMiB};
   EXPECT_THAT(Round(), ElementsAre("used 1", "Low 0"));
   ear_.on_pressure = [&](Availability) { monitor_.Finish(threads_.Now()); };

@@ -59,7 +59,7 @@ std::vector<Border> Borders() {
   return borders;
 }
 
-TEST_F(PageMapTest, WalksCutTheirRangeExactlyAtEveryBorder) {
+TEST_F(PageMapTest, WalkIsClippedExactlyAtEveryNodeBorder) {
   for (const Border& border : Borders()) {
     Touch(border.page - 1);
     Touch(border.page);
@@ -76,7 +76,7 @@ TEST_F(PageMapTest, WalksCutTheirRangeExactlyAtEveryBorder) {
   }
 }
 
-TEST_F(PageMapTest, WalksOverEverythingVisitOnlyWhatWasTouchedInOrder) {
+TEST_F(PageMapTest, FullWalkVisitsOnlyTouchedWordsInOrder) {
   const std::vector<std::uint64_t> touched{0, kLeaf - 1, kLeaf, kEnd / 2, kEnd - 1};
   for (const std::uint64_t page : touched) Touch(page);
   std::vector<std::uint64_t> words;
@@ -89,7 +89,7 @@ TEST_F(PageMapTest, WalksOverEverythingVisitOnlyWhatWasTouchedInOrder) {
   EXPECT_EQ(words, expected);
 }
 
-TEST_F(PageMapTest, NothingBeyondUserSpaceIsTrackedOrVisited) {
+TEST_F(PageMapTest, AddressesBeyondUserSpaceAreUntracked) {
   EXPECT_TRUE(PageMap::Tracks({kEnd - 1, {1}}));
   EXPECT_FALSE(PageMap::Tracks({kEnd - 1, {2}}));
   EXPECT_EQ(map.FindWord(kEnd / 64), nullptr);
@@ -100,7 +100,7 @@ TEST_F(PageMapTest, NothingBeyondUserSpaceIsTrackedOrVisited) {
   EXPECT_FALSE(map.RegionAt(kEnd << kPageShift));
 }
 
-TEST_F(PageMapTest, TouchingOnePageMakesItsNodesOnceAndNoOthers) {
+TEST_F(PageMapTest, TouchingAPageAllocatesOnlyItsNodesOnce) {
   EXPECT_EQ(map.FindWord(7), nullptr);
   PageWord* word = map.EnsureWord(7);
   ASSERT_NE(word, nullptr);
@@ -115,7 +115,7 @@ TEST_F(PageMapTest, TouchingOnePageMakesItsNodesOnceAndNoOthers) {
   EXPECT_GT(map.MetadataBytes(), Bytes{});
 }
 
-TEST_F(PageMapTest, RegionsAreFoundFromTheirFirstToTheirLastByteAndNoFurther) {
+TEST_F(PageMapTest, RegionIsFoundFromFirstToLastByteOnly) {
   struct Case {
     Address base;
     std::uint64_t pages;
@@ -148,7 +148,7 @@ TEST_F(PageMapTest, RegionsAreFoundFromTheirFirstToTheirLastByteAndNoFurther) {
   EXPECT_TRUE(std::is_sorted(walked.begin(), walked.end()));
 }
 
-TEST_F(PageMapTest, WalksOverRegionsFindThoseThatShareAPageAndNoOthers) {
+TEST_F(PageMapTest, RegionWalkFindsOnlyRegionsThatShareAPage) {
   const Address middle = kEnd > kMiddle ? 2 * kMiddle * kPageSize : 4 * kLeaf * kPageSize;
   const std::uint64_t first = middle >> kPageShift;
   // One ends, one begins at the border of the nodes; one page into a granule is the end of a third.
@@ -182,7 +182,7 @@ TEST_F(PageMapTest, WalksOverRegionsFindThoseThatShareAPageAndNoOthers) {
   }
 }
 
-TEST_F(PageMapTest, ATakenRegionIsUnknownUntilItIsRestored) {
+TEST_F(PageMapTest, RemovedRegionIsUnknownUntilRestored) {
   const Address base = 0x4000'0000;
   ASSERT_TRUE(Add(base, 100));
   Touch((base >> kPageShift) + 50);
@@ -198,7 +198,7 @@ TEST_F(PageMapTest, ATakenRegionIsUnknownUntilItIsRestored) {
   EXPECT_EQ(Found(base + 50 * kPageSize), base);
 }
 
-TEST_F(PageMapTest, HowARegionWasReservedIsKeptWithItsRecordWhateverItsSize) {
+TEST_F(PageMapTest, ReservedAsIsKeptForRegionsOfEverySize) {
   const Address base = kLeaf * kPageSize * 3;
   for (const std::uint64_t pages : {std::uint64_t{1}, kLeaf, kEnd - kLeaf * 3}) {
     const Region region{base, {pages}, Region::Kind::kReserved, 0xFFFF};
@@ -221,7 +221,7 @@ TEST_F(PageMapTest, HowARegionWasReservedIsKeptWithItsRecordWhateverItsSize) {
   }
 }
 
-TEST_F(PageMapTest, WhatAViewShowsGoesToOneOfThoseWhoTakeOrReplaceIt) {
+TEST_F(PageMapTest, SectionViewGoesToExactlyOneRemoverOrReplacer) {
   const Address base = 0x4000'0000;
   const Region view{base, {16}, Region::Kind::kView, 0, 77};
   std::optional<Region> replaced;
@@ -241,7 +241,7 @@ TEST_F(PageMapTest, WhatAViewShowsGoesToOneOfThoseWhoTakeOrReplaceIt) {
   EXPECT_EQ(map.RemoveRegion(base, Region::Kind::kReserved)->section_view, 0u);
 }
 
-TEST_F(PageMapTest, ASpanEndsWithItsRegionHoweverThatWasReserved) {
+TEST_F(PageMapTest, SpanEndsWithItsRegion) {
   const Address base = kLeaf * kPageSize * 3;
   std::optional<Region> replaced;
   std::uint64_t shown = 0;
@@ -253,7 +253,7 @@ TEST_F(PageMapTest, ASpanEndsWithItsRegionHoweverThatWasReserved) {
   EXPECT_EQ(map.LocateOwn(base + 15 * kPageSize, 2 * kPageSize).word, nullptr);
 }
 
-TEST_F(PageMapTest, ARememberedRegionIsForgottenWhenItsPagesBelongToAnother) {
+TEST_F(PageMapTest, CachedRegionIsDroppedWhenAnotherRegionOwnsThePages) {
   const Address base = 0x4000'0000;
   ASSERT_TRUE(Add(base, 64));
   Touch((base >> kPageShift) + 20);
@@ -265,7 +265,7 @@ TEST_F(PageMapTest, ARememberedRegionIsForgottenWhenItsPagesBelongToAnother) {
   EXPECT_EQ(Found(base), base);
 }
 
-TEST_F(PageMapTest, ASecondRecordAtTheSameBaseReplacesTheFirst) {
+TEST_F(PageMapTest, SecondRegionAtTheSameBaseReplacesTheFirst) {
   const Address base = 0x4000'0000;
   ASSERT_TRUE(Add(base, 64));
   std::optional<Region> replaced;
@@ -278,7 +278,7 @@ TEST_F(PageMapTest, ASecondRecordAtTheSameBaseReplacesTheFirst) {
   EXPECT_EQ(Found(base + 16 * kPageSize), 0u);
 }
 
-TEST_F(PageMapTest, ASpanIsLocatedOnlyInsideOneTouchedWordOfOneRegion) {
+TEST_F(PageMapTest, SpanIsLocatedOnlyInsideOneTouchedWordOfOneRegion) {
   const Address base = 0x4000'0000;  // begins a word
   ASSERT_TRUE(Add(base, 96));
   EXPECT_EQ(map.LocateOwn(base, kPageSize).word, nullptr) << "never touched";
@@ -318,7 +318,7 @@ TEST_F(PageMapTest, ASpanIsLocatedOnlyInsideOneTouchedWordOfOneRegion) {
   EXPECT_EQ(map.LocateOwn(base, kPageSize).word, nullptr);
 }
 
-TEST_F(PageMapTest, WithoutMemoryForNodesNothingIsChanged) {
+TEST_F(PageMapTest, NodeAllocationFailureChangesNothing) {
   for (std::uint64_t nth = 0; nth < 2; ++nth) {  // the middle, the leaf
     FakeMemorySystem fake;
     {
@@ -338,7 +338,7 @@ TEST_F(PageMapTest, WithoutMemoryForNodesNothingIsChanged) {
   }
 }
 
-TEST(PageMapNodes, AreAllGivenBack) {
+TEST(PageMapNodes, DestructorFreesAllNodes) {
   FakeMemorySystem os;
   {
     PageMap map(os);
@@ -348,7 +348,7 @@ TEST(PageMapNodes, AreAllGivenBack) {
   EXPECT_EQ(os.LiveMetadata(), 0u);
 }
 
-TEST(PageMapNodes, ANodeSomeoneElsePublishedFirstIsUsedAndOursGivenBack) {
+TEST(PageMapNodes, LosingAPublishRaceFreesTheOwnNode) {
   FakeMemorySystem os;
   {
     PageMap map(os);

@@ -30,7 +30,7 @@ class PressureTest : public ::testing::Test {
   Pressure pressure_{kThresholds, Milliseconds{0}};
 };
 
-TEST_F(PressureTest, SaysNothingWhileNeutral) {
+TEST_F(PressureTest, SendsNothingWhileNeutral) {
   for (int ms = 0; ms < 60'000; ms += 250) EXPECT_EQ(At(Milliseconds{ms}, 40), std::nullopt);
   EXPECT_EQ(pressure_.state(), Availability::kNeutral);
 }
@@ -42,7 +42,7 @@ struct Step {
 };
 
 // Each row goes on where the one before it ended.
-TEST_F(PressureTest, FollowsTheTable) {
+TEST_F(PressureTest, FollowsTheThresholdTable) {
   constexpr auto kLow = Availability::kLow;
   constexpr auto kNeutral = Availability::kNeutral;
   constexpr auto kHigh = Availability::kHigh;
@@ -69,31 +69,31 @@ TEST_F(PressureTest, FollowsTheTable) {
   }
 }
 
-TEST_F(PressureTest, TheOperatingSystemsLowCountsAsNothingAvailable) {
+TEST_F(PressureTest, OsLowNotificationCountsAsNothingAvailable) {
   EXPECT_EQ(At(Milliseconds{10}, 100, true), Availability::kLow);
   EXPECT_EQ(At(Milliseconds{20}, 100, false), std::nullopt);
   EXPECT_EQ(At(Milliseconds{1010}, 100, false), Availability::kHigh);
 }
 
-TEST_F(PressureTest, FinishTakesLowBackAndNothingElse) {
+TEST_F(PressureTest, FinishEndsOnlyLow) {
   EXPECT_EQ(pressure_.Finish(Milliseconds{0}), std::nullopt);
   ASSERT_EQ(At(Milliseconds{10}, 1), Availability::kLow);
   EXPECT_EQ(pressure_.Finish(Milliseconds{20}), Availability::kNeutral);
   EXPECT_EQ(pressure_.Finish(Milliseconds{30}), std::nullopt);
 }
 
-TEST(AvailablePercent, TheTightestSourceCounts) {
+TEST(AvailablePercent, TightestSourceCounts) {
   const std::array sources{PressureSource{{1000}, {900}}, PressureSource{{4000}, {400}}, PressureSource{{10}, {5}}};
   EXPECT_EQ(AvailablePercent({sources}), 10U);
 }
 
-TEST(AvailablePercent, NoBoundIsNoPressure) {
+TEST(AvailablePercent, UnboundedSourcesCauseNoPressure) {
   const std::array sources{PressureSource{kUnlimited, {}}, PressureSource{{}, {}}};
   EXPECT_EQ(AvailablePercent({sources}), 100U);
   EXPECT_EQ(AvailablePercent({}), 100U);
 }
 
-TEST(AvailablePercent, HoldsAtTheBorders) {
+TEST(AvailablePercent, IsExactAtTheBorders) {
   struct Row {
     std::uint64_t total, available;
     std::uint32_t percent;
@@ -108,7 +108,7 @@ TEST(AvailablePercent, HoldsAtTheBorders) {
   }
 }
 
-TEST(PressureThresholds, TheDefaultsAreValidAndOverlapsAreNot) {
+TEST(PressureThresholds, DefaultsAreValidAndOverlapsAreRejected) {
   EXPECT_TRUE(AreValid({}));
   EXPECT_TRUE(AreValid(kThresholds));
   EXPECT_FALSE(AreValid({.enter_low = 15, .leave_low = 15}));
@@ -121,7 +121,7 @@ TEST(PressureThresholds, TheDefaultsAreValidAndOverlapsAreNot) {
 
 // Whatever the readings: after Low comes Neutral, High, or Low again after the period; never two other messages within
 // the dwell; and a message always differs from the one before, unless it is Low.
-TEST(Pressure, KeepsItsRatesForAnyReadings) {
+TEST(Pressure, KeepsMessageRatesForRandomReadings) {
   std::mt19937_64 random(20'261'123);
   for (int run = 0; run < 200; ++run) {
     Pressure pressure(kThresholds, Milliseconds{0});

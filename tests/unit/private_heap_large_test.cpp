@@ -8,7 +8,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-TEST_F(PrivateHeapTest, WhatIsLargeIsChargedByThePageAndReturnedAtOnce) {
+TEST_F(PrivateHeapTest, LargeBlockIsChargedByPageAndUnchargedOnFree) {
   for (const std::size_t size : {PrivateHeap::kLargestKeptRun + 1, 512 * kK, 5 * kM}) {
     char* block = Block(size);
     ASSERT_NE(block, nullptr);
@@ -19,7 +19,7 @@ TEST_F(PrivateHeapTest, WhatIsLargeIsChargedByThePageAndReturnedAtOnce) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PrivateHeapTest, AShortRunThatCameBackIsKeptAndGivenOutAgainWithoutTheOs) {
+TEST_F(PrivateHeapTest, FreedShortRunIsReusedWithoutTheOs) {
   char* block = Block(65560);
   const Bytes charged = Charged();
   ASSERT_TRUE(heap->Free(block).ok());
@@ -39,7 +39,7 @@ TEST_F(PrivateHeapTest, AShortRunThatCameBackIsKeptAndGivenOutAgainWithoutTheOs)
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PrivateHeapTest, WhatIsToBeZeroIsNotWhatWasKept) {
+TEST_F(PrivateHeapTest, ZeroedRequestNeverReturnsStaleBytes) {
   constexpr std::size_t kSize = 40000;
   for (const PrivateHeap::Fill fill : {PrivateHeap::Fill::kZero, PrivateHeap::Fill::kZeroBeyond}) {
     char* block = Block(kSize + 3 * kPageSize / 2);
@@ -56,7 +56,7 @@ TEST_F(PrivateHeapTest, WhatIsToBeZeroIsNotWhatWasKept) {
   }
 }
 
-TEST_F(PrivateHeapTest, ARunThatTheHostPinsIsNotKept) {
+TEST_F(PrivateHeapTest, FreeOfASealedRunIsRefused) {
   char* block = Block(100000);
   const auto sealed = PageRange::Covering(At(block), 1);
   ASSERT_EQ(engine.Seal(*sealed), SealedRegions::Result::kDone);
@@ -66,7 +66,7 @@ TEST_F(PrivateHeapTest, ARunThatTheHostPinsIsNotKept) {
   EXPECT_TRUE(heap->Free(block).ok());
 }
 
-TEST_F(PrivateHeapTest, AKeptRunThatTheOsWillNotTakeBackNowIsGivenUpLater) {
+TEST_F(PrivateHeapTest, TrimRetriesARunThatTheOsKept) {
   ASSERT_TRUE(heap->Free(Block(100000)).ok());
   const Bytes kept = Charged();
   os.Fail(OsCall::kFree, win32::kInvalidParameter);
@@ -77,7 +77,7 @@ TEST_F(PrivateHeapTest, AKeptRunThatTheOsWillNotTakeBackNowIsGivenUpLater) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(PrivateHeapTest, UnitsOfKeptRunsServeWhenThereIsNoAddressSpaceForMore) {
+TEST_F(PrivateHeapTest, KeptRunUnitsServeWithoutFreeAddressSpace) {
   std::vector<char*> blocks;
   for (std::size_t i = 0; i < kArenaSize / PrivateHeap::kLargestKeptRun; ++i) {
     blocks.push_back(Block(PrivateHeap::kLargestKeptRun));
@@ -90,7 +90,7 @@ TEST_F(PrivateHeapTest, UnitsOfKeptRunsServeWhenThereIsNoAddressSpaceForMore) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PrivateHeapTest, NoMoreRunsAreKeptThanFewAndTheOldestGoes) {
+TEST_F(PrivateHeapTest, KeptRunsAreLimitedInNumber) {
   std::vector<char*> blocks;
   for (std::size_t i = 0; i < PrivateHeap::kMostKeptRuns + 2; ++i) blocks.push_back(Block(100000));
   const std::uint64_t each = heap->SizeOf(blocks[0]);
@@ -102,7 +102,7 @@ TEST_F(PrivateHeapTest, NoMoreRunsAreKeptThanFewAndTheOldestGoes) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PrivateHeapTest, NoRunIsKeptNearTheLimitAndWhatIsKeptMakesRoom) {
+TEST_F(PrivateHeapTest, KeptRunsAreGivenUpNearTheLimit) {
   char* block = Block(100000);
   ASSERT_TRUE(heap->Free(block).ok());
   ASSERT_NE(Charged(), Bytes{});

@@ -11,7 +11,7 @@ namespace {
 
 // ---- the life of the manager
 
-TEST_F(PrivateHeapTest, TheEndOfTheHeapReturnsAllThatIsLeftInIt) {
+TEST_F(PrivateHeapTest, HeapDestructionReturnsAllItsMemory) {
   const std::uint64_t regions = os.RegionCount() - 1;
   const std::uint64_t metadata = os.LiveMetadata();
   for (const std::size_t size : kSizes) ASSERT_NE(Block(size), nullptr);
@@ -24,7 +24,7 @@ TEST_F(PrivateHeapTest, TheEndOfTheHeapReturnsAllThatIsLeftInIt) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(PrivateHeapTest, AfterShutdownBlocksAreFreedAndNoneGiven) {
+TEST_F(PrivateHeapTest, ShutdownRefusesAllocationsAndServesFrees) {
   std::vector<char*> blocks;
   for (const std::size_t size : kSizes) blocks.push_back(Block(size));
   ASSERT_TRUE(heap->Free(Block(65536)).ok());  // is kept, and stays so
@@ -44,14 +44,14 @@ TEST_F(PrivateHeapTest, AfterShutdownBlocksAreFreedAndNoneGiven) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(PrivateHeapTest, AfterALatchItIsTheSame) {
+TEST_F(PrivateHeapTest, LatchRefusesAllocationsAndServesFrees) {
   char* block = Block(100);
   engine.Latch({LatchCause::kOs, 1, 2});
   EXPECT_EQ(heap->Allocate(100, Criticality::kProcess).outcome, Outcome::Unavailable());
   EXPECT_TRUE(heap->Free(block).ok());
 }
 
-TEST_F(PrivateHeapTest, WhileAnotherThreadHoldsTheManagerStillNothingIsGivenOutAndAllCanBeFreed) {
+TEST_F(PrivateHeapTest, ExclusiveSectionElsewhereRefusesAllocationsAndServesFrees) {
   char* block = Block(100);
   ASSERT_TRUE(heap->Free(Block(65536)).ok());  // is kept, and stays so
   const auto as = [&](std::uint64_t thread, auto run) {
@@ -74,7 +74,7 @@ TEST_F(PrivateHeapTest, WhileAnotherThreadHoldsTheManagerStillNothingIsGivenOutA
 
 // ---- where blocks come from
 
-TEST_F(PrivateHeapTest, SitesSayWhatIsStillHeldOfThem) {
+TEST_F(PrivateHeapTest, SitesCountLiveBlocks) {
   char* small = static_cast<char*>(heap->AllocateAt(100, Criticality::kTask, "small.cpp", 10).block);
   char* same = static_cast<char*>(heap->AllocateAt(60, Criticality::kTask, "small.cpp", 10).block);
   char* run = static_cast<char*>(heap->AllocateAt(100000, Criticality::kTask, "run.cpp", 20).block);
@@ -102,7 +102,7 @@ TEST_F(PrivateHeapTest, SitesSayWhatIsStillHeldOfThem) {
   }
 }
 
-TEST_F(PrivateHeapTest, MoreSitesThanThereIsRoomForAreOneAndAreFreedAllTheSame) {
+TEST_F(PrivateHeapTest, ExcessSitesShareOneEntry) {
   std::vector<void*> blocks;
   for (int line = 1; line <= 2000; ++line) {
     blocks.push_back(heap->AllocateAt(16, Criticality::kTask, std::string(300, 'x').c_str(), line).block);
@@ -117,7 +117,7 @@ TEST_F(PrivateHeapTest, MoreSitesThanThereIsRoomForAreOneAndAreFreedAllTheSame) 
   for (std::size_t i = 0; heap->sites().Read(i, &figures); ++i) EXPECT_EQ(figures.blocks, 0u);
 }
 
-TEST_F(PrivateHeapTest, ABlockIsServedThoughThereIsNoMemoryToKeepItsSite) {
+TEST_F(PrivateHeapTest, SiteTableFailureStillServesTheBlock) {
   ASSERT_NE(Block(100), nullptr);
   for (std::uint64_t position = 0; position < 2; ++position) {
     os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, position);

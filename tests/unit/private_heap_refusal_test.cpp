@@ -9,7 +9,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-TEST_F(PrivateHeapTest, PagesAndBlocksShareOneLimitByTheirLevel) {
+TEST_F(PrivateHeapTest, PagesAndBlocksShareOneLimitPerLevel) {
   engine.ledger().budget().SetLimits(
       {.limit = {10 * kUnitSize}, .app_domain_headroom = {kUnitSize}, .process_headroom = {2 * kUnitSize}});
   ASSERT_TRUE(ReserveAndCommit(6 * kUnitSize).outcome.ok());
@@ -26,7 +26,7 @@ TEST_F(PrivateHeapTest, PagesAndBlocksShareOneLimitByTheirLevel) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(PrivateHeapTest, WhatIsKeptIsGivenUpBeforeARequestIsRefused) {
+TEST_F(PrivateHeapTest, KeptMemoryIsGivenUpBeforeARefusal) {
   std::vector<char*> blocks;
   for (int i = 0; i < 40; ++i) blocks.push_back(Block(4000));
   for (char* block : blocks) ASSERT_TRUE(heap->Free(block).ok());
@@ -37,7 +37,7 @@ TEST_F(PrivateHeapTest, WhatIsKeptIsGivenUpBeforeARequestIsRefused) {
   EXPECT_EQ(Charged(), kept);
 }
 
-TEST_F(PrivateHeapTest, ABlockInAnotherThreadsSlabIsBetterThanNone) {
+TEST_F(PrivateHeapTest, AllocationFallsBackToOtherShardsAtTheLimit) {
   ASSERT_NE(Block(100), nullptr);
   engine.ledger().budget().SetLimits({.limit = Charged()});
   // Whichever slab each thread would like to have.
@@ -46,7 +46,7 @@ TEST_F(PrivateHeapTest, ABlockInAnotherThreadsSlabIsBetterThanNone) {
   }
 }
 
-TEST_F(PrivateHeapTest, TheOsMayRefuseAnyOneOfItsCallsAndNothingIsLostOrLeft) {
+TEST_F(PrivateHeapTest, RefusalOfAnyOsCallLeaksNothing) {
   for (const std::size_t size : kSizes) {
     for (const OsCall call : {OsCall::kAllocate, OsCall::kAllocateMetadata}) {
       for (std::uint64_t position = 0; position < 4; ++position) {
@@ -78,7 +78,7 @@ TEST_F(PrivateHeapTest, TheOsMayRefuseAnyOneOfItsCallsAndNothingIsLostOrLeft) {
   }
 }
 
-TEST_F(PrivateHeapTest, ABlockTheOsWillNotFreeStaysABlockAndCharged) {
+TEST_F(PrivateHeapTest, BlockStaysValidWhenTheOsRefusesItsFree) {
   for (const std::size_t size : {256 * kK, 2 * kM}) {
     char* block = Block(size);
     const Bytes charged = Charged();
@@ -91,7 +91,7 @@ TEST_F(PrivateHeapTest, ABlockTheOsWillNotFreeStaysABlockAndCharged) {
   }
 }
 
-TEST_F(PrivateHeapTest, ASlabTheOsWillNotTakeBackStaysChargedUntilTheHeapEnds) {
+TEST_F(PrivateHeapTest, SlabStaysChargedWhenTheOsRefusesItsDecommit) {
   ASSERT_TRUE(heap->Free(Block(100)).ok());
   os.Fail(OsCall::kFree, win32::kInvalidParameter);
   heap->Trim();
@@ -104,7 +104,7 @@ TEST_F(PrivateHeapTest, ASlabTheOsWillNotTakeBackStaysChargedUntilTheHeapEnds) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(PrivateHeapTest, SizesThatNothingHasAreRefused) {
+TEST_F(PrivateHeapTest, ImpossibleSizesAreRefused) {
   for (const std::size_t size : {SIZE_MAX, SIZE_MAX - std::size_t{kPageSize}, SIZE_MAX / 2}) {
     EXPECT_EQ(heap->Allocate(size, Criticality::kProcess).outcome, Outcome::OsRefused(win32::kNotEnoughMemory));
   }

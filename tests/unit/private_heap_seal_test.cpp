@@ -32,7 +32,7 @@ class PinnedHeapTest : public PrivateHeapTest {
   void TakeAndFreeOne() { ASSERT_TRUE(heap->Free(Block(300000)).ok()); }
 };
 
-TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotFreedAndStays) {
+TEST_F(PinnedHeapTest, FreeOfABlockOnASealedPageIsRefused) {
   for (const std::size_t size : kOfEachKind) {
     SCOPED_TRACE(size);
     char* const block = Block(size);
@@ -53,7 +53,7 @@ TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotFreedAndStays) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotMovedButMayBeMadeSmaller) {
+TEST_F(PinnedHeapTest, SealedBlockCanShrinkButNotMove) {
   for (const std::size_t size : kOfEachKind) {
     SCOPED_TRACE(size);
     char* const block = Block(size);
@@ -73,7 +73,7 @@ TEST_F(PinnedHeapTest, ABlockThatTouchesAPinnedPageIsNotMovedButMayBeMadeSmaller
   }
 }
 
-TEST_F(PinnedHeapTest, NoBlockThatTouchesAPinnedPageIsGivenOut) {
+TEST_F(PinnedHeapTest, AllocationAvoidsSealedPages) {
   for (const std::size_t size : {std::size_t{16}, std::size_t{100}, std::size_t{3072}, std::size_t{4096},
                                  std::size_t{16384}, std::size_t{20000}, std::size_t{100000}}) {
     SCOPED_TRACE(size);
@@ -98,7 +98,7 @@ TEST_F(PinnedHeapTest, NoBlockThatTouchesAPinnedPageIsGivenOut) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(PinnedHeapTest, OnePinnedPageOfASlabTakesNoMoreThanItsBlocksAway) {
+TEST_F(PinnedHeapTest, SealedPageBlocksOnlyItsOwnSlots) {
   char* const first = Block(4096);
   char* const second = Block(4096);
   ASSERT_TRUE(heap->Free(second).ok());
@@ -112,7 +112,7 @@ TEST_F(PinnedHeapTest, OnePinnedPageOfASlabTakesNoMoreThanItsBlocksAway) {
   for (char* const block : taken) EXPECT_TRUE(heap->Free(block).ok());
 }
 
-TEST_F(PinnedHeapTest, WhatIsDiscardedWhilePinnedIsGoneAtOnceAndGivenBackOnceUnpinned) {
+TEST_F(PinnedHeapTest, DiscardedSealedBlockIsFreedAfterUnseal) {
   const Bytes before = Charged();
   for (const std::size_t size : kOfEachKind) {
     SCOPED_TRACE(size);
@@ -137,7 +137,7 @@ TEST_F(PinnedHeapTest, WhatIsDiscardedWhilePinnedIsGoneAtOnceAndGivenBackOnceUnp
   }
 }
 
-TEST_F(PinnedHeapTest, CyclesOfPinningLeaveTheChargeWhereItWas) {
+TEST_F(PinnedHeapTest, RepeatedSealingLeavesTheChargeUnchanged) {
   for (const bool discards : {false, true}) {
     Bytes after_first;
     for (int cycle = 0; cycle < 10; ++cycle) {
@@ -162,7 +162,7 @@ TEST_F(PinnedHeapTest, CyclesOfPinningLeaveTheChargeWhereItWas) {
   }
 }
 
-TEST_F(PinnedHeapTest, APinThatStaysKeepsNothingElseBack) {
+TEST_F(PinnedHeapTest, LastingSealDelaysNoOtherFree) {
   char* const stays = Block(600000);
   Seal(stays);
   char* const run = Block(100000);
@@ -177,7 +177,7 @@ TEST_F(PinnedHeapTest, APinThatStaysKeepsNothingElseBack) {
   Unseal(stays);
 }
 
-TEST_F(PinnedHeapTest, AHeapThatEndsWhilePinnedLeavesNothingForEver) {
+TEST_F(PinnedHeapTest, HeapDestroyedWhileSealedIsFreedAfterUnseal) {
   std::vector<void*> blocks;
   for (const std::size_t size : kOfEachKind) blocks.push_back(Block(size));
   const auto sealed = PinRegionsOf(blocks);

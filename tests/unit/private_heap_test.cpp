@@ -12,7 +12,7 @@ namespace {
 
 // ---- sizes, without a heap
 
-TEST(SizeClasses, EachSizeGetsTheSmallestThatHoldsIt) {
+TEST(SizeClasses, EachSizeMapsToTheSmallestClassThatFits) {
   for (std::size_t size = 1; size <= kLargestSmall; ++size) {
     const std::size_t index = ClassOf(size);
     ASSERT_LT(index, kClassCount);
@@ -24,7 +24,7 @@ TEST(SizeClasses, EachSizeGetsTheSmallestThatHoldsIt) {
   }
 }
 
-TEST(SizeClasses, SlabsHoldTheirBlocksWithLittleLeft) {
+TEST(SizeClasses, SlabsWasteLittle) {
   for (const SizeClass& sizes : kClasses) {
     EXPECT_EQ(sizes.size % kBlockAlignment, 0u);
     EXPECT_LE(sizes.slots * sizes.size, sizes.committed);
@@ -45,7 +45,7 @@ TEST(SizeClasses, SlabsHoldTheirBlocksWithLittleLeft) {
 
 // ---- blocks
 
-TEST_F(PrivateHeapTest, BlocksOfEverySizeAreAlignedApartAndCharged) {
+TEST_F(PrivateHeapTest, BlocksOfEverySizeAreAlignedDisjointAndCharged) {
   std::vector<std::pair<char*, std::size_t>> blocks;
   for (const std::size_t size : kSizes) {
     for (int i = 0; i < 3; ++i) {
@@ -75,7 +75,7 @@ TEST_F(PrivateHeapTest, BlocksOfEverySizeAreAlignedApartAndCharged) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PrivateHeapTest, ASmallHeapCommitsOneSlabForEachSizeInUse) {
+TEST_F(PrivateHeapTest, SmallHeapCommitsOneSlabPerClassInUse) {
   ASSERT_NE(Block(24), nullptr);
   EXPECT_EQ(Charged(), Bytes{kUnitSize});
   EXPECT_EQ(heap->Figures().reserved, Bytes{kArenaSize});
@@ -85,7 +85,7 @@ TEST_F(PrivateHeapTest, ASmallHeapCommitsOneSlabForEachSizeInUse) {
   EXPECT_EQ(Charged(), Bytes{2 * kUnitSize});
 }
 
-TEST_F(PrivateHeapTest, EveryBlockOfManySlabsIsGivenOutOnceAndAllOfItComesBack) {
+TEST_F(PrivateHeapTest, ManySlabsGiveOutEachBlockOnceAndReturnAllMemory) {
   for (const std::size_t size : {std::size_t{16}, std::size_t{48}, std::size_t{700}, std::size_t{5000}}) {
     const SizeClass& sizes = kClasses[ClassOf(size)];
     std::vector<char*> blocks;
@@ -101,7 +101,7 @@ TEST_F(PrivateHeapTest, EveryBlockOfManySlabsIsGivenOutOnceAndAllOfItComesBack) 
   }
 }
 
-TEST_F(PrivateHeapTest, WhatCameBackIsUsedBeforeNewPagesAre) {
+TEST_F(PrivateHeapTest, FreedBlocksAreReusedBeforeNewSlabs) {
   const SizeClass& sizes = kClasses[ClassOf(256)];
   std::vector<char*> blocks;
   for (std::uint32_t i = 0; i < sizes.slots * 8; ++i) blocks.push_back(Block(256));
@@ -112,7 +112,7 @@ TEST_F(PrivateHeapTest, WhatCameBackIsUsedBeforeNewPagesAre) {
   EXPECT_EQ(Charged(), charged);
 }
 
-TEST_F(PrivateHeapTest, UnitsOfARetiredSlabServeOtherSizes) {
+TEST_F(PrivateHeapTest, RetiredSlabUnitsServeOtherSizes) {
   std::vector<char*> blocks;
   for (int i = 0; i < 100; ++i) blocks.push_back(Block(16000));
   for (char* block : blocks) ASSERT_TRUE(heap->Free(block).ok());
@@ -123,7 +123,7 @@ TEST_F(PrivateHeapTest, UnitsOfARetiredSlabServeOtherSizes) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PrivateHeapTest, EmptyArenasAreGivenBackButForOne) {
+TEST_F(PrivateHeapTest, EmptyArenasAreReleasedExceptOne) {
   std::vector<char*> blocks;
   for (int i = 0; i < 20; ++i) blocks.push_back(Block(500 * kK));
   EXPECT_EQ(heap->Figures().reserved, Bytes{10 * kArenaSize});
@@ -135,7 +135,7 @@ TEST_F(PrivateHeapTest, EmptyArenasAreGivenBackButForOne) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PrivateHeapTest, TheOsIsAskedOnceForASlabAndNeverForABlockInOne) {
+TEST_F(PrivateHeapTest, BlocksInASlabNeedNoOsCalls) {
   ASSERT_NE(Block(64), nullptr);
   os.ResetCalls();
   for (int i = 0; i < 200; ++i) {
@@ -147,7 +147,7 @@ TEST_F(PrivateHeapTest, TheOsIsAskedOnceForASlabAndNeverForABlockInOne) {
   EXPECT_EQ(os.AllCalls(), 0u);
 }
 
-TEST_F(PrivateHeapTest, AHeapThatSwingsAboutTheBorderOfASlabDoesNotCommitEachTime) {
+TEST_F(PrivateHeapTest, AlternatingAtASlabBorderNeedsNoOsCalls) {
   const SizeClass& sizes = kClasses[ClassOf(4096)];
   std::vector<char*> blocks;
   for (std::uint32_t i = 0; i < sizes.slots; ++i) blocks.push_back(Block(4096));
@@ -157,7 +157,7 @@ TEST_F(PrivateHeapTest, AHeapThatSwingsAboutTheBorderOfASlabDoesNotCommitEachTim
   EXPECT_EQ(os.AllCalls(), 0u);
 }
 
-TEST_F(PrivateHeapTest, AnExecutableHeapIsExecutableInAllItsParts) {
+TEST_F(PrivateHeapTest, ExecutableHeapIsExecutableInAllSizes) {
   for (const std::uint32_t kind : {1u, 3u, 2u, 0u}) {
     Renew(kind);
     for (const std::size_t size : {std::size_t{100}, std::size_t{100000}, 2 * kM}) {
@@ -171,7 +171,7 @@ TEST_F(PrivateHeapTest, AnExecutableHeapIsExecutableInAllItsParts) {
 
 // ---- what is a block
 
-TEST_F(PrivateHeapTest, NullIsFreedAndNothingElseThatIsNotABlock) {
+TEST_F(PrivateHeapTest, FreeAcceptsNullAndRejectsForeignPointers) {
   int local = 0;
   PrivateHeap other(engine, 1);
   ASSERT_TRUE(other.Open(Criticality::kTask).ok());
@@ -200,7 +200,7 @@ TEST_F(PrivateHeapTest, NullIsFreedAndNothingElseThatIsNotABlock) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(PrivateHeapTest, ADoubleFreeIsToldWhateverBecameOfTheSlab) {
+TEST_F(PrivateHeapTest, DoubleFreeIsRejectedAfterAnySlabChange) {
   const SizeClass& sizes = kClasses[ClassOf(1000)];
   std::vector<char*> blocks;
   for (std::uint32_t i = 0; i < sizes.slots * 4; ++i) blocks.push_back(Block(1000));
@@ -219,7 +219,7 @@ TEST_F(PrivateHeapTest, ADoubleFreeIsToldWhateverBecameOfTheSlab) {
   EXPECT_EQ(heap->Figures().blocks, live);
 }
 
-TEST_F(PrivateHeapTest, TheClrCannotFreeItsMemoryBehindItsBack) {
+TEST_F(PrivateHeapTest, VirtualFreeOfHeapMemoryIsRejected) {
   for (const std::size_t size : {std::size_t{100}, std::size_t{100000}, 2 * kM}) {
     char* block = Block(size);
     const Bytes charged = Charged();
@@ -235,7 +235,7 @@ TEST_F(PrivateHeapTest, TheClrCannotFreeItsMemoryBehindItsBack) {
 
 // ---- zero, and other sizes
 
-TEST_F(PrivateHeapTest, BlocksAreZeroAsFarAsItWasAskedFor) {
+TEST_F(PrivateHeapTest, BlocksAreZeroedAsRequested) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{100}, std::size_t{4000},
                                  std::size_t{16384}, std::size_t{16385}, std::size_t{200000}, 2 * kM}) {
     for (const auto fill : {PrivateHeap::Fill::kZero, PrivateHeap::Fill::kZeroBeyond}) {
@@ -251,7 +251,7 @@ TEST_F(PrivateHeapTest, BlocksAreZeroAsFarAsItWasAskedFor) {
   }
 }
 
-TEST_F(PrivateHeapTest, ReallocatedBlocksKeepTheirBytesAndTheRestIsZero) {
+TEST_F(PrivateHeapTest, ReallocationKeepsBytesAndZeroesTheRest) {
   for (const std::size_t from : {std::size_t{1}, std::size_t{100}, std::size_t{10000}, std::size_t{100000}, kM}) {
     for (const std::size_t to : {std::size_t{0}, std::size_t{2}, std::size_t{120}, std::size_t{9000},
                                  std::size_t{12000}, std::size_t{50000}, std::size_t{400000}, 3 * kM}) {
@@ -274,7 +274,7 @@ TEST_F(PrivateHeapTest, ReallocatedBlocksKeepTheirBytesAndTheRestIsZero) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PrivateHeapTest, ReallocatingInPlaceDoesNotMoveAndARefusalLeavesTheBlock) {
+TEST_F(PrivateHeapTest, InPlaceReallocationKeepsAddressAndRefusalKeepsTheBlock) {
   constexpr auto kAny = PrivateHeap::Fill::kAnything;
   char* block = Block(100);
   std::memset(block, 0x11, 100);

@@ -54,7 +54,7 @@ class Life {
 };
 
 // Of a minute, each.
-TEST(ThrashGuard, TellsWhoSpinsFromWhoLives) {
+TEST(ThrashGuard, ReportsThrashingAndIgnoresNormalLoad) {
   const struct {
     const char* what;
     std::function<Round(int)> round;
@@ -106,7 +106,7 @@ TEST(ThrashGuard, ReportsOneWindowAtATimeWithItsFigures) {
   EXPECT_GE(life.reported_at[1] - life.reported_at[0], Milliseconds{5000});
 }
 
-TEST(ThrashGuard, OneWhoRecoversHasAWholeWindowAgain) {
+TEST(ThrashGuard, RecoveryStartsANewWindow) {
   Life life;
   const auto spins = [](int) { return Round{16, 0, 5}; };
   life.Live(48, spins);
@@ -118,7 +118,7 @@ TEST(ThrashGuard, OneWhoRecoversHasAWholeWindowAgain) {
   EXPECT_EQ(life.reports.size(), 1U);
 }
 
-TEST(ThrashGuard, AWindowOfNothingAndNoLimitReportNothing) {
+TEST(ThrashGuard, ZeroWindowOrNoLimitReportsNothing) {
   const auto spins = [](int) { return Round{16, 0, 5}; };
   Life off({.window = Milliseconds{0}});
   off.Live(600, spins);
@@ -128,7 +128,7 @@ TEST(ThrashGuard, AWindowOfNothingAndNoLimitReportNothing) {
   EXPECT_TRUE(unlimited.reports.empty());
 }
 
-TEST(ThrashGuard, SettingsApplyFromThenOnAndTheSameOnesChangeNothing) {
+TEST(ThrashGuard, NewSettingsApplyAtOnceAndEqualSettingsChangeNothing) {
   Life life({.window = Milliseconds{3600000}});
   const auto spins = [](int) { return Round{16, 0, 5}; };
   life.Live(100, spins);
@@ -142,7 +142,7 @@ TEST(ThrashGuard, SettingsApplyFromThenOnAndTheSameOnesChangeNothing) {
   EXPECT_GE(life.reports.size(), 2U);
 }
 
-TEST(ThrashGuard, AManagerThatWasNotLookedAtForLongIsJudgedByWhatFollows) {
+TEST(ThrashGuard, LongGapBetweenObservationsReportsNothing) {
   Life life;
   life.Live({1000000, 0, 0}, Milliseconds{60000});
   life.Live({0, 0, 0}, Milliseconds{60000});

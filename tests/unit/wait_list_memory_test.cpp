@@ -8,7 +8,7 @@ namespace {
 
 using std::chrono_literals::operator""ms;
 
-TEST(WaitListMemory, AllIsGivenBackAtTheEnd) {
+TEST(WaitListMemory, DestructorFreesRecordsAndEvents) {
   FakeMemorySystem memory;
   FakeThreadSystem threads;
   Budget budget({.limit = {100}});
@@ -24,7 +24,7 @@ TEST(WaitListMemory, AllIsGivenBackAtTheEnd) {
   EXPECT_EQ(memory.LiveMetadata(), 0u);
 }
 
-TEST(WaitListMemory, WithoutRecordsNobodyWaitsAndNothingElseMinds) {
+TEST(WaitListMemory, ListWithoutRecordsRefusesWaitsOnly) {
   FakeMemorySystem memory;
   FakeThreadSystem threads;
   Budget budget({.limit = {100}});

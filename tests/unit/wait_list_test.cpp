@@ -68,7 +68,7 @@ class WaitListTest : public testing::Test {
   WaitStage stage;
 };
 
-TEST_F(WaitListTest, WhatIsReturnedIsChargedToTheWaiterBeforeItGoesOn) {
+TEST_F(WaitListTest, ReturnedMemoryIsChargedBeforeTheWaiterResumes) {
   stage.Begin(0, Request(30));
   ServeIfWoken();
   EXPECT_TRUE(Sleeps(0));
@@ -82,14 +82,14 @@ TEST_F(WaitListTest, WhatIsReturnedIsChargedToTheWaiterBeforeItGoesOn) {
   EXPECT_EQ(stage.list().Counts(kTask).granted, 1u);
 }
 
-TEST_F(WaitListTest, WhatCameBackBeforeItWaitedIsFoundAtOnce) {
+TEST_F(WaitListTest, MemoryReturnedBeforeTheWaitGrantsAtOnce) {
   stage.budget().Uncharge({40});
   stage.Begin(0, Request(30));
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
 }
 
-TEST_F(WaitListTest, ServesByLevelAndThenFirstCome) {
+TEST_F(WaitListTest, ServesByLevelThenByTicket) {
   const WaitRequest requests[] = {Request(10, kTask),    Request(10, kAppDomain), Request(10, kProcess),
                                   Request(10, kProcess), Request(10, kAppDomain), Request(10, kTask)};
   // It is the ticket that counts, not who was announced first.
@@ -108,7 +108,7 @@ TEST_F(WaitListTest, ServesByLevelAndThenFirstCome) {
   }
 }
 
-TEST_F(WaitListTest, OneReturnServesAllItIsEnoughFor) {
+TEST_F(WaitListTest, OneReturnServesEveryWaiterItSuffices) {
   for (std::size_t i = 0; i < 4; ++i) stage.Begin(i, Request(10));
   stage.budget().Uncharge({35});
   ServeIfWoken();
@@ -117,7 +117,7 @@ TEST_F(WaitListTest, OneReturnServesAllItIsEnoughFor) {
   EXPECT_EQ(Charged(), Bytes{95});
 }
 
-TEST_F(WaitListTest, NobodyPassesTheHeadOfTheLineEvenIfItWouldFit) {
+TEST_F(WaitListTest, SmallerRequestDoesNotOvertakeTheQueueHead) {
   stage.Begin(0, Request(50));
   stage.Begin(1, Request(1));
   stage.budget().Uncharge({10});
@@ -131,7 +131,7 @@ TEST_F(WaitListTest, NobodyPassesTheHeadOfTheLineEvenIfItWouldFit) {
   EXPECT_EQ(Charged(), Bytes{100});
 }
 
-TEST_F(WaitListTest, ANewcomerOfTheSameOrALowerLevelIsRefusedBehindAWaiterAsSoonAsItIsAnnounced) {
+TEST_F(WaitListTest, AnnouncedWaiterBlocksChargesOfItsLevelAndBelow) {
   stage.budget().Uncharge({50});
   stage.Begin(0, Request(60, kAppDomain));
   const auto try_all = [&] {
@@ -149,7 +149,7 @@ TEST_F(WaitListTest, ANewcomerOfTheSameOrALowerLevelIsRefusedBehindAWaiterAsSoon
   EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kAdmitted);
 }
 
-TEST_F(WaitListTest, WhoIsRefusedBehindOneJustAnnouncedWakesTheServer) {
+TEST_F(WaitListTest, RefusalBehindAnAnnouncedWaiterWakesTheDispatcher) {
   stage.Begin(0, Request(30));
   stage.server().wakes = 0;  // as if its thread had been suspended before it could
   EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindQueue);
@@ -159,7 +159,7 @@ TEST_F(WaitListTest, WhoIsRefusedBehindOneJustAnnouncedWakesTheServer) {
   EXPECT_EQ(stage.server().wakes, 0);
 }
 
-TEST_F(WaitListTest, ARequestForNoMemoryIsLetThroughWhereverItStandsAndStandsInNobodysWay) {
+TEST_F(WaitListTest, ZeroByteRequestNeitherBlocksNorIsBlocked) {
   stage.Begin(0, Request(50, kProcess));
   stage.Begin(1, Request(0));
   EXPECT_EQ(stage.budget().Waiting(), 1u);
@@ -180,7 +180,7 @@ TEST_F(WaitListTest, ARequestForNoMemoryIsLetThroughWhereverItStandsAndStandsInN
   EXPECT_EQ(stage.budget().TryCharge({0}, kTask), Admission::kAdmitted);
 }
 
-TEST_F(WaitListTest, TimesOutAtItsDeadlineAndWakesTheServerForItsRecord) {
+TEST_F(WaitListTest, TimedOutWaiterWakesTheDispatcherForItsRecord) {
   stage.Begin(0, Request(30, kAppDomain, 100ms));
   EXPECT_EQ(stage.Serve(), 100ms);
   stage.threads().Advance(99ms);
@@ -195,7 +195,7 @@ TEST_F(WaitListTest, TimesOutAtItsDeadlineAndWakesTheServerForItsRecord) {
   EXPECT_EQ(stage.budget().Waiting(), 0u);
 }
 
-TEST_F(WaitListTest, ADeadlineThatNeverComesMakesNobodyLookAtTheClock) {
+TEST_F(WaitListTest, InfiniteDeadlineSetsNoTimer) {
   stage.Begin(0, Request(30, kTask, kForever));
   EXPECT_EQ(stage.Serve(), kForever);
   stage.threads().Advance(1'000'000'000ms);
@@ -207,7 +207,7 @@ TEST_F(WaitListTest, ADeadlineThatNeverComesMakesNobodyLookAtTheClock) {
 }
 
 // Its thread is suspended and cannot leave the line itself.
-TEST_F(WaitListTest, TheServerEndsAWaitAtItsDeadlineSoThatThoseBehindGoOn) {
+TEST_F(WaitListTest, DispatcherEndsTimedOutWaitsOfSuspendedThreads) {
   stage.budget().Uncharge({10});
   stage.Begin(0, Request(50, kTask, 100ms));
   stage.Begin(1, Request(10));
@@ -219,7 +219,7 @@ TEST_F(WaitListTest, TheServerEndsAWaitAtItsDeadlineSoThatThoseBehindGoOn) {
   EXPECT_EQ(Charged(), Bytes{100});
 }
 
-TEST_F(WaitListTest, WhoHasLeftIsNotPaidForAndTheNextGetsIt) {
+TEST_F(WaitListTest, TimedOutWaiterIsNotChargedAndTheNextIsServed) {
   stage.Begin(0, Request(50, kTask, 100ms));
   stage.Begin(1, Request(10));
   static_cast<void>(stage.Serve());
@@ -231,7 +231,7 @@ TEST_F(WaitListTest, WhoHasLeftIsNotPaidForAndTheNextGetsIt) {
   EXPECT_EQ(Charged(), Bytes{60});
 }
 
-TEST_F(WaitListTest, AServerThatIsLateStillGrantsWhatIsThere) {
+TEST_F(WaitListTest, LateDispatcherStillGrantsAvailableMemory) {
   stage.Begin(0, Request(50, kTask, 100ms));
   stage.budget().Uncharge({50});
   stage.threads().Advance(200ms);
@@ -239,7 +239,7 @@ TEST_F(WaitListTest, AServerThatIsLateStillGrantsWhatIsThere) {
   EXPECT_TRUE(Granted(0));
 }
 
-TEST_F(WaitListTest, AbandonEndsTheWaitsOfTicketsTakenSoFar) {
+TEST_F(WaitListTest, AbandonEndsWaitsOfTicketsTakenSoFar) {
   const WaitRequest early = Request(30);
   stage.Begin(0, early);
   stage.Begin(1, Request(0));
@@ -265,7 +265,7 @@ TEST_F(WaitListTest, AbandonEndsTheWaitsOfTicketsTakenSoFar) {
   EXPECT_TRUE(Granted(4));
 }
 
-TEST_F(WaitListTest, AbandonForGoodEndsEveryWaitAlsoThoseThatBeginAfterTheServerHasEnded) {
+TEST_F(WaitListTest, PermanentAbandonEndsLaterWaitsToo) {
   stage.Begin(0, Request(30));
   stage.list().Abandon(true);
   stage.list().Abandon(false);  // does not take it back
@@ -276,14 +276,14 @@ TEST_F(WaitListTest, AbandonForGoodEndsEveryWaitAlsoThoseThatBeginAfterTheServer
 }
 
 // It was announced after the server's last look: it ends by itself.
-TEST_F(WaitListTest, AWaiterThatLooksAfterAbandonEndsWithoutTheServer) {
+TEST_F(WaitListTest, AbandonedWaiterEndsWithoutTheDispatcher) {
   stage.Begin(0, Request(30));
   stage.list().Abandon(true);
   stage.Disturb(0);
   EXPECT_TRUE(EndsAs(0, WaitResult::kAbandoned));
 }
 
-TEST_F(WaitListTest, WhileHeldNobodyIsGrantedAnything) {
+TEST_F(WaitListTest, HoldGrantsNothing) {
   stage.budget().Uncharge({50});
   stage.list().Hold(true);
   stage.Begin(0, Request(0));
@@ -301,7 +301,7 @@ TEST_F(WaitListTest, WhileHeldNobodyIsGrantedAnything) {
   EXPECT_EQ(Charged(), Bytes{60});
 }
 
-TEST_F(WaitListTest, WhatIsGivenUpBeyondTheLimitIsForTheProcessAlone) {
+TEST_F(WaitListTest, AllowanceServesOnlyProcessLevel) {
   stage.Begin(0, Request(10, kProcess));
   stage.Begin(1, Request(5, kAppDomain));
   ServeIfWoken();
@@ -332,7 +332,7 @@ TEST_F(WaitListTest, EachLevelWaitsForItsOwnCeiling) {
   EXPECT_TRUE(Sleeps(0));
 }
 
-TEST_F(WaitListTest, ARaisedLimitAndLessOutsideItWakeTheServer) {
+TEST_F(WaitListTest, RaisedLimitOrLessUnchargedMemoryWakesTheDispatcher) {
   stage.Begin(0, Request(10));
   stage.Begin(1, Request(10));
   static_cast<void>(stage.Serve());
@@ -347,7 +347,7 @@ TEST_F(WaitListTest, ARaisedLimitAndLessOutsideItWakeTheServer) {
   EXPECT_TRUE(Granted(1));
 }
 
-TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAWhile) {
+TEST_F(WaitListTest, OsRefusedRequestIsRetriedAfterTheRetryInterval) {
   stage.budget().Uncharge({50});
   stage.Begin(0, RefusedByOs(10));
   EXPECT_EQ(stage.Serve(), WaitList::kOsRetry);
@@ -360,7 +360,7 @@ TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAWhile) {
   EXPECT_EQ(Charged(), Bytes{60});
 }
 
-TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAReturn) {
+TEST_F(WaitListTest, OsRefusedRequestIsRetriedAfterAReturn) {
   stage.budget().Uncharge({50});
   stage.Begin(0, RefusedByOs(10));
   static_cast<void>(stage.Serve());
@@ -369,7 +369,7 @@ TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAReturn) {
   EXPECT_TRUE(Granted(0));
 }
 
-TEST_F(WaitListTest, WhatTheOsRefusedWaitsForItsTurnUnderTheLimitToo) {
+TEST_F(WaitListTest, OsRefusedRequestAlsoWaitsForTheLimit) {
   stage.Begin(0, RefusedByOs(10));
   stage.threads().Advance(WaitList::kOsRetry);
   EXPECT_EQ(stage.Serve(), 950ms);
@@ -380,7 +380,7 @@ TEST_F(WaitListTest, WhatTheOsRefusedWaitsForItsTurnUnderTheLimitToo) {
 }
 
 // Each one's rollback would be a return to the other.
-TEST_F(WaitListTest, TwoThatTheOsRefusesDoNotWakeEachOther) {
+TEST_F(WaitListTest, TwoOsRefusedRequestsDoNotWakeEachOther) {
   stage.budget().Uncharge({50});
   const WaitRequest requests[] = {RefusedByOs(10), RefusedByOs(10)};
   for (const std::size_t i : {0u, 1u}) stage.Begin(i, requests[i]);
@@ -401,7 +401,7 @@ TEST_F(WaitListTest, TwoThatTheOsRefusesDoNotWakeEachOther) {
   EXPECT_EQ(tries, 6);  // at 50, 100 and 150 ms
 }
 
-TEST_F(WaitListTest, OneThatTheOsRefusedKeepsItsPlaceWhenItWaitsAgain) {
+TEST_F(WaitListTest, OsRefusedRequestKeepsItsPlaceInTheQueue) {
   stage.budget().Uncharge({5});
   WaitRequest first = Request(10);
   stage.Begin(0, first);
@@ -421,21 +421,21 @@ TEST_F(WaitListTest, OneThatTheOsRefusedKeepsItsPlaceWhenItWaitsAgain) {
   EXPECT_TRUE(Sleeps(1));
 }
 
-TEST_F(WaitListTest, ASignalForNoReasonIsSleptOver) {
+TEST_F(WaitListTest, SpuriousSignalDoesNotEndTheWait) {
   stage.Begin(0, Request(10));
   stage.Disturb(0);
   stage.Disturb(0);
   EXPECT_TRUE(stage.Waits(0));
 }
 
-TEST_F(WaitListTest, ReturnsWakeNobodyWhileNobodyWaits) {
+TEST_F(WaitListTest, ReturnsWithoutWaitersWakeNothing) {
   stage.budget().Uncharge({10});
   stage.budget().CancelCharge({10});
   stage.budget().SetLimits({.limit = {90}});
   EXPECT_EQ(stage.server().wakes, 0);
 }
 
-TEST_F(WaitListTest, WithoutARecordNobodyWaits) {
+TEST_F(WaitListTest, WaitWithoutAFreeRecordIsRefused) {
   // Those that leave at once keep theirs until the server has seen it.
   for (std::uint32_t i = 0; i < WaitList::kMostWaiters; ++i) {
     ASSERT_EQ(stage.list().Wait(Request(10, kTask, 0ms)), WaitResult::kTimedOut) << i;
@@ -448,7 +448,7 @@ TEST_F(WaitListTest, WithoutARecordNobodyWaits) {
   EXPECT_EQ(stage.list().Counts(kTask).waits, WaitList::kMostWaiters);
 }
 
-TEST_F(WaitListTest, WithoutAnEventNobodyWaits) {
+TEST_F(WaitListTest, WaitWithoutAnEventIsRefused) {
   stage.threads().FailEvents(1);
   EXPECT_EQ(stage.list().Wait(Request(10)), WaitResult::kNoRoom);
   EXPECT_EQ(stage.list().FreeRecords(), WaitList::kMostWaiters);
@@ -456,7 +456,7 @@ TEST_F(WaitListTest, WithoutAnEventNobodyWaits) {
   EXPECT_EQ(stage.list().Wait(Request(10, kTask, 0ms)), WaitResult::kTimedOut);
 }
 
-TEST_F(WaitListTest, EventsAreMadeOnceForEachRecordInUse) {
+TEST_F(WaitListTest, EventsAreReusedWithTheirRecords) {
   for (int round = 0; round < 10; ++round) {
     for (std::size_t i = 0; i < 3; ++i) stage.Begin(i, Request(1));
     stage.budget().Uncharge({3});

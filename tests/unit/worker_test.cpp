@@ -30,7 +30,7 @@ void WaitUntil(const std::function<bool()>& done) {
 
 // ---- on one thread, under a clock of the test's own
 
-TEST(Worker, SleepsAsLongAsEachStepSays) {
+TEST(Worker, SleepsAsLongAsEachStepReturns) {
   FakeThreadSystem threads;
   threads.SetNow(Milliseconds{100});
   std::vector<Milliseconds> steps;
@@ -49,7 +49,7 @@ TEST(Worker, SleepsAsLongAsEachStepSays) {
   EXPECT_EQ(threads.Waits(), 3U);  // neither for nothing, nor after it was stopped
 }
 
-TEST(Worker, AWakeBetweenTwoStepsCutsTheSleepShort) {
+TEST(Worker, WakeBetweenStepsSkipsTheSleep) {
   FakeThreadSystem threads;
   threads.SetNow(Milliseconds{100});
   std::vector<Milliseconds> steps;
@@ -70,7 +70,7 @@ TEST(Worker, AWakeBetweenTwoStepsCutsTheSleepShort) {
   EXPECT_EQ(steps, (std::vector{Milliseconds{100}, Milliseconds{100}, Milliseconds{1100}}));
 }
 
-TEST(Worker, TellsWhenThereIsNoEventOrNoThreadAndMayTryAgain) {
+TEST(Worker, StartFailsWithoutEventOrThreadAndCanBeRetried) {
   FakeThreadSystem threads;
   int steps = 0;
   FunctionStep step([&](Milliseconds) { return ++steps, kForever; });
@@ -92,7 +92,7 @@ TEST(Worker, TellsWhenThereIsNoEventOrNoThreadAndMayTryAgain) {
   EXPECT_EQ(threads.LiveThreads(), 0);
 }
 
-TEST(Worker, IsStoppedForGood) {
+TEST(Worker, StopIsPermanent) {
   FakeThreadSystem threads;
   FunctionStep step([](Milliseconds) { return kForever; });
   Worker worker(threads, step);
@@ -106,7 +106,7 @@ TEST(Worker, IsStoppedForGood) {
   EXPECT_EQ(threads.LiveThreads(), 0);
 }
 
-TEST(Worker, DoesNotTakeANewThreadOfTheSameNumberForItsOwn) {
+TEST(Worker, ThreadWithAReusedIdIsNotItsOwn) {
   FakeThreadSystem threads;
   std::uint64_t number = 0;
   Worker* self = nullptr;
@@ -152,7 +152,7 @@ TEST(WorkerThread, EveryWakeIsFollowedByAStep) {
   EXPECT_EQ(seen.load(), 6000U);
 }
 
-TEST(WorkerThread, AWakeBeforeTheStartIsNotLost) {
+TEST(WorkerThread, WakeBeforeStartIsNotLost) {
   StdThreadSystem threads;
   for (int round = 0; round < 200; ++round) {
     std::atomic<bool> wanted = false;
@@ -170,7 +170,7 @@ TEST(WorkerThread, AWakeBeforeTheStartIsNotLost) {
   }
 }
 
-TEST(WorkerThread, ManyThreadsMayStartAndStopItAtOnce) {
+TEST(WorkerThread, ConcurrentStartAndStopRunOneThread) {
   StdThreadSystem threads;
   for (int round = 0; round < 100; ++round) {
     std::atomic<int> inside = 0;
@@ -202,7 +202,7 @@ TEST(WorkerThread, ManyThreadsMayStartAndStopItAtOnce) {
   }
 }
 
-TEST(WorkerThread, KnowsItsOwnThreadOnlyWhileItRuns) {
+TEST(WorkerThread, RecognizesItsOwnThreadOnlyWhileRunning) {
   StdThreadSystem threads;
   std::atomic<bool> own = false;
   Worker* self = nullptr;
@@ -222,7 +222,7 @@ TEST(WorkerThread, KnowsItsOwnThreadOnlyWhileItRuns) {
 }
 
 // A step that starts and stops the worker while another thread is joining it.
-TEST(WorkerThread, StopsFromInsideAndOutsideAtOnce) {
+TEST(WorkerThread, StopsFromInsideAndOutsideConcurrently) {
   StdThreadSystem threads;
   for (int round = 0; round < 200; ++round) {
     Worker* self = nullptr;
@@ -267,7 +267,7 @@ struct Owner {
   Worker worker;
 };
 
-TEST(WorkerThread, MayDestroyItsOwnerLastOfAll) {
+TEST(WorkerThread, LastStepCanDestroyTheOwner) {
   StdThreadSystem threads;
   std::atomic<int> alive = 0;
   for (int round = 0; round < 500; ++round) {
@@ -285,7 +285,7 @@ TEST(WorkerThread, MayDestroyItsOwnerLastOfAll) {
   }
 }
 
-TEST(WorkerThread, MayBeDestroyedInsideOfItsStep) {
+TEST(WorkerThread, WorkerCanBeDestroyedInsideItsStep) {
   StdThreadSystem threads;
   for (int round = 0; round < 500; ++round) {
     std::unique_ptr<Worker> worker;
@@ -303,7 +303,7 @@ TEST(WorkerThread, MayBeDestroyedInsideOfItsStep) {
 }
 
 // As a manager whose last reference another thread releases while the worker's is in the host's code.
-TEST(WorkerThread, AnotherThreadLeavesTheOwnersEndToTheWorkersThreadWithoutWaitingForItsStep) {
+TEST(WorkerThread, StopAndThenDefersTheCallbackToARunningStep) {
   StdThreadSystem threads;
   std::atomic<int> alive = 0;
   for (int round = 0; round < 200; ++round) {
@@ -325,7 +325,7 @@ TEST(WorkerThread, AnotherThreadLeavesTheOwnersEndToTheWorkersThreadWithoutWaiti
   }
 }
 
-TEST(WorkerThread, AnotherThreadEndsTheOwnerItselfWhenTheWorkersThreadHasEndedOrIsAboutTo) {
+TEST(WorkerThread, StopAndThenCallsBackOnceTheThreadHasEnded) {
   StdThreadSystem threads;
   std::atomic<int> alive = 0;
   for (int round = 0; round < 500; ++round) {
@@ -349,7 +349,7 @@ TEST(WorkerThread, AnotherThreadEndsTheOwnerItselfWhenTheWorkersThreadHasEndedOr
 }
 
 // Another thread is joining it, which takes as long as the step does.
-TEST(WorkerThread, StartAndStopWithoutWaitingReturnWhileOthersWaitForTheEnd) {
+TEST(WorkerThread, StartAndStopWithoutWaitingReturnDuringAJoin) {
   StdThreadSystem threads;
   std::atomic<bool> inside = false;
   std::atomic<bool> go_on = false;
