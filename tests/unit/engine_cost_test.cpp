@@ -1,4 +1,4 @@
-// What requests cost, without a clock: calls to the OS, nodes of the page map.
+// The cost of requests without a clock: OS calls and nodes of the page map.
 #include <gtest/gtest.h>
 
 #include "support/engine_fixture.h"
@@ -88,7 +88,7 @@ TEST_F(EngineCost, CommitsOverlappingInAWordDescribeNoPages) {
 }
 
 TEST_F(EngineCost, ReserveWithCommitTakesTwoOsCallsAndReleaseOne) {
-  ASSERT_TRUE(ReserveAndCommit(kMiB).outcome.ok());  // nodes are there from here on
+  ASSERT_TRUE(ReserveAndCommit(kMiB).outcome.ok());  // all nodes exist from here on
   static_cast<void>(CostSoFar());
   const Address base = ReserveAndCommit(kMiB).address;
   EXPECT_EQ(CostSoFar(), (Cost{.allocate = 2, .all = 2}));

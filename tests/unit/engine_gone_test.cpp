@@ -1,4 +1,5 @@
-// Memory that others free or unmap without a word, and views whose end is told late: the charge comes back.
+// Memory that other code frees or unmaps past the manager, and views whose release is reported late: their charge is
+// returned.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -18,7 +19,7 @@ class EngineAndTheGone : public EngineTest {
     EXPECT_TRUE(engine.AcquireView(view, size).ok());
     return view;
   }
-  // In memory of others, which they then free past the manager.
+  // Commits in a foreign region, which its owner then frees past the manager.
   void CommitInMemoryThatGoes(std::uint64_t size) {
     const Address foreign = ForeignReservation(size);
     ASSERT_TRUE(Commit(foreign, size).outcome.ok());
@@ -151,12 +152,13 @@ TEST_F(EngineAndTheGone, ReleaseOfUnannouncedViewUnchargesItsCommits) {
   EXPECT_TRUE(Exact());
 }
 
-// A view may be mapped and announced between the question and the answer: it is another one, and stays.
+// A new view may be mapped and announced at the same address between the OS call and the use of its answer. The new
+// view stays.
 TEST_F(EngineAndTheGone, ViewMappedDuringTheSearchStays) {
   const Address base = AnnouncedView(kMiB);
   ASSERT_TRUE(Commit(base, kGranuleSize).outcome.ok());
   ASSERT_EQ(os.UnmapView(base), win32::kSuccess);
-  // The pages first, then the view: the last question is the one about the view.
+  // The search describes the pages first and the view last, so the second call is the one about the view.
   os.OnNext(OsCall::kDescribe, Moment::kAfter, [&](const OsCallInfo&) {
     os.OnNext(OsCall::kDescribe, Moment::kAfter, [&](const OsCallInfo&) {
       ASSERT_EQ(AnnouncedView(kMiB, base), base);
@@ -185,7 +187,7 @@ TEST_F(EngineAndTheGone, CommitDuringTheSearchStaysCharged) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-// ---- the audit's time
+// ---- the duration of an audit
 
 class AuditOfDifferences : public EngineTest {
  protected:
@@ -210,7 +212,7 @@ TEST_F(AuditOfDifferences, LastingDifferencesAreCountedInBoundedTime) {
   ASSERT_EQ(os.RawFree(region + 100 * kMiB, 64 * kMiB, win32::kMemDecommit), win32::kSuccess);
   const Clock::time_point began = Clock::now();
   EXPECT_LE(QuestionsOfAnAudit(), 256u * 40u) << "of 256 words that differ";
-  // The patience is 0.1 s; the rest is for machines that are busy elsewhere.
+  // The audit's patience is 0.1 s; the rest allows for busy machines.
   EXPECT_LT(Clock::now() - began, std::chrono::seconds(5));
   EXPECT_EQ(audit.mismatch, Pages{64 * kMiB / kPageSize});
   EXPECT_EQ(audit.in_flight, Pages{});
@@ -236,7 +238,8 @@ TEST_F(AuditOfDifferences, DifferencesAreCountedWithoutMemoryForATable) {
 }
 
 TEST_F(AuditOfDifferences, DifferencesThatEndDuringTheAuditAreNotCounted) {
-  // The ledger believes in pages that the OS lacks; the CLR's own decommit of them ends the difference.
+  // The ledger has pages charged that the OS no longer has committed. The CLR's own decommit of them ends the
+  // difference.
   ASSERT_EQ(os.RawFree(region, kMiB, win32::kMemDecommit), win32::kSuccess);
   os.OnNext(OsCall::kDescribe, Moment::kAfter, [&](const OsCallInfo&) { ASSERT_TRUE(Decommit(region, kMiB).ok()); }, 1);
   (void)QuestionsOfAnAudit();

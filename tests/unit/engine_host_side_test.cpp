@@ -1,4 +1,4 @@
-// Exclusive sections, what the host owns, and the manager's life.
+// Exclusive sections, memory owned by the host, and the manager's stages.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint64_t kHost = 1001;
 constexpr std::uint64_t kOther = 1002;
 
-// Plays a thread of that number.
+// Runs `act` under this thread id.
 template <typename Act>
 auto As(std::uint64_t thread, Act act) {
   FakeThreadSystem::SetCurrentThread(thread);
@@ -84,7 +84,8 @@ TEST_F(ExclusiveTest, EnteringWaitsUntilTheDeadline) {
   EXPECT_EQ(Leave(kHost), Outcome::Done());
 }
 
-// A commit that is suspended in the middle of its OS call is at work: the section is not entered before it has ended.
+// A commit that is suspended inside its OS call is in progress. The section is not entered before the commit has
+// ended.
 TEST_F(ExclusiveTest, EnteringFailsDuringAnAllocation) {
   for (const bool in_word : {true, false}) {
     SCOPED_TRACE(in_word);
@@ -93,7 +94,7 @@ TEST_F(ExclusiveTest, EnteringFailsDuringAnAllocation) {
     const AddressOutcome result = in_word ? Commit(region, kPageSize) : ReserveAndCommit(kMiB);
     EXPECT_TRUE(result.outcome.ok());
     EXPECT_EQ(entered, Outcome::TimedOut());
-    EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());  // what was begun is undone
+    EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());  // the failed entry left the gate open
     EXPECT_EQ(Enter(kHost, 20), Outcome::Done());
     EXPECT_EQ(Leave(kHost), Outcome::Done());
   }
@@ -120,7 +121,7 @@ TEST_F(ExclusiveTest, LevelWithAWaitWaitsForTheSectionToEnd) {
   end_it = false;
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   EXPECT_EQ(Reserve(kMiB).outcome, Outcome::TimedOut());
-  EXPECT_EQ(Commit(region, kPageSize, Criticality::kProcess).outcome, Outcome::ExclusiveElsewhere());  // may not wait
+  EXPECT_EQ(Commit(region, kPageSize, Criticality::kProcess).outcome, Outcome::ExclusiveElsewhere());  // has no wait
   ASSERT_EQ(Leave(kHost), Outcome::Done());
 }
 
@@ -132,7 +133,8 @@ TEST(ExclusiveSection, StopsAllocationsUnderFullLoad) {
   std::atomic<std::uint64_t> held = 0;
   std::vector<std::thread> clients;
   for (int t = 0; t < 3; ++t) {
-    // Before the first section: a thread that starts late would be held still here.
+    // Reserves on this thread, before the first section: the section would refuse the reservation of a client that
+    // starts late.
     const AddressOutcome region =
         engine.Allocate({.size = 4 * kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite}, Criticality::kTask);
     ASSERT_TRUE(region.outcome.ok());
@@ -152,7 +154,7 @@ TEST(ExclusiveSection, StopsAllocationsUnderFullLoad) {
   for (int section = 0; section < 200; ++section) {
     while (!engine.EnterExclusive(Milliseconds{1000}).ok()) {
     }
-    // Frees may still come; what is charged can only fall, however often others try.
+    // Frees are still served, so the charge can fall. It cannot rise, however often other threads try to allocate.
     Bytes before = engine.ledger().budget().Charged();
     const std::uint64_t held_before = held.load();
     while (held.load() < held_before + 10) {
@@ -168,11 +170,11 @@ TEST(ExclusiveSection, StopsAllocationsUnderFullLoad) {
   EXPECT_EQ(engine.ledger().budget().Charged(), Bytes{});
 }
 
-// ---- what the host owns
+// ---- memory owned by the host
 
 class HostOwnedTest : public EngineTest {
  protected:
-  // Everything a CLR could do to a range.
+  // Tries every change that a CLR could make to a range.
   void ExpectAllRefused(Address address, std::uint64_t size) {
     std::uint32_t old = 0;
     EXPECT_EQ(Commit(address, size).outcome, Outcome::NotOwner());
@@ -193,9 +195,9 @@ TEST_F(HostOwnedTest, ReservesAreProtectedFromTheClr) {
   ExpectAllRefused(emergency, kPageSize);
   ExpectAllRefused(space + kMiB - kPageSize, 2 * kPageSize);
   std::uint32_t old = 0;
-  EXPECT_EQ(engine.Protect(emergency - kPageSize, 2 * kPageSize, 2, &old), Outcome::NotOwner());  // reaches into it
+  EXPECT_EQ(engine.Protect(emergency - kPageSize, 2 * kPageSize, 2, &old), Outcome::NotOwner());  // overlaps it
   EXPECT_EQ(engine.emergency().Held(), Bytes{kMiB});
-  // The rest is as ever.
+  // Other memory is unaffected.
   const Address own = ReserveAndCommit(kMiB).address;
   EXPECT_TRUE(Decommit(own, kPageSize).ok());
   EXPECT_TRUE(engine.Protect(own + kPageSize, kPageSize, 2, &old).ok());
@@ -240,7 +242,7 @@ TEST_F(HostOwnedTest, SealReportsAFullListAndTooLongRanges) {
   EXPECT_EQ(engine.Seal({8, {1}}), SealedRegions::Result::kDone);
 }
 
-// ---- the manager's life
+// ---- the manager's stages
 
 TEST_F(EngineTest, FirstLatchCauseIsKept) {
   EXPECT_EQ(engine.latched().cause, LatchCause::kNone);
@@ -251,7 +253,7 @@ TEST_F(EngineTest, FirstLatchCauseIsKept) {
   EXPECT_EQ(latched.method, 7);
   EXPECT_EQ(latched.error, 0xFFFF'FFFF);
   EXPECT_FALSE(engine.Serving());
-  EXPECT_EQ(engine.stage(), Stage::kRunning);  // it may still be asked to drain
+  EXPECT_EQ(engine.stage(), Stage::kRunning);  // a latched manager can still be drained
   engine.Shutdown();
   EXPECT_EQ(engine.stage(), Stage::kDraining);
   engine.NoteStopped();

@@ -1,4 +1,4 @@
-// Memory that did not come from the manager: views, foreign regions, and regions freed behind its back.
+// Memory that the manager did not allocate: views, foreign regions, and regions freed past the manager.
 #include <gtest/gtest.h>
 
 #include "support/engine_fixture.h"
@@ -139,7 +139,7 @@ TEST_F(EngineAndOthers, ReusedAddressReplacesAViewUnmappedPastTheManager) {
 }
 
 TEST_F(EngineAndOthers, LateViewReleaseKeepsTheNewRegion) {
-  // The new region begins inside of where the view was, or before it, or is the same pages.
+  // The new region begins before the old view, at its base, or inside it.
   const Address view = 0x7000'0000;
   for (const Address base : {view - kMiB, view, view + kGranuleSize}) {
     SCOPED_TRACE(testing::Message() << std::hex << base);

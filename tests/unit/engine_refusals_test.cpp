@@ -1,4 +1,4 @@
-// Refused and failing requests leave everything as it was.
+// Refused and failing requests leave all state unchanged.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -12,7 +12,7 @@ namespace {
 class EngineRefusals : public EngineTest {};
 
 TEST_F(EngineRefusals, RefusedDecommitOfUntouchedPagesLeavesNoCharge) {
-  // Across two words of 64 pages; the refused range is inside the first.
+  // The region lies across two page words; the refused range is inside the first.
   const Address base = 0x4000'0000 + 48 * kPageSize;
   ASSERT_TRUE(Reserve(64 * kPageSize, base).outcome.ok());
   os.Fail(OsCall::kFree, win32::kInvalidParameter);
@@ -127,7 +127,7 @@ TEST_F(EngineRefusals, ImpossibleOsAnswerBreaksAnInvariant) {
   EXPECT_TRUE(Exact());
 }
 
-// Wine does so for a size that wraps round to nothing.
+// Wine accepts such a release if the size wraps around to 0.
 TEST_F(EngineRefusals, AcceptedReleaseWithASizeIsReconciled) {
   const Address kept = ReserveAndCommit(kMiB).address;
   os.Fail(OsCall::kFree, win32::kSuccess);
@@ -156,12 +156,12 @@ TEST_F(EngineRefusals, AcceptedFreeOfUnknownTypeIsReconciled) {
   EXPECT_TRUE(Exact());
 }
 
-// ---- what a refused commit leaves behind, whatever its size
+// ---- the tables after a refused commit of any size
 
 class EngineRefusalsOfHugeCommits : public EngineTest {
  protected:
   static constexpr std::uint64_t kHuge = sizeof(void*) == 8 ? 255 * kGiB : kGiB;
-  // Of the whole process, in the manager's tables.
+  // Returns the bytes of the manager's tables, for the whole process.
   [[nodiscard]] Bytes Tables() const { return engine.ledger().Figures().metadata; }
 };
 
@@ -195,7 +195,7 @@ TEST_F(EngineRefusalsOfHugeCommits, OsRefusalAllocatesNoTables) {
   EXPECT_TRUE(Exact());
 }
 
-// ---- commits of so many pages that their tables are made when the OS has granted them
+// ---- commits so wide that their tables are made after the OS has granted them
 
 class EngineWideCommits : public EngineTest {
  public:
@@ -252,11 +252,11 @@ TEST_F(EngineWideCommits, TableAllocationFailureUndoesAWideCommit) {
   EXPECT_TRUE(Exact());
 }
 
-// ---- the peak is of what was granted
+// ---- the peak counts only granted requests
 
 class EnginePeak : public EngineTest {
  protected:
-  // While the OS is asked on behalf of another request, which it refuses, commits one page.
+  // Commits one page while the OS handles another request, which it then refuses. Returns the peak.
   Bytes PeakWhileTheOsRefuses(const std::function<AddressOutcome()>& refused) {
     const Address region = Reserve(kMiB).address;
     bool asked = false;

@@ -1,4 +1,4 @@
-// What becomes of a request that was refused: the reserves.
+// The reserves, which serve requests that were refused.
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -46,7 +46,7 @@ TEST_F(ReliefTest, ReserveServesProcessCriticalRequestsAboveTheLimit) {
   EXPECT_EQ(Take(kPageSize, Criticality::kAppDomain).outcome, Outcome::OverLimit());
   while (engine.emergency().Given() < kReserve) {
     ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
-    // The most there can be is known beforehand.
+    // The maximum is known in advance: limit plus reserve.
     ASSERT_LE((os.Committed().InBytes()).value, (kLimits.limit + kReserve).value);
   }
   EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
@@ -58,11 +58,11 @@ TEST_F(ReliefTest, ReserveServesProcessCriticalRequestsAboveTheLimit) {
 TEST_F(ReliefTest, OnlyTheMissingSlicesAreDecommitted) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB - 8 * kPageSize, Criticality::kProcess).outcome.ok());
-  ASSERT_TRUE(Take(9 * kPageSize, Criticality::kProcess).outcome.ok());  // one page too many: one slice
+  ASSERT_TRUE(Take(9 * kPageSize, Criticality::kProcess).outcome.ok());  // one page too many: one slice is decommitted
   EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
-  ASSERT_TRUE(Take(15 * kPageSize, Criticality::kProcess).outcome.ok());  // the rest of that slice
+  ASSERT_TRUE(Take(15 * kPageSize, Criticality::kProcess).outcome.ok());  // fits in the rest of that slice
   EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
-  EXPECT_EQ(Take(64 * kMiB, Criticality::kProcess).outcome, Outcome::OverLimit());  // more than it has: nothing
+  EXPECT_EQ(Take(64 * kMiB, Criticality::kProcess).outcome, Outcome::OverLimit());  // more than is held: no change
   EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
 }
 
@@ -132,7 +132,7 @@ TEST_F(ReliefTest, OtherOsErrorsLeaveTheReserveUntouched) {
     os.Fail(OsCall::kAllocate, error);
     EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OsRefused(error));
   }
-  // Large pages do not come out of it.
+  // Large pages are never served from the reserve.
   EXPECT_FALSE(Allocate(0, 2 * kMiB, win32::kMemReserve | win32::kMemCommit | win32::kMemLargePages).outcome.ok());
   EXPECT_EQ(Held(), kReserve);
 }
@@ -210,7 +210,7 @@ TEST_F(ReliefTest, LimitBelowUsageLeavesReserveToProcessLevel) {
   EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
   EXPECT_EQ(Held(), Bytes{});
 
-  // What comes back is the process's to use again, until it is seen.
+  // Process level may use returned memory again, until SettleCeilings lowers its ceiling.
   ASSERT_TRUE(Decommit(region, 2 * kMiB).ok());
   EXPECT_TRUE(Commit(region, kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Commit(region + kMiB, kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
@@ -236,7 +236,8 @@ TEST_F(ReliefTest, ReserveServesHeapBlocks) {
   EXPECT_TRUE(heap.Free(block.block).ok());
 }
 
-// Whatever the OS refuses once, at whatever call of the request: with a reserve it is tried again, and done.
+// With a reserve, a request whose OS call was refused once is retried and succeeds, whichever of its calls was
+// refused.
 TEST(ProcessCritical, RequestIsServedWhenTheOsRefusesAnyOneCall) {
   struct Shape {
     const char* name;
@@ -315,7 +316,7 @@ TEST_F(ReliefTest, ReserveIsTakenBackOnceTheChargeFitsTheLimit) {
   ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
   EXPECT_FALSE(engine.TakeBackReserves());
   ASSERT_TRUE(Decommit(region, 16 * kPageSize).ok());
-  os.Fail(OsCall::kAllocate, kCommitmentLimit);  // the OS has none yet
+  os.Fail(OsCall::kAllocate, kCommitmentLimit);  // the OS has no memory yet
   EXPECT_FALSE(engine.TakeBackReserves());
   EXPECT_TRUE(engine.TakeBackReserves());
   EXPECT_EQ(Held(), kReserve);
@@ -339,30 +340,30 @@ TEST_F(ReliefTest, AddressSpaceReserveServesViewsAndIsTakenBack) {
   ASSERT_EQ(engine.OpenReserves({}, {8 * kMiB}), win32::kSuccess);
   const AddressSpaceReserve& reserve = engine.address_space();
   EXPECT_EQ(reserve.Held(), Bytes{8 * kMiB});
-  EXPECT_EQ(engine.MakeRoom(0, 9 * kMiB), Outcome::OsRefused(kNotEnoughMemory));             // too small
-  EXPECT_EQ(engine.MakeRoom(0x4000'0000'0000, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // it lies elsewhere
+  EXPECT_EQ(engine.MakeRoom(0, 9 * kMiB), Outcome::OsRefused(kNotEnoughMemory));             // the reserve is too small
+  EXPECT_EQ(engine.MakeRoom(0x4000'0000'0000, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // not inside it
   const Address inside = reserve.Range().Start() + kMiB;
   EXPECT_EQ(engine.MakeRoom(inside, kMiB), Outcome::Done());
   EXPECT_EQ(reserve.Held(), Bytes{});
   EXPECT_NE(os.MapView(inside, kMiB, ViewPages::kReserved).address, 0u);
-  EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // it is gone
+  EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // the reserve is used up
   EXPECT_TRUE(engine.TakeBackReserves());
   EXPECT_EQ(reserve.Held(), Bytes{8 * kMiB});
-  EXPECT_EQ(engine.MakeRoom(0, 0), Outcome::Done());  // the size of a whole section is not known
+  EXPECT_EQ(engine.MakeRoom(0, 0), Outcome::Done());  // 0: a view of a whole section, whose size is unknown
   EXPECT_EQ(reserve.Uses(), 2u);
   engine.Shutdown();
   EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::Unavailable());
 }
 
 TEST_F(ReliefTest, AddressSpaceReserveServesAReservation) {
-  // Room for the reserve and nothing else.
+  // Only the reserve fits into this range.
   os.SetSearchRange(0x7000'0000, 0x7000'0000 + 16 * kMiB);
   ASSERT_EQ(engine.OpenReserves({}, {16 * kMiB}), win32::kSuccess);
   EXPECT_TRUE(Reserve(4 * kMiB).outcome.ok());
   EXPECT_EQ(engine.address_space().Uses(), 1u);
   EXPECT_TRUE(Reserve(4 * kMiB).outcome.ok());
   EXPECT_FALSE(Reserve(16 * kMiB).outcome.ok());
-  EXPECT_FALSE(engine.TakeBackReserves());  // no room for it now
+  EXPECT_FALSE(engine.TakeBackReserves());  // no room for the reserve now
 }
 
 TEST_F(ReliefTest, ReservesAreReleasedAtStop) {
@@ -374,7 +375,7 @@ TEST_F(ReliefTest, ReservesAreReleasedAtStop) {
   engine.NoteStopped();
   EXPECT_EQ(engine.stage(), Stage::kStopped);
   EXPECT_EQ(os.Committed(), Pages{});
-  EXPECT_EQ(os.RegionCount(), regions - 1);  // the emergency reserve's address space stays, for a GiveUp on its way
+  EXPECT_EQ(os.RegionCount(), regions - 1);  // the emergency pool's address space stays, for a GiveUp in progress
 }
 
 }  // namespace

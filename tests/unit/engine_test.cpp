@@ -1,4 +1,4 @@
-// The engine's flows: every flag, every shape of request, and the charge after each.
+// The engine's main paths: every flag, every shape of request, and the charge after each.
 #include <gtest/gtest.h>
 
 #include "support/engine_fixture.h"
@@ -6,7 +6,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-using namespace win32;  // NOLINT: flags and errors are what these tests are made of
+using namespace win32;  // NOLINT: these tests consist of flags and errors
 
 TEST_F(EngineTest, ReservingIsNotCharged) {
   const AddressOutcome region = Reserve(256 * kMiB);
@@ -134,7 +134,7 @@ TEST_F(EngineTest, EveryFlagReachesTheOsAndOnlyCommitsAreCharged) {
   };
   for (const FlagCase& c : kCases) {
     SCOPED_TRACE(c.name);
-    // A region is reserved first, and then committed; large pages in one step.
+    // The engine reserves a region first and then commits it. Large pages take one step.
     std::uint32_t seen = 0;
     os.SetObserver([&](const OsCallInfo& info) { seen |= info.call == OsCall::kAllocate ? info.type : 0; });
     const AddressOutcome block = Allocate(0, 2 * kMiB, c.type);
@@ -251,7 +251,7 @@ TEST_F(EngineTest, StatusIsTheTighterOfMachineAndLimit) {
   EXPECT_EQ(status.percent_in_use, 40u);
   EXPECT_EQ(status.available_physical, Bytes{6 * kGiB});
 
-  // What is charged and the limit count at once; the machine is asked again after the sampling interval.
+  // Charge and limit count at once. The machine is sampled again after the sampling interval.
   engine.ledger().budget().SetLimits({.limit = {100 * kMiB}});
   ASSERT_TRUE(ReserveAndCommit(75 * kMiB).outcome.ok());
   status = engine.Status().status;

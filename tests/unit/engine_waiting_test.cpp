@@ -1,4 +1,4 @@
-// Requests that wait for memory, through the engine; and the promise of the process-critical tier.
+// Requests that wait for memory, through the engine, and the guarantee of the process-critical level.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-// ---- waiting, on one thread: the wait hook plays the server and everyone else
+// ---- waiting, on one thread: the wait hook plays the dispatcher and all other threads
 
 class WaitingTest : public ReliefTest {
  protected:
@@ -32,7 +32,7 @@ class WaitingTest : public ReliefTest {
       (void)engine.ServeWaiters(next);
     });
   }
-  // A memory shortage of the limit's: task-critical requests find nothing.
+  // Fills the limit for task-critical requests.
   void Fill() { ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok()); }
 
   CountingWaker server;
@@ -101,7 +101,7 @@ TEST_F(WaitingTest, OsRefusedRequestIsRetriedUntilTheOsGrantsIt) {
   os.SetCommitLimit({kMiB});
   ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
   during = [&](int round) {
-    if (round == 5) os.SetCommitLimit({2 * kMiB});  // somebody else has freed some: nobody tells us
+    if (round == 5) os.SetCommitLimit({2 * kMiB});  // other code freed memory, without a notification
   };
   EXPECT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
   EXPECT_GE(rounds, 5);
@@ -116,7 +116,7 @@ TEST_F(WaitingTest, LowerLevelDoesNotOvertakeAWaitingHigherLevel) {
   engine.SetWait(Criticality::kTask, Milliseconds{0});
   during = [&](int round) {
     if (round == 1) {
-      // 3 MiB are wanted and only 2 there. What comes back meanwhile is not for lower levels.
+      // The waiter needs 3 MiB, and only 2 MiB are free. Memory returned meanwhile is closed to lower levels.
       EXPECT_TRUE(Decommit(region, 128 * kKiB).ok());
       EXPECT_EQ(Commit(region, kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
       EXPECT_TRUE(Decommit(region + kMiB, kMiB).ok());
@@ -147,7 +147,7 @@ TEST_F(WaitingTest, ReserveServesTheQueueHeadOnceItSuffices) {
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   during = [&](int round) {
     if (round == 2) {
-      EXPECT_TRUE(Decommit(region, 5 * kMiB).ok());  // 8 are wanted, and 4 are in reserve
+      EXPECT_TRUE(Decommit(region, 5 * kMiB).ok());  // 8 MiB are wanted, and the reserve has 4
     }
   };
   EXPECT_TRUE(Commit(region + 100 * kMiB, 8 * kMiB, Criticality::kProcess).outcome.ok());
@@ -162,7 +162,7 @@ TEST_F(WaitingTest, RequestFullyCoveredByTheReserveSkipsTheQueue) {
     if (round != 1) return;
     EXPECT_TRUE(Decommit(region, kMiB).ok());
     EXPECT_TRUE(Commit(region + 200 * kMiB, 64 * kKiB, Criticality::kProcess).outcome.ok());
-    // What came back is still there for those who wait.
+    // The returned memory is still free for the waiting request.
     EXPECT_EQ(Charged() + Bytes{kMiB}, kLimits.limit + engine.ledger().budget().Allowance());
     EXPECT_TRUE(Decommit(region + kMiB, 7 * kMiB).ok());
   };
@@ -201,7 +201,7 @@ TEST_F(WaitingTest, RaisedLimitGrantsWaitingRequests) {
   EXPECT_EQ(Charged(), Bytes{18 * kMiB});
 }
 
-// ---- the promise of the process-critical tier, on all cores
+// ---- the guarantee of the process-critical level, on all cores
 
 TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomUnderLoad) {
   FakeMemorySystem os;
@@ -231,7 +231,8 @@ TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomUnderLoad) {
       }
     });
   }
-  // Up to the size of the reserve, less the part of a slice that each request may leave unused: granted every time.
+  // Every request up to the size of the reserve is granted. Each takes a whole slice, since a request can leave part
+  // of a slice unused.
   const Address base = reserve();
   while (refused_below.load() == 0) std::this_thread::yield();
   constexpr std::uint64_t kStep = 16 * kPageSize;

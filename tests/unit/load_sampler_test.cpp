@@ -77,7 +77,7 @@ TEST_F(LoadSamplerTest, FirstReadAsksTheOsAtAnyTime) {
 }
 
 TEST_F(LoadSamplerTest, ReadingAgeCountsFromTheStartOfTheOsCall) {
-  // The OS takes its time: what it said is of before.
+  // The OS answers slowly. The reading's age counts from the start of the call.
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) { threads_.Advance(Milliseconds{60}); });
   Read();
   threads_.Advance(Milliseconds{39});
@@ -119,7 +119,7 @@ TEST_F(LoadSamplerTest, FailureIsReturnedAndKeepsTheLastReading) {
   os_.SetLoad(LoadOf(8));
   os_.Fail(OsCall::kLoad, win32::kAccessDenied);
   EXPECT_EQ(sampler_.Refresh(&load), win32::kAccessDenied);
-  ExpectLoad(Read(), 5);  // young enough still
+  ExpectLoad(Read(), 5);  // still young enough
 }
 
 TEST_F(LoadSamplerTest, DelayedReadingReplacesNoNewerReading) {
@@ -130,12 +130,12 @@ TEST_F(LoadSamplerTest, DelayedReadingReplacesNoNewerReading) {
     os_.SetLoad(LoadOf(4));
     ExpectLoad(Read(), 4);
   });
-  ExpectLoad(Read(), 3);  // what the OS told it
+  ExpectLoad(Read(), 3);  // the answer that this call received
   ExpectLoad(Read(), 4);
   EXPECT_EQ(Asked(), 2U);
 }
 
-// Readings whose figures do not belong together would show.
+// Detects readings whose figures do not belong together.
 TEST_F(LoadSamplerTest, ConcurrentReadersSeeWholeReadings) {
   os_.SetLoad(LoadOf(1));
   std::atomic<bool> stop = false;

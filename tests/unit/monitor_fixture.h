@@ -1,4 +1,4 @@
-// A monitor over a fake machine, and fakes of what it calls.
+// A monitor over a fake machine, and fakes of the interfaces it calls.
 #ifndef CLRHM_TESTS_UNIT_MONITOR_FIXTURE_H
 #define CLRHM_TESTS_UNIT_MONITOR_FIXTURE_H
 
@@ -29,7 +29,7 @@ inline constexpr PressureThresholds kThresholds{};
   return "?";
 }
 
-// Notes what it hears, in words; MiB for bytes.
+// Records each callback as text, with sizes in MiB.
 class Ear final : public Monitor::Listener {
  public:
   void OnPressure(Availability availability, std::uint32_t available_percent) override {
@@ -79,12 +79,12 @@ class CountingWaker final : public Waker {
   std::atomic<int> wakes = 0;
 };
 
-// Someone waits from now on, until RemoveWaiting.
+// Adds a waiter, until RemoveWaiting is called.
 inline void AddWaiter(Budget& budget, Criticality level) {
   budget.Enqueue(1, level, true, [](std::uint16_t) {});
 }
 
-// A machine with plenty of everything, and a limit of 100 MiB.
+// A machine with ample memory, and a limit of 100 MiB.
 class MonitorTest : public ::testing::Test {
  protected:
   MonitorTest() {
@@ -98,7 +98,7 @@ class MonitorTest : public ::testing::Test {
     monitor_.SetWaker(&waker_);
   }
 
-  // A round at the present; what it said.
+  // Runs one round at the current time. Returns the callbacks it made.
   std::vector<std::string> Round() {
     os_.SetLoad(load_);
     sleep_ = monitor_.Run(threads_.Now());

@@ -1,4 +1,4 @@
-// The monitor under random readings, and on a worker thread beside real threads.
+// The monitor under random readings, and on a worker thread beside other threads.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -13,8 +13,8 @@
 namespace clr_host_memory::test {
 namespace {
 
-// Whatever happens, the end is not Low; reserves are taken back only when there is no pressure; the OS is asked no more
-// often than once per interval; over the limit is told in turns.
+// In every run: the last state is not Low. Reserves are taken back only without pressure. The OS is asked at most once
+// per interval. Messages about the exceeded limit alternate between "over" and "over 0".
 TEST(Monitor, KeepsInvariantsForRandomReadings) {
   std::mt19937_64 random(20'270'101);
   for (int run = 0; run < 300; ++run) {
@@ -85,7 +85,7 @@ TEST(Monitor, KeepsInvariantsForRandomReadings) {
   }
 }
 
-// On its worker's thread, with everything being set from others meanwhile; for TSan, too.
+// Runs on a worker's thread while other threads change every setting; for ThreadSanitizer, too.
 TEST(Monitor, RunsOnAWorkerDuringConcurrentConfiguration) {
   FakeMemorySystem os;
   StdThreadSystem threads;

@@ -28,7 +28,7 @@ TEST_F(MonitorTest, LimitBelowUsageIsLowUntilTheChargeFits) {
   EXPECT_THAT(After(2000), IsEmpty());
   EXPECT_EQ(monitor_.OverLimit(), Bytes{5 * kMiB});
   Return(5);
-  EXPECT_THAT(After(100), ElementsAre("over 0"));  // it fits, but leaves nothing
+  EXPECT_THAT(After(100), ElementsAre("over 0"));  // the charge fits, but nothing is available
   EXPECT_EQ(monitor_.OverLimit(), Bytes{});
   Return(20);
   EXPECT_THAT(After(100), ElementsAre("Neutral 40"));
@@ -39,7 +39,7 @@ TEST_F(MonitorTest, FullLimitIsLowUntilTheLimitIsRaised) {
   Charge(32);
   EXPECT_THAT(After(100), ElementsAre("Low 8"));
   SetLimit(200);
-  EXPECT_THAT(After(500), IsEmpty());  // dwells
+  EXPECT_THAT(After(500), IsEmpty());  // the dwell has not ended
   EXPECT_THAT(After(500), ElementsAre("High 54"));
   Charge(32);
   EXPECT_THAT(After(1000), ElementsAre("Neutral 38"));
@@ -47,9 +47,9 @@ TEST_F(MonitorTest, FullLimitIsLowUntilTheLimitIsRaised) {
 
 TEST_F(MonitorTest, LowPrecedesTaskCriticalRefusalsWithHeadroom) {
   budget_.SetLimits({.limit = {100 * kMiB}, .app_domain_headroom = {10 * kMiB}, .process_headroom = {20 * kMiB}});
-  EXPECT_THAT(Round(), IsEmpty());  // 10 of 70 MiB are left
+  EXPECT_THAT(Round(), IsEmpty());  // 10 of 70 MiB are available
   Charge(5);
-  EXPECT_THAT(After(100), ElementsAre("Low 7"));  // 5 of 70
+  EXPECT_THAT(After(100), ElementsAre("Low 7"));  // 5 of 70 MiB
   EXPECT_EQ(budget_.TryCharge({4 * kMiB}, Criticality::kTask), Admission::kAdmitted);
 }
 
@@ -128,7 +128,7 @@ TEST_F(MonitorTest, UnchargedProcessMemoryIsReported) {
   chest_.held = {4 * kMiB};
   Round();
   EXPECT_EQ(monitor_.Uncharged(), Bytes{11 * kMiB});
-  EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});  // but counts for nothing
+  EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});  // reported, but not counted against the limit
   load_.process_private = {50 * kMiB};
   After(100);
   EXPECT_EQ(monitor_.Uncharged(), Bytes{});
@@ -151,7 +151,7 @@ TEST_F(MonitorTest, UnchargedProcessMemoryCountsWhenConfigured) {
   EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});
 }
 
-// Charges and returns between the two questions are not the process' own growth.
+// Charges and uncharges during the OS call are not mistaken for growth outside the manager.
 TEST_F(MonitorTest, ConcurrentChargesAreNotCountedAsUncharged) {
   load_.process_private = {60 * kMiB};
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) { Return(30); });
@@ -175,7 +175,7 @@ TEST_F(MonitorTest, UsedReserveIsLowAndTakenBackAfterPressure) {
   EXPECT_THAT(After(100), ElementsAre("Neutral 40"));
   EXPECT_EQ(chest_.tries, 1);
   EXPECT_THAT(After(99), IsEmpty());
-  EXPECT_EQ(chest_.tries, 1);  // not before the OS is asked again
+  EXPECT_EQ(chest_.tries, 1);  // waits for the next OS sample
   chest_.whole_again = true;
   EXPECT_THAT(After(1), ElementsAre("restored"));
   EXPECT_THAT(After(100), IsEmpty());
@@ -183,7 +183,7 @@ TEST_F(MonitorTest, UsedReserveIsLowAndTakenBackAfterPressure) {
 }
 
 TEST_F(MonitorTest, ReservesStayUsedWhileTheLimitIsExceeded) {
-  // Low is left at once, so that only the limit stands against it.
+  // Low ends at once, so only the exceeded limit prevents the take-back.
   monitor_.SetThresholds({.enter_low = 0, .leave_low = 1, .dwell = Milliseconds{0}});
   chest_.given = {kMiB};
   SetLimit(50);
@@ -199,7 +199,7 @@ TEST_F(MonitorTest, WakeStormAsksTheOsOncePerInterval) {
   for (int i = 0; i < 1000; ++i) Round();
   EXPECT_EQ(Asked(), 1U);
   Charge(35);
-  EXPECT_THAT(Round(), ElementsAre("Low 5"));  // charge and limit are looked at all the same
+  EXPECT_THAT(Round(), ElementsAre("Low 5"));  // every round reads charge and limit
   EXPECT_EQ(Asked(), 1U);
   After(99);
   EXPECT_EQ(Asked(), 1U);
@@ -215,12 +215,12 @@ TEST_F(MonitorTest, SleepsUntilTheNextSample) {
   monitor_.SetSampling(Milliseconds{40});
   Round();
   EXPECT_EQ(sleep_, Milliseconds{10});
-  After(15);  // late
+  After(15);  // a late round
   EXPECT_EQ(Asked(), 2U);
   EXPECT_EQ(sleep_, Milliseconds{40});
   monitor_.SetSampling(Milliseconds{60'000});
   Round();
-  EXPECT_EQ(sleep_, Milliseconds{100});  // the limit is looked at meanwhile
+  EXPECT_EQ(sleep_, Milliseconds{100});  // the limit is checked meanwhile
   Charge(35);
   EXPECT_THAT(After(100), ElementsAre("Low 5"));
   EXPECT_EQ(Asked(), 2U);
@@ -232,7 +232,7 @@ TEST_F(MonitorTest, FailedOsSampleIsRetriedAfterTheInterval) {
   os_.Fail(OsCall::kLoad, win32::kAccessDenied, 0, 2);
   EXPECT_THAT(After(100), IsEmpty());
   load_.available_commit = {900 * kMiB};
-  EXPECT_THAT(After(1000), IsEmpty());  // what is known is what it said last
+  EXPECT_THAT(After(1000), IsEmpty());  // the last known reading still counts
   Round();
   EXPECT_EQ(Asked(), 3U);
   EXPECT_THAT(After(100), ElementsAre("Neutral 40"));
@@ -255,7 +255,7 @@ TEST_F(MonitorTest, RepeatSendsTheStateAtOnce) {
   EXPECT_EQ(waker_.wakes, 3);
   EXPECT_THAT(Round(), ElementsAre("Low 5"));
   EXPECT_THAT(Round(), IsEmpty());
-  EXPECT_THAT(After(8191), IsEmpty());  // counted from there
+  EXPECT_THAT(After(8191), IsEmpty());  // counted from the last message
   EXPECT_THAT(After(1), ElementsAre("Low 5"));
 }
 
@@ -293,7 +293,7 @@ TEST_F(MonitorTest, ListenerCanCallBack) {
   };
   SetLimit(50);
   EXPECT_THAT(Round(), ElementsAre("over 10", "Low 0"));
-  EXPECT_THAT(Round(), ElementsAre("over 0", "Low 70"));  // repeated since it asked for it
+  EXPECT_THAT(Round(), ElementsAre("over 0", "Low 70"));  // repeated because the listener called Repeat
   ear_.on_pressure = nullptr;
   EXPECT_THAT(After(1000), ElementsAre("High 70"));
 }

@@ -1,4 +1,4 @@
-// Private heap: blocks larger than a slab serves, and the runs that it keeps for reuse.
+// Private heap: blocks too large for a slab, and the runs that the heap keeps for reuse.
 #include <algorithm>
 #include <vector>
 
@@ -108,7 +108,7 @@ TEST_F(PrivateHeapTest, KeptRunsAreGivenUpNearTheLimit) {
   ASSERT_NE(Charged(), Bytes{});
   const Bytes kept = Charged();
   engine.ledger().budget().SetLimits({.limit = kept + Bytes{kPageSize}});
-  block = Block(20000);  // fits only when what was kept is given up
+  block = Block(20000);  // fits only if the heap gives up the kept run
   ASSERT_NE(block, nullptr);
   ASSERT_TRUE(heap->Free(block).ok());
   EXPECT_EQ(Charged(), Bytes{});

@@ -9,7 +9,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-// ---- the life of the manager
+// ---- stages of the manager
 
 TEST_F(PrivateHeapTest, HeapDestructionReturnsAllItsMemory) {
   const std::uint64_t regions = os.RegionCount() - 1;
@@ -27,7 +27,7 @@ TEST_F(PrivateHeapTest, HeapDestructionReturnsAllItsMemory) {
 TEST_F(PrivateHeapTest, ShutdownRefusesAllocationsAndServesFrees) {
   std::vector<char*> blocks;
   for (const std::size_t size : kSizes) blocks.push_back(Block(size));
-  ASSERT_TRUE(heap->Free(Block(65536)).ok());  // is kept, and stays so
+  ASSERT_TRUE(heap->Free(Block(65536)).ok());  // a kept run, and it stays kept
   engine.Shutdown();
   for (const std::size_t size : kSizes) {
     EXPECT_EQ(heap->Allocate(size, Criticality::kProcess).outcome, Outcome::Unavailable()) << size;
@@ -53,7 +53,7 @@ TEST_F(PrivateHeapTest, LatchRefusesAllocationsAndServesFrees) {
 
 TEST_F(PrivateHeapTest, ExclusiveSectionElsewhereRefusesAllocationsAndServesFrees) {
   char* block = Block(100);
-  ASSERT_TRUE(heap->Free(Block(65536)).ok());  // is kept, and stays so
+  ASSERT_TRUE(heap->Free(Block(65536)).ok());  // a kept run, and it stays kept
   const auto as = [&](std::uint64_t thread, auto run) {
     const std::uint64_t before = threads.CurrentThread();
     threads.SetCurrentThread(thread);
@@ -72,7 +72,7 @@ TEST_F(PrivateHeapTest, ExclusiveSectionElsewhereRefusesAllocationsAndServesFree
   EXPECT_NE(Block(100), nullptr);
 }
 
-// ---- where blocks come from
+// ---- allocation sites
 
 TEST_F(PrivateHeapTest, SitesCountLiveBlocks) {
   char* small = static_cast<char*>(heap->AllocateAt(100, Criticality::kTask, "small.cpp", 10).block);

@@ -40,7 +40,7 @@ TEST_F(PrivateHeapTest, KeptMemoryIsGivenUpBeforeARefusal) {
 TEST_F(PrivateHeapTest, AllocationFallsBackToOtherShardsAtTheLimit) {
   ASSERT_NE(Block(100), nullptr);
   engine.ledger().budget().SetLimits({.limit = Charged()});
-  // Whichever slab each thread would like to have.
+  // Whichever shard each thread prefers, the one slab serves it.
   for (std::size_t shard = 0; shard < 16; ++shard) {
     std::thread([&] { EXPECT_NE(Block(100), nullptr); }).join();
   }

@@ -7,7 +7,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-// Small, a run, and a region of its own.
+// Blocks in slabs, a run, and a block with its own region.
 constexpr std::size_t kOfEachKind[] = {100, 4096, 100000, 1 << 20};
 
 class PinnedHeapTest : public PrivateHeapTest {
@@ -16,7 +16,7 @@ class PinnedHeapTest : public PrivateHeapTest {
     ASSERT_EQ(engine.Seal(*PageRange::Covering(At(address), size)), SealedRegions::Result::kDone);
   }
   void Unseal(const void* address) { ASSERT_TRUE(engine.Unseal(At(address) / kPageSize * kPageSize)); }
-  // Pins the regions of the blocks, whole, and returns where they begin.
+  // Seals the whole region of each block. Returns the bases of the sealed regions.
   std::vector<void*> PinRegionsOf(const std::vector<void*>& blocks) {
     std::vector<void*> sealed;
     for (const void* block : blocks) {
@@ -28,7 +28,7 @@ class PinnedHeapTest : public PrivateHeapTest {
     }
     return sealed;
   }
-  // The next slow way of any request is enough.
+  // Takes the slow path of one request. This is enough to free blocks that were discarded while sealed.
   void TakeAndFreeOne() { ASSERT_TRUE(heap->Free(Block(300000)).ok()); }
 };
 
@@ -38,7 +38,7 @@ TEST_F(PinnedHeapTest, FreeOfABlockOnASealedPageIsRefused) {
     char* const block = Block(size);
     char* const dead = Block(size);
     ASSERT_TRUE(heap->Free(dead).ok());
-    Seal(block + heap->SizeOf(block) - 1);  // its last page
+    Seal(block + heap->SizeOf(block) - 1);  // the block's last page
     const std::uint64_t blocks = heap->Figures().blocks;
     EXPECT_EQ(heap->Free(block), Outcome::NotOwner());
     EXPECT_EQ(heap->Figures().blocks, blocks);
@@ -77,7 +77,7 @@ TEST_F(PinnedHeapTest, AllocationAvoidsSealedPages) {
   for (const std::size_t size : {std::size_t{16}, std::size_t{100}, std::size_t{3072}, std::size_t{4096},
                                  std::size_t{16384}, std::size_t{20000}, std::size_t{100000}}) {
     SCOPED_TRACE(size);
-    // Free blocks of a partly used slab, or a kept run, and all units behind them.
+    // Seals the free blocks of a partly used slab or a kept run, and all units behind them.
     char* const neighbour = Block(size);
     char* const freed = Block(size);
     ASSERT_TRUE(heap->Free(freed).ok());
@@ -156,7 +156,7 @@ TEST_F(PinnedHeapTest, RepeatedSealingLeavesTheChargeUnchanged) {
       if (cycle == 0) after_first = Charged();
       EXPECT_EQ(Charged(), after_first) << cycle;
     }
-    // A current and a spare slab of the class, and the run that was kept.
+    // The class keeps a current and a spare slab. The heap keeps one run.
     EXPECT_LE(Charged().value, 2 * kClasses[ClassOf(4096)].committed + 76 * kPageSize);
     EXPECT_TRUE(ExactAndTheHeaps());
   }
@@ -183,7 +183,7 @@ TEST_F(PinnedHeapTest, HeapDestroyedWhileSealedIsFreedAfterUnseal) {
   const auto sealed = PinRegionsOf(blocks);
   heap.reset();
   EXPECT_NE(Charged(), Bytes{});
-  // Nor is it the CLR's to free.
+  // The CLR cannot free the region either.
   for (void* const base : sealed) {
     Unseal(base);
     EXPECT_EQ(engine.Free(At(base), 0, win32::kMemRelease), Outcome::NotOurs());

@@ -1,4 +1,4 @@
-// Sizes that every suite of the private heap uses.
+// Sizes shared by the private heap's tests.
 #ifndef CLRHM_TESTS_UNIT_PRIVATE_HEAP_SIZES_H
 #define CLRHM_TESTS_UNIT_PRIVATE_HEAP_SIZES_H
 

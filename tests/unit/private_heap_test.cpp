@@ -10,7 +10,7 @@ namespace {
 
 [[nodiscard]] void* ToPointer(Address address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
 
-// ---- sizes, without a heap
+// ---- size classes, without a heap
 
 TEST(SizeClasses, EachSizeMapsToTheSmallestClassThatFits) {
   for (std::size_t size = 1; size <= kLargestSmall; ++size) {
@@ -106,7 +106,7 @@ TEST_F(PrivateHeapTest, FreedBlocksAreReusedBeforeNewSlabs) {
   std::vector<char*> blocks;
   for (std::uint32_t i = 0; i < sizes.slots * 8; ++i) blocks.push_back(Block(256));
   const Bytes charged = Charged();
-  // One block of each slab, then as many again.
+  // Frees one block of each slab, then allocates as many again.
   for (std::size_t i = 0; i < blocks.size(); i += sizes.slots) ASSERT_TRUE(heap->Free(blocks[i]).ok());
   for (std::size_t i = 0; i < blocks.size(); i += sizes.slots) ASSERT_NE(Block(256), nullptr);
   EXPECT_EQ(Charged(), charged);
@@ -169,7 +169,7 @@ TEST_F(PrivateHeapTest, ExecutableHeapIsExecutableInAllSizes) {
   }
 }
 
-// ---- what is a block
+// ---- validation of blocks
 
 TEST_F(PrivateHeapTest, FreeAcceptsNullAndRejectsForeignPointers) {
   int local = 0;
@@ -208,7 +208,7 @@ TEST_F(PrivateHeapTest, DoubleFreeIsRejectedAfterAnySlabChange) {
   for (char* block : blocks) EXPECT_EQ(heap->Free(block), Outcome::NotOurs());
   heap->Trim();
   for (char* block : blocks) EXPECT_EQ(heap->Free(block), Outcome::NotOurs());
-  // Of another size now.
+  // The units now belong to slabs of another size.
   for (int i = 0; i < 3; ++i) ASSERT_NE(Block(3000), nullptr);
   const std::uint64_t live = heap->Figures().blocks;
   for (char* block : blocks) {
@@ -233,7 +233,7 @@ TEST_F(PrivateHeapTest, VirtualFreeOfHeapMemoryIsRejected) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-// ---- zero, and other sizes
+// ---- fills and reallocation
 
 TEST_F(PrivateHeapTest, BlocksAreZeroedAsRequested) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{100}, std::size_t{4000},

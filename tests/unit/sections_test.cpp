@@ -1,4 +1,4 @@
-// Sections that are mapped more than once: what is committed in them is charged once, for as long as they live.
+// Sections that are mapped more than once. Each committed page is charged once, for as long as its section lives.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -11,9 +11,9 @@
 namespace clr_host_memory::test {
 namespace {
 
-constexpr std::uint64_t kSectionSize = 2048 * kGiB;  // what W^X makes
+constexpr std::uint64_t kSectionSize = 2048 * kGiB;  // the section size of .NET's W^X
 
-// A section of the fake OS that the engine knows.
+// A section of the fake OS that is registered with the engine.
 class SectionTest : public EngineTest {
  protected:
   explicit SectionTest(const Limits& limits = {}) : EngineTest(limits) {
@@ -49,7 +49,7 @@ TEST_F(SectionTest, PageMappedSeveralTimesIsChargedOnce) {
   const Address executable = Map(kMiB, kMiB);
   ASSERT_TRUE(Commit(executable + 16 * kPageSize, 8 * kPageSize).outcome.ok());
   EXPECT_EQ(ChargedPages(), 8u);
-  // Another window on it: pages 16 to 23 of the first are 0 to 7 here.
+  // A second view: its pages 0 to 7 are pages 16 to 23 of the first.
   const Address writable = Map(kMiB + 16 * kPageSize, kMiB);
   EXPECT_EQ(ChargedPages(), 8u);
   EXPECT_TRUE(Exact());
@@ -181,7 +181,7 @@ TEST_F(SectionTest, CommitRefusedByTheOsIsRolledBack) {
 
 TEST_F(SectionTest, TableAllocationFailureCommitsNothing) {
   const Address view = Map(127 * kMiB, 2 * kMiB);
-  for (const std::uint64_t skip : {0u, 1u, 1u}) {  // what leads to the leaves, the first, the second
+  for (const std::uint64_t skip : {0u, 1u, 1u}) {  // the node above the leaves, the first leaf, the second leaf
     os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, skip);
     EXPECT_EQ(Commit(view, 2 * kMiB).outcome, Outcome::NoMetadata()) << skip;
     os.ClearFaults();
@@ -341,7 +341,7 @@ TEST_F(EngineTest, SectionTableReusesSlotsUnderNewNames) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-// Threads map, commit and unmap windows of one section, whose handle is closed under their hands.
+// Threads map, commit and unmap views of one section, while other threads drop their handles to it.
 TEST_F(EngineTest, SectionsStayExactUnderConcurrentUse) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 30;

@@ -12,7 +12,7 @@ constexpr std::uint64_t kMiB = 1 << 20;
 constexpr Bytes kCeiling{60 * kMiB};
 constexpr Milliseconds kRound{100};
 
-// What one round of 100 ms adds, and what is charged at its end.
+// The counts that one round of 100 ms adds, and the charge at its end.
 struct Round {
   std::uint64_t refusals = 0;
   std::uint64_t grants = 0;
@@ -20,7 +20,7 @@ struct Round {
   std::uint64_t charged_mib = 59;
 };
 
-// The reports of a life in rounds.
+// Plays rounds to a ThrashGuard and collects its reports.
 class Life {
  public:
   explicit Life(const ThrashSettings& settings = {}, Bytes ceiling = kCeiling)
@@ -53,7 +53,7 @@ class Life {
   Milliseconds now_{0};
 };
 
-// Of a minute, each.
+// Each case lasts one minute.
 TEST(ThrashGuard, ReportsThrashingAndIgnoresNormalLoad) {
   const struct {
     const char* what;
@@ -91,7 +91,7 @@ TEST(ThrashGuard, ReportsThrashingAndIgnoresNormalLoad) {
 
 TEST(ThrashGuard, ReportsOneWindowAtATimeWithItsFigures) {
   Life life;
-  life.Live(20, [](int) { return Round{0, 100, 10}; });  // a good life before
+  life.Live(20, [](int) { return Round{0, 100, 10}; });  // normal load before
   life.Live(150, [](int i) { return Round{3, 0, 2, i % 20 == 0 ? 58u : 57u}; });
   ASSERT_GE(life.reports.size(), 2U);
   const ThrashReport& report = life.reports.front();
@@ -101,7 +101,7 @@ TEST(ThrashGuard, ReportsOneWindowAtATimeWithItsFigures) {
   EXPECT_EQ(report.collections, 2 * static_cast<std::uint64_t>(report.window / kRound));
   EXPECT_GE(report.obtained.value, 2 * kMiB);
   EXPECT_LE(report.obtained.value, 3 * kMiB);
-  // It began after 2 s, and a window and a quarter later it is seen.
+  // Thrashing begins after 2 s. The guard reports it after one window and at most two quarters of a window.
   EXPECT_LE(life.reported_at.front(), Milliseconds{2000 + 5000 + 2 * 1250 + 100});
   EXPECT_GE(life.reported_at[1] - life.reported_at[0], Milliseconds{5000});
 }

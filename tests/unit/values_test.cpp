@@ -90,7 +90,7 @@ TEST(AdmissionPolicy, EachLevelFillsUpToItsOwnCeiling) {
       {1000, 0, Criticality::kProcess, Admission::kAdmitted},
       {1001, 0, Criticality::kProcess, Admission::kOverCeiling},
       {1, 1000, Criticality::kProcess, Admission::kOverCeiling},
-      {0, 5000, Criticality::kTask, Admission::kAdmitted},  // needs nothing new
+      {0, 5000, Criticality::kTask, Admission::kAdmitted},  // nothing new to charge
       {1, 5000, Criticality::kProcess, Admission::kOverCeiling},
       {kMax, 500, Criticality::kProcess, Admission::kOverCeiling},  // the sum would wrap
       {kMax, kMax, Criticality::kProcess, Admission::kOverCeiling},
@@ -171,7 +171,7 @@ TEST(BudgetTest, RefusedChargeChangesNothing) {
 TEST(BudgetTest, PeakIsTheHighestNotedCharge) {
   Budget budget({});
   ASSERT_EQ(budget.TryCharge({100}, Criticality::kTask), Admission::kAdmitted);
-  EXPECT_EQ(budget.Peak(), Bytes{});  // of a request that may fail yet
+  EXPECT_EQ(budget.Peak(), Bytes{});  // the request may still fail
   budget.NotePeak();
   budget.Uncharge({90});
   budget.NotePeak();

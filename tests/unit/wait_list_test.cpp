@@ -1,4 +1,4 @@
-// Requests that wait, one step at a time on a fake clock.
+// Waiting requests, one step at a time on a fake clock.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -15,14 +15,14 @@ constexpr Criticality kTask = Criticality::kTask;
 constexpr Criticality kAppDomain = Criticality::kAppDomain;
 constexpr Criticality kProcess = Criticality::kProcess;
 
-// The limit is 100, and all of it is in use unless a test says otherwise.
+// The limit is 100, and all of it is in use unless a test changes this.
 class WaitListTest : public testing::Test {
  protected:
   WaitListTest() : stage(8) {
     stage.Open({.limit = {100}});
     stage.budget().Charge({100});
   }
-  // At the end of every test: nobody waits, nothing is lost.
+  // After every test, no request waits and nothing is lost.
   void TearDown() override {
     stage.list().Abandon(true);
     static_cast<void>(stage.Serve());
@@ -92,7 +92,7 @@ TEST_F(WaitListTest, MemoryReturnedBeforeTheWaitGrantsAtOnce) {
 TEST_F(WaitListTest, ServesByLevelThenByTicket) {
   const WaitRequest requests[] = {Request(10, kTask),    Request(10, kAppDomain), Request(10, kProcess),
                                   Request(10, kProcess), Request(10, kAppDomain), Request(10, kTask)};
-  // It is the ticket that counts, not who was announced first.
+  // The ticket decides the order, not the time of the announcement.
   for (const std::size_t i : {3u, 5u, 1u}) stage.Begin(i, requests[i]);
   ServeIfWoken();
   for (const std::size_t i : {4u, 0u, 2u}) stage.Begin(i, requests[i]);
@@ -151,7 +151,7 @@ TEST_F(WaitListTest, AnnouncedWaiterBlocksChargesOfItsLevelAndBelow) {
 
 TEST_F(WaitListTest, RefusalBehindAnAnnouncedWaiterWakesTheDispatcher) {
   stage.Begin(0, Request(30));
-  stage.server().wakes = 0;  // as if its thread had been suspended before it could
+  stage.server().wakes = 0;  // as if the thread had been suspended before its wake-up
   EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindQueue);
   EXPECT_GT(stage.server().wakes, 0);
   static_cast<void>(stage.Serve());
@@ -206,7 +206,7 @@ TEST_F(WaitListTest, InfiniteDeadlineSetsNoTimer) {
   EXPECT_TRUE(Granted(0));
 }
 
-// Its thread is suspended and cannot leave the line itself.
+// The waiter's thread is suspended and cannot leave the queue itself.
 TEST_F(WaitListTest, DispatcherEndsTimedOutWaitsOfSuspendedThreads) {
   stage.budget().Uncharge({10});
   stage.Begin(0, Request(50, kTask, 100ms));
@@ -268,14 +268,14 @@ TEST_F(WaitListTest, AbandonEndsWaitsOfTicketsTakenSoFar) {
 TEST_F(WaitListTest, PermanentAbandonEndsLaterWaitsToo) {
   stage.Begin(0, Request(30));
   stage.list().Abandon(true);
-  stage.list().Abandon(false);  // does not take it back
+  stage.list().Abandon(false);  // does not revoke the permanent abandon
   ServeIfWoken();
   EXPECT_TRUE(EndsAs(0, WaitResult::kAbandoned));
   stage.Begin(1, Request(0));
   EXPECT_TRUE(EndsAs(1, WaitResult::kAbandoned));
 }
 
-// It was announced after the server's last look: it ends by itself.
+// The request was announced after the dispatcher's last round, so it ends by itself.
 TEST_F(WaitListTest, AbandonedWaiterEndsWithoutTheDispatcher) {
   stage.Begin(0, Request(30));
   stage.list().Abandon(true);
@@ -379,7 +379,7 @@ TEST_F(WaitListTest, OsRefusedRequestAlsoWaitsForTheLimit) {
   EXPECT_TRUE(Granted(0));
 }
 
-// Each one's rollback would be a return to the other.
+// The rollback of each would count as a return for the other.
 TEST_F(WaitListTest, TwoOsRefusedRequestsDoNotWakeEachOther) {
   stage.budget().Uncharge({50});
   const WaitRequest requests[] = {RefusedByOs(10), RefusedByOs(10)};
@@ -398,7 +398,7 @@ TEST_F(WaitListTest, TwoOsRefusedRequestsDoNotWakeEachOther) {
     }
     stage.threads().Advance(1ms);
   }
-  EXPECT_EQ(tries, 6);  // at 50, 100 and 150 ms
+  EXPECT_EQ(tries, 6);  // both, at 50, 100 and 150 ms
 }
 
 TEST_F(WaitListTest, OsRefusedRequestKeepsItsPlaceInTheQueue) {
@@ -436,7 +436,7 @@ TEST_F(WaitListTest, ReturnsWithoutWaitersWakeNothing) {
 }
 
 TEST_F(WaitListTest, WaitWithoutAFreeRecordIsRefused) {
-  // Those that leave at once keep theirs until the server has seen it.
+  // A waiter that leaves at once keeps its record until the dispatcher has seen it.
   for (std::uint32_t i = 0; i < WaitList::kMostWaiters; ++i) {
     ASSERT_EQ(stage.list().Wait(Request(10, kTask, 0ms)), WaitResult::kTimedOut) << i;
   }

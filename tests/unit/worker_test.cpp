@@ -28,7 +28,7 @@ void WaitUntil(const std::function<bool()>& done) {
   while (!done()) std::this_thread::sleep_for(Milliseconds{1});
 }
 
-// ---- on one thread, under a clock of the test's own
+// ---- on one thread, under a fake clock
 
 TEST(Worker, SleepsAsLongAsEachStepReturns) {
   FakeThreadSystem threads;
@@ -46,7 +46,7 @@ TEST(Worker, SleepsAsLongAsEachStepReturns) {
   threads.Run(threads.LastStarted());
   EXPECT_EQ(steps, (std::vector{Milliseconds{100}, Milliseconds{110}, Milliseconds{130}, Milliseconds{130},
                                 Milliseconds{170}}));
-  EXPECT_EQ(threads.Waits(), 3U);  // neither for nothing, nor after it was stopped
+  EXPECT_EQ(threads.Waits(), 3U);  // no wait for a sleep of 0, and none after Stop
 }
 
 TEST(Worker, WakeBetweenStepsSkipsTheSleep) {
@@ -56,7 +56,7 @@ TEST(Worker, WakeBetweenStepsSkipsTheSleep) {
   Worker* self = nullptr;
   FunctionStep step([&](Milliseconds now) {
     steps.push_back(now);
-    if (steps.size() == 1) {  // before it sleeps; two are one
+    if (steps.size() == 1) {  // before the sleep; two wakes count as one
       self->Wake();
       self->Wake();
     }
@@ -87,7 +87,7 @@ TEST(Worker, StartFailsWithoutEventOrThreadAndCanBeRetried) {
     EXPECT_TRUE(worker.Start());
     EXPECT_EQ(threads.LiveThreads(), 1);
   }
-  EXPECT_EQ(steps, 0);  // its thread was stopped before it began
+  EXPECT_EQ(steps, 0);  // the thread was stopped before it began
   EXPECT_EQ(threads.LiveEvents(), 0);
   EXPECT_EQ(threads.LiveThreads(), 0);
 }
@@ -133,7 +133,7 @@ TEST(WorkerThread, EveryWakeIsFollowedByAStep) {
   std::atomic<std::uint64_t> seen = 0;
   FunctionStep step([&](Milliseconds) {
     seen.store(wanted.load());
-    return kForever;  // nothing but a wake makes it look again
+    return kForever;  // only a wake causes another step
   });
   Worker worker(threads, step);
   ASSERT_TRUE(worker.Start());
@@ -221,7 +221,7 @@ TEST(WorkerThread, RecognizesItsOwnThreadOnlyWhileRunning) {
   EXPECT_FALSE(worker.IsCurrentThread());
 }
 
-// A step that starts and stops the worker while another thread is joining it.
+// A step starts and stops the worker while another thread joins it.
 TEST(WorkerThread, StopsFromInsideAndOutsideConcurrently) {
   StdThreadSystem threads;
   for (int round = 0; round < 200; ++round) {
@@ -246,13 +246,13 @@ TEST(WorkerThread, StopsFromInsideAndOutsideConcurrently) {
   }
 }
 
-// An owner that goes away from inside of its own worker's step, as a manager does whose last reference the host's event
-// sink releases. What is touched too late shows under ASan and TSan.
+// An owner that is destroyed inside its own worker's step. This happens to a manager if the host's event sink releases
+// the last reference. ASan and TSan detect accesses after the end.
 struct Owner {
   Owner(StdThreadSystem& threads, std::function<void(Owner*)> on_step, std::atomic<int>& alive)
       : alive_(alive), step([this, run = std::move(on_step)](Milliseconds) {
           run(this);
-          ++steps;  // the owner is still there
+          ++steps;  // the owner still exists
           return kForever;
         }),
         worker(threads, step) {
@@ -271,7 +271,7 @@ TEST(WorkerThread, LastStepCanDestroyTheOwner) {
   StdThreadSystem threads;
   std::atomic<int> alive = 0;
   for (int round = 0; round < 500; ++round) {
-    std::atomic<bool> go = false;  // as the starter holds a reference until it has started
+    std::atomic<bool> go = false;  // stands for the reference that the starter holds until it has started
     const auto last_reference_goes = [&](Owner* it) {
       while (!go.load()) std::this_thread::yield();
       it->worker.StopAndThen(&Owner::Delete, it);
@@ -302,7 +302,7 @@ TEST(WorkerThread, WorkerCanBeDestroyedInsideItsStep) {
   }
 }
 
-// As a manager whose last reference another thread releases while the worker's is in the host's code.
+// Models a manager whose last reference is released by another thread while the worker's thread runs the host's code.
 TEST(WorkerThread, StopAndThenDefersTheCallbackToARunningStep) {
   StdThreadSystem threads;
   std::atomic<int> alive = 0;
@@ -348,7 +348,7 @@ TEST(WorkerThread, StopAndThenCallsBackOnceTheThreadHasEnded) {
   }
 }
 
-// Another thread is joining it, which takes as long as the step does.
+// Another thread joins the worker, which takes as long as the step.
 TEST(WorkerThread, StartAndStopWithoutWaitingReturnDuringAJoin) {
   StdThreadSystem threads;
   std::atomic<bool> inside = false;
