@@ -1,4 +1,5 @@
-// Long random sequences against a model. CLRHM_SEED in the environment repeats a run, CLRHM_STEPS makes it longer.
+// Compares long random sequences with a model. CLRHM_SEED in the environment repeats a run; CLRHM_STEPS sets its
+// length.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
