@@ -1,4 +1,4 @@
-// Several threads at once, for ThreadSanitizer and for the audit afterwards.
+// Several threads at once, for ThreadSanitizer and for the audit at the end.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -30,9 +30,9 @@ class EngineStress : public EngineTest {
 };
 
 TEST_F(EngineStress, ThreadsOnSeparatePagesStayExactWithinTheLimit) {
-  constexpr std::uint64_t kLimit = 300;  // pages: less than all threads want together
+  constexpr std::uint64_t kLimit = 300;  // pages: less than all threads together want
   engine.ledger().budget().SetLimits({.limit = {kLimit * kPageSize}});
-  // Quarters of each word: every thread works in every word, on pages no other touches.
+  // Each thread owns a quarter of every page word: all threads work in the same words, on different pages.
   const Address shared = Reserve(kMiB).address;
   InThreads([&](int t, auto below) {
     const std::uint64_t own = static_cast<std::uint64_t>(t) * 16;
