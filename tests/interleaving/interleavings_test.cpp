@@ -1,4 +1,4 @@
-// Every pair and triple of operations, each suspended at every point before and after the OS acts for it.
+// Plays every pair and triple of operations. Each is suspended at every point before and after the action of the OS.
 #include <gtest/gtest.h>
 
 #include <iostream>
