@@ -1,6 +1,6 @@
-// Blocks are allocated and freed while other threads do the same in the same slab, and while the slab is retired and
-// its units are reused. Every thread is suspended at every atomic operation of the heap, the ledger and the engine.
-// Those sources are compiled into this program with atomics that yield (support/yielding_atomic.h).
+// Blocks are allocated and freed while other threads use the same slab, or while the slab is retired and its units are
+// reused. Every thread is suspended at every atomic operation of the heap, the ledger and the engine. Those sources
+// are compiled into this program with atomics that yield (support/yielding_atomic.h).
 #include "support/yielding_atomic.h"
 // Must follow yielding_atomic.h.
 #include <iostream>
@@ -122,7 +122,7 @@ TEST(PrivateHeapInterleavings, TwoOperationsReceiveDistinctBlocks) {
   std::cout << schedules << " schedules\n";
 }
 
-// A freed run is kept and reused by exactly one caller, whatever other threads allocate, free and trim meanwhile.
+// A freed run is kept and reused by exactly one caller, even if other threads allocate, free and trim meanwhile.
 TEST(PrivateHeapInterleavings, KeptRunIsReusedByOneThread) {
   constexpr std::size_t kRun = 20000;
   constexpr std::size_t kLonger = 24000;  // a request for kRun may reuse a kept run of this size, but not the reverse

@@ -1,6 +1,6 @@
 // Suspends waiters, returns, the dispatcher and cancels at every atomic operation and before every wake-up. The
 // sources are compiled into this program with atomics that yield (support/yielding_atomic.h). While one thread is
-// suspended, the others and the clock continue: it must delay no other thread.
+// suspended, the other threads and the clock continue. A suspended thread must delay no other thread.
 #include "support/yielding_atomic.h"
 // Must follow yielding_atomic.h.
 #include <iostream>
@@ -411,7 +411,7 @@ TEST(WaitListInterleavings, QueueOrderIsKept) {
   ExploreWaits({"a newcomer while memory comes back", {Wait(4, 1), Return(4), newcomer}, GrantedInTime}, 1);
 }
 
-// Any thread may be suspended anywhere, for as long as the others have work.
+// Any thread may be suspended anywhere, for as long as the other threads have work.
 TEST(WaitListInterleavings, SuspendedThreadDelaysNoOtherRequest) {
   ExploreWaits({"behind one that never fits, beyond its deadline",
                 {Wait(100, 1, 10ms), Wait(1, 2, 10'000ms)},

@@ -315,8 +315,8 @@ TEST_F(HeapThreads, ConcurrentAllocationsStayWithinTheLimit) {
     for (int round = 0; round < 20000; ++round) {
       const BlockOutcome made = heap->Allocate(AnySize(below), Criticality::kTask);
       if (made.outcome.ok()) own.push_back(made.block);
-      // Checks the pages that the OS has committed, not the charge. Where a commit and a free meet in a page word, the
-      // ledger charges the pages it finds committed and uncharges them a moment later.
+      // Checks the pages that the OS has committed, not the charge. If a commit and a free meet in a page word, the
+      // ledger charges the pages it finds committed. It uncharges them a moment later.
       ASSERT_LE(os.Committed().InBytes().value, kLimit);
       while (!own.empty() && (!made.outcome.ok() || own.size() > 200)) {
         const std::size_t i = below(own.size());

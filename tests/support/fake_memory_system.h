@@ -1,9 +1,9 @@
 // A fake operating system: the virtual memory of Windows as a model in plain numbers, with faults and hooks on
 // request.
 //
-// It follows VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect: 64 KiB granules, 4 KiB pages, calls that
-// succeed or fail as a whole, and the error numbers of Windows. Addresses are never dereferenced, so a region may have
-// any size and lie anywhere in 47 bits. Metadata is real memory. It is counted, so that a test can detect a leak.
+// It follows VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect, with 64 KiB granules and 4 KiB pages. A call
+// succeeds or fails as a whole, with the error numbers of Windows. Addresses are never dereferenced, so a region may
+// have any size and lie anywhere in 47 bits. Metadata is real memory. It is counted, so that a test can detect a leak.
 // Threads: any; one mutex inside. Hooks run outside the mutex: a hook may call back into the manager, block, or throw.
 #ifndef CLRHM_TESTS_SUPPORT_FAKE_MEMORY_SYSTEM_H
 #define CLRHM_TESTS_SUPPORT_FAKE_MEMORY_SYSTEM_H
