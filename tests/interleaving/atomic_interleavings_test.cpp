@@ -1,7 +1,7 @@
-// Every operation suspended at every atomic operation inside the ledger and the engine: those sources are compiled into
-// this program with atomics that give way (support/yielding_atomic.h).
+// Suspends every operation at every atomic operation inside the ledger and the engine. Those sources are compiled into
+// this program with atomics that yield (support/yielding_atomic.h).
 #include "support/yielding_atomic.h"
-// Not before it.
+// Must follow yielding_atomic.h.
 #include "interleaving_scenes.h"
 
 #include <iostream>
@@ -9,7 +9,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-TEST(InterleavedAtEveryAtomic, AnyTwoOperationsInterruptedTwiceLeaveTheLedgerExact) {
+TEST(EngineAtomicInterleavings, TwoOperationsInterruptedTwiceLeaveTheLedgerExact) {
   std::uint64_t schedules = 0;
   const auto operations = RegionOperations();
   for (const Scene& scene : RegionScenes()) {
@@ -22,9 +22,9 @@ TEST(InterleavedAtEveryAtomic, AnyTwoOperationsInterruptedTwiceLeaveTheLedgerExa
   std::cout << schedules << " schedules\n";
 }
 
-// A commit that found its pages charged, and lost them to a free meanwhile, has to charge for them before it marks
-// them: another free may return their charge as soon as they are marked.
-TEST(InterleavedAtEveryAtomic, TheChargeNeverFallsBelowWhatIsCommitted) {
+// A commit finds its pages charged, and then a concurrent free uncharges them. The commit must charge them again
+// before it marks them: as soon as pages are marked, another free may uncharge them.
+TEST(EngineAtomicInterleavings, ChargeNeverFallsBelowCommittedPages) {
   const auto decommit_twice = [](ManagedEngine& m, Address base) {
     EXPECT_TRUE(m.Decommit(base, 8 * kPageSize).ok());
     EXPECT_TRUE(m.Decommit(base, 8 * kPageSize).ok());
@@ -41,7 +41,7 @@ TEST(InterleavedAtEveryAtomic, TheChargeNeverFallsBelowWhatIsCommitted) {
   }
 }
 
-TEST(InterleavedAtEveryAtomic, AViewThatGoesWhileAnotherUsesItsAddressLeavesTheLedgerExact) {
+TEST(EngineAtomicInterleavings, ViewUnmappedDuringAnotherOperationLeavesTheLedgerExact) {
   std::uint64_t schedules = 0;
   const auto operations = ViewOperations();
   for (const SceneOperation& other : operations) {
@@ -54,13 +54,13 @@ TEST(InterleavedAtEveryAtomic, AViewThatGoesWhileAnotherUsesItsAddressLeavesTheL
   std::cout << schedules << " schedules\n";
 }
 
-// A region comes into being in a word that someone else reconciles at that moment: its pages are paid for, though not
-// marked yet, and must not be paid for a second time.
-TEST(InterleavedAtEveryAtomic, PagesOfACommitUnderWayAreNotChargedTwice) {
+// A region is created in a page word that another thread reconciles at that moment. Its pages are already charged, but
+// not yet marked. The reconciliation must not charge them a second time.
+TEST(EngineAtomicInterleavings, PagesOfAPendingCommitAreChargedOnce) {
   constexpr std::uint64_t kHalf = 16 * kPageSize;
   const Scene scene{"a small region, all committed",
                     [&](ManagedEngine& m, Address base) { ASSERT_TRUE(m.ReserveAndCommit(kHalf, base).outcome.ok()); },
-                    // The refused decommit holds what it cleared until it has been marked again.
+                    // The refused decommit keeps the charge of the pages it cleared until it has marked them again.
                     Bytes{2 * kHalf + 8 * kPageSize}};
   const std::vector<SceneOperation> operations = {
       {"a decommit the OS refuses",
@@ -75,12 +75,12 @@ TEST(InterleavedAtEveryAtomic, PagesOfACommitUnderWayAreNotChargedTwice) {
   static_cast<void>(ExploreScene(scene, Place::kOneWord, operations, 3, &schedules));
 }
 
-// ---- the emergency reserve
+// ---- the emergency pool
 
 constexpr std::uint64_t kP = kPageSize;
 
-// A limit of 16 pages, 14 of them used, and a reserve of 4 pages in as many slices. Whatever happens in whatever order:
-// charged + held never exceeds limit + reserve, and in the end everything is accounted for.
+// A limit of 16 pages, 14 of them in use, and a reserve of 4 pages in 4 slices. In every order of the operations,
+// charged plus held pages never exceed limit plus reserve. In the end everything is accounted for.
 class ReserveWorld final : public InterleavedWorld {
  public:
   using Operation = std::function<void(ReserveWorld&)>;
@@ -93,7 +93,7 @@ class ReserveWorld final : public InterleavedWorld {
       InterleavingPoint();
     });
   }
-  // Commits pages anew, process-critical.
+  // Commits pages at process-critical level.
   bool Take(std::uint64_t first, std::uint64_t pages) {
     const bool done = manager_.Commit(kSceneBase + first * kP, pages * kP, Criticality::kProcess).outcome.ok();
     Watch();
@@ -138,13 +138,13 @@ void ExploreReserve(const std::vector<ReserveWorld::Operation>& operations, int 
   std::cout << exploration.schedules << " schedules\n";
 }
 
-TEST(ReserveAtEveryAtomic, TwoWhoNeedItAtOnceBothGetTheirs) {
+TEST(ReserveAtomicInterleavings, ConcurrentRequestsBothReceiveReserveMemory) {
   ExploreReserve({[](ReserveWorld& world) { EXPECT_TRUE(world.Take(20, 3)); },
                   [](ReserveWorld& world) { EXPECT_TRUE(world.Take(24, 3)); }},
                  2);
 }
 
-TEST(ReserveAtEveryAtomic, ItIsNeverBothUsedAndHeld) {
+TEST(ReserveAtomicInterleavings, ReserveIsNeverBothUsedAndHeld) {
   ExploreReserve({[](ReserveWorld& world) {
                     EXPECT_TRUE(world.Take(20, 4));
                     world.Drop(20, 4);
@@ -154,7 +154,7 @@ TEST(ReserveAtEveryAtomic, ItIsNeverBothUsedAndHeld) {
                  2);
 }
 
-TEST(ReserveAtEveryAtomic, OneWhoReturnsAndOneWhoNeedsWhileItIsTakenBack) {
+TEST(ReserveAtomicInterleavings, ReturnAndRequestDuringTakeBackStayExact) {
   ExploreReserve({[](ReserveWorld& world) { static_cast<void>(world.Take(20, 4)); },
                   [](ReserveWorld& world) { world.Drop(0, 3); }, [](ReserveWorld& world) { world.TakeBack(); }},
                  1);
@@ -162,7 +162,8 @@ TEST(ReserveAtEveryAtomic, OneWhoReturnsAndOneWhoNeedsWhileItIsTakenBack) {
 
 // ---- exclusive sections
 
-// Once a section is entered, nobody else's allocation is at work until it is left, wherever the others were suspended.
+// Once a section is entered, no other operation has an allocation in progress until the section is left. This holds
+// wherever the other operations were suspended.
 class SectionWorld final : public InterleavedWorld {
  public:
   using Operation = std::function<void(SectionWorld&)>;
@@ -174,7 +175,7 @@ class SectionWorld final : public InterleavedWorld {
       InterleavingPoint();
     });
   }
-  // By a thread of the host's; gives up at once when allocations are at work.
+  // Enters and leaves a section as a host thread. Gives up at once if allocations are in progress.
   void Section() {
     if (!manager.engine.EnterExclusive(Milliseconds{0}).ok()) return;
     inside_ = true;
@@ -204,7 +205,7 @@ class SectionWorld final : public InterleavedWorld {
   bool allocated_inside_ = false;
 };
 
-TEST(SectionAtEveryAtomic, HoldsStillACommitAReservationAndABlock) {
+TEST(ExclusiveSectionInterleavings, StopsCommitsAndReservations) {
   const std::vector<std::pair<const char*, SectionWorld::Operation>> others = {
       {"a commit in one word",
        [](SectionWorld& world) { static_cast<void>(world.manager.Commit(kSceneBase, 4 * kP)); }},

@@ -1,4 +1,4 @@
-// Operations that interrupt one another, and the scenes they meet in.
+// Operations that interrupt one another, and the scenes in which they meet.
 #ifndef CLRHM_TESTS_UNIT_INTERLEAVING_SCENES_H
 #define CLRHM_TESTS_UNIT_INTERLEAVING_SCENES_H
 
@@ -18,7 +18,7 @@ namespace clr_host_memory::test {
 inline constexpr Address kSceneBase = 0x10'0000'0000;
 inline constexpr std::uint64_t kSceneSize = 64 * kPageSize;
 
-// Where the region is: in one word of 64 pages, or across two.
+// Where the region lies: in one page word, or across two.
 enum class Place : std::uint8_t { kOneWord, kTwoWords };
 [[nodiscard]] inline Address BaseOf(Place place) {
   return place == Place::kOneWord ? kSceneBase : kSceneBase + 48 * kPageSize;
@@ -31,10 +31,10 @@ struct SceneOperation {
 struct Scene {
   std::string name;
   std::function<void(ManagedEngine&, Address base)> prepare;
-  Bytes most_charged{4 * kSceneSize};  // when one operation ends and others stand somewhere in theirs
+  Bytes most_charged{4 * kSceneSize};  // bounds the charge while other operations are suspended
 };
 
-// Verdicts are looked at by Check: none of these may find an invariant broken.
+// `checked` fails the test if an operation breaks an invariant. It accepts every other verdict.
 inline std::vector<SceneOperation> RegionOperations() {
   constexpr std::uint64_t kP = kPageSize;
   const auto checked = [](Outcome outcome) {
@@ -90,7 +90,8 @@ inline std::vector<Scene> RegionScenes() {
   };
 }
 
-// A mapped view goes (the manager is told after the OS, as a CLR does it) while others are at work at its address.
+// A mapped view that is unmapped while other operations use its address. The manager is notified after the unmap, as a
+// CLR does it.
 inline Scene ViewScene() {
   return {"a view with pages 0-9 committed", [](ManagedEngine& m, Address b) {
             ASSERT_EQ(m.os.MapView(b, kSceneSize, ViewPages::kReserved).error, win32::kSuccess);
@@ -109,7 +110,7 @@ inline std::vector<SceneOperation> ViewOperations() {
   return operations;
 }
 
-// Of a thread that is given the address of the view by the OS, and maps another there.
+// Maps another view at the address of the first, as a thread that receives the address from the OS.
 inline SceneOperation MapAnotherView() {
   return {"map a view there, announce it and commit", [](ManagedEngine& m, Address b) {
             if (m.os.MapView(b, kSceneSize, ViewPages::kReserved).error != win32::kSuccess) return;
@@ -119,7 +120,7 @@ inline SceneOperation MapAnotherView() {
           }};
 }
 
-// Plays operations in one scene; afterwards everything must be exact, and nothing charged once all is released.
+// Plays operations in one scene. Check expects an exact ledger, and no charge once everything is released.
 class SceneWorld final : public InterleavedWorld {
  public:
   SceneWorld(const Scene& scene, Place place, const std::vector<SceneOperation>& operations)
@@ -135,8 +136,8 @@ class SceneWorld final : public InterleavedWorld {
     for (const SceneOperation& operation : operations_) {
       runs.emplace_back([this, &operation] {
         operation.run(manager_, base_);
-        // A charge that has gone below 0 would refuse everybody, one that counts pages twice is over a limit nobody
-        // broke.
+        // A charge below 0 would refuse every request. A charge that counts pages twice would refuse requests that fit
+        // the limit.
         charge_was_plausible_ = charge_was_plausible_ && manager_.Charged() <= most_charged_;
       });
     }
@@ -166,10 +167,10 @@ class SceneWorld final : public InterleavedWorld {
   const std::vector<SceneOperation>& operations_;
   const Bytes most_charged_;
   std::string name_;
-  bool charge_was_plausible_ = true;  // one thread runs at a time
+  bool charge_was_plausible_ = true;  // only one thread runs at a time
 };
 
-// Explores one choice of operations; false ends a test early, since one failing schedule says enough.
+// Explores one choice of operations. Returns false to end a test early: one failing schedule is enough.
 [[nodiscard]] inline bool ExploreScene(const Scene& scene, Place place, const std::vector<SceneOperation>& operations,
                                        int preemptions, std::uint64_t* schedules) {
   const Exploration exploration =

@@ -1,4 +1,4 @@
-// Every pair and triple of operations, each suspended at every point before and after the OS acts for it.
+// Plays every pair and triple of operations. Each is suspended at every point before and after the action of the OS.
 #include <gtest/gtest.h>
 
 #include <iostream>
@@ -9,7 +9,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-TEST(InterleavedAtTheOs, AnyTwoOperationsLeaveTheLedgerExact) {
+TEST(EngineOsInterleavings, TwoOperationsLeaveTheLedgerExact) {
   std::uint64_t schedules = 0;
   const int preemptions = SwitchingIsCheap() ? 3 : 2;
   const auto operations = RegionOperations();
@@ -25,7 +25,7 @@ TEST(InterleavedAtTheOs, AnyTwoOperationsLeaveTheLedgerExact) {
   std::cout << schedules << " schedules\n";
 }
 
-TEST(InterleavedAtTheOs, AnyThreeOperationsLeaveTheLedgerExact) {
+TEST(EngineOsInterleavings, ThreeOperationsLeaveTheLedgerExact) {
   std::uint64_t schedules = 0;
   const int preemptions = SwitchingIsCheap() ? 2 : 1;
   const auto operations = RegionOperations();
@@ -41,7 +41,7 @@ TEST(InterleavedAtTheOs, AnyThreeOperationsLeaveTheLedgerExact) {
   std::cout << schedules << " schedules\n";
 }
 
-TEST(InterleavedAtTheOs, AViewThatGoesWhileTwoOthersUseItsAddressLeavesTheLedgerExact) {
+TEST(EngineOsInterleavings, ViewUnmappedDuringTwoOperationsLeavesTheLedgerExact) {
   std::uint64_t schedules = 0;
   const int preemptions = SwitchingIsCheap() ? 3 : 1;
   const auto operations = ViewOperations();
@@ -56,7 +56,7 @@ TEST(InterleavedAtTheOs, AViewThatGoesWhileTwoOthersUseItsAddressLeavesTheLedger
   std::cout << schedules << " schedules\n";
 }
 
-TEST(InterleavedAtTheOs, AViewsEndToldLateAndALookForWhatIsGoneLeaveANewerViewAsItIs) {
+TEST(EngineOsInterleavings, LateReleaseAndSearchKeepANewerView) {
   std::uint64_t schedules = 0;
   const auto operations = ViewOperations();
   const std::vector<SceneOperation> three{operations[operations.size() - 2], MapAnotherView(), operations.back()};

@@ -1,8 +1,8 @@
-// Readers and writers of the sampler suspended at every atomic operation: load_sampler.cpp is compiled into this
-// program with atomics that give way (support/yielding_atomic.h). Before it, with the real atomics.
+// Suspends readers and writers of the sampler at every atomic operation. load_sampler.cpp is compiled into this
+// program with atomics that yield (support/yielding_atomic.h). These headers precede it and use the real atomics.
 #include "support/fake_thread_system.h"
 #include "support/null_memory_system.h"
-// Not after what it is to change.
+// Must precede os/load_sampler.h, whose atomics it replaces.
 #include "support/yielding_atomic.h"
 
 #include <iostream>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr Milliseconds kInterval{100};
 
-// Every answer is another one, and notes when it was given.
+// Gives a different answer to each call, and records the time of each answer.
 class CountingOs final : public MemorySystem {
  public:
   explicit CountingOs(FakeThreadSystem& threads) : threads_(threads) {}
@@ -89,7 +89,7 @@ class SamplerWorld final : public InterleavedWorld {
   std::uint64_t* kept_;
 };
 
-TEST(LoadSamplerInterleavings, EveryReadingIsWholeAndYoungWhereverOthersAreSuspended) {
+TEST(LoadSamplerInterleavings, ReadingsAreWholeAndFreshUnderSuspension) {
   std::uint64_t kept = 0;
   const Exploration result = Explore([&] { return std::make_unique<SamplerWorld>(&kept); }, 3, 3'000'000);
   EXPECT_TRUE(result.passed);

@@ -1,8 +1,8 @@
-// Blocks taken and freed while others do the same in the same slab, and while it is retired and becomes something else:
-// every thread suspended at every atomic operation of the heap, the ledger and the engine, whose sources are compiled
-// into this program with atomics that give way (support/yielding_atomic.h).
+// Blocks are allocated and freed while other threads use the same slab, or while the slab is retired and its units are
+// reused. Every thread is suspended at every atomic operation of the heap, the ledger and the engine. Those sources
+// are compiled into this program with atomics that yield (support/yielding_atomic.h).
 #include "support/yielding_atomic.h"
-// Not before it.
+// Must follow yielding_atomic.h.
 #include <iostream>
 #include <set>
 
@@ -12,13 +12,13 @@
 namespace clr_host_memory::test {
 namespace {
 
-constexpr std::size_t kSize = 4096;  // eight to a slab, all in one word
+constexpr std::size_t kSize = 4096;  // eight blocks per slab, all in one word
 constexpr std::uint32_t kSlots = kClasses[ClassOf(kSize)].slots;
 
 class HeapWorld final : public InterleavedWorld {
  public:
   using Operation = std::function<void(HeapWorld&)>;
-  // Before they begin, `taken` blocks are given out.
+  // `taken` blocks are allocated before the operations begin.
   HeapWorld(std::uint32_t taken, const std::vector<Operation>& operations) : operations_(operations) {
     EXPECT_TRUE(heap_->Open(Criticality::kProcess).ok());
     for (std::uint32_t i = 0; i < taken; ++i) first_.push_back(Take(kSize));
@@ -35,17 +35,17 @@ class HeapWorld final : public InterleavedWorld {
     EXPECT_TRUE(heap_->Free(block).ok());
   }
   void FreeFirst(std::size_t i) { Free(first_[i]); }
-  // Not the first to do it, or the first: one of two.
+  // Frees a block that two operations free. At most one of the two may succeed.
   void FreeAgain(std::size_t i) {
     if (heap_->Free(first_[i]).ok()) ++freed_again_;
   }
   void Trim() { (void)heap_->Trim(); }
-  // As the bridge frees, while the host may have it pinned.
+  // Frees as the bridge does: the host may have sealed the block's pages.
   void DiscardFirst(std::size_t i) {
     EXPECT_EQ(live_.erase(first_[i]), 1u);
     EXPECT_TRUE(heap_->Discard(first_[i]).ok());
   }
-  // All of the region that the first block is in; and no longer.
+  // Seals the whole region of the first block, and unseals it at once.
   void PinAndUnpin() {
     const auto region = manager_.engine.ledger().FindRegion(reinterpret_cast<std::uintptr_t>(first_[0]));
     EXPECT_EQ(manager_.engine.Seal(region->Range()), SealedRegions::Result::kDone);
@@ -64,7 +64,7 @@ class HeapWorld final : public InterleavedWorld {
     EXPECT_EQ(heap_->Figures().blocks, live_.size());
     EXPECT_TRUE(manager_.Exact());
     EXPECT_EQ(manager_.Charged(), manager_.engine.ledger().HeapBytes());
-    // Nothing is lost: all comes back, and what is left can be used to the last block.
+    // Nothing is lost: all blocks can be freed, and the heap can then allocate every slot of two slabs.
     for (void* block : std::set<void*>(live_)) Free(block);
     (void)heap_->Trim();
     EXPECT_EQ(heap_->Figures().blocks, 0u);
@@ -79,7 +79,7 @@ class HeapWorld final : public InterleavedWorld {
  private:
   const std::vector<Operation>& operations_;
   ManagedEngine manager_;
-  std::unique_ptr<PrivateHeap> heap_ = std::make_unique<PrivateHeap>(manager_.engine, 1, 1);  // all meet
+  std::unique_ptr<PrivateHeap> heap_ = std::make_unique<PrivateHeap>(manager_.engine, 1, 1);  // 1 shard
   std::vector<void*> first_;
   std::set<void*> live_;
   int freed_again_ = 0;
@@ -98,7 +98,7 @@ struct Named {
   HeapWorld::Operation run;
 };
 
-TEST(InterleavedHeap, AnyTwoWhoTakeFreeAndRetireGetBlocksOfTheirOwn) {
+TEST(PrivateHeapInterleavings, TwoOperationsReceiveDistinctBlocks) {
   const std::vector<Named> operations = {{"take", [](HeapWorld& w) { w.Take(kSize); }},
                                          {"take and free", [](HeapWorld& w) { w.Free(w.Take(kSize)); }},
                                          {"take another size and free", [](HeapWorld& w) { w.Free(w.Take(2000)); }},
@@ -113,7 +113,7 @@ TEST(InterleavedHeap, AnyTwoWhoTakeFreeAndRetireGetBlocksOfTheirOwn) {
     for (std::size_t a = 0; a < operations.size(); ++a) {
       for (std::size_t b = a; b < operations.size(); ++b) {
         SCOPED_TRACE(testing::Message() << taken << " taken; " << operations[a].name << ", " << operations[b].name);
-        // With none or all taken there is most to be disagreed on.
+        // The most conflicts occur with no blocks taken, or with a full slab.
         const int preemptions = taken == 0 || taken == kSlots ? 2 : 1;
         if (!ExploreHeap(taken, {operations[a].run, operations[b].run}, preemptions, &schedules)) return;
       }
@@ -122,10 +122,10 @@ TEST(InterleavedHeap, AnyTwoWhoTakeFreeAndRetireGetBlocksOfTheirOwn) {
   std::cout << schedules << " schedules\n";
 }
 
-// Runs that came back are kept, and are one caller's again, whoever takes, frees and trims meanwhile.
-TEST(InterleavedHeap, ARunThatIsKeptIsGivenToOne) {
+// A freed run is kept and reused by exactly one caller, even if other threads allocate, free and trim meanwhile.
+TEST(PrivateHeapInterleavings, KeptRunIsReusedByOneThread) {
   constexpr std::size_t kRun = 20000;
-  constexpr std::size_t kLonger = 24000;  // may have a kept run of that size, but not the other way round
+  constexpr std::size_t kLonger = 24000;  // a request for kRun may reuse a kept run of this size, but not the reverse
   const std::vector<Named> operations = {{"take", [](HeapWorld& w) { w.Take(kRun); }},
                                          {"take and free", [](HeapWorld& w) { w.Free(w.Take(kRun)); }},
                                          {"take a longer one and free", [](HeapWorld& w) { w.Free(w.Take(kLonger)); }},
@@ -148,13 +148,13 @@ TEST(InterleavedHeap, ARunThatIsKeptIsGivenToOne) {
   std::cout << schedules << " schedules\n";
 }
 
-TEST(InterleavedHeap, TheLastBlocksOfASlabMayComeBackInAnyOrderWhileOthersTake) {
+TEST(PrivateHeapInterleavings, LastBlocksOfASlabCanBeFreedInAnyOrder) {
   std::uint64_t schedules = 0;
   const std::vector<HeapWorld::Operation> frees = {
       [](HeapWorld& w) { w.FreeFirst(0); },
       [](HeapWorld& w) { w.FreeFirst(1); },
   };
-  // Of one slab that is current, and of one that is not, since another was begun.
+  // The blocks are in the current slab, or (with kSlots + 1 taken) in a slab that is no longer current.
   for (const std::uint32_t taken : {2u, kSlots, kSlots + 1}) {
     SCOPED_TRACE(taken);
     if (!ExploreHeap(taken, frees, 2, &schedules)) return;
@@ -169,11 +169,11 @@ TEST(InterleavedHeap, TheLastBlocksOfASlabMayComeBackInAnyOrderWhileOthersTake) 
   std::cout << schedules << " schedules\n";
 }
 
-TEST(InterleavedHeap, WhatComesBackWhileItIsPinnedAndUnpinnedIsNotLost) {
+TEST(PrivateHeapInterleavings, BlocksFreedWhileSealedAreNotLost) {
   std::uint64_t schedules = 0;
   const HeapWorld::Operation seal = [](HeapWorld& w) { w.PinAndUnpin(); };
   const HeapWorld::Operation discard = [](HeapWorld& w) { w.DiscardFirst(1); };
-  // With a third block the second slab is current, and the first is retired when it is empty.
+  // With kSlots + 2 blocks the second slab is current, and the first is retired when it becomes empty.
   for (const std::uint32_t taken : {2u, kSlots + 2}) {
     SCOPED_TRACE(taken);
     if (!ExploreHeap(taken, {seal, discard}, 2, &schedules)) return;
@@ -184,7 +184,7 @@ TEST(InterleavedHeap, WhatComesBackWhileItIsPinnedAndUnpinnedIsNotLost) {
   std::cout << schedules << " schedules\n";
 }
 
-TEST(InterleavedHeap, OneOfTwoWhoFreeTheSameBlockIsToldThatItWas) {
+TEST(PrivateHeapInterleavings, ConcurrentDoubleFreeSucceedsOnce) {
   std::uint64_t schedules = 0;
   const HeapWorld::Operation free = [](HeapWorld& w) { w.FreeAgain(0); };
   static_cast<void>(ExploreHeap(3, {free, free}, 3, &schedules));

@@ -1,8 +1,8 @@
-// Those who wait, return, serve and cancel, each suspended at every atomic operation and before every wake-up: the
-// sources are compiled into this program with atomics that give way (support/yielding_atomic.h). While one is
-// suspended, the others go on, and so does the clock: nobody may be held up by it.
+// Suspends waiters, returns, the dispatcher and cancels at every atomic operation and before every wake-up. The
+// sources are compiled into this program with atomics that yield (support/yielding_atomic.h). While one thread is
+// suspended, the other threads and the clock continue. A suspended thread must delay no other thread.
 #include "support/yielding_atomic.h"
-// Not before it.
+// Must follow yielding_atomic.h.
 #include <iostream>
 
 #include "budget/budget.h"
@@ -18,7 +18,7 @@ constexpr Criticality kTask = Criticality::kTask;
 constexpr Criticality kAppDomain = Criticality::kAppDomain;
 constexpr Criticality kProcess = Criticality::kProcess;
 
-// Events and a clock for operations of an exploration.
+// Events and a clock for the operations of an exploration.
 class InterleavedThreads final : public ThreadSystem {
  public:
   Milliseconds Now() override { return now_; }
@@ -49,7 +49,7 @@ class InterleavedThreads final : public ThreadSystem {
   }
 
   [[nodiscard]] bool IsAsleep(std::size_t operation) const { return asleep_.count(operation) != 0; }
-  // To the next moment somebody waits for. False: there is none.
+  // Advances the clock to the next deadline. Returns false if there is none.
   bool Advance() {
     Milliseconds next = kForever;
     for (const auto& [operation, end] : asleep_) {
@@ -62,7 +62,7 @@ class InterleavedThreads final : public ThreadSystem {
 
  private:
   Milliseconds now_ = 1000ms;
-  std::map<std::size_t, Milliseconds> asleep_;  // operations, until when
+  std::map<std::size_t, Milliseconds> asleep_;  // the deadline of each sleeping operation
 };
 
 class EventWaker final : public Waker {
@@ -82,9 +82,9 @@ class EventWaker final : public Waker {
 class WaitingWorld;
 struct WaitingOperation {
   std::function<void(WaitingWorld&, std::size_t self)> run;
-  bool only_waits = false;  // a Wait and nothing else
+  bool only_waits = false;  // calls Wait and does nothing else
 };
-// The limit is 10, and all of it is in use unless the scene prepares something else.
+// The limit is 10, and all of it is in use unless the scene prepares another state.
 struct WaitingScene {
   std::string name;
   std::vector<WaitingOperation> operations;
@@ -119,14 +119,14 @@ class WaitingWorld final : public InterleavedWorld {
   }
 
   bool PassTime() override {
-    // The server is no CLR's to suspend: it may be slow, but not as slow as a clock.
+    // No CLR suspends the dispatcher's thread. It may be slow, but it finishes its round before the clock moves.
     if (!server_over_ && !threads.IsAsleep(waiters.size())) return false;
     LookForALostWakeUp();
     return threads.Advance();
   }
 
   bool Check(const std::string& schedule) override {
-    if (closing) static_cast<void>(list.Serve(threads.Now()));  // the server ended before those that left
+    if (closing) static_cast<void>(list.Serve(threads.Now()));  // the dispatcher ended before the waiters that left
     Expect(budget.Charged().value == expected_charge, "the charge is exact");
     Expect(budget.Waiting() == 0, "nobody counts as waiting");
     Expect(list.FreeRecords() == WaitList::kMostWaiters, "all records are free");
@@ -147,7 +147,7 @@ class WaitingWorld final : public InterleavedWorld {
     return false;
   }
 
-  // ---- what operations are made of
+  // ---- actions of the operations
   WaitResult Wait(std::size_t self, const WaitRequest& request) {
     Waiter& it = waiters[self];
     it.request = request;
@@ -166,7 +166,7 @@ class WaitingWorld final : public InterleavedWorld {
     expected_charge -= bytes;
     budget.Uncharge({bytes});
   }
-  // Until the others sleep, or are over.
+  // Waits until the operation sleeps or has ended.
   void AwaitSleepOf(std::size_t operation) {
     InterleavingWait([this, operation] { return threads.IsAsleep(operation) || waiters[operation].over; });
   }
@@ -189,11 +189,11 @@ class WaitingWorld final : public InterleavedWorld {
   EventWaker server;
   Budget budget;
   WaitList list;
-  std::vector<Waiter> waiters;  // as numbered by the operations
+  std::vector<Waiter> waiters;  // by index of the operation
   std::uint64_t expected_charge = 0;
   bool held = false;
   Bytes beyond_allowed;
-  bool closing = false;  // the server ends after its next round
+  bool closing = false;  // the dispatcher ends after its next round
 
  private:
   void ServeToTheEnd() {
@@ -206,8 +206,8 @@ class WaitingWorld final : public InterleavedWorld {
     }
   }
 
-  // Everybody sleeps or is suspended: then nobody sleeps who could be granted what it waits for. Unless somebody is
-  // still at work on that: a suspended return has not given its wake-up yet.
+  // Every operation sleeps or is suspended. Expects that no operation sleeps although its request could be granted.
+  // Skips the check if a suspended operation may still make room: a suspended return has not sent its wake-up yet.
   void LookForALostWakeUp() {
     if (held || closing) return;
     const WaitRequest* first = nullptr;
@@ -237,7 +237,8 @@ class WaitingWorld final : public InterleavedWorld {
   std::string why_;
 };
 
-// ticket: as if so many had been taken before; TakeTickets sees to it.
+// `ticket` does not come from WaitList::TakeTicket. Scenes in which tickets must count as issued call TakeTickets
+// first.
 constexpr std::uint64_t kTickets = 8;
 WaitingOperation Wait(std::uint64_t bytes, std::uint64_t ticket, Milliseconds deadline = 100ms,
                       Criticality level = kTask, bool refused_by_os = false) {
@@ -259,12 +260,12 @@ void ExploreWaits(const WaitingScene& scene, int preemptions) {
             << scene.name << '\n';
 }
 
-// What the waiter is to get as long as nobody is suspended for so long that its deadline comes.
+// The waiter is granted, unless a thread stays suspended until the waiter's deadline passes.
 void GrantedInTime(WaitingWorld& world) {
   world.Expect(world.Granted(0) || world.TimePassed(), "granted as soon as it is there");
 }
 
-TEST(InterleavedWaits, WhateverMakesRoomReachesTheWaiter) {
+TEST(WaitListInterleavings, EveryReturnReachesTheWaiter) {
   const WaitingOperation wait = Wait(4, 1);
   ExploreWaits({"a wait and a return", {wait, Return(5)}, GrantedInTime}, 3);
   ExploreWaits({"a wait and two returns", {wait, Return(2), Return(2)}, GrantedInTime}, 2);
@@ -311,8 +312,8 @@ TEST(InterleavedWaits, WhateverMakesRoomReachesTheWaiter) {
                2);
 }
 
-TEST(InterleavedWaits, ADeadlineAndAGrantAtTheSameMomentAgree) {
-  // Whatever comes out, the charge and the counts are right.
+TEST(WaitListInterleavings, SimultaneousDeadlineAndGrantAgree) {
+  // In every outcome, the charge and the counts are exact.
   ExploreWaits({"a return at the deadline", {Wait(4, 1, 5ms), {[](WaitingWorld& world, std::size_t) {
                                                world.threads.Sleep(5ms);
                                                world.Return(4);
@@ -324,7 +325,7 @@ TEST(InterleavedWaits, ADeadlineAndAGrantAtTheSameMomentAgree) {
                    world.Return(4);
                  }}}},
                1);
-  // The second wait has the record of the first.
+  // The second wait uses the record of the first.
   ExploreWaits({"one who waits again at once",
                 {{[](WaitingWorld& world, std::size_t self) {
                    world.Wait(self, {{4}, kTask, 5ms, 1});
@@ -340,7 +341,7 @@ TEST(InterleavedWaits, ADeadlineAndAGrantAtTheSameMomentAgree) {
                1);
 }
 
-TEST(InterleavedWaits, ACancelledWaitEnds) {
+TEST(WaitListInterleavings, CancelledWaitEnds) {
   const WaitingOperation abandon{[](WaitingWorld& world, std::size_t) { world.list.Abandon(false); }};
   const auto abandoned = [](WaitingWorld& world) {
     world.Expect(world.waiters[0].result == WaitResult::kAbandoned || world.TimePassed(), "abandoned at once");
@@ -353,7 +354,7 @@ TEST(InterleavedWaits, ACancelledWaitEnds) {
                 [](WaitingWorld& world) { GrantedInTime(world); },
                 TakeTickets},
                1);
-  // The server looks once more and ends: who comes too late for that ends by itself.
+  // The dispatcher runs one more round and ends. A waiter that arrives too late for that round ends by itself.
   ExploreWaits({"two waits and the end",
                 {Wait(4, 1), Wait(4, kTickets + 1), {[](WaitingWorld& world, std::size_t) {
                    world.list.Abandon(true);
@@ -369,7 +370,7 @@ TEST(InterleavedWaits, ACancelledWaitEnds) {
                1);
 }
 
-TEST(InterleavedWaits, TheLineIsKept) {
+TEST(WaitListInterleavings, QueueOrderIsKept) {
   const auto both_wait_first = [](std::uint64_t bytes) {
     return WaitingOperation{[bytes](WaitingWorld& world, std::size_t) {
       world.AwaitSleepOf(0);
@@ -410,8 +411,8 @@ TEST(InterleavedWaits, TheLineIsKept) {
   ExploreWaits({"a newcomer while memory comes back", {Wait(4, 1), Return(4), newcomer}, GrantedInTime}, 1);
 }
 
-// Whoever is suspended, anywhere, and for as long as the others have something to do.
-TEST(InterleavedWaits, NobodyIsHeldUpByOneWhoIsSuspended) {
+// Any thread may be suspended anywhere, for as long as the other threads have work.
+TEST(WaitListInterleavings, SuspendedThreadDelaysNoOtherRequest) {
   ExploreWaits({"behind one that never fits, beyond its deadline",
                 {Wait(100, 1, 10ms), Wait(1, 2, 10'000ms)},
                 [](WaitingWorld& world) {
@@ -420,7 +421,7 @@ TEST(InterleavedWaits, NobodyIsHeldUpByOneWhoIsSuspended) {
                 },
                 [](WaitingWorld& world) { world.Return(4); }},
                2);
-  // It may be refused while the other is being served, but not for longer.
+  // The newcomer may be refused while the dispatcher serves the waiter, but no longer.
   const WaitingOperation newcomer{[](WaitingWorld& world, std::size_t) {
     bool admitted = false;
     for (int tries = 0; tries < 3 && !admitted; ++tries) {
@@ -454,7 +455,7 @@ TEST(InterleavedWaits, NobodyIsHeldUpByOneWhoIsSuspended) {
                1);
 }
 
-TEST(InterleavedWaits, WhatTheOsRefusedIsTriedAgainInTime) {
+TEST(WaitListInterleavings, OsRefusedRequestIsRetriedInTime) {
   ExploreWaits({"a wait after a refusal by the OS, and a return",
                 {Wait(4, 1, 100ms, kTask, true), Wait(4, 2, 100ms), Return(1)},
                 [](WaitingWorld& world) {
@@ -466,14 +467,14 @@ TEST(InterleavedWaits, WhatTheOsRefusedIsTriedAgainInTime) {
                1);
 }
 
-// Records go from hand to hand while one is suspended in taking one.
-TEST(InterleavedWaits, RecordsAreTakenByOneAtATime) {
+// A record is taken and freed by other threads while one thread is suspended in the act of taking it.
+TEST(WaitListInterleavings, RecordsAreTakenByOneThreadAtATime) {
   const WaitingOperation twice{[](WaitingWorld& world, std::size_t self) {
     world.Wait(self, {{0}, kTask, 100ms, 1});
     world.Wait(self, {{1}, kTask, 100ms, 2});
   }};
   ExploreWaits({"two who wait twice", {twice, twice}, GrantedInTime, [](WaitingWorld& world) { world.Return(9); }}, 1);
-  // The record that one is about to take is taken and freed by another, while a third keeps the next one.
+  // The record that one thread is about to take is taken and freed by another, while a third keeps the next one.
   ExploreWaits({"two who are let through, and one who waits on",
                 {Wait(0, 1, 10'000ms), Wait(0, 2, 10'000ms), Wait(5, 3, 100ms)},
                 [](WaitingWorld& world) {

@@ -1,4 +1,5 @@
-// Long random sequences against a model. CLRHM_SEED in the environment repeats a run, CLRHM_STEPS makes it longer.
+// Compares long random sequences with a model. CLRHM_SEED in the environment repeats a run; CLRHM_STEPS sets its
+// length.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -15,7 +16,7 @@ namespace {
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-TEST(EngineAgainstModel, AgreesAfterEveryStepOfALongRandomSequence) {
+TEST(EngineRandomModel, AgreesAfterEveryRandomStep) {
   const std::uint64_t seed = FromEnvironment("CLRHM_SEED", std::random_device{}());
   const std::uint64_t steps = FromEnvironment("CLRHM_STEPS", 1'000'000);
   std::cout << "seed " << seed << ", " << steps << " steps\n";

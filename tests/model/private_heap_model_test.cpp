@@ -1,5 +1,5 @@
-// Random requests against a std::map of what is given out, the OS refusing now and then, pages being pinned and
-// unpinned, and the ledger audited all along; then several threads at once, for ThreadSanitizer.
+// Compares random requests with a std::map of the live blocks. The OS refuses some calls, pages are sealed and
+// unsealed, and the ledger is audited throughout. Then several threads run at once, for ThreadSanitizer.
 #include <algorithm>
 #include <atomic>
 #include <map>
@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kK = 1024;
 constexpr std::size_t kM = 1024 * kK;
 
-// Sizes as programs have them: most are small, some are not.
+// A typical distribution of sizes: most are small, some are large.
 template <typename Below>
 std::size_t AnySize(Below below) {
   switch (below(20)) {
@@ -34,7 +34,7 @@ class HeapModel : public PrivateHeapTest {
   void Play(unsigned seed, int steps, bool seals = false);
 
  private:
-  // Some pages of the region of a block that is given out, or all of them.
+  // Seals some or all pages of a live block's region, or unseals one sealed range.
   template <typename Below>
   void PinOrUnpin(Below below, Address about) {
     if (about == 0 || pinned_.size() > 4 || (!pinned_.empty() && below(2) == 0)) {
@@ -54,10 +54,10 @@ class HeapModel : public PrivateHeapTest {
     pinned_.erase(pinned_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   struct Block {
-    std::size_t size = 0;  // as it was asked for
+    std::size_t size = 0;  // as requested
     std::size_t usable = 0;
     unsigned char pattern = 0;
-    int line = 0;  // 0: not of DebugAlloc
+    int line = 0;  // 0: not allocated by DebugAlloc
   };
   void Add(void* block, std::size_t size, unsigned char pattern, int line, bool resized = false) {
     const std::size_t usable = heap->SizeOf(block);
@@ -70,7 +70,7 @@ class HeapModel : public PrivateHeapTest {
     if (next != live_.begin()) {
       ASSERT_LE(std::prev(next)->first + std::prev(next)->second.usable, At(block));
     }
-    // Its ends are enough to tell that nobody else has been given a part of it.
+    // Patterns at both ends are enough to detect that another block overlaps this one.
     char* bytes = static_cast<char*>(block);
     bytes[0] = static_cast<char>(pattern);
     bytes[usable - 1] = static_cast<char>(pattern);
@@ -107,7 +107,7 @@ void HeapModel::Play(unsigned seed, int steps, bool seals) {
   Address freed = 0;
   for (int step = 0; step < steps; ++step) {
     SCOPED_TRACE(testing::Message() << "seed " << seed << " step " << step);
-    // It grows and shrinks in turns, so that slabs and arenas come and go.
+    // The heap grows and shrinks in turns, so that slabs and arenas are created and retired.
     const bool grow = step / 2000 % 2 == 0;
     const auto pick = [&] {
       auto it = live_.lower_bound(live_.begin()->first + random() % (64 * kM));
@@ -149,7 +149,7 @@ void HeapModel::Play(unsigned seed, int steps, bool seals) {
       const BlockOutcome made = line == 0 ? heap->Allocate(size, Criticality::kTask)
                                           : heap->AllocateAt(size, Criticality::kTask, "model.cpp", line);
       if (made.outcome.ok()) {
-        // No memory for its site: it has none, which the model cannot know.
+        // If there was no memory for the site, the block has none. Only the figures show this to the model.
         SiteFigures figures;
         std::uint64_t known = 0;
         for (std::size_t i = 0; line != 0 && heap->sites().Read(i, &figures); ++i) known += figures.blocks;
@@ -191,7 +191,7 @@ void HeapModel::Play(unsigned seed, int steps, bool seals) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(HeapModel, AgreesWithAMapOfWhatIsGivenOut) {
+TEST_F(HeapModel, AgreesWithAMapOfLiveBlocks) {
   for (unsigned seed = 1; seed <= 8; ++seed) {
     Renew();
     Play(seed, 20000);
@@ -199,7 +199,7 @@ TEST_F(HeapModel, AgreesWithAMapOfWhatIsGivenOut) {
   }
 }
 
-TEST_F(HeapModel, AgreesWithItWhilePagesArePinnedAndUnpinned) {
+TEST_F(HeapModel, AgreesWithTheMapWhilePagesAreSealedAndUnsealed) {
   for (unsigned seed = 101; seed <= 108; ++seed) {
     Renew();
     Play(seed, 20000, true);
@@ -224,9 +224,9 @@ class HeapThreads : public PrivateHeapTest {
   }
 };
 
-TEST_F(HeapThreads, NoBlockIsGivenToTwoAndWhatOneTookAnotherMayFree) {
+TEST_F(HeapThreads, BlocksAreUniqueAndFreedAcrossThreads) {
   constexpr int kRounds = 30000;
-  // Handed from thread to thread through the slots.
+  // Blocks pass from thread to thread through the slots.
   std::array<std::atomic<std::uint64_t*>, 256> slots{};
   for (const bool one_size : {true, false}) {
     InThreads([&](unsigned t, auto below) {
@@ -253,10 +253,10 @@ TEST_F(HeapThreads, NoBlockIsGivenToTwoAndWhatOneTookAnotherMayFree) {
   }
 }
 
-TEST_F(HeapThreads, OfThoseWhoFreeTheSameBlockOneIsTheOneWhoDid) {
+TEST_F(HeapThreads, ConcurrentDoubleFreeSucceedsOnce) {
   for (const std::size_t size : {std::size_t{100}, std::size_t{20000}, 600 * kK}) {
     for (int round = 0; round < 200; ++round) {
-      // A neighbour keeps the slab from being retired.
+      // A second block in the slab prevents its retirement.
       char* neighbour = Block(size);
       char* block = Block(size);
       std::atomic<int> freed = 0;
@@ -268,11 +268,11 @@ TEST_F(HeapThreads, OfThoseWhoFreeTheSameBlockOneIsTheOneWhoDid) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(HeapThreads, LoseNothingWhileTheHostPinsAndUnpins) {
+TEST_F(HeapThreads, SealingConcurrentlyLosesNothing) {
   constexpr int kRounds = 20000;
   std::atomic<bool> stop = false;
   std::thread host([&] {
-    // Blocks of a region are found by one that this thread holds.
+    // A block that this thread holds identifies the region to seal.
     std::minstd_rand random(77);
     while (!stop.load()) {
       void* const block = heap->Allocate(1 + random() % 200000, Criticality::kProcess).block;
@@ -307,7 +307,7 @@ TEST_F(HeapThreads, LoseNothingWhileTheHostPinsAndUnpins) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(HeapThreads, AreHeldToTheLimitTogether) {
+TEST_F(HeapThreads, ConcurrentAllocationsStayWithinTheLimit) {
   constexpr std::uint64_t kLimit = 2 * kMiB;
   engine.ledger().budget().SetLimits({.limit = {kLimit}});
   InThreads([&](unsigned, auto below) {
@@ -315,8 +315,8 @@ TEST_F(HeapThreads, AreHeldToTheLimitTogether) {
     for (int round = 0; round < 20000; ++round) {
       const BlockOutcome made = heap->Allocate(AnySize(below), Criticality::kTask);
       if (made.outcome.ok()) own.push_back(made.block);
-      // What the OS has, not the charge: where a commit and a free meet in a word, the ledger charges what it finds
-      // committed and returns it a moment later.
+      // Checks the pages that the OS has committed, not the charge. If a commit and a free meet in a page word, the
+      // ledger charges the pages it finds committed. It uncharges them a moment later.
       ASSERT_LE(os.Committed().InBytes().value, kLimit);
       while (!own.empty() && (!made.outcome.ok() || own.size() > 200)) {
         const std::size_t i = below(own.size());

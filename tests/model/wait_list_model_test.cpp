@@ -1,4 +1,4 @@
-// Random schedules of requests that wait, compared after every step with a sequential model: a sorted list and a few
+// Random schedules of waiting requests, compared after every step with a sequential model: a sorted list and a few
 // sums.
 #include <gtest/gtest.h>
 
@@ -22,7 +22,7 @@ using std::chrono_literals::operator""ms;
 
 constexpr std::size_t kWaiters = 12;
 
-// What the waits should come to. One thread, no clock of its own.
+// The expected outcome of the waits. One thread; the caller supplies the time.
 class WaitModel {
  public:
   struct Entry {
@@ -31,7 +31,7 @@ class WaitModel {
     Milliseconds end{};
     Milliseconds os_retry{};
     std::uint64_t returns_seen = 0;
-    bool left = false;  // its thread is gone; the server has not seen it yet
+    bool left = false;  // its thread has left; the dispatcher has not seen it yet
   };
   struct Ending {
     std::size_t waiter;
@@ -75,7 +75,7 @@ class WaitModel {
       return a.request.ticket < b.request.ticket;
     });
   }
-  // Its thread looks. What it leaves with, if it does.
+  // Checks the waiter on its own thread. Returns the result with which it leaves, if it does.
   std::optional<WaitResult> Look(std::size_t waiter, Milliseconds now) {
     for (Entry& it : line_) {
       if (it.waiter != waiter || it.left) continue;
@@ -111,7 +111,7 @@ class WaitModel {
     announced_ = false;
     return endings;
   }
-  // Whether the server would find something to do.
+  // Returns whether a round of the dispatcher would change anything.
   [[nodiscard]] bool HasWork(Milliseconds now) const {
     WaitModel copy = *this;
     return !copy.Serve(now).empty() || copy.line_.size() != line_.size();
@@ -129,7 +129,7 @@ class WaitModel {
     const Bytes ceiling = CeilingsOf(limits_)[static_cast<std::size_t>(level)];
     return ceiling - std::min(ceiling, uncharged_);
   }
-  // What is in use when the limit goes below it stays the process's.
+  // If the limit falls below the charge, process level keeps a ceiling equal to the charge.
   void KeepExcess() {
     process_ceiling_ = std::max(CeilingOf(Criticality::kProcess), std::min(charged_, process_ceiling_));
   }
@@ -144,13 +144,13 @@ class WaitModel {
   Bytes allowance_;
   Bytes charged_;
   bool held_ = false;
-  bool announced_ = false;  // somebody has been, since the server looked
+  bool announced_ = false;  // a request was, since the dispatcher's last round
   std::uint64_t withdrawn_ = 0;
   std::uint64_t returns_ = 0;
   std::vector<Entry> line_;
 };
 
-// One world: the list and its model, side by side.
+// One schedule: the list and its model, side by side.
 class Schedule {
  public:
   Schedule(WaitStage& stage, std::uint64_t seed) : stage_(stage), random_(seed) {
@@ -158,7 +158,7 @@ class Schedule {
     model_.SetLimits(LimitsOf(100));
   }
 
-  // False: they differ, and Why says how.
+  // Returns false if the two differ; Why then describes the difference.
   [[nodiscard]] bool Run(int steps) {
     for (int i = 0; i < steps && why_.empty(); ++i) {
       Step();
@@ -178,10 +178,10 @@ class Schedule {
 
  private:
   struct Waiter {
-    enum class Phase : std::uint8_t { kIdle, kAsleep, kEnded } phase = Phase::kIdle;  // ended: not looked yet
+    enum class Phase : std::uint8_t { kIdle, kAsleep, kEnded } phase = Phase::kIdle;  // kEnded: not checked yet
     WaitRequest request;
     WaitResult expected{};
-    Bytes held;  // granted, and not given back yet
+    Bytes held;  // granted, and not yet returned
   };
   struct Done {
     const char* name;
@@ -245,7 +245,7 @@ class Schedule {
         stage_.list().Hold(held);
         return model_.SetHeld(held);
       }
-      default: return Serve();  // for no reason
+      default: return Serve();  // without a reason
     }
   }
 
@@ -257,7 +257,7 @@ class Schedule {
       Expect("ticket", it.request.ticket, ++tickets_);
       it.request.level = static_cast<Criticality>(Below(3));
       it.request.refused_by_os = false;
-    }  // else it waits again with the one it had
+    }  // else it waits again with its last ticket
     it.request.bytes = {Below(6) == 0 ? 0 : 1 + Below(40)};
     it.request.deadline = Below(5) == 0 ? kForever : Milliseconds(Below(150));
     if (Below(4) == 0) it.request.refused_by_os = true;
@@ -357,15 +357,15 @@ class Schedule {
   void Compare() {
     Expect("charged", stage_.budget().Charged().value, model_.charged().value);
     Expect("waiting", stage_.budget().Waiting(), model_.WaitingForMemory());
-    // No lost wake-up: whenever somebody's wait could end, the server knows, or will look by itself by now.
+    // Detects a lost wake-up: whenever a wait could end, the dispatcher was woken or its next round is due.
     if (!IsDue()) Expect("the server sleeps over it", model_.HasWork(stage_.threads().Now()), false);
     std::uint32_t used = static_cast<std::uint32_t>(model_.length());
     for (const Waiter& it : waiters_) used += it.phase == Waiter::Phase::kEnded ? 1 : 0;
-    // Walking the list of free records takes its time.
+    // Counting the free records is slow.
     if (steps_.size() % 64 == 0) Expect("free records", stage_.list().FreeRecords(), WaitList::kMostWaiters - used);
   }
 
-  // All give back what they have: whoever waits for memory that is there gets it, and nothing is left over.
+  // Raises the limit so that every request fits. All waits must end, all memory is returned, and nothing may be left.
   void Finish() {
     stage_.budget().SetLimits(LimitsOf(1000));
     model_.SetLimits(LimitsOf(1000));
@@ -411,7 +411,7 @@ class Schedule {
   std::string why_;
 };
 
-TEST(WaitListModel, RandomSchedulesAgreeWithASortedListAfterEveryStep) {
+TEST(WaitListModel, RandomSchedulesAgreeWithASortedList) {
   const std::uint64_t enough = SwitchingIsCheap() ? 2'000'000 : 40'000;
   WaitStage stage(kWaiters);
   std::uint64_t steps = 0;

@@ -1,4 +1,4 @@
-// Several threads at once, for ThreadSanitizer and for the audit afterwards.
+// Several threads at once, for ThreadSanitizer and for the audit at the end.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -29,10 +29,10 @@ class EngineStress : public EngineTest {
   }
 };
 
-TEST_F(EngineStress, ThreadsOnPagesOfTheirOwnAreExactAndNeverOverTheLimit) {
-  constexpr std::uint64_t kLimit = 300;  // pages: less than all threads want together
+TEST_F(EngineStress, ThreadsOnSeparatePagesStayExactWithinTheLimit) {
+  constexpr std::uint64_t kLimit = 300;  // pages: less than all threads together want
   engine.ledger().budget().SetLimits({.limit = {kLimit * kPageSize}});
-  // Quarters of each word: every thread works in every word, on pages no other touches.
+  // Each thread owns a quarter of every page word: all threads work in the same words, on different pages.
   const Address shared = Reserve(kMiB).address;
   InThreads([&](int t, auto below) {
     const std::uint64_t own = static_cast<std::uint64_t>(t) * 16;
@@ -59,7 +59,7 @@ TEST_F(EngineStress, ThreadsOnPagesOfTheirOwnAreExactAndNeverOverTheLimit) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(EngineStress, ThreadsOnTheSamePagesAreExactWhenTheyAreDone) {
+TEST_F(EngineStress, ThreadsOnSharedPagesEndExact) {
   const Address shared = Reserve(kMiB).address;
   InThreads([&](int, auto below) {
     for (int round = 0; round < kRounds; ++round) {
@@ -77,7 +77,7 @@ TEST_F(EngineStress, ThreadsOnTheSamePagesAreExactWhenTheyAreDone) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(EngineStress, ThreadsThatTakeEachOthersRegionsAwayLeaveNothingBehind) {
+TEST_F(EngineStress, ThreadsReleasingEachOthersRegionsLeakNothing) {
   constexpr std::uint64_t kSlots = 3;
   const auto slot = [](std::uint64_t i) { return Address{0x4000'0000} + i * 4 * kGranuleSize; };
   InThreads([&](int, auto below) {
@@ -104,7 +104,7 @@ TEST_F(EngineStress, ThreadsThatTakeEachOthersRegionsAwayLeaveNothingBehind) {
   EXPECT_EQ(engine.ledger().Figures().regions, 0u);
 }
 
-TEST_F(EngineStress, AnAuditMayRunWhileThreadsWork) {
+TEST_F(EngineStress, AuditRunsDuringConcurrentCommits) {
   const Address shared = Reserve(kMiB).address;
   std::atomic<bool> stop = false;
   std::thread auditor([&] {

@@ -1,4 +1,4 @@
-// Real threads on a real clock that wait for memory, with a server thread as the manager has one.
+// Real threads on a real clock that wait for memory, with a dispatcher thread like the manager's.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -60,7 +60,7 @@ class WaitListStress : public testing::Test {
     static_cast<void>(list_.Serve(threads_.Now()));
   }
 
-  // One request from admission to settlement.
+  // Plays one request from admission to settlement.
   WaitResult Use(WaitRequest request, std::minstd_rand& random, std::uint64_t os_refuses_one_in) {
     request.ticket = 0;
     WaitResult result = WaitResult::kGranted;
@@ -98,7 +98,7 @@ class WaitListStress : public testing::Test {
     for (std::thread& thread : threads) thread.join();
   }
 
-  // All threads have ended.
+  // Must be called when all other threads have ended.
   void ExpectNothingLeft() {
     StopServing();
     EXPECT_EQ(budget_.Charged(), Bytes{});
@@ -133,8 +133,8 @@ class WaitListStress : public testing::Test {
   std::thread thread_;
 };
 
-// Whoever waits for what is returned all the time gets it long before its deadline.
-TEST_F(WaitListStress, NobodyMissesMemoryThatComesBack) {
+// Memory is returned continuously, so every waiter is granted long before its deadline.
+TEST_F(WaitListStress, EveryWaiterReceivesReturnedMemory) {
   InThreads(6, [this](std::minstd_rand& random) {
     for (int round = 0; round < 8000; ++round) {
       const WaitRequest request{.bytes = {1 + random() % 60},
@@ -147,8 +147,8 @@ TEST_F(WaitListStress, NobodyMissesMemoryThatComesBack) {
   EXPECT_GT(results_[0].load(), 0u);
 }
 
-// A large request is not starved by small ones that would fit before it.
-TEST_F(WaitListStress, TheHeadOfTheLineIsNotStarved) {
+// Small requests that would fit must not starve a large one at the head of the queue.
+TEST_F(WaitListStress, QueueHeadIsNotStarved) {
   std::atomic<bool> done = false;
   std::thread large([&] {
     std::minstd_rand random(99);
@@ -164,7 +164,7 @@ TEST_F(WaitListStress, TheHeadOfTheLineIsNotStarved) {
   ExpectNothingLeft();
 }
 
-TEST_F(WaitListStress, DeadlinesCancelsHoldsAndLimitsLeaveNothingBehind) {
+TEST_F(WaitListStress, DeadlinesCancelsHoldsAndLimitsLeakNothing) {
   std::atomic<bool> done = false;
   std::thread host([&] {
     std::minstd_rand random(99);

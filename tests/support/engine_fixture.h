@@ -1,4 +1,4 @@
-// An engine over the fake OS, with the calls of a CLR in short words.
+// An engine over the fake OS, with short names for the calls of a CLR.
 #ifndef CLRHM_TESTS_SUPPORT_ENGINE_FIXTURE_H
 #define CLRHM_TESTS_SUPPORT_ENGINE_FIXTURE_H
 
@@ -26,7 +26,8 @@ inline constexpr std::uint64_t kKiB = 1024;
 inline constexpr std::uint64_t kMiB = 1024 * kKiB;
 inline constexpr std::uint64_t kGiB = 1024 * kMiB;
 
-// Has to have the fake before the engine and after it: the page map gives its nodes back when it ends.
+// A base class, so that the fake is constructed before the engine and destroyed after it. The page map's destructor
+// frees its nodes through the fake.
 struct FakeOsHolder {
   FakeMemorySystem os;
   FakeThreadSystem threads;
@@ -55,7 +56,8 @@ class ManagedEngine : public FakeOsHolder {
   [[nodiscard]] Bytes Charged() const { return engine.ledger().budget().Charged(); }
   [[nodiscard]] std::uint64_t ChargedPages() const { return Charged().value / kPageSize; }
 
-  // Audited to the page, and the audit agrees with what the fake knows by itself; `foreign` pages are not the CLR's.
+  // Expects an audit without a mismatch, and a charge that equals the pages the fake has committed. `foreign` pages
+  // are committed, but not charged.
   [[nodiscard]] testing::AssertionResult Exact(Pages foreign = {}) const {
     const LedgerAudit audit = engine.ledger().Audit();
     const Bytes committed = (os.Committed() - foreign).InBytes();

@@ -9,7 +9,7 @@ namespace {
 constexpr std::size_t kPages = 2048;
 constexpr std::size_t kPagesPerGranule = kGranuleSize / kPageSize;
 constexpr std::uint64_t kNone = ~std::uint64_t{0};
-// The table lies across a border of leaves and, where addresses go that far, of middles.
+// The pages of the model lie across a border of leaves. With 64-bit addresses this is also a border of middle nodes.
 constexpr Address kBorder =
     sizeof(void*) == 8 ? Address{2} << PageMap::kMiddleShift : Address{16} << PageMap::kLeafShift;
 
@@ -57,10 +57,10 @@ void EngineModel::Expect(bool expected_ok, const Outcome& outcome, const char* w
 EngineModel::Range EngineModel::ChooseRange(std::size_t most) {
   const auto first = static_cast<std::size_t>(below_(kPages));
   std::size_t room = kPages - first;
-  // Mostly inside the region that is there.
+  // Stays inside the existing region three times of four.
   if (pages_[first].owner != Owner::kNobody && below_(4) != 0) room = RegionOf(first).end() - first;
   const std::size_t count = 1 + static_cast<std::size_t>(below_(std::min(most, room)));
-  // The same pages in bytes: from anywhere in the first to anywhere in the last.
+  // The same pages in bytes: the range starts anywhere in the first page and ends anywhere in the last.
   const std::uint64_t head = below_(2) == 0 ? 0 : below_(kPageSize);
   std::uint64_t tail = below_(2) == 0 ? 0 : below_(kPageSize);
   if (count == 1 && head + tail >= kPageSize) tail = 0;
@@ -162,7 +162,7 @@ void EngineModel::Decommit() {
   for (std::size_t i = range.first; i < range.end(); ++i) any_charged = any_charged || pages_[i].charged;
   const Owner owner = pages_[range.first].owner;
   const bool fault = OrderFault(OsCall::kFree);
-  // A size of 0 is only understood for a region of the manager's own.
+  // The engine accepts a size of 0 only in a region that the manager reserved.
   const bool allowed = owner == Owner::kManager || (owner == Owner::kForeign && any_charged && !whole);
   const bool ok = InOneRegion(range) && allowed && !fault;
   Expect(ok, manager_.Decommit(range.address, range.size), "decommit", range);
@@ -195,7 +195,7 @@ void EngineModel::ForeignReserve() {
                                              .type = win32::kMemReserve,
                                              .protect = kPageReadWrite}));
   Take(range, Owner::kForeign, false, false);
-  // Some of it the stranger commits, as far as the machine has memory.
+  // The foreign owner commits half of it, if the machine has the memory.
   Range half{range.first, (range.count + 1) / 2, 0, 0};
   if (half.count > commit_limit_ - std::min(commit_limit_, committed_)) return;
   static_cast<void>(manager_.os.RawAllocate({.address = AddressOf(half.first),
@@ -213,7 +213,8 @@ void EngineModel::ForeignFree() {
   const bool tells = below_(2) == 0;
   for (std::size_t i = region.first; tells && i < region.end(); ++i) {
     if (!pages_[i].charged) continue;
-    // What the manager committed in it is given back through the manager; the rest of these pages goes with it.
+    // Half of the time, the manager decommits the pages it committed in the region. The release then frees the foreign
+    // pages.
     Expect(true, manager_.Decommit(AddressOf(region.first), region.count * kPageSize), "foreign decommit", region);
     break;
   }

@@ -1,5 +1,5 @@
-// Plays random requests both to the engine and to a model that has nothing but a table of pages, and compares.
-// For tests with a seed and for the fuzzer: choices come from outside.
+// Plays random requests to the engine and to a model, and compares the two. The model is only a table of pages. The
+// choices come from outside: from a seed in tests, from the fuzzer's input in fuzzing.
 #ifndef CLRHM_TESTS_SUPPORT_ENGINE_MODEL_H
 #define CLRHM_TESTS_SUPPORT_ENGINE_MODEL_H
 
@@ -19,22 +19,22 @@ class EngineModel {
   using Chooser = std::function<std::uint64_t(std::uint64_t n)>;
   explicit EngineModel(Chooser below);
 
-  // One request; afterwards the charge and the answer must be the model's. What is wrong, or nothing.
+  // Plays one request and compares the outcome and the charge with the model. Returns the difference, if there is one.
   [[nodiscard]] std::optional<std::string> Step();
-  // Audits everything.
+  // Audits the whole ledger. Returns the difference, if there is one.
   [[nodiscard]] std::optional<std::string> Audit() const;
-  // Frees everything; nothing may be left.
+  // Frees everything that the manager reserved and every view. Returns what is left charged or differs, if anything.
   [[nodiscard]] std::optional<std::string> FreeEverything();
 
  private:
   enum class Owner : std::uint8_t { kNobody, kManager, kForeign, kView };
   struct Page {
     Owner owner = Owner::kNobody;
-    std::uint32_t first = 0;  // the region's first page, in this table
+    std::uint32_t first = 0;  // the region's first page, as an index into the table
     bool committed = false;
     bool charged = false;
   };
-  struct Range {  // of pages in the table, and the bytes a caller would name it by
+  struct Range {  // pages of the table, and the bytes by which a caller names them
     std::size_t first = 0;
     std::size_t count = 0;
     Address address = 0;

@@ -1,5 +1,6 @@
-// The address space of FakeMemorySystem: which pages are reserved, committed and how protected, by Windows' rules.
-// Threads: the caller's lock.
+// The address space of FakeMemorySystem: which pages are reserved and committed, and their protection, by the rules of
+// Windows.
+// Threads: the caller serializes all calls.
 #ifndef CLRHM_TESTS_SUPPORT_FAKE_ADDRESS_SPACE_H
 #define CLRHM_TESTS_SUPPORT_FAKE_ADDRESS_SPACE_H
 
@@ -27,7 +28,7 @@ inline constexpr win32::Error kErrorBadLength = 24;
 inline constexpr Address kUserSpaceStart = 0x10000;
 inline constexpr Address kUserSpaceEnd = sizeof(void*) == 8 ? Address{0x7FFF'FFFF'0000} : Address{0x7FFF'0000};
 
-// Laid out as MEMORY_BASIC_INFORMATION of this build's pointer size.
+// Has the layout of MEMORY_BASIC_INFORMATION for this build's pointer size.
 struct RawMemoryInformation {
   std::uintptr_t base;
   std::uintptr_t allocation_base;
@@ -49,12 +50,12 @@ class FakeAddressSpace {
   win32::Error Protect(Address address, std::uint64_t size, std::uint32_t protect, std::uint32_t* old_protect);
   AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
   win32::Error UnmapView(Address base);
-  // A section backed by the paging file, whose pages VirtualAlloc commits one by one, in whichever view; they stay so
-  // until EndSection.
+  // Makes a section backed by the paging file. VirtualAlloc commits its pages one by one, through any view. They stay
+  // committed until EndSection.
   std::uint32_t MakeSection();
   AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
   void EndSection(std::uint32_t section);
-  // False: outside of user space.
+  // Returns false for addresses outside user space.
   bool Inspect(Address address, RawMemoryInformation* info, PageRun* run) const;
 
   void SetCommitLimit(Bytes limit) { commit_limit_ = limit; }
@@ -69,20 +70,20 @@ class FakeAddressSpace {
 
  private:
   enum class Kind : std::uint8_t { kPrivate, kReservedView, kCommittedView };
-  // What a page has; a run of equal pages is one entry.
+  // The state of a page. A run of pages in the same state is one entry.
   struct PageState {
     bool committed = false;
     std::uint32_t protect = 0;
     friend bool operator==(const PageState&, const PageState&) = default;
   };
-  using Runs = std::map<std::uint64_t, PageState>;  // by first page; reaches to the next entry or the region's end
+  using Runs = std::map<std::uint64_t, PageState>;  // by first page; ends at the next entry or the region's end
   struct Region {
     PageRange pages;
     Kind kind = Kind::kPrivate;
     std::uint32_t protect = 0;
     Runs runs;
-    std::uint32_t section = 0;     // 0: the pages are its own
-    std::uint64_t first_page = 0;  // of the section
+    std::uint32_t section = 0;     // 0: the view has its own pages
+    std::uint64_t first_page = 0;  // within the section
   };
   using Regions = std::map<std::uint64_t, Region>;  // by first page
 

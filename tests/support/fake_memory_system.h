@@ -1,9 +1,10 @@
-// A fake operating system: Windows' virtual memory as a model in plain numbers, with faults and hooks to order.
+// A fake operating system: the virtual memory of Windows as a model in plain numbers, with faults and hooks on
+// request.
 //
-// It follows VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect: 64 KiB granules, 4 KiB pages, all or nothing,
-// and the error numbers Windows gives. Addresses are never dereferenced, so regions may be of any size and anywhere in
-// 47 bits. Metadata is real memory, counted, so that a leak shows.
-// Threads: any; one mutex inside. Hooks run outside of it: they may call back into the manager, block, or throw.
+// It follows VirtualAlloc, VirtualFree, VirtualQuery and VirtualProtect, with 64 KiB granules and 4 KiB pages. A call
+// succeeds or fails as a whole, with the error numbers of Windows. Addresses are never dereferenced, so a region may
+// have any size and lie anywhere in 47 bits. Metadata is real memory. It is counted, so that a test can detect a leak.
+// Threads: any; one mutex inside. Hooks run outside the mutex: a hook may call back into the manager, block, or throw.
 #ifndef CLRHM_TESTS_SUPPORT_FAKE_MEMORY_SYSTEM_H
 #define CLRHM_TESTS_SUPPORT_FAKE_MEMORY_SYSTEM_H
 
@@ -36,9 +37,9 @@ enum class OsCall : std::uint8_t {
 };
 inline constexpr std::size_t kOsCallCount = 8;
 
-enum class Moment : std::uint8_t { kBefore, kAfter };  // the OS acts between them
+enum class Moment : std::uint8_t { kBefore, kAfter };  // the OS acts between the two
 
-// One call as a hook sees it. After the OS has acted, error and result tell what came out.
+// One call as a hook sees it. `error` and `result` are valid once the OS has acted.
 struct OsCallInfo {
   OsCall call = OsCall::kAllocate;
   Moment moment = Moment::kBefore;
@@ -69,48 +70,51 @@ class FakeMemorySystem final : public MemorySystem {
   void* AllocateMetadata(std::size_t size) override;
   void FreeMetadata(void* memory, std::size_t size) override;
 
-  // ---- what others do in the process: no hooks, no faults, not counted
+  // ---- actions of other code in the process: no hooks, no faults, not counted
   AllocateResult RawAllocate(const AllocateRequest& request);
   win32::Error RawFree(Address address, std::uint64_t size, std::uint32_t type);
-  // MapViewOfFileEx; base 0: anywhere. kReserved: a SEC_RESERVE section, whose pages VirtualAlloc commits one by one.
+  // MapViewOfFileEx. base 0: at any address. kReserved: a view of a SEC_RESERVE section, whose pages VirtualAlloc
+  // commits one by one.
   AllocateResult MapView(Address base, std::uint64_t size, ViewPages pages);
   win32::Error UnmapView(Address base);
-  // CreateFileMapping of a SEC_RESERVE section backed by the paging file, MapViewOfFileEx of it, and its end: the
+  // CreateFileMapping of a SEC_RESERVE section backed by the paging file, MapViewOfFileEx of it, and its end. The
   // caller counts handles and views.
   std::uint32_t MakeSection();
   AllocateResult MapSection(std::uint32_t section, std::uint64_t offset, Address base, std::uint64_t size);
   void EndSection(std::uint32_t section);
 
-  // ---- what the machine has
-  void SetCommitLimit(Bytes limit);  // over it: ERROR_COMMITMENT_LIMIT
-  // Free addresses are looked for in [low, high): outside of it a region can only be placed by naming its address.
+  // ---- the machine's resources
+  void SetCommitLimit(Bytes limit);  // a commit above it fails with ERROR_COMMITMENT_LIMIT
+  // Searches for free addresses in [low, high). A region outside this range must be placed by its address.
   void SetSearchRange(Address low, Address high);
-  // Whether what is committed through a view shows in others, and whether ViewsShareCommits says so; before any commit.
+  // share: pages committed through one view are committed in every view. says_so: the answer of ViewsShareCommits.
+  // Call it before any commit.
   void SetViewsShareCommits(bool share, bool says_so);
   void SetNumaNodes(std::uint32_t count);
   void SetLockMemoryPrivilege(bool held);
   void SetLoad(const MemoryLoad& load);
 
   // ---- faults
-  // Calls skip+1 .. skip+times of this kind, counted from now, do nothing and fail with error (where there is one to
-  // give). error kSuccess: they do nothing and claim success; an Allocate then answers with `address`.
+  // Makes calls skip+1 .. skip+times of this kind, counted from now, do nothing and return `error`, where the call
+  // returns an error. With kSuccess the calls do nothing and report success; an Allocate then returns `address`.
   void Fail(OsCall call, win32::Error error, std::uint64_t skip = 0, std::uint64_t times = 1, Address address = 0);
   void ClearFaults();
 
   // ---- hooks
-  // Runs hook once, at call skip+1 of this kind from now. It is taken away before it runs, so it may make calls itself.
+  // Runs `hook` once, at call skip+1 of this kind from now. The hook is removed before it runs, so it may make calls
+  // itself.
   void OnNext(OsCall call, Moment moment, Hook hook, std::uint64_t skip = 0);
-  // Runs at every call; an empty function ends it. Not to be changed while other threads make calls.
+  // Runs `observer` at every call; an empty function ends this. Must not be called while other threads make calls.
   void SetObserver(Hook observer);
 
-  // ---- what a test looks at
+  // ---- results for tests
   [[nodiscard]] std::uint64_t Calls(OsCall call) const;
   [[nodiscard]] std::uint64_t AllCalls() const;
   void ResetCalls();
-  [[nodiscard]] Pages Committed() const;  // private and in views, all of the process
+  [[nodiscard]] Pages Committed() const;  // of the whole process: private pages and pages in views
   [[nodiscard]] Pages CommittedIn(PageRange range) const;
   [[nodiscard]] std::size_t RegionCount() const;
-  [[nodiscard]] std::uint64_t LiveMetadata() const { return live_metadata_.load(); }  // blocks not given back
+  [[nodiscard]] std::uint64_t LiveMetadata() const { return live_metadata_.load(); }  // blocks not freed
 
  private:
   struct Fault {
@@ -126,7 +130,7 @@ class FakeMemorySystem final : public MemorySystem {
     std::uint64_t skip;
     Hook hook;
   };
-  // A call under way: counts it, and runs the hooks on both sides of what the OS does.
+  // Performs one call: counts it, and runs the hooks before and after the action of the OS.
   template <typename Act>
   void Perform(OsCallInfo& info, Act act);
   void RunHooks(const OsCallInfo& info);

@@ -1,11 +1,11 @@
-// A clock that a test sets, and events and threads that go with it.
+// A clock that only a test moves, with events and threads that follow it.
 //
-// Threads::kNone (the default), for tests that play everything on one thread: WaitFor comes back when the event is
-// signalled, and otherwise runs the wait hook, again and again, until the hook has signalled the event or moved the
-// clock to the deadline; without a hook it moves the clock to the deadline itself. Start runs nothing: a test plays the
-// thread with Run, or Join does so last of all, as a thread that was late to begin.
-// Threads::kReal, for real threads under a clock that only the test moves: WaitFor blocks until the event is signalled
-// or Advance passes the deadline; Start starts a thread.
+// Threads::kNone (the default) is for tests that play everything on one thread. WaitFor returns at once if the event
+// is signalled. Otherwise it runs the wait hook repeatedly, until the hook has signalled the event or moved the clock
+// to the deadline. Without a hook, WaitFor moves the clock to the deadline itself. Start runs nothing: a test plays
+// the thread with Run. If the test has not done so, Join runs it, as a thread that began late.
+// Threads::kReal is for real threads under a clock that only the test moves. WaitFor blocks until the event is
+// signalled or Advance passes the deadline. Start starts a thread.
 // Threads: any.
 #ifndef CLRHM_TESTS_SUPPORT_FAKE_THREAD_SYSTEM_H
 #define CLRHM_TESTS_SUPPORT_FAKE_THREAD_SYSTEM_H
@@ -43,13 +43,13 @@ class FakeThreadSystem final : public ThreadSystem {
     changed_.notify_all();
   }
 
-  // ---- what a test orders; none of it while threads are at work
+  // ---- set by a test, before other threads run
   void SetWaitHook(WaitHook hook) { hook_ = std::move(hook); }
-  // Who the calling thread claims to be from now on; 0: itself.
+  // Sets the thread id that CurrentThread reports on the calling thread. 0: its own id.
   static void SetCurrentThread(std::uint64_t number) { Claimed() = number; }
-  // The same for tests that play several threads on one: asked each time.
+  // Sets a function that CurrentThread asks each time, for tests that play several threads on one.
   void SetIdentity(std::function<std::uint64_t()> identity) { identity_ = std::move(identity); }
-  // Plays a thread that Start has made, to its end.
+  // Runs a thread that Start has made, to its end.
   void Run(ThreadHandle thread) {
     Thread& it = *static_cast<Thread*>(thread);
     const std::uint64_t caller = Claimed();
@@ -61,7 +61,7 @@ class FakeThreadSystem final : public ThreadSystem {
   void FailEvents(int count) { events_to_fail_ = count; }
   void FailThreads(int count) { threads_to_fail_ = count; }
 
-  // ---- what a test looks at
+  // ---- results for tests
   [[nodiscard]] bool IsSignalled(EventHandle event) const {
     const std::lock_guard lock(mutex_);
     return static_cast<const Event*>(event)->signalled;

@@ -1,5 +1,5 @@
-// A private heap over the fake OS, whose pages are real memory here, so that blocks can be written to: zero when they
-// are committed, as Windows' are.
+// A private heap over the fake OS, with real memory behind its pages, so that tests can write to blocks. Committed
+// pages are zero at first, as on Windows.
 #ifndef CLRHM_TESTS_SUPPORT_HEAP_FIXTURE_H
 #define CLRHM_TESTS_SUPPORT_HEAP_FIXTURE_H
 
@@ -26,8 +26,8 @@ class BackedEngine : public ManagedEngine {
   BackedEngine& operator=(const BackedEngine&) = delete;
 
  private:
-  // What is decommitted is zeroed before the OS has it, since another thread may be given it at once after that; what
-  // is released, when it is given out again.
+  // Zeroes decommitted pages before the OS call: another thread may receive the pages immediately after it. Zeroes
+  // released pages when a later reservation returns them.
   void Zero(const OsCallInfo& info) {
     const Address low = reinterpret_cast<std::uintptr_t>(memory_);
     const auto clear = [&](Address address, std::uint64_t size) {
@@ -58,7 +58,7 @@ class PrivateHeapTest : public testing::Test, public BackedEngine {
     return static_cast<char*>(heap->Allocate(size, level).block);
   }
   [[nodiscard]] static Address At(const void* block) { return reinterpret_cast<std::uintptr_t>(block); }
-  // All that is charged is the heap's, and in use or kept.
+  // Expects an exact ledger in which this heap's committed pages are the whole charge.
   [[nodiscard]] testing::AssertionResult ExactAndTheHeaps() const {
     if (Charged() != engine.ledger().HeapBytes() || Charged() != heap->Figures().committed) {
       return testing::AssertionFailure() << "charged " << Charged().value << ", of heaps "

@@ -14,7 +14,7 @@ namespace {
 class Scheduler;
 thread_local Scheduler* current_scheduler = nullptr;
 
-// One exploration: its contexts, and the choices of the schedule being played.
+// One exploration: its contexts, and the choices of the current schedule.
 class Scheduler {
  public:
   Scheduler(std::size_t tasks, int preemptions)
@@ -38,7 +38,7 @@ class Scheduler {
     return Describe();
   }
 
-  // Goes on to the next schedule; false: that was the last.
+  // Selects the next schedule. Returns false after the last one.
   bool Advance() {
     while (!choices_.empty() && choices_.back().taken + 1 == choices_.back().options) choices_.pop_back();
     if (choices_.empty()) return false;
@@ -89,7 +89,7 @@ class Scheduler {
     std::size_t points = 0;
   };
 
-  // Plays one operation each time it is transferred to anew.
+  // Plays one operation each time the context is entered for a new schedule.
   void Work(std::size_t task) {
     current_scheduler = this;
     do {
@@ -98,13 +98,13 @@ class Scheduler {
     } while (SwitchTo(NextAfterStop()));
   }
 
-  // The one that runs has ended, or waits.
+  // Chooses what runs after the running operation has ended or begun to wait.
   std::size_t NextAfterStop() {
     bool more_time = true;
     while (std::find(finished_.begin(), finished_.end(), false) != finished_.end()) {
       std::vector<std::size_t> options = Ready();
       const bool idle = std::all_of(options.begin(), options.end(), [this](std::size_t i) { return suspended_[i]; });
-      if (idle && more_time && SomeoneWaits()) options.push_back(caller_);  // stands for the time
+      if (idle && more_time && SomeoneWaits()) options.push_back(caller_);  // stands for the passing of time
       if (options.empty()) {
         std::fputs("Interleaver: operations wait for each other\n", stderr);
         std::abort();
@@ -127,7 +127,7 @@ class Scheduler {
     return switcher_.Transfer(std::exchange(running_, next), next);
   }
 
-  // Those who can go on, suspended ones too.
+  // Returns the operations that can continue, including suspended ones.
   [[nodiscard]] std::vector<std::size_t> Ready() const {
     std::vector<std::size_t> tasks;
     for (std::size_t i = 0; i < finished_.size(); ++i) {
@@ -169,14 +169,14 @@ class Scheduler {
   std::vector<std::function<void()>> operations_;
   InterleavedWorld* world_ = nullptr;
   std::vector<bool> finished_;
-  std::vector<bool> suspended_;  // in the middle, to let another go on
+  std::vector<bool> suspended_;  // suspended at an interleaving point
   std::vector<const std::function<bool()>*> waits_for_;
   std::vector<Choice> choices_;
   std::size_t position_ = 0;
   int used_ = 0;
-  bool time_passes_ = false;  // what looks at the world then is no operation
+  bool time_passes_ = false;  // PassTime runs: its interleaving points belong to no operation
   std::vector<Step> steps_;
-  Switcher switcher_;  // ends first: its threads use the rest
+  Switcher switcher_;  // destroyed first: its threads use the other members
 };
 
 }  // namespace

@@ -1,9 +1,9 @@
-// Runs a few operations in every order in which they can interrupt each other, one thread at a time.
+// Runs a few operations in every order in which they can interrupt one another, one thread at a time.
 //
-// An operation gives way at InterleavingPoint(), which hooks of the fake OS (or atomics made for it) call. Every
-// schedule with at most `preemptions` interruptions is run once, each in a fresh world: what a thread suspended at that
-// very point, while others go on, would bring about. Schedules are found depth first by replaying choices, so a run is
-// repeatable.
+// An operation can be suspended at InterleavingPoint(), which hooks of the fake OS or the atomics of yielding_atomic.h
+// call. Explore runs every schedule with at most `preemptions` interruptions once, each in a fresh world. A schedule
+// has the effect of a thread that is suspended at that point while other threads continue. Schedules are found depth
+// first by replaying choices, so a run is repeatable.
 #ifndef CLRHM_TESTS_SUPPORT_INTERLEAVER_H
 #define CLRHM_TESTS_SUPPORT_INTERLEAVER_H
 
@@ -16,15 +16,16 @@
 
 namespace clr_host_memory::test {
 
-// What one schedule is played in.
+// The state in which one schedule is played.
 class InterleavedWorld {
  public:
   virtual ~InterleavedWorld() = default;
-  // Any number, the same each time; called once, before they run.
+  // Returns the operations: any number of them, the same ones each time. Called once per world, before they run.
   virtual std::vector<std::function<void()>> Operations() = 0;
-  // Nobody who is not suspended can go on, unless time passes for those who wait. False: it brings no more.
+  // Lets time pass. Called when only suspended operations, or none, can continue and an operation waits. Returns false
+  // if time has no further effect.
   virtual bool PassTime() { return false; }
-  // All operations have ended. False ends the exploration.
+  // Checks the state once all operations have ended. Returning false ends the exploration.
   virtual bool Check(const std::string& schedule) = 0;
 };
 
@@ -39,14 +40,14 @@ using MakeWorld = std::function<std::unique_ptr<InterleavedWorld>()>;
 [[nodiscard]] Exploration Explore(const MakeWorld& make_world, int preemptions,
                                   std::uint64_t max_schedules = 1'000'000);
 
-// Another operation may go on here. Nothing happens in threads that no exploration runs.
+// Marks a point at which another operation may continue. Does nothing in threads that no exploration runs.
 void InterleavingPoint();
 
-// The operation goes on once ready(), which others see to, or the passing of time. While one is suspended, time passes
-// or not: both are played. ready: no interleaving point.
+// Blocks the operation until ready() is true, by the action of another operation or by the passing of time. While an
+// operation is suspended, time may pass or not: both cases are played. ready() must contain no interleaving point.
 void InterleavingWait(const std::function<bool()>& ready);
 
-// Which one calls this, as Operations() numbers them.
+// Returns the index of the calling operation in Operations().
 [[nodiscard]] std::size_t InterleavingOperation();
 
 }  // namespace clr_host_memory::test

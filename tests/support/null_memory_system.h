@@ -1,5 +1,5 @@
-// An operating system that does nothing but say yes, so that what is counted is the manager's own work.
-// Reserving hands out one address after the other; a commit answers with the address it was asked for.
+// An OS that grants every request and does nothing, so that measurements show the manager's own cost. A reservation
+// returns the next unused address. A commit returns the requested address.
 #ifndef CLRHM_TESTS_SUPPORT_NULL_MEMORY_SYSTEM_H
 #define CLRHM_TESTS_SUPPORT_NULL_MEMORY_SYSTEM_H
 

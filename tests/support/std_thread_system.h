@@ -1,4 +1,4 @@
-// Time, events and threads over std: real ones, for native tests. Counts what is alive, and fails on demand.
+// Real time, events and threads over std, for native tests. Counts live objects, and fails on request.
 // Threads: any.
 #ifndef CLRHM_TESTS_SUPPORT_STD_THREAD_SYSTEM_H
 #define CLRHM_TESTS_SUPPORT_STD_THREAD_SYSTEM_H
@@ -42,7 +42,7 @@ class StdThreadSystem final : public ThreadSystem {
     Event& it = *static_cast<Event*>(event);
     const auto signalled = [&] { return it.signalled; };
     std::unique_lock lock(it.mutex);
-    // What is further away than any clock counts never comes.
+    // Waits without a timeout for a year or more: the clock may not represent such a deadline.
     if (at_most >= std::chrono::hours(24 * 365)) {
       it.changed.wait(lock, signalled);
     } else if (!it.changed.wait_for(lock, at_most, signalled)) {
@@ -74,11 +74,11 @@ class StdThreadSystem final : public ThreadSystem {
   }
   void Sleep(Milliseconds duration) override { std::this_thread::sleep_for(duration); }
 
-  // ---- the next so many are not to be had
+  // ---- make the next `count` calls fail
   void FailEvents(int count) { events_to_fail_ = count; }
   void FailThreads(int count) { threads_to_fail_ = count; }
 
-  // ---- not given back: events not closed, threads neither joined nor detached
+  // ---- live objects: events not closed, threads neither joined nor detached
   [[nodiscard]] int LiveEvents() const { return live_events_; }
   [[nodiscard]] int LiveThreads() const { return live_threads_; }
 

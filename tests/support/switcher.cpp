@@ -26,7 +26,7 @@ struct Switcher::Context {
   std::size_t index = 0;
 };
 
-// makecontext passes integers only: a pointer in two halves.
+// makecontext passes only integers, so the pointer travels in two halves.
 void Switcher::Enter(unsigned high, unsigned low) {
   const std::uintptr_t address = (static_cast<std::uintptr_t>(high) << 32) | low;
   const Context* self = reinterpret_cast<const Context*>(address);

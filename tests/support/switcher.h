@@ -1,6 +1,6 @@
-// Several contexts of execution of which one runs at a time, and hands over by name. Where it can be had they are
-// contexts of one thread (fibers on Windows), which takes well below a microsecond to switch; with sanitizers, who do
-// not follow a stack being exchanged, they are threads.
+// Several contexts of execution, of which one runs at a time and names its successor. Where possible they are contexts
+// of one thread (fibers on Windows); a switch then takes well below a microsecond. Sanitizers do not follow an
+// exchanged stack: under them, and on other systems, the contexts are threads.
 #ifndef CLRHM_TESTS_SUPPORT_SWITCHER_H
 #define CLRHM_TESTS_SUPPORT_SWITCHER_H
 
@@ -11,21 +11,21 @@
 
 namespace clr_host_memory::test {
 
-// Whether switching costs so little that hundreds of thousands of schedules can be played.
+// Returns whether a switch is cheap enough to play hundreds of thousands of schedules.
 [[nodiscard]] bool SwitchingIsCheap();
 
 class Switcher {
  public:
-  // Contexts 0 .. count-1 begin in run(context) when first transferred to. Context `count` is the caller's own.
+  // Contexts 0 .. count-1 begin in run(context) when first entered. Context `count` is the caller's own.
   Switcher(std::size_t count, std::function<void(std::size_t)> run);
-  // Called from the caller's context. The others are abandoned where they wait: in Transfer, which threads are told by
-  // its answer.
+  // Must run in the caller's context. Abandons the other contexts where they wait, in Transfer. Where they are
+  // threads, Transfer returns false in each.
   ~Switcher();
   Switcher(const Switcher&) = delete;
   Switcher& operator=(const Switcher&) = delete;
 
-  // From the context that runs: lets `to` go on, and comes back when someone transfers here again. False: the end has
-  // come, and run is to return.
+  // Continues context `to` from the running context `from`. Returns when a context transfers back. Returns false if
+  // the Switcher is being destroyed; `run` must then return.
   [[nodiscard]] bool Transfer(std::size_t from, std::size_t to);
 
  private:

@@ -1,5 +1,5 @@
-// A WaitList on a fake clock, with a few waiters that a test plays one at a time, each in a context of its own: Begin
-// lets one run until it sleeps, GoOn until it sleeps again or its wait has ended. The test itself is the server.
+// A WaitList on a fake clock, with a few waiters that a test plays one at a time, each in its own context. Begin runs
+// a waiter until it sleeps. GoOn runs it until it sleeps again or its wait has ended. The test plays the dispatcher.
 #ifndef CLRHM_TESTS_SUPPORT_WAIT_STAGE_H
 #define CLRHM_TESTS_SUPPORT_WAIT_STAGE_H
 
@@ -31,7 +31,7 @@ struct CountingWaker final : Waker {
   int wakes = 0;
 };
 
-// As if so much of an emergency reserve were given up.
+// Sets the allowance, as if that much of an emergency pool were decommitted.
 inline void SetBeyond(Budget& budget, Bytes beyond) {
   budget.LowerAllowance(budget.Allowance());
   budget.RaiseAllowance(beyond);
@@ -46,7 +46,7 @@ class WaitStage {
   WaitStage(const WaitStage&) = delete;
   WaitStage& operator=(const WaitStage&) = delete;
 
-  // A list of its own, in which nobody waits.
+  // Opens a new list without waiters.
   void Open(const Limits& limits) {
     Close();
     world_ = std::make_unique<World>(limits);
@@ -78,14 +78,14 @@ class WaitStage {
     running_ = waiter;
     static_cast<void>(switcher_.Transfer(director_, waiter));
   }
-  // Let it look for no reason.
+  // Signals the waiter without a reason, and lets it check its state.
   void Disturb(std::size_t waiter) {
     world_->threads.Signal(slots_[waiter].event);
     GoOn(waiter);
   }
   [[nodiscard]] bool Waits(std::size_t waiter) const { return slots_[waiter].waits; }
   [[nodiscard]] WaitResult Result(std::size_t waiter) const { return slots_[waiter].result; }
-  // Whether the waiter, asleep, has been told to look.
+  // Returns whether the sleeping waiter's event is signalled.
   [[nodiscard]] bool IsSignalled(std::size_t waiter) const { return world_->threads.IsSignalled(slots_[waiter].event); }
 
   [[nodiscard]] Milliseconds Serve() {
@@ -126,7 +126,7 @@ class WaitStage {
   std::size_t running_;
   std::unique_ptr<World> world_;
   std::vector<Slot> slots_;
-  Switcher switcher_;  // ends first: its contexts use the rest
+  Switcher switcher_;  // destroyed first: its contexts use the other members
 };
 
 }  // namespace clr_host_memory::test

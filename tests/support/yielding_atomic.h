@@ -1,8 +1,9 @@
-// std::atomic whose every operation is a point at which another thread may go on (see interleaver.h).
+// A std::atomic whose every operation is a point at which another thread may continue (see interleaver.h).
 //
-// Included before the sources of the ledger and the engine, which are compiled once more for this: everything they
-// include from elsewhere comes first, with the real std::atomic; from here on the word `atomic` means the other one.
-// What is explored this way is every order of the operations, not what a weaker memory model adds to that.
+// This header is included before the sources of the ledger and the engine, which are compiled once more for this
+// purpose. It first includes everything that those sources include from elsewhere, with the real std::atomic. From
+// here on the word `atomic` means YieldingAtomic. The exploration covers every order of the operations. It does not
+// cover the additional effects of a weaker memory model.
 #ifndef CLRHM_TESTS_SUPPORT_YIELDING_ATOMIC_H
 #define CLRHM_TESTS_SUPPORT_YIELDING_ATOMIC_H
 

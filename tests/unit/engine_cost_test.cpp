@@ -1,4 +1,4 @@
-// What requests cost, without a clock: calls to the OS, nodes of the page map.
+// The cost of requests without a clock: OS calls and nodes of the page map.
 #include <gtest/gtest.h>
 
 #include "support/engine_fixture.h"
@@ -30,7 +30,7 @@ class EngineCost : public EngineTest {
   }
 };
 
-TEST_F(EngineCost, AHugeReservationCostsNoMoreThanASmallOne) {
+TEST_F(EngineCost, HugeReservationCostsAsMuchAsASmallOne) {
   Cost costs[2];
   std::uint64_t sizes[2] = {kGranuleSize, kHuge};
   for (int i = 0; i < 2; ++i) {
@@ -50,7 +50,7 @@ TEST_F(EngineCost, AHugeReservationCostsNoMoreThanASmallOne) {
   EXPECT_EQ(costs[1].all, 5u) << "reserve, commit, release, and two nodes";
 }
 
-TEST_F(EngineCost, ACommitAsksTheOsOnceAndADecommitToo) {
+TEST_F(EngineCost, CommitAndDecommitEachTakeOneOsCall) {
   const Address base = Reserve(kMiB).address;
   ASSERT_TRUE(Commit(base, kPageSize).outcome.ok());
   for (const std::uint64_t pages : {std::uint64_t{16}, std::uint64_t{200}}) {
@@ -64,7 +64,7 @@ TEST_F(EngineCost, ACommitAsksTheOsOnceAndADecommitToo) {
   }
 }
 
-TEST_F(EngineCost, OnlyCallsThatOverlapAskTheOsWhatIsTrueAndLaterOnesDoNot) {
+TEST_F(EngineCost, OnlyOverlappingCallsDescribePages) {
   const Address base = Reserve(kMiB).address;
   ASSERT_TRUE(Commit(base, kPageSize).outcome.ok());
   os.OnNext(OsCall::kAllocate, Moment::kAfter, [&](const OsCallInfo&) { EXPECT_TRUE(Decommit(base, kPageSize).ok()); });
@@ -76,7 +76,7 @@ TEST_F(EngineCost, OnlyCallsThatOverlapAskTheOsWhatIsTrueAndLaterOnesDoNot) {
   EXPECT_EQ(CostSoFar().describe, 0u);
 }
 
-TEST_F(EngineCost, CommitsThatMeetInAWordDoNotAskTheOs) {
+TEST_F(EngineCost, CommitsOverlappingInAWordDescribeNoPages) {
   const Address base = Reserve(kMiB).address;
   ASSERT_TRUE(Commit(base, kPageSize).outcome.ok());
   static_cast<void>(CostSoFar());
@@ -87,8 +87,8 @@ TEST_F(EngineCost, CommitsThatMeetInAWordDoNotAskTheOs) {
   EXPECT_EQ(CostSoFar().describe, 0u);
 }
 
-TEST_F(EngineCost, ReservingWithCommitAsksTheOsTwiceAndReleasingOnce) {
-  ASSERT_TRUE(ReserveAndCommit(kMiB).outcome.ok());  // nodes are there from here on
+TEST_F(EngineCost, ReserveWithCommitTakesTwoOsCallsAndReleaseOne) {
+  ASSERT_TRUE(ReserveAndCommit(kMiB).outcome.ok());  // all nodes exist from here on
   static_cast<void>(CostSoFar());
   const Address base = ReserveAndCommit(kMiB).address;
   EXPECT_EQ(CostSoFar(), (Cost{.allocate = 2, .all = 2}));
@@ -98,7 +98,7 @@ TEST_F(EngineCost, ReservingWithCommitAsksTheOsTwiceAndReleasingOnce) {
   EXPECT_EQ(CostSoFar(), (Cost{.allocate = 2, .all = 2}));
 }
 
-TEST_F(EngineCost, TrackingGrowsWithTheCommittedPlacesNotWithTheReservation) {
+TEST_F(EngineCost, MetadataGrowsWithCommitsNotReservations) {
   const Address base = Reserve(kHuge).address;
   static_cast<void>(CostSoFar());
   for (int i = 0; i < 8; ++i) ASSERT_TRUE(Commit(base + static_cast<std::uint64_t>(i) * kMiB, kMiB).outcome.ok());
@@ -107,7 +107,7 @@ TEST_F(EngineCost, TrackingGrowsWithTheCommittedPlacesNotWithTheReservation) {
   EXPECT_LE(CostSoFar().metadata, 2u) << "a node of each level";
 }
 
-TEST_F(EngineCost, AWalkOverAHugeRangeVisitsOnlyTouchedWords) {
+TEST_F(EngineCost, HugeWalkVisitsOnlyTouchedWords) {
   FakeMemorySystem fake;
   PageMap map(fake);
   const Address base = kHuge / 2;

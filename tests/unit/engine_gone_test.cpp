@@ -1,4 +1,5 @@
-// Memory that others free or unmap without a word, and views whose end is told late: the charge comes back.
+// Memory that other code frees or unmaps past the manager, and views whose release is reported late: their charge is
+// returned.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -18,7 +19,7 @@ class EngineAndTheGone : public EngineTest {
     EXPECT_TRUE(engine.AcquireView(view, size).ok());
     return view;
   }
-  // In memory of others, which they then free past the manager.
+  // Commits in a foreign region, which its owner then frees past the manager.
   void CommitInMemoryThatGoes(std::uint64_t size) {
     const Address foreign = ForeignReservation(size);
     ASSERT_TRUE(Commit(foreign, size).outcome.ok());
@@ -26,7 +27,7 @@ class EngineAndTheGone : public EngineTest {
   }
 };
 
-TEST_F(EngineAndTheGone, TheChargeOfFreedForeignMemoryIsReturned) {
+TEST_F(EngineAndTheGone, FreedForeignMemoryIsUncharged) {
   for (int cycle = 0; cycle < 10; ++cycle) {
     CommitInMemoryThatGoes(4 * kMiB);
     EXPECT_EQ(Charged(), Bytes{4 * kMiB});
@@ -37,7 +38,7 @@ TEST_F(EngineAndTheGone, TheChargeOfFreedForeignMemoryIsReturned) {
   EXPECT_FALSE(engine.UnchargeFreedElsewhere()) << "nothing is left to look for";
 }
 
-TEST_F(EngineAndTheGone, ForeignMemoryThatIsStillThereStaysCharged) {
+TEST_F(EngineAndTheGone, LiveForeignMemoryStaysCharged) {
   const Address kept = ForeignReservation(kMiB);
   ASSERT_TRUE(Commit(kept, 100 * kPageSize).outcome.ok());
   CommitInMemoryThatGoes(kMiB);
@@ -50,7 +51,7 @@ TEST_F(EngineAndTheGone, ForeignMemoryThatIsStillThereStaysCharged) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndTheGone, ForeignMemoryThatItsOwnerReservedAnewIsNotCharged) {
+TEST_F(EngineAndTheGone, ForeignMemoryReservedAgainByItsOwnerIsUncharged) {
   const Address foreign = ForeignReservation(kMiB);
   ASSERT_TRUE(Commit(foreign, kMiB).outcome.ok());
   ASSERT_EQ(os.RawFree(foreign, 0, win32::kMemRelease), win32::kSuccess);
@@ -59,7 +60,7 @@ TEST_F(EngineAndTheGone, ForeignMemoryThatItsOwnerReservedAnewIsNotCharged) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(EngineAndTheGone, NoRequestIsRefusedForMemoryThatIsGone) {
+TEST_F(EngineAndTheGone, FreedForeignMemoryCausesNoRefusal) {
   engine.ledger().budget().SetLimits({.limit = {3 * kMiB}});
   const Address region = Reserve(8 * kMiB).address;
   for (const Criticality level : {Criticality::kTask, Criticality::kAppDomain, Criticality::kProcess}) {
@@ -72,7 +73,7 @@ TEST_F(EngineAndTheGone, NoRequestIsRefusedForMemoryThatIsGone) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndTheGone, RefusalsOfLowerLevelsLookForItOnlyNowAndThen) {
+TEST_F(EngineAndTheGone, LowerLevelRefusalsSearchAtALimitedRate) {
   engine.ledger().budget().SetLimits({.limit = {3 * kMiB}});
   const Address region = Reserve(8 * kMiB).address;
   const Address kept = ForeignReservation(kMiB);
@@ -86,7 +87,7 @@ TEST_F(EngineAndTheGone, RefusalsOfLowerLevelsLookForItOnlyNowAndThen) {
   EXPECT_GT(os.Calls(OsCall::kDescribe), 0u) << "a process-critical one looks always";
 }
 
-TEST_F(EngineAndTheGone, AViewUnmappedPastTheManagerIsForgottenWithItsCharge) {
+TEST_F(EngineAndTheGone, ViewUnmappedPastTheManagerIsForgottenWithItsCharge) {
   for (int cycle = 0; cycle < 10; ++cycle) {
     const Address view = AnnouncedView(kMiB);
     ASSERT_TRUE(Commit(view, 100 * kPageSize).outcome.ok());
@@ -99,7 +100,7 @@ TEST_F(EngineAndTheGone, AViewUnmappedPastTheManagerIsForgottenWithItsCharge) {
   }
 }
 
-TEST_F(EngineAndTheGone, ASectionEndsWithItsLastViewThoughThatWasUnmappedPastTheManager) {
+TEST_F(EngineAndTheGone, SectionEndsWithLastViewUnmappedPastTheManager) {
   const SectionOutcome section = engine.AddSection(kGiB, false, Criticality::kProcess);
   const std::uint32_t os_section = os.MakeSection();
   const Address view = os.MapSection(os_section, 0, 0, kMiB).address;
@@ -114,7 +115,7 @@ TEST_F(EngineAndTheGone, ASectionEndsWithItsLastViewThoughThatWasUnmappedPastThe
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndTheGone, AViewsEndToldLateLeavesTheNewerViewAtItsBaseKnown) {
+TEST_F(EngineAndTheGone, LateViewReleaseKeepsNewerViewAtSameBase) {
   const Address base = AnnouncedView(kMiB);
   ASSERT_TRUE(Commit(base, kGranuleSize).outcome.ok());
   ASSERT_EQ(os.UnmapView(base), win32::kSuccess);
@@ -130,7 +131,7 @@ TEST_F(EngineAndTheGone, AViewsEndToldLateLeavesTheNewerViewAtItsBaseKnown) {
   EXPECT_EQ(engine.ledger().Figures().regions, 0u);
 }
 
-TEST_F(EngineAndTheGone, AViewsEndToldBeforeItIsUnmappedIsSeenLater) {
+TEST_F(EngineAndTheGone, ViewReleasedBeforeUnmapIsUnchargedAfterUnmap) {
   const Address base = AnnouncedView(kMiB);
   ASSERT_TRUE(Commit(base, kGranuleSize).outcome.ok());
   EXPECT_TRUE(engine.ReleaseView(base).ok());
@@ -141,7 +142,7 @@ TEST_F(EngineAndTheGone, AViewsEndToldBeforeItIsUnmappedIsSeenLater) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(EngineAndTheGone, TheEndOfAViewThatWasNeverAnnouncedReturnsWhatWasCommittedInIt) {
+TEST_F(EngineAndTheGone, ReleaseOfUnannouncedViewUnchargesItsCommits) {
   const Address view = os.MapView(0, kMiB, ViewPages::kReserved).address;
   ASSERT_TRUE(Commit(view, 20 * kPageSize).outcome.ok());
   EXPECT_EQ(ChargedPages(), 20u);
@@ -151,12 +152,13 @@ TEST_F(EngineAndTheGone, TheEndOfAViewThatWasNeverAnnouncedReturnsWhatWasCommitt
   EXPECT_TRUE(Exact());
 }
 
-// A view may be mapped and announced between the question and the answer: it is another one, and stays.
-TEST_F(EngineAndTheGone, AViewMappedWhileTheOldOneIsLookedForStays) {
+// A new view may be mapped and announced at the same address between the OS call and the use of its answer. The new
+// view stays.
+TEST_F(EngineAndTheGone, ViewMappedDuringTheSearchStays) {
   const Address base = AnnouncedView(kMiB);
   ASSERT_TRUE(Commit(base, kGranuleSize).outcome.ok());
   ASSERT_EQ(os.UnmapView(base), win32::kSuccess);
-  // The pages first, then the view: the last question is the one about the view.
+  // The search describes the pages first and the view last, so the second call is the one about the view.
   os.OnNext(OsCall::kDescribe, Moment::kAfter, [&](const OsCallInfo&) {
     os.OnNext(OsCall::kDescribe, Moment::kAfter, [&](const OsCallInfo&) {
       ASSERT_EQ(AnnouncedView(kMiB, base), base);
@@ -169,7 +171,7 @@ TEST_F(EngineAndTheGone, AViewMappedWhileTheOldOneIsLookedForStays) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndTheGone, ACommitThatMeetsTheSearchStaysCharged) {
+TEST_F(EngineAndTheGone, CommitDuringTheSearchStaysCharged) {
   const Address kept = ForeignReservation(kMiB);
   ASSERT_TRUE(Commit(kept, 10 * kPageSize).outcome.ok());
   for (const Moment moment : {Moment::kBefore, Moment::kAfter}) {
@@ -185,7 +187,7 @@ TEST_F(EngineAndTheGone, ACommitThatMeetsTheSearchStaysCharged) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-// ---- the audit's time
+// ---- the duration of an audit
 
 class AuditOfDifferences : public EngineTest {
  protected:
@@ -200,17 +202,17 @@ class AuditOfDifferences : public EngineTest {
   LedgerAudit audit;
 };
 
-TEST_F(AuditOfDifferences, OfNoneAsksOnceForEachRunOfPages) {
+TEST_F(AuditOfDifferences, CleanAuditAsksOncePerRunOfPages) {
   EXPECT_LE(QuestionsOfAnAudit(), 2u);
   EXPECT_EQ(audit.mismatch, Pages{});
 }
 
-TEST_F(AuditOfDifferences, ThatLastIsBoundedInTimeAndCountsEveryPage) {
+TEST_F(AuditOfDifferences, LastingDifferencesAreCountedInBoundedTime) {
   using Clock = std::chrono::steady_clock;
   ASSERT_EQ(os.RawFree(region + 100 * kMiB, 64 * kMiB, win32::kMemDecommit), win32::kSuccess);
   const Clock::time_point began = Clock::now();
   EXPECT_LE(QuestionsOfAnAudit(), 256u * 40u) << "of 256 words that differ";
-  // The patience is 0.1 s; the rest is for machines that are busy elsewhere.
+  // The audit's patience is 0.1 s; the rest allows for busy machines.
   EXPECT_LT(Clock::now() - began, std::chrono::seconds(5));
   EXPECT_EQ(audit.mismatch, Pages{64 * kMiB / kPageSize});
   EXPECT_EQ(audit.in_flight, Pages{});
@@ -218,7 +220,7 @@ TEST_F(AuditOfDifferences, ThatLastIsBoundedInTimeAndCountsEveryPage) {
   EXPECT_EQ(audit.committed, Pages{(kSize - 64 * kMiB) / kPageSize});
 }
 
-TEST_F(AuditOfDifferences, ScatteredOverEveryWordAreCountedToThePage) {
+TEST_F(AuditOfDifferences, ScatteredDifferencesAreCountedToThePage) {
   constexpr std::uint64_t kWords = kSize / (64 * kPageSize);
   for (std::uint64_t word = 0; word < kWords; ++word) {
     ASSERT_EQ(os.RawFree(region + (word * 64 + word % 60) * kPageSize, 2 * kPageSize, win32::kMemDecommit),
@@ -228,15 +230,16 @@ TEST_F(AuditOfDifferences, ScatteredOverEveryWordAreCountedToThePage) {
   EXPECT_EQ(audit.mismatch, Pages{2 * kWords});
 }
 
-TEST_F(AuditOfDifferences, WithoutMemoryForItsTableAreCountedAllTheSame) {
+TEST_F(AuditOfDifferences, DifferencesAreCountedWithoutMemoryForATable) {
   ASSERT_EQ(os.RawFree(region, 64 * kMiB, win32::kMemDecommit), win32::kSuccess);
   os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
   (void)QuestionsOfAnAudit();
   EXPECT_EQ(audit.mismatch, Pages{64 * kMiB / kPageSize});
 }
 
-TEST_F(AuditOfDifferences, ThatEndWhileItLooksAreNone) {
-  // The ledger believes in pages that the OS lacks; the CLR's own decommit of them ends the difference.
+TEST_F(AuditOfDifferences, DifferencesThatEndDuringTheAuditAreNotCounted) {
+  // The ledger has pages charged that the OS no longer has committed. The CLR's own decommit of them ends the
+  // difference.
   ASSERT_EQ(os.RawFree(region, kMiB, win32::kMemDecommit), win32::kSuccess);
   os.OnNext(OsCall::kDescribe, Moment::kAfter, [&](const OsCallInfo&) { ASSERT_TRUE(Decommit(region, kMiB).ok()); }, 1);
   (void)QuestionsOfAnAudit();

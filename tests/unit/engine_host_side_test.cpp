@@ -1,4 +1,4 @@
-// Exclusive sections, what the host owns, and the manager's life.
+// Exclusive sections, memory owned by the host, and the manager's stages.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint64_t kHost = 1001;
 constexpr std::uint64_t kOther = 1002;
 
-// Plays a thread of that number.
+// Runs `act` under this thread id.
 template <typename Act>
 auto As(std::uint64_t thread, Act act) {
   FakeThreadSystem::SetCurrentThread(thread);
@@ -36,7 +36,7 @@ class ExclusiveTest : public EngineTest {
   Address region = 0;
 };
 
-TEST_F(ExclusiveTest, AllocationsOfOtherThreadsAreRefusedAndFreesGoOn) {
+TEST_F(ExclusiveTest, ExclusiveSectionRefusesOtherAllocationsAndServesFrees) {
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   EXPECT_EQ(Reserve(kMiB).outcome, Outcome::ExclusiveElsewhere());
   EXPECT_EQ(Commit(region, kPageSize).outcome, Outcome::ExclusiveElsewhere());
@@ -52,14 +52,14 @@ TEST_F(ExclusiveTest, AllocationsOfOtherThreadsAreRefusedAndFreesGoOn) {
   EXPECT_TRUE(heap.Allocate(100, Criticality::kProcess).outcome.ok());
 }
 
-TEST_F(ExclusiveTest, TheOwnersAllocationsAreServed) {
+TEST_F(ExclusiveTest, OwnerAllocationsAreServed) {
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   EXPECT_TRUE(As(kHost, [&] { return Commit(region, 2 * kPageSize).outcome; }).ok());
   EXPECT_TRUE(As(kHost, [&] { return ReserveAndCommit(kMiB).outcome; }).ok());
   ASSERT_EQ(Leave(kHost), Outcome::Done());
 }
 
-TEST_F(ExclusiveTest, NestsAndIsLeftByItsOwnerAlone) {
+TEST_F(ExclusiveTest, SectionNestsAndOnlyItsOwnerLeaves) {
   EXPECT_EQ(Leave(kHost), Outcome::NotOwner());
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   ASSERT_EQ(Enter(kHost), Outcome::Done());
@@ -74,7 +74,7 @@ TEST_F(ExclusiveTest, NestsAndIsLeftByItsOwnerAlone) {
   EXPECT_EQ(Leave(kOther), Outcome::Done());
 }
 
-TEST_F(ExclusiveTest, AnotherThreadWaitsForItToItsDeadline) {
+TEST_F(ExclusiveTest, EnteringWaitsUntilTheDeadline) {
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   const Milliseconds before = threads.Now();
   EXPECT_EQ(Enter(kOther, 50), Outcome::TimedOut());
@@ -84,8 +84,9 @@ TEST_F(ExclusiveTest, AnotherThreadWaitsForItToItsDeadline) {
   EXPECT_EQ(Leave(kHost), Outcome::Done());
 }
 
-// A commit that is suspended in the middle of its OS call is at work: the section is not entered before it has ended.
-TEST_F(ExclusiveTest, IsNotEnteredWhileAnAllocationIsAtWork) {
+// A commit that is suspended inside its OS call is in progress. The section is not entered before the commit has
+// ended.
+TEST_F(ExclusiveTest, EnteringFailsDuringAnAllocation) {
   for (const bool in_word : {true, false}) {
     SCOPED_TRACE(in_word);
     Outcome entered = Outcome::Done();
@@ -93,13 +94,13 @@ TEST_F(ExclusiveTest, IsNotEnteredWhileAnAllocationIsAtWork) {
     const AddressOutcome result = in_word ? Commit(region, kPageSize) : ReserveAndCommit(kMiB);
     EXPECT_TRUE(result.outcome.ok());
     EXPECT_EQ(entered, Outcome::TimedOut());
-    EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());  // what was begun is undone
+    EXPECT_TRUE(Commit(region, kPageSize).outcome.ok());  // the failed entry left the gate open
     EXPECT_EQ(Enter(kHost, 20), Outcome::Done());
     EXPECT_EQ(Leave(kHost), Outcome::Done());
   }
 }
 
-TEST_F(ExclusiveTest, ALevelThatMayWaitWaitsForTheSectionToEnd) {
+TEST_F(ExclusiveTest, LevelWithAWaitWaitsForTheSectionToEnd) {
   class NoWaker final : public Waker {
     void Wake() noexcept override {}
   } server;
@@ -120,11 +121,11 @@ TEST_F(ExclusiveTest, ALevelThatMayWaitWaitsForTheSectionToEnd) {
   end_it = false;
   ASSERT_EQ(Enter(kHost), Outcome::Done());
   EXPECT_EQ(Reserve(kMiB).outcome, Outcome::TimedOut());
-  EXPECT_EQ(Commit(region, kPageSize, Criticality::kProcess).outcome, Outcome::ExclusiveElsewhere());  // may not wait
+  EXPECT_EQ(Commit(region, kPageSize, Criticality::kProcess).outcome, Outcome::ExclusiveElsewhere());  // has no wait
   ASSERT_EQ(Leave(kHost), Outcome::Done());
 }
 
-TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
+TEST(ExclusiveSection, StopsAllocationsUnderFullLoad) {
   FakeMemorySystem os;
   StdThreadSystem threads;
   Engine engine(os, threads, {});
@@ -132,7 +133,8 @@ TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
   std::atomic<std::uint64_t> held = 0;
   std::vector<std::thread> clients;
   for (int t = 0; t < 3; ++t) {
-    // Before the first section: a thread that starts late would be held still here.
+    // Reserves on this thread, before the first section: the section would refuse the reservation of a client that
+    // starts late.
     const AddressOutcome region =
         engine.Allocate({.size = 4 * kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite}, Criticality::kTask);
     ASSERT_TRUE(region.outcome.ok());
@@ -152,7 +154,7 @@ TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
   for (int section = 0; section < 200; ++section) {
     while (!engine.EnterExclusive(Milliseconds{1000}).ok()) {
     }
-    // Frees may still come; what is charged can only fall, however often others try.
+    // Frees are still served, so the charge can fall. It cannot rise, however often other threads try to allocate.
     Bytes before = engine.ledger().budget().Charged();
     const std::uint64_t held_before = held.load();
     while (held.load() < held_before + 10) {
@@ -168,11 +170,11 @@ TEST(Exclusive, HoldsAManagerStillThatIsUnderFullLoad) {
   EXPECT_EQ(engine.ledger().budget().Charged(), Bytes{});
 }
 
-// ---- what the host owns
+// ---- memory owned by the host
 
 class HostOwnedTest : public EngineTest {
  protected:
-  // Everything a CLR could do to a range.
+  // Tries every change that a CLR could make to a range.
   void ExpectAllRefused(Address address, std::uint64_t size) {
     std::uint32_t old = 0;
     EXPECT_EQ(Commit(address, size).outcome, Outcome::NotOwner());
@@ -186,23 +188,23 @@ class HostOwnedTest : public EngineTest {
   }
 };
 
-TEST_F(HostOwnedTest, TheReservesAreOutOfTheClrsReach) {
+TEST_F(HostOwnedTest, ReservesAreProtectedFromTheClr) {
   ASSERT_EQ(engine.OpenReserves({kMiB}, {kMiB}), win32::kSuccess);
   const Address emergency = engine.emergency().Range().Start();
   const Address space = engine.address_space().Range().Start();
   ExpectAllRefused(emergency, kPageSize);
   ExpectAllRefused(space + kMiB - kPageSize, 2 * kPageSize);
   std::uint32_t old = 0;
-  EXPECT_EQ(engine.Protect(emergency - kPageSize, 2 * kPageSize, 2, &old), Outcome::NotOwner());  // reaches into it
+  EXPECT_EQ(engine.Protect(emergency - kPageSize, 2 * kPageSize, 2, &old), Outcome::NotOwner());  // overlaps it
   EXPECT_EQ(engine.emergency().Held(), Bytes{kMiB});
-  // The rest is as ever.
+  // Other memory is unaffected.
   const Address own = ReserveAndCommit(kMiB).address;
   EXPECT_TRUE(Decommit(own, kPageSize).ok());
   EXPECT_TRUE(engine.Protect(own + kPageSize, kPageSize, 2, &old).ok());
   EXPECT_TRUE(Release(own).ok());
 }
 
-TEST_F(HostOwnedTest, APinnedRegionStaysAsItIsUntilItIsUnpinned) {
+TEST_F(HostOwnedTest, SealedRegionRefusesChangesUntilUnsealed) {
   const Address region = ReserveAndCommit(kMiB).address;
   const PageRange pages{region >> kPageShift, {kMiB / kPageSize}};
   ASSERT_EQ(engine.Seal(pages), SealedRegions::Result::kDone);
@@ -219,7 +221,7 @@ TEST_F(HostOwnedTest, APinnedRegionStaysAsItIsUntilItIsUnpinned) {
   EXPECT_TRUE(Release(region).ok());
 }
 
-TEST_F(HostOwnedTest, PinningPartOfARegionKeepsAllOfItFromBeingReleased) {
+TEST_F(HostOwnedTest, SealingPartOfARegionBlocksItsRelease) {
   const Address region = ReserveAndCommit(kMiB).address;
   ASSERT_EQ(engine.Seal({(region >> kPageShift) + 10, {1}}), SealedRegions::Result::kDone);
   EXPECT_EQ(Release(region), Outcome::NotOwner());
@@ -229,7 +231,7 @@ TEST_F(HostOwnedTest, PinningPartOfARegionKeepsAllOfItFromBeingReleased) {
   EXPECT_TRUE(Commit(region, 10 * kPageSize).outcome.ok());
 }
 
-TEST_F(HostOwnedTest, AFullOrTooLongListIsSaidSo) {
+TEST_F(HostOwnedTest, SealReportsAFullListAndTooLongRanges) {
   EXPECT_EQ(engine.Seal({1, {SealedRegions::kMostPages + 1}}), SealedRegions::Result::kTooLong);
   EXPECT_EQ(engine.Seal({std::uint64_t{1} << 36, {1}}), SealedRegions::Result::kTooLong);
   for (std::uint64_t i = 0; i < SealedRegions::kMost; ++i) {
@@ -240,9 +242,9 @@ TEST_F(HostOwnedTest, AFullOrTooLongListIsSaidSo) {
   EXPECT_EQ(engine.Seal({8, {1}}), SealedRegions::Result::kDone);
 }
 
-// ---- the manager's life
+// ---- the manager's stages
 
-TEST_F(EngineTest, TheFirstCauseOfALatchIsKept) {
+TEST_F(EngineTest, FirstLatchCauseIsKept) {
   EXPECT_EQ(engine.latched().cause, LatchCause::kNone);
   engine.Latch({LatchCause::kException, 7, 0xFFFF'FFFF});
   engine.Latch({LatchCause::kOs, 1, 2});
@@ -251,7 +253,7 @@ TEST_F(EngineTest, TheFirstCauseOfALatchIsKept) {
   EXPECT_EQ(latched.method, 7);
   EXPECT_EQ(latched.error, 0xFFFF'FFFF);
   EXPECT_FALSE(engine.Serving());
-  EXPECT_EQ(engine.stage(), Stage::kRunning);  // it may still be asked to drain
+  EXPECT_EQ(engine.stage(), Stage::kRunning);  // a latched manager can still be drained
   engine.Shutdown();
   EXPECT_EQ(engine.stage(), Stage::kDraining);
   engine.NoteStopped();

@@ -1,4 +1,4 @@
-// Memory that did not come from the manager: views, foreign regions, and regions freed behind its back.
+// Memory that the manager did not allocate: views, foreign regions, and regions freed past the manager.
 #include <gtest/gtest.h>
 
 #include "support/engine_fixture.h"
@@ -18,7 +18,7 @@ class EngineAndOthers : public EngineTest {
   }
 };
 
-TEST_F(EngineAndOthers, PagesCommittedInAnAnnouncedViewAreChargedAndReturnedWithIt) {
+TEST_F(EngineAndOthers, CommitsInAnAnnouncedViewAreChargedUntilItsRelease) {
   const Address view = os.MapView(0, kMiB, ViewPages::kReserved).address;
   ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
   EXPECT_EQ(Charged(), Bytes{});
@@ -34,7 +34,7 @@ TEST_F(EngineAndOthers, PagesCommittedInAnAnnouncedViewAreChargedAndReturnedWith
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndOthers, AFilesViewIsNotChargedAndItsReleaseReturnsNothing) {
+TEST_F(EngineAndOthers, FileViewIsNeverCharged) {
   const Address view = os.MapView(0, kMiB, ViewPages::kCommitted).address;
   ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
   EXPECT_TRUE(Exact({256}));
@@ -45,7 +45,7 @@ TEST_F(EngineAndOthers, AFilesViewIsNotChargedAndItsReleaseReturnsNothing) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndOthers, AViewCannotBeReleasedAsARegionNorARegionAsAView) {
+TEST_F(EngineAndOthers, ViewAndRegionCannotBeReleasedAsEachOther) {
   const Address view = os.MapView(0, kMiB, ViewPages::kReserved).address;
   ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
   const Address region = ReserveAndCommit(kMiB).address;
@@ -57,14 +57,14 @@ TEST_F(EngineAndOthers, AViewCannotBeReleasedAsARegionNorARegionAsAView) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndOthers, AnImpossibleViewIsRefused) {
+TEST_F(EngineAndOthers, ImpossibleViewIsRefused) {
   EXPECT_EQ(engine.AcquireView(0, kMiB), Outcome::OsRefused(win32::kInvalidParameter));
   EXPECT_EQ(engine.AcquireView(0x7000'1000, kMiB), Outcome::OsRefused(win32::kInvalidParameter));
   EXPECT_EQ(engine.AcquireView(0x7000'0000, 0), Outcome::OsRefused(win32::kInvalidParameter));
   EXPECT_EQ(engine.AcquireView(~Address{0xFFFF}, kMiB), Outcome::OsRefused(win32::kInvalidParameter));
 }
 
-TEST_F(EngineAndOthers, OfAForeignRegionOnlyWhatTheManagerCommittedIsCharged) {
+TEST_F(EngineAndOthers, ForeignRegionIsChargedOnlyForTheManagersCommits) {
   const Address foreign = ForeignReservation(kMiB);
   RawCommit(foreign, 4 * kPageSize);
   ASSERT_TRUE(Commit(foreign, 10 * kPageSize).outcome.ok());
@@ -79,7 +79,7 @@ TEST_F(EngineAndOthers, OfAForeignRegionOnlyWhatTheManagerCommittedIsCharged) {
   EXPECT_TRUE(Exact({4}));
 }
 
-TEST_F(EngineAndOthers, AForeignRegionsOwnPagesCannotBeFreedThroughTheManager) {
+TEST_F(EngineAndOthers, ForeignPagesCannotBeFreedThroughTheManager) {
   const Address foreign = ForeignReservation(kMiB);
   RawCommit(foreign, kMiB);
   EXPECT_EQ(Decommit(foreign, kPageSize), Outcome::NotOurs());
@@ -87,7 +87,7 @@ TEST_F(EngineAndOthers, AForeignRegionsOwnPagesCannotBeFreedThroughTheManager) {
   EXPECT_EQ(os.Committed(), Pages{256});
 }
 
-TEST_F(EngineAndOthers, AFailedCommitInAForeignRegionIsRolledBack) {
+TEST_F(EngineAndOthers, FailedCommitInAForeignRegionIsRolledBack) {
   const Address foreign = ForeignReservation(kMiB);
   os.SetCommitLimit({4 * kPageSize});
   EXPECT_EQ(Commit(foreign, 10 * kPageSize).outcome, Outcome::OsRefused(win32::kCommitmentLimit));
@@ -104,7 +104,7 @@ TEST_F(EngineAndOthers, AFailedCommitInAForeignRegionIsRolledBack) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndOthers, ARegionFreedBehindOurBackIsHealedWhenItsAddressIsGivenOutAgain) {
+TEST_F(EngineAndOthers, ReusedAddressReplacesARegionFreedPastTheManager) {
   const Address base = ReserveAndCommit(kMiB).address;
   ASSERT_EQ(os.RawFree(base, 0, win32::kMemRelease), win32::kSuccess);
   ASSERT_TRUE(ReserveAndCommit(kMiB / 2, base).outcome.ok());
@@ -115,7 +115,7 @@ TEST_F(EngineAndOthers, ARegionFreedBehindOurBackIsHealedWhenItsAddressIsGivenOu
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndOthers, PagesInAForeignRegionFreedBehindOurBackAreHealedToo) {
+TEST_F(EngineAndOthers, ReusedAddressUnchargesForeignPagesFreedPastTheManager) {
   const Address foreign = ForeignReservation(kMiB);
   ASSERT_TRUE(Commit(foreign, 16 * kPageSize).outcome.ok());
   ASSERT_EQ(os.RawFree(foreign, 0, win32::kMemRelease), win32::kSuccess);
@@ -126,7 +126,7 @@ TEST_F(EngineAndOthers, PagesInAForeignRegionFreedBehindOurBackAreHealedToo) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndOthers, AViewUnmappedUnannouncedIsHealedByTheNextOwner) {
+TEST_F(EngineAndOthers, ReusedAddressReplacesAViewUnmappedPastTheManager) {
   const Address view = os.MapView(0, kMiB, ViewPages::kReserved).address;
   ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
   ASSERT_TRUE(Commit(view, 16 * kPageSize).outcome.ok());
@@ -138,8 +138,8 @@ TEST_F(EngineAndOthers, AViewUnmappedUnannouncedIsHealedByTheNextOwner) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineAndOthers, TheLateWordOfAViewsEndTakesNothingFromWhoeverIsThereByNow) {
-  // The new region begins inside of where the view was, or before it, or is the same pages.
+TEST_F(EngineAndOthers, LateViewReleaseKeepsTheNewRegion) {
+  // The new region begins before the old view, at its base, or inside it.
   const Address view = 0x7000'0000;
   for (const Address base : {view - kMiB, view, view + kGranuleSize}) {
     SCOPED_TRACE(testing::Message() << std::hex << base);
@@ -158,7 +158,7 @@ TEST_F(EngineAndOthers, TheLateWordOfAViewsEndTakesNothingFromWhoeverIsThereByNo
   }
 }
 
-TEST_F(EngineAndOthers, ARegionOverAForgottenOneIsFoundFromAllItsPages) {
+TEST_F(EngineAndOthers, RegionOverAStaleOneIsFoundFromAllItsPages) {
   const Address base = 0x7000'0000;
   ASSERT_TRUE(ReserveAndCommit(kGranuleSize, base + 4 * kGranuleSize).outcome.ok());
   ASSERT_EQ(os.RawFree(base + 4 * kGranuleSize, 0, win32::kMemRelease), win32::kSuccess);
@@ -171,7 +171,7 @@ TEST_F(EngineAndOthers, ARegionOverAForgottenOneIsFoundFromAllItsPages) {
   }
 }
 
-TEST_F(EngineAndOthers, TheAuditFindsARegionThatWasFreedBehindOurBack) {
+TEST_F(EngineAndOthers, AuditFindsARegionFreedPastTheManager) {
   const Address base = ReserveAndCommit(kMiB).address;
   ASSERT_EQ(os.RawFree(base, 0, win32::kMemRelease), win32::kSuccess);
   EXPECT_EQ(engine.ledger().Audit().mismatch.value, 256u);
@@ -179,7 +179,7 @@ TEST_F(EngineAndOthers, TheAuditFindsARegionThatWasFreedBehindOurBack) {
   EXPECT_EQ(engine.ledger().Audit().mismatch.value, 256u) << "and is someone else's by now";
 }
 
-TEST_F(EngineAndOthers, TheAuditFindsWhatIsNotTrue) {
+TEST_F(EngineAndOthers, AuditFindsEveryMismatch) {
   const Address base = ReserveAndCommit(16 * kPageSize).address;
   ASSERT_EQ(os.RawFree(base, 4 * kPageSize, win32::kMemDecommit), win32::kSuccess);
   EXPECT_EQ(engine.ledger().Audit().mismatch.value, 4u);

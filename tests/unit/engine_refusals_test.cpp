@@ -1,4 +1,4 @@
-// Refused and failing requests leave everything as it was.
+// Refused and failing requests leave all state unchanged.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -11,8 +11,8 @@ namespace {
 
 class EngineRefusals : public EngineTest {};
 
-TEST_F(EngineRefusals, ADecommitTheOsRefusesOnPagesNeverTouchedLeavesNothingForALaterReleaseToMiss) {
-  // Across two words of 64 pages; the refused range is inside the first.
+TEST_F(EngineRefusals, RefusedDecommitOfUntouchedPagesLeavesNoCharge) {
+  // The region lies across two page words; the refused range is inside the first.
   const Address base = 0x4000'0000 + 48 * kPageSize;
   ASSERT_TRUE(Reserve(64 * kPageSize, base).outcome.ok());
   os.Fail(OsCall::kFree, win32::kInvalidParameter);
@@ -22,7 +22,7 @@ TEST_F(EngineRefusals, ADecommitTheOsRefusesOnPagesNeverTouchedLeavesNothingForA
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(EngineRefusals, ACommitTheOsHasNoMemoryForIsRolledBack) {
+TEST_F(EngineRefusals, CommitRefusedByTheOsIsRolledBack) {
   const Address base = Reserve(kMiB).address;
   ASSERT_TRUE(Commit(base, 4 * kPageSize).outcome.ok());
   os.SetCommitLimit({10 * kPageSize});
@@ -44,7 +44,7 @@ TEST_F(EngineRefusals, ACommitTheOsHasNoMemoryForIsRolledBack) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineRefusals, WithoutAddressesTheErrorIsNotEnoughMemory) {
+TEST_F(EngineRefusals, ExhaustedAddressSpaceFailsWithNotEnoughMemory) {
   os.SetSearchRange(0x7000'0000, 0x7000'0000 + kMiB);
   EXPECT_EQ(Reserve(2 * kMiB).outcome, Outcome::OsRefused(win32::kNotEnoughMemory));
   const Address base = Reserve(kMiB).address;
@@ -54,7 +54,7 @@ TEST_F(EngineRefusals, WithoutAddressesTheErrorIsNotEnoughMemory) {
   EXPECT_TRUE(Reserve(kPageSize).outcome.ok());
 }
 
-TEST_F(EngineRefusals, OverTheLimitTheOsIsNotEvenAsked) {
+TEST_F(EngineRefusals, OverLimitRequestMakesNoOsCall) {
   engine.ledger().budget().SetLimits({.limit = {32 * kPageSize}, .process_headroom = {8 * kPageSize}});
   const Address base = Reserve(kMiB).address;
   ASSERT_TRUE(Commit(base, 24 * kPageSize).outcome.ok());
@@ -72,7 +72,7 @@ TEST_F(EngineRefusals, OverTheLimitTheOsIsNotEvenAsked) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineRefusals, ADecommitTheOsRefusesKeepsTheCharge) {
+TEST_F(EngineRefusals, RefusedDecommitKeepsTheCharge) {
   const Address base = ReserveAndCommit(kMiB).address;
   for (const std::uint64_t pages : {std::uint64_t{8}, std::uint64_t{100}}) {
     os.Fail(OsCall::kFree, win32::kInvalidParameter);
@@ -82,7 +82,7 @@ TEST_F(EngineRefusals, ADecommitTheOsRefusesKeepsTheCharge) {
   }
 }
 
-TEST_F(EngineRefusals, AReleaseTheOsRefusesKeepsRegionAndCharge) {
+TEST_F(EngineRefusals, RefusedReleaseKeepsRegionAndCharge) {
   const Address base = ReserveAndCommit(kMiB).address;
   os.Fail(OsCall::kFree, win32::kInvalidParameter);
   EXPECT_EQ(Release(base), Outcome::OsRefused(win32::kInvalidParameter));
@@ -94,7 +94,7 @@ TEST_F(EngineRefusals, AReleaseTheOsRefusesKeepsRegionAndCharge) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineRefusals, WithoutMemoryForTheTablesNothingHappensAtAll) {
+TEST_F(EngineRefusals, TableAllocationFailureUndoesTheReservation) {
   for (std::uint64_t nth = 0; nth < 2; ++nth) {
     ManagedEngine fresh;
     fresh.os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, nth);
@@ -105,7 +105,7 @@ TEST_F(EngineRefusals, WithoutMemoryForTheTablesNothingHappensAtAll) {
   }
 }
 
-TEST_F(EngineRefusals, ACommitAcrossLeavesWithoutMemoryForTheSecondIsRolledBack) {
+TEST_F(EngineRefusals, CommitWithoutMemoryForItsSecondLeafIsRolledBack) {
   const Address leaf_border = 0x8000'0000;
   const Address base = Reserve(2 * kMiB, leaf_border - kMiB).address;
   os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
@@ -115,7 +115,7 @@ TEST_F(EngineRefusals, ACommitAcrossLeavesWithoutMemoryForTheSecondIsRolledBack)
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineRefusals, AnAnswerThatCannotBeIsABrokenInvariant) {
+TEST_F(EngineRefusals, ImpossibleOsAnswerBreaksAnInvariant) {
   const Address base = Reserve(kMiB).address;
   os.Fail(OsCall::kAllocate, win32::kSuccess, 0, 1, base + kGranuleSize);
   EXPECT_EQ(Commit(base, kPageSize).outcome.verdict, Verdict::kInvariantBroken) << "committed elsewhere";
@@ -127,8 +127,8 @@ TEST_F(EngineRefusals, AnAnswerThatCannotBeIsABrokenInvariant) {
   EXPECT_TRUE(Exact());
 }
 
-// Wine does so for a size that wraps round to nothing.
-TEST_F(EngineRefusals, AReleaseWithASizeThatTheOsAcceptsIsBelievedAndLookedInto) {
+// Wine accepts such a release if the size wraps around to 0.
+TEST_F(EngineRefusals, AcceptedReleaseWithASizeIsReconciled) {
   const Address kept = ReserveAndCommit(kMiB).address;
   os.Fail(OsCall::kFree, win32::kSuccess);
   EXPECT_TRUE(engine.Free(kept, kMiB, win32::kMemRelease).ok());
@@ -145,7 +145,7 @@ TEST_F(EngineRefusals, AReleaseWithASizeThatTheOsAcceptsIsBelievedAndLookedInto)
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineRefusals, AFreeOfAKindNobodyKnowsIsBelievedAndLookedInto) {
+TEST_F(EngineRefusals, AcceptedFreeOfUnknownTypeIsReconciled) {
   const Address base = ReserveAndCommit(kMiB).address;
   os.Fail(OsCall::kFree, win32::kSuccess);
   os.OnNext(OsCall::kFree, Moment::kBefore, [&](const OsCallInfo&) {
@@ -156,16 +156,16 @@ TEST_F(EngineRefusals, AFreeOfAKindNobodyKnowsIsBelievedAndLookedInto) {
   EXPECT_TRUE(Exact());
 }
 
-// ---- what a refused commit leaves behind, whatever its size
+// ---- the tables after a refused commit of any size
 
 class EngineRefusalsOfHugeCommits : public EngineTest {
  protected:
   static constexpr std::uint64_t kHuge = sizeof(void*) == 8 ? 255 * kGiB : kGiB;
-  // Of the whole process, in the manager's tables.
+  // Returns the bytes of the manager's tables, for the whole process.
   [[nodiscard]] Bytes Tables() const { return engine.ledger().Figures().metadata; }
 };
 
-TEST_F(EngineRefusalsOfHugeCommits, ByTheLimitMakeNoTables) {
+TEST_F(EngineRefusalsOfHugeCommits, LimitRefusalAllocatesNoTables) {
   engine.ledger().budget().SetLimits({.limit = {64 * kMiB}});
   const Address own = Reserve(kHuge).address;
   const Address foreign =
@@ -184,7 +184,7 @@ TEST_F(EngineRefusalsOfHugeCommits, ByTheLimitMakeNoTables) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineRefusalsOfHugeCommits, ByTheOsMakeNoTablesEither) {
+TEST_F(EngineRefusalsOfHugeCommits, OsRefusalAllocatesNoTables) {
   os.SetCommitLimit({64 * kMiB});
   const Address own = Reserve(kHuge + kGiB).address;
   ASSERT_TRUE(Commit(own, kPageSize).outcome.ok());
@@ -195,7 +195,7 @@ TEST_F(EngineRefusalsOfHugeCommits, ByTheOsMakeNoTablesEither) {
   EXPECT_TRUE(Exact());
 }
 
-// ---- commits of so many pages that their tables are made when the OS has granted them
+// ---- commits so wide that their tables are made after the OS has granted them
 
 class EngineWideCommits : public EngineTest {
  public:
@@ -208,7 +208,7 @@ class EngineWideCommits : public EngineTest {
   Address base = 0;
 };
 
-TEST_F(EngineWideCommits, AreChargedToThePage) {
+TEST_F(EngineWideCommits, WideCommitIsChargedToThePage) {
   ASSERT_TRUE(Commit(base, kWide).outcome.ok());
   EXPECT_EQ(Charged(), Bytes{kWide});
   EXPECT_EQ(engine.ledger().budget().Peak(), Bytes{kWide});
@@ -218,7 +218,7 @@ TEST_F(EngineWideCommits, AreChargedToThePage) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(EngineWideCommits, ThatMeetAFreeEndAsTheOsHasIt) {
+TEST_F(EngineWideCommits, WideCommitOverlappingAFreeIsExact) {
   using Step = std::function<Outcome(EngineWideCommits&)>;
   const Step frees[] = {
       [](EngineWideCommits& t) { return t.Decommit(t.base + 64 * kMiB, 8 * kPageSize); },
@@ -240,7 +240,7 @@ TEST_F(EngineWideCommits, ThatMeetAFreeEndAsTheOsHasIt) {
   }
 }
 
-TEST_F(EngineWideCommits, WithoutMemoryForTheirTablesAreUndone) {
+TEST_F(EngineWideCommits, TableAllocationFailureUndoesAWideCommit) {
   for (const std::uint64_t nth : {std::uint64_t{0}, std::uint64_t{5}}) {
     os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, nth);
     EXPECT_EQ(Commit(base, kWide).outcome, Outcome::NoMetadata());
@@ -252,11 +252,11 @@ TEST_F(EngineWideCommits, WithoutMemoryForTheirTablesAreUndone) {
   EXPECT_TRUE(Exact());
 }
 
-// ---- the peak is of what was granted
+// ---- the peak counts only granted requests
 
 class EnginePeak : public EngineTest {
  protected:
-  // While the OS is asked on behalf of another request, which it refuses, commits one page.
+  // Commits one page while the OS handles another request, which it then refuses. Returns the peak.
   Bytes PeakWhileTheOsRefuses(const std::function<AddressOutcome()>& refused) {
     const Address region = Reserve(kMiB).address;
     bool asked = false;
@@ -271,7 +271,7 @@ class EnginePeak : public EngineTest {
   }
 };
 
-TEST_F(EnginePeak, IsNotOfRequestsThatTheOsRefuses) {
+TEST_F(EnginePeak, RefusedRequestsDoNotRaiseThePeak) {
   os.SetCommitLimit({16 * kMiB});
   const Address own = Reserve(kGiB).address;
   EXPECT_EQ(PeakWhileTheOsRefuses([&] { return Commit(own, kGiB); }), Bytes{kPageSize});
@@ -282,7 +282,7 @@ TEST_F(EnginePeak, IsNotOfRequestsThatTheOsRefuses) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EnginePeak, AnAddressThatIsTakenIsNeverChargedFor) {
+TEST_F(EnginePeak, OccupiedAddressIsNeverCharged) {
   engine.ledger().budget().SetLimits({.limit = {64 * kMiB}});
   const Address taken = os.RawAllocate({.size = kGranuleSize, .type = win32::kMemReserve, .protect = 1}).address;
   os.SetObserver([&](const OsCallInfo&) { EXPECT_EQ(Charged(), Bytes{}); });

@@ -1,4 +1,4 @@
-// What becomes of a request that was refused: the reserves.
+// The reserves, which serve requests that were refused.
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -12,21 +12,21 @@ namespace {
 using win32::kCommitmentLimit;
 using win32::kNotEnoughMemory;
 
-TEST_F(ReliefTest, TheReserveIsCommittedAtOnceAndNotCharged) {
+TEST_F(ReliefTest, ReserveIsCommittedAtOnceAndNotCharged) {
   OpenReserve();
   EXPECT_EQ(os.Committed().InBytes(), kReserve);
   EXPECT_EQ(Charged(), Bytes{});
   EXPECT_EQ(Held(), kReserve);
 }
 
-TEST_F(ReliefTest, AReserveTheOsHasNotIsNotMade) {
+TEST_F(ReliefTest, ReserveRefusedByTheOsIsNotOpened) {
   os.SetCommitLimit({kMiB});
   EXPECT_EQ(engine.OpenReserves(kReserve, {}), kCommitmentLimit);
   EXPECT_EQ(os.Committed(), Pages{});
   EXPECT_EQ(Take(kMiB, Criticality::kProcess).outcome, Outcome::Done());
 }
 
-TEST_F(ReliefTest, AReserveOfAnySizeIsRoundedUpToWholeSlices) {
+TEST_F(ReliefTest, ReserveSizeIsRoundedUpToWholeSlices) {
   for (const std::uint64_t size : {1ull, 4096ull, 4097ull, 63 * 4096ull, 64 * 4096ull, 65 * 4096ull, 10'000'000ull}) {
     ManagedEngine other;
     ASSERT_EQ(other.engine.OpenReserves({size}, {}), win32::kSuccess);
@@ -38,7 +38,7 @@ TEST_F(ReliefTest, AReserveOfAnySizeIsRoundedUpToWholeSlices) {
   }
 }
 
-TEST_F(ReliefTest, ProcessCriticalRequestsGoOnBehindTheLimitWhileTheReserveHasRoom) {
+TEST_F(ReliefTest, ReserveServesProcessCriticalRequestsAboveTheLimit) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Held(), kReserve);
@@ -46,7 +46,7 @@ TEST_F(ReliefTest, ProcessCriticalRequestsGoOnBehindTheLimitWhileTheReserveHasRo
   EXPECT_EQ(Take(kPageSize, Criticality::kAppDomain).outcome, Outcome::OverLimit());
   while (engine.emergency().Given() < kReserve) {
     ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
-    // The most there can be is known beforehand.
+    // The maximum is known in advance: limit plus reserve.
     ASSERT_LE((os.Committed().InBytes()).value, (kLimits.limit + kReserve).value);
   }
   EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
@@ -55,18 +55,18 @@ TEST_F(ReliefTest, ProcessCriticalRequestsGoOnBehindTheLimitWhileTheReserveHasRo
   EXPECT_EQ(engine.emergency().Uses(), 64u);
 }
 
-TEST_F(ReliefTest, OnlyWhatIsLackingIsGivenUp) {
+TEST_F(ReliefTest, OnlyTheMissingSlicesAreDecommitted) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB - 8 * kPageSize, Criticality::kProcess).outcome.ok());
-  ASSERT_TRUE(Take(9 * kPageSize, Criticality::kProcess).outcome.ok());  // one page too many: one slice
+  ASSERT_TRUE(Take(9 * kPageSize, Criticality::kProcess).outcome.ok());  // one page too many: one slice is decommitted
   EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
-  ASSERT_TRUE(Take(15 * kPageSize, Criticality::kProcess).outcome.ok());  // the rest of that slice
+  ASSERT_TRUE(Take(15 * kPageSize, Criticality::kProcess).outcome.ok());  // fits in the rest of that slice
   EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
-  EXPECT_EQ(Take(64 * kMiB, Criticality::kProcess).outcome, Outcome::OverLimit());  // more than it has: nothing
+  EXPECT_EQ(Take(64 * kMiB, Criticality::kProcess).outcome, Outcome::OverLimit());  // more than is held: no change
   EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
 }
 
-TEST_F(ReliefTest, WhenTheOsRefusesTheReserveIsGivenUpAndTheRequestTriedAgainAtOnce) {
+TEST_F(ReliefTest, OsRefusalDecommitsReserveAndRetriesAtOnce) {
   OpenReserve();
   os.SetCommitLimit(kReserve + Bytes{kMiB});
   ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
@@ -77,7 +77,7 @@ TEST_F(ReliefTest, WhenTheOsRefusesTheReserveIsGivenUpAndTheRequestTriedAgainAtO
   EXPECT_TRUE(Exact(Pages{Held().value / kPageSize}));
 }
 
-TEST_F(ReliefTest, LowerLevelsLeavePartOfTheReserveToHigherOnes) {
+TEST_F(ReliefTest, LowerLevelsLeaveReserveForHigherLevels) {
   OpenReserve();
   os.SetCommitLimit(kReserve);
   struct Step {
@@ -96,7 +96,7 @@ TEST_F(ReliefTest, LowerLevelsLeavePartOfTheReserveToHigherOnes) {
   EXPECT_EQ(Charged(), kReserve);
 }
 
-TEST_F(ReliefTest, ASharedReserveIsForEveryLevelThatTheLimitRefusesAndLeavesHigherOnesTheirPart) {
+TEST_F(ReliefTest, SharedReserveServesEveryLevelAboveTheLimit) {
   OpenReserve();
   engine.ledger().budget().ShareReserve();
   constexpr std::uint64_t kSlice = 64 * kKiB;
@@ -119,25 +119,25 @@ TEST_F(ReliefTest, ASharedReserveIsForEveryLevelThatTheLimitRefusesAndLeavesHigh
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(ReliefTest, AReserveThatIsNotSharedIsNotForWhatTheLimitRefusesToLowerLevels) {
+TEST_F(ReliefTest, UnsharedReserveIsClosedToLowerLevelsOverTheLimit) {
   OpenReserve();
   ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
   EXPECT_EQ(Take(64 * kKiB, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(Held(), kReserve);
 }
 
-TEST_F(ReliefTest, ErrorsThatAreNotForWantOfMemoryLeaveTheReserveAlone) {
+TEST_F(ReliefTest, OtherOsErrorsLeaveTheReserveUntouched) {
   OpenReserve();
   for (const win32::Error error : {win32::kInvalidAddress, win32::kInvalidParameter, win32::kAccessDenied}) {
     os.Fail(OsCall::kAllocate, error);
     EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OsRefused(error));
   }
-  // Large pages do not come out of it.
+  // Large pages are never served from the reserve.
   EXPECT_FALSE(Allocate(0, 2 * kMiB, win32::kMemReserve | win32::kMemCommit | win32::kMemLargePages).outcome.ok());
   EXPECT_EQ(Held(), kReserve);
 }
 
-TEST_F(ReliefTest, APreferredNodeReachesTheOsInEveryTry) {
+TEST_F(ReliefTest, PreferredNodeReachesTheOsInEveryTry) {
   os.SetNumaNodes(3);
   OpenReserve();
   std::vector<std::uint32_t> nodes;
@@ -167,7 +167,7 @@ TEST_F(ReliefTest, APreferredNodeReachesTheOsInEveryTry) {
   os.SetObserver({});
 }
 
-TEST_F(ReliefTest, APreferredNodeIsHeldToTheLimitLikeAnyOther) {
+TEST_F(ReliefTest, PreferredNodeRequestIsHeldToTheLimit) {
   os.SetNumaNodes(2);
   const auto on_node = [&](Criticality level) {
     return engine
@@ -182,7 +182,7 @@ TEST_F(ReliefTest, APreferredNodeIsHeldToTheLimitLikeAnyOther) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(ReliefTest, LargePagesAreChargedWithTheirReservationAndHeldToTheLimit) {
+TEST_F(ReliefTest, LargePagesAreChargedAtReservationAndHeldToTheLimit) {
   constexpr std::uint32_t kLarge = win32::kMemReserve | win32::kMemCommit | win32::kMemLargePages;
   EXPECT_EQ(Allocate(0, 2 * kMiB, kLarge).outcome, Outcome::OsRefused(win32::kPrivilegeNotHeld));
   EXPECT_TRUE(Exact());
@@ -199,7 +199,7 @@ TEST_F(ReliefTest, LargePagesAreChargedWithTheirReservationAndHeldToTheLimit) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(ReliefTest, ALimitBelowWhatIsInUseLeavesTheReserveToTheProcess) {
+TEST_F(ReliefTest, LimitBelowUsageLeavesReserveToProcessLevel) {
   OpenReserve();
   ASSERT_TRUE(Take(12 * kMiB, Criticality::kTask).outcome.ok());
   Budget& budget = engine.ledger().budget();
@@ -210,7 +210,7 @@ TEST_F(ReliefTest, ALimitBelowWhatIsInUseLeavesTheReserveToTheProcess) {
   EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
   EXPECT_EQ(Held(), Bytes{});
 
-  // What comes back is the process's to use again, until it is seen.
+  // Process level may use returned memory again, until SettleCeilings lowers its ceiling.
   ASSERT_TRUE(Decommit(region, 2 * kMiB).ok());
   EXPECT_TRUE(Commit(region, kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Commit(region + kMiB, kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
@@ -224,7 +224,7 @@ TEST_F(ReliefTest, ALimitBelowWhatIsInUseLeavesTheReserveToTheProcess) {
   EXPECT_EQ(Charged(), kReserve);
 }
 
-TEST_F(ReliefTest, HeapBlocksAreRelievedAsPagesAre) {
+TEST_F(ReliefTest, ReserveServesHeapBlocks) {
   OpenReserve();
   PrivateHeap heap(engine, 1);
   ASSERT_TRUE(heap.Open(Criticality::kProcess).ok());
@@ -236,8 +236,9 @@ TEST_F(ReliefTest, HeapBlocksAreRelievedAsPagesAre) {
   EXPECT_TRUE(heap.Free(block.block).ok());
 }
 
-// Whatever the OS refuses once, at whatever call of the request: with a reserve it is tried again, and done.
-TEST(ProcessCritical, IsServedThoughTheOsRefusesAnyOneOfItsCalls) {
+// With a reserve, a request whose OS call was refused once is retried and succeeds, whichever of its calls was
+// refused.
+TEST(ProcessCritical, RequestIsServedWhenTheOsRefusesAnyOneCall) {
   struct Shape {
     const char* name;
     std::function<Outcome(ManagedEngine&, Address region)> request;
@@ -274,7 +275,7 @@ TEST(ProcessCritical, IsServedThoughTheOsRefusesAnyOneOfItsCalls) {
   }
 }
 
-TEST_F(ReliefTest, SizesThatNoAddressSpaceHasAreRefusedAtOnceAndLeaveTheReserveAlone) {
+TEST_F(ReliefTest, ImpossibleSizesAreRefusedAtOnceWithoutTheReserve) {
   OpenReserve();
   CountingWaker server;
   ASSERT_TRUE(engine.OpenWaits(&server));
@@ -299,7 +300,7 @@ TEST_F(ReliefTest, SizesThatNoAddressSpaceHasAreRefusedAtOnceAndLeaveTheReserveA
   EXPECT_EQ(Charged(), Bytes{kMiB});
 }
 
-TEST_F(ReliefTest, ADecommitThatFailsGivesNothingUp) {
+TEST_F(ReliefTest, FailedReserveDecommitGivesNothingUp) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   os.Fail(OsCall::kFree, win32::kInvalidAddress);
@@ -309,13 +310,13 @@ TEST_F(ReliefTest, ADecommitThatFailsGivesNothingUp) {
   ASSERT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
 }
 
-TEST_F(ReliefTest, TheReserveIsTakenBackOnceWhatIsChargedFitsTheLimit) {
+TEST_F(ReliefTest, ReserveIsTakenBackOnceTheChargeFitsTheLimit) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
   EXPECT_FALSE(engine.TakeBackReserves());
   ASSERT_TRUE(Decommit(region, 16 * kPageSize).ok());
-  os.Fail(OsCall::kAllocate, kCommitmentLimit);  // the OS has none yet
+  os.Fail(OsCall::kAllocate, kCommitmentLimit);  // the OS has no memory yet
   EXPECT_FALSE(engine.TakeBackReserves());
   EXPECT_TRUE(engine.TakeBackReserves());
   EXPECT_EQ(Held(), kReserve);
@@ -324,7 +325,7 @@ TEST_F(ReliefTest, TheReserveIsTakenBackOnceWhatIsChargedFitsTheLimit) {
   EXPECT_TRUE(Exact(Pages{kReserve.value / kPageSize}));
 }
 
-TEST_F(ReliefTest, TheAlarmIsRungForRefusalsAndReserves) {
+TEST_F(ReliefTest, AlarmWakesForRefusalsAndReserveUse) {
   OpenReserve();
   ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
   EXPECT_EQ(alarm.wakes, 0);
@@ -334,38 +335,38 @@ TEST_F(ReliefTest, TheAlarmIsRungForRefusalsAndReserves) {
   EXPECT_EQ(alarm.wakes, 2);
 }
 
-TEST_F(ReliefTest, AddressSpaceIsGivenUpForAViewAndReservedAgainLater) {
+TEST_F(ReliefTest, AddressSpaceReserveServesViewsAndIsTakenBack) {
   EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::OsRefused(kNotEnoughMemory));
   ASSERT_EQ(engine.OpenReserves({}, {8 * kMiB}), win32::kSuccess);
   const AddressSpaceReserve& reserve = engine.address_space();
   EXPECT_EQ(reserve.Held(), Bytes{8 * kMiB});
-  EXPECT_EQ(engine.MakeRoom(0, 9 * kMiB), Outcome::OsRefused(kNotEnoughMemory));             // too small
-  EXPECT_EQ(engine.MakeRoom(0x4000'0000'0000, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // it lies elsewhere
+  EXPECT_EQ(engine.MakeRoom(0, 9 * kMiB), Outcome::OsRefused(kNotEnoughMemory));             // the reserve is too small
+  EXPECT_EQ(engine.MakeRoom(0x4000'0000'0000, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // not inside it
   const Address inside = reserve.Range().Start() + kMiB;
   EXPECT_EQ(engine.MakeRoom(inside, kMiB), Outcome::Done());
   EXPECT_EQ(reserve.Held(), Bytes{});
   EXPECT_NE(os.MapView(inside, kMiB, ViewPages::kReserved).address, 0u);
-  EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // it is gone
+  EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::OsRefused(kNotEnoughMemory));  // the reserve is used up
   EXPECT_TRUE(engine.TakeBackReserves());
   EXPECT_EQ(reserve.Held(), Bytes{8 * kMiB});
-  EXPECT_EQ(engine.MakeRoom(0, 0), Outcome::Done());  // the size of a whole section is not known
+  EXPECT_EQ(engine.MakeRoom(0, 0), Outcome::Done());  // 0: a view of a whole section, whose size is unknown
   EXPECT_EQ(reserve.Uses(), 2u);
   engine.Shutdown();
   EXPECT_EQ(engine.MakeRoom(0, kMiB), Outcome::Unavailable());
 }
 
-TEST_F(ReliefTest, AReservationThatFindsNoRoomGetsTheAddressSpaceReserve) {
-  // Room for the reserve and nothing else.
+TEST_F(ReliefTest, AddressSpaceReserveServesAReservation) {
+  // Only the reserve fits into this range.
   os.SetSearchRange(0x7000'0000, 0x7000'0000 + 16 * kMiB);
   ASSERT_EQ(engine.OpenReserves({}, {16 * kMiB}), win32::kSuccess);
   EXPECT_TRUE(Reserve(4 * kMiB).outcome.ok());
   EXPECT_EQ(engine.address_space().Uses(), 1u);
   EXPECT_TRUE(Reserve(4 * kMiB).outcome.ok());
   EXPECT_FALSE(Reserve(16 * kMiB).outcome.ok());
-  EXPECT_FALSE(engine.TakeBackReserves());  // no room for it now
+  EXPECT_FALSE(engine.TakeBackReserves());  // no room for the reserve now
 }
 
-TEST_F(ReliefTest, ReservesAreGivenBackAtTheEnd) {
+TEST_F(ReliefTest, ReservesAreReleasedAtStop) {
   ASSERT_EQ(engine.OpenReserves(kReserve, {8 * kMiB}), win32::kSuccess);
   const std::size_t regions = os.RegionCount();
   engine.Shutdown();
@@ -374,7 +375,7 @@ TEST_F(ReliefTest, ReservesAreGivenBackAtTheEnd) {
   engine.NoteStopped();
   EXPECT_EQ(engine.stage(), Stage::kStopped);
   EXPECT_EQ(os.Committed(), Pages{});
-  EXPECT_EQ(os.RegionCount(), regions - 1);  // the emergency reserve's address space stays, for a GiveUp on its way
+  EXPECT_EQ(os.RegionCount(), regions - 1);  // the emergency pool's address space stays, for a GiveUp in progress
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The engine's flows: every flag, every shape of request, and the charge after each.
+// The engine's main paths: every flag, every shape of request, and the charge after each.
 #include <gtest/gtest.h>
 
 #include "support/engine_fixture.h"
@@ -6,9 +6,9 @@
 namespace clr_host_memory::test {
 namespace {
 
-using namespace win32;  // NOLINT: flags and errors are what these tests are made of
+using namespace win32;  // NOLINT: these tests consist of flags and errors
 
-TEST_F(EngineTest, ReservingIsFree) {
+TEST_F(EngineTest, ReservingIsNotCharged) {
   const AddressOutcome region = Reserve(256 * kMiB);
   ASSERT_TRUE(region.outcome.ok());
   EXPECT_EQ(Charged(), Bytes{});
@@ -19,7 +19,7 @@ TEST_F(EngineTest, ReservingIsFree) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineTest, CommittingAgainIsChargedOnce) {
+TEST_F(EngineTest, RecommittingIsChargedOnce) {
   const Address base = Reserve(kMiB).address;
   ASSERT_TRUE(Commit(base, 16 * kPageSize).outcome.ok());
   EXPECT_EQ(ChargedPages(), 16u);
@@ -30,7 +30,7 @@ TEST_F(EngineTest, CommittingAgainIsChargedOnce) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineTest, DecommittingHalfReturnsHalf) {
+TEST_F(EngineTest, DecommittingHalfUnchargesHalf) {
   const Address base = ReserveAndCommit(32 * kPageSize).address;
   ASSERT_TRUE(Decommit(base, 16 * kPageSize).ok());
   EXPECT_EQ(ChargedPages(), 16u);
@@ -39,7 +39,7 @@ TEST_F(EngineTest, DecommittingHalfReturnsHalf) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineTest, DecommittingWithSizeZeroAtTheBaseReturnsTheWholeRegion) {
+TEST_F(EngineTest, DecommitWithSizeZeroUnchargesTheWholeRegion) {
   const Address base = Reserve(100 * kMiB).address;
   ASSERT_TRUE(Commit(base, kPageSize).outcome.ok());
   ASSERT_TRUE(Commit(base + 90 * kMiB, kPageSize).outcome.ok());
@@ -51,7 +51,7 @@ TEST_F(EngineTest, DecommittingWithSizeZeroAtTheBaseReturnsTheWholeRegion) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineTest, ReleasingReturnsEverythingAndForgetsTheRegion) {
+TEST_F(EngineTest, ReleaseUnchargesEverythingAndForgetsTheRegion) {
   const Address base = Reserve(200 * kMiB).address;
   for (std::uint64_t offset = 0; offset < 200 * kMiB; offset += 7 * kMiB) {
     ASSERT_TRUE(Commit(base + offset, 3 * kPageSize).outcome.ok());
@@ -71,7 +71,7 @@ struct ShapeCase {
   std::uint64_t pages;
 };
 
-TEST_F(EngineTest, SizesAndAddressesAreRoundedAsWin32RoundsThem) {
+TEST_F(EngineTest, SizesAndAddressesAreRoundedAsInWin32) {
   constexpr ShapeCase kCases[] = {
       {"one byte", 0, 1, 1},
       {"one byte at the end of a page", kPageSize - 1, 1, 1},
@@ -97,7 +97,7 @@ TEST_F(EngineTest, SizesAndAddressesAreRoundedAsWin32RoundsThem) {
   }
 }
 
-TEST_F(EngineTest, CommittingWithANullAddressReservesToo) {
+TEST_F(EngineTest, CommitWithNullAddressReservesToo) {
   const AddressOutcome block = Allocate(0, 5 * kPageSize + 1, kMemCommit);
   ASSERT_TRUE(block.outcome.ok());
   EXPECT_TRUE(IsGranuleAligned(block.address));
@@ -106,7 +106,7 @@ TEST_F(EngineTest, CommittingWithANullAddressReservesToo) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(EngineTest, AWantedAddressInsideAGranuleReservesFromItsStart) {
+TEST_F(EngineTest, RequestedAddressIsRoundedDownToItsGranule) {
   const Address wanted = 0x7000'0000 + 3 * kPageSize;
   const AddressOutcome region = ReserveAndCommit(2 * kPageSize, wanted);
   ASSERT_TRUE(region.outcome.ok());
@@ -134,7 +134,7 @@ TEST_F(EngineTest, EveryFlagReachesTheOsAndOnlyCommitsAreCharged) {
   };
   for (const FlagCase& c : kCases) {
     SCOPED_TRACE(c.name);
-    // A region is reserved first, and then committed; large pages in one step.
+    // The engine reserves a region first and then commits it. Large pages take one step.
     std::uint32_t seen = 0;
     os.SetObserver([&](const OsCallInfo& info) { seen |= info.call == OsCall::kAllocate ? info.type : 0; });
     const AddressOutcome block = Allocate(0, 2 * kMiB, c.type);
@@ -147,7 +147,7 @@ TEST_F(EngineTest, EveryFlagReachesTheOsAndOnlyCommitsAreCharged) {
   }
 }
 
-TEST_F(EngineTest, ResettingPagesIsDoneAndNotCharged) {
+TEST_F(EngineTest, ResetPassesThroughUncharged) {
   const Address base = ReserveAndCommit(16 * kPageSize).address;
   for (const std::uint32_t type : {kMemReset, kMemResetUndo}) {
     const AddressOutcome reset = Allocate(base, 8 * kPageSize, type);
@@ -167,7 +167,7 @@ struct RefusalCase {
   Error error;
 };
 
-TEST_F(EngineTest, WhatWin32RejectsIsRejectedWithItsErrorAndChargesNothing) {
+TEST_F(EngineTest, InvalidAllocationsFailWithTheWin32Error) {
   const Address base = Reserve(kMiB, 0x7000'0000).address;
   const RefusalCase cases[] = {
       {"size 0", 0, 0, kMemReserve, kInvalidParameter},
@@ -194,7 +194,7 @@ TEST_F(EngineTest, WhatWin32RejectsIsRejectedWithItsErrorAndChargesNothing) {
   }
 }
 
-TEST_F(EngineTest, FreesThatWin32RejectsAreRejectedWithItsErrorAndReturnNothing) {
+TEST_F(EngineTest, InvalidFreesFailWithTheWin32Error) {
   const Address base = ReserveAndCommit(kMiB, 0x7000'0000).address;
   struct Case {
     const char* name;
@@ -245,13 +245,13 @@ TEST_F(EngineTest, QueryAndProtectWorkOnAnyMemory) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(EngineTest, TheLoadIsTheMachinesWithoutALimitAndTheTighterOfTheTwoWithOne) {
+TEST_F(EngineTest, StatusIsTheTighterOfMachineAndLimit) {
   os.SetLoad({.percent_in_use = 40, .available_physical = {6 * kGiB}, .total_physical = {10 * kGiB}});
   MemoryStatus status = engine.Status().status;
   EXPECT_EQ(status.percent_in_use, 40u);
   EXPECT_EQ(status.available_physical, Bytes{6 * kGiB});
 
-  // What is charged and the limit count at once; the machine is asked again after the sampling interval.
+  // Charge and limit count at once. The machine is sampled again after the sampling interval.
   engine.ledger().budget().SetLimits({.limit = {100 * kMiB}});
   ASSERT_TRUE(ReserveAndCommit(75 * kMiB).outcome.ok());
   status = engine.Status().status;
@@ -271,7 +271,7 @@ TEST_F(EngineTest, TheLoadIsTheMachinesWithoutALimitAndTheTighterOfTheTwoWithOne
   EXPECT_EQ(engine.Status().outcome, Outcome::OsRefused(kAccessDenied));
 }
 
-TEST_F(EngineTest, AfterShutdownNothingNewIsServedAndEverythingHeldCanBeFreed) {
+TEST_F(EngineTest, ShutdownRefusesRequestsAndServesFrees) {
   const Address block = ReserveAndCommit(kMiB).address;
   const Address other = ReserveAndCommit(kMiB).address;
   engine.Shutdown();

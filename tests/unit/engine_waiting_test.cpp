@@ -1,4 +1,4 @@
-// Requests that wait for memory, through the engine; and the promise of the process-critical tier.
+// Requests that wait for memory, through the engine, and the guarantee of the process-critical level.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-// ---- waiting, on one thread: the wait hook plays the server and everyone else
+// ---- waiting, on one thread: the wait hook plays the dispatcher and all other threads
 
 class WaitingTest : public ReliefTest {
  protected:
@@ -32,7 +32,7 @@ class WaitingTest : public ReliefTest {
       (void)engine.ServeWaiters(next);
     });
   }
-  // A memory shortage of the limit's: task-critical requests find nothing.
+  // Fills the limit for task-critical requests.
   void Fill() { ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok()); }
 
   CountingWaker server;
@@ -40,7 +40,7 @@ class WaitingTest : public ReliefTest {
   int rounds = 0;
 };
 
-TEST_F(WaitingTest, ARequestWaitsForCommitToComeBackAndIsGranted) {
+TEST_F(WaitingTest, RequestIsGrantedWhenMemoryReturns) {
   Fill();
   during = [&](int round) {
     if (round == 3) {
@@ -54,7 +54,7 @@ TEST_F(WaitingTest, ARequestWaitsForCommitToComeBackAndIsGranted) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(WaitingTest, AtTheDeadlineItIsTimedOutAndNothingIsCharged) {
+TEST_F(WaitingTest, RequestTimesOutAtItsDeadlineUncharged) {
   Fill();
   const Milliseconds before = threads.Now();
   EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::TimedOut());
@@ -63,7 +63,7 @@ TEST_F(WaitingTest, AtTheDeadlineItIsTimedOutAndNothingIsCharged) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(WaitingTest, ALevelWithoutABoundIsRefusedAtOnce) {
+TEST_F(WaitingTest, LevelWithoutAWaitIsRefusedAtOnce) {
   engine.SetWait(Criticality::kTask, Milliseconds{0});
   Fill();
   EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
@@ -71,19 +71,19 @@ TEST_F(WaitingTest, ALevelWithoutABoundIsRefusedAtOnce) {
   EXPECT_EQ(engine.waits().Counts(Criticality::kTask).waits, 0u);
 }
 
-TEST_F(WaitingTest, WhatCanNeverFitIsRefusedAtOnce) {
+TEST_F(WaitingTest, RequestThatNeverFitsIsRefusedAtOnce) {
   EXPECT_EQ(Take(15 * kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(Allocate(0, 64 * kMiB, win32::kMemReserve | win32::kMemCommit).outcome, Outcome::OverLimit());
   EXPECT_EQ(rounds, 0);
 }
 
-TEST_F(WaitingTest, PagesThatAreCommittedAlreadyNeverWait) {
+TEST_F(WaitingTest, CommittedPagesNeverWait) {
   Fill();
   EXPECT_TRUE(Commit(region, kMiB).outcome.ok());
   EXPECT_EQ(rounds, 0);
 }
 
-TEST_F(WaitingTest, CancelAndShutdownAbandonIt) {
+TEST_F(WaitingTest, CancelAndShutdownAbandonWaits) {
   Fill();
   during = [&](int round) {
     if (round == 2) engine.CancelWaits();
@@ -97,11 +97,11 @@ TEST_F(WaitingTest, CancelAndShutdownAbandonIt) {
   EXPECT_EQ(Charged(), Bytes{14 * kMiB});
 }
 
-TEST_F(WaitingTest, ARequestTheOsRefusedIsTriedAgainUntilItHasSome) {
+TEST_F(WaitingTest, OsRefusedRequestIsRetriedUntilTheOsGrantsIt) {
   os.SetCommitLimit({kMiB});
   ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
   during = [&](int round) {
-    if (round == 5) os.SetCommitLimit({2 * kMiB});  // somebody else has freed some: nobody tells us
+    if (round == 5) os.SetCommitLimit({2 * kMiB});  // other code freed memory, without a notification
   };
   EXPECT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
   EXPECT_GE(rounds, 5);
@@ -111,12 +111,12 @@ TEST_F(WaitingTest, ARequestTheOsRefusedIsTriedAgainUntilItHasSome) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(WaitingTest, WhileAHigherLevelWaitsALowerOneDoesNotPassIt) {
+TEST_F(WaitingTest, LowerLevelDoesNotOvertakeAWaitingHigherLevel) {
   Fill();
   engine.SetWait(Criticality::kTask, Milliseconds{0});
   during = [&](int round) {
     if (round == 1) {
-      // 3 MiB are wanted and only 2 there. What comes back meanwhile is not for lower levels.
+      // The waiter needs 3 MiB, and only 2 MiB are free. Memory returned meanwhile is closed to lower levels.
       EXPECT_TRUE(Decommit(region, 128 * kKiB).ok());
       EXPECT_EQ(Commit(region, kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
       EXPECT_TRUE(Decommit(region + kMiB, kMiB).ok());
@@ -128,7 +128,7 @@ TEST_F(WaitingTest, WhileAHigherLevelWaitsALowerOneDoesNotPassIt) {
   EXPECT_TRUE(Commit(region, kPageSize, Criticality::kTask).outcome.ok());
 }
 
-TEST_F(WaitingTest, AProcessCriticalRequestUsesTheReserveBeforeItWaits) {
+TEST_F(WaitingTest, ProcessCriticalRequestUsesTheReserveBeforeWaiting) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_TRUE(Take(kReserve.value, Criticality::kProcess).outcome.ok());
@@ -142,12 +142,12 @@ TEST_F(WaitingTest, AProcessCriticalRequestUsesTheReserveBeforeItWaits) {
   EXPECT_EQ(Charged(), kLimits.limit + kReserve);
 }
 
-TEST_F(WaitingTest, TheReserveServesTheFirstInLineAsSoonAsItSuffices) {
+TEST_F(WaitingTest, ReserveServesTheQueueHeadOnceItSuffices) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   during = [&](int round) {
     if (round == 2) {
-      EXPECT_TRUE(Decommit(region, 5 * kMiB).ok());  // 8 are wanted, and 4 are in reserve
+      EXPECT_TRUE(Decommit(region, 5 * kMiB).ok());  // 8 MiB are wanted, and the reserve has 4
     }
   };
   EXPECT_TRUE(Commit(region + 100 * kMiB, 8 * kMiB, Criticality::kProcess).outcome.ok());
@@ -155,14 +155,14 @@ TEST_F(WaitingTest, TheReserveServesTheFirstInLineAsSoonAsItSuffices) {
   EXPECT_EQ(Held(), Bytes{kMiB});
 }
 
-TEST_F(WaitingTest, WhoBringsAllItNeedsFromTheReservePassesTheLine) {
+TEST_F(WaitingTest, RequestFullyCoveredByTheReserveSkipsTheQueue) {
   OpenReserve();
   ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
   during = [&](int round) {
     if (round != 1) return;
     EXPECT_TRUE(Decommit(region, kMiB).ok());
     EXPECT_TRUE(Commit(region + 200 * kMiB, 64 * kKiB, Criticality::kProcess).outcome.ok());
-    // What came back is still there for those who wait.
+    // The returned memory is still free for the waiting request.
     EXPECT_EQ(Charged() + Bytes{kMiB}, kLimits.limit + engine.ledger().budget().Allowance());
     EXPECT_TRUE(Decommit(region + kMiB, 7 * kMiB).ok());
   };
@@ -170,7 +170,7 @@ TEST_F(WaitingTest, WhoBringsAllItNeedsFromTheReservePassesTheLine) {
   EXPECT_EQ(engine.waits().Counts(Criticality::kProcess).waits, 1u);
 }
 
-TEST_F(WaitingTest, TheOwnerOfASectionIsRefusedAtOnce) {
+TEST_F(WaitingTest, ExclusiveSectionOwnerIsRefusedAtOnce) {
   Fill();
   ASSERT_TRUE(engine.EnterExclusive(Milliseconds{0}).ok());
   EXPECT_EQ(Take(kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
@@ -178,7 +178,7 @@ TEST_F(WaitingTest, TheOwnerOfASectionIsRefusedAtOnce) {
   ASSERT_TRUE(engine.LeaveExclusive().ok());
 }
 
-TEST_F(WaitingTest, HeapBlocksWaitAsPagesDo) {
+TEST_F(WaitingTest, HeapBlocksWaitLikePages) {
   PrivateHeap malloc(engine, 1);
   ASSERT_TRUE(malloc.Open(Criticality::kProcess).ok());
   Fill();
@@ -192,7 +192,7 @@ TEST_F(WaitingTest, HeapBlocksWaitAsPagesDo) {
   EXPECT_TRUE(malloc.Free(block.block).ok());
 }
 
-TEST_F(WaitingTest, ALimitThatIsRaisedLetsThemThrough) {
+TEST_F(WaitingTest, RaisedLimitGrantsWaitingRequests) {
   Fill();
   during = [&](int round) {
     if (round == 2) engine.ledger().budget().SetLimits({.limit = {32 * kMiB}});
@@ -201,9 +201,9 @@ TEST_F(WaitingTest, ALimitThatIsRaisedLetsThemThrough) {
   EXPECT_EQ(Charged(), Bytes{18 * kMiB});
 }
 
-// ---- the promise of the process-critical tier, on all cores
+// ---- the guarantee of the process-critical level, on all cores
 
-TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) {
+TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomUnderLoad) {
   FakeMemorySystem os;
   StdThreadSystem threads;
   Engine engine(os, threads, {.limit = {8 * kMiB}, .app_domain_headroom = {}, .process_headroom = {}});
@@ -231,7 +231,8 @@ TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomHoweverMuchIsWantedBelow) 
       }
     });
   }
-  // Up to the size of the reserve, less the part of a slice that each request may leave unused: granted every time.
+  // Every request up to the size of the reserve is granted. Each takes a whole slice, since a request can leave part
+  // of a slice unused.
   const Address base = reserve();
   while (refused_below.load() == 0) std::this_thread::yield();
   constexpr std::uint64_t kStep = 16 * kPageSize;

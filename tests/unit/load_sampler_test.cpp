@@ -70,14 +70,14 @@ TEST_F(LoadSamplerTest, AsksTheOsOncePerInterval) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(LoadSamplerTest, TheFirstReadingIsOfTheOsWhateverTheClock) {
+TEST_F(LoadSamplerTest, FirstReadAsksTheOsAtAnyTime) {
   threads_.SetNow(Milliseconds{0});
   os_.SetLoad(LoadOf(6));
   ExpectLoad(Read(), 6);
 }
 
-TEST_F(LoadSamplerTest, AReadingIsAsOldAsTheQuestion) {
-  // The OS takes its time: what it said is of before.
+TEST_F(LoadSamplerTest, ReadingAgeCountsFromTheStartOfTheOsCall) {
+  // The OS answers slowly. The reading's age counts from the start of the call.
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) { threads_.Advance(Milliseconds{60}); });
   Read();
   threads_.Advance(Milliseconds{39});
@@ -88,7 +88,7 @@ TEST_F(LoadSamplerTest, AReadingIsAsOldAsTheQuestion) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(LoadSamplerTest, RefreshAsksAlwaysAndServesTheOthers) {
+TEST_F(LoadSamplerTest, RefreshAlwaysAsksTheOsAndUpdatesReaders) {
   os_.SetLoad(LoadOf(1));
   Read();
   os_.SetLoad(LoadOf(2));
@@ -99,7 +99,7 @@ TEST_F(LoadSamplerTest, RefreshAsksAlwaysAndServesTheOthers) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(LoadSamplerTest, TheIntervalMayChange) {
+TEST_F(LoadSamplerTest, IntervalChangeAppliesAtOnce) {
   Read();
   threads_.Advance(Milliseconds{10});
   sampler_.SetInterval(Milliseconds{10});
@@ -108,7 +108,7 @@ TEST_F(LoadSamplerTest, TheIntervalMayChange) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(LoadSamplerTest, AFailureIsToldAndNotKept) {
+TEST_F(LoadSamplerTest, FailureIsReturnedAndKeepsTheLastReading) {
   os_.SetLoad(LoadOf(5));
   os_.Fail(OsCall::kLoad, win32::kAccessDenied);
   MemoryLoad load = LoadOf(9);
@@ -119,10 +119,10 @@ TEST_F(LoadSamplerTest, AFailureIsToldAndNotKept) {
   os_.SetLoad(LoadOf(8));
   os_.Fail(OsCall::kLoad, win32::kAccessDenied);
   EXPECT_EQ(sampler_.Refresh(&load), win32::kAccessDenied);
-  ExpectLoad(Read(), 5);  // young enough still
+  ExpectLoad(Read(), 5);  // still young enough
 }
 
-TEST_F(LoadSamplerTest, AReadingThatWasHeldUpReplacesNoNewerOne) {
+TEST_F(LoadSamplerTest, DelayedReadingReplacesNoNewerReading) {
   os_.SetLoad(LoadOf(3));
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) {
     // Meanwhile, on another thread:
@@ -130,13 +130,13 @@ TEST_F(LoadSamplerTest, AReadingThatWasHeldUpReplacesNoNewerOne) {
     os_.SetLoad(LoadOf(4));
     ExpectLoad(Read(), 4);
   });
-  ExpectLoad(Read(), 3);  // what the OS told it
+  ExpectLoad(Read(), 3);  // the answer that this call received
   ExpectLoad(Read(), 4);
   EXPECT_EQ(Asked(), 2U);
 }
 
-// Readings whose figures do not belong together would show.
-TEST_F(LoadSamplerTest, NobodySeesHalfAReading) {
+// Detects readings whose figures do not belong together.
+TEST_F(LoadSamplerTest, ConcurrentReadersSeeWholeReadings) {
   os_.SetLoad(LoadOf(1));
   std::atomic<bool> stop = false;
   std::vector<std::thread> readers;

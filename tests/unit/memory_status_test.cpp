@@ -20,7 +20,7 @@ struct Row {
   MemoryStatus status;
 };
 
-// A machine of 10,000 bytes with 6,000 to spare.
+// A machine with 10,000 bytes, 6,000 of them available.
 constexpr MemoryLoad Machine() {
   return {.percent_in_use = 40, .available_physical = {6000}, .total_physical = {10'000}};
 }
@@ -37,9 +37,9 @@ constexpr MemoryLoad WithJob(std::uint64_t available, std::uint64_t total) {
   return load;
 }
 
-TEST(MemoryStatus, TheTightestBoundCounts) {
+TEST(MemoryStatus, TightestBoundCounts) {
   const Row rows[] = {
-      // A heap grows by what is left before the headroom; the machine is as large as the limit says.
+      // A heap can grow up to the headroom. The machine appears as large as the limit.
       {"headroom is out of reach",
        Machine(),
        {.limit = {1000}, .charged = {400}, .headroom = {200}},
@@ -91,10 +91,10 @@ TEST(MemoryStatus, TheTightestBoundCounts) {
   }
 }
 
-TEST(MemoryStatus, SourcesArePressuresBounds) {
+TEST(MemoryStatus, SourcesCoverEveryBound) {
   MemoryLoad load = WithJob(250, 1000);
   load.available_commit = {18'000};
-  EXPECT_EQ(AvailablePercent({SourcesOf(load, {{400}, {300}, {}})}), 25U);  // of job and limit alike
+  EXPECT_EQ(AvailablePercent({SourcesOf(load, {{400}, {300}, {}})}), 25U);  // the same for the job and the limit
   EXPECT_EQ(AvailablePercent({SourcesOf(load, {{400}, {300}, {60}})}), 10U);
   EXPECT_EQ(AvailablePercent({SourcesOf(load, {{400}, {500}, {}})}), 0U);
   EXPECT_EQ(AvailablePercent({SourcesOf(load, {})}), 25U);
@@ -104,7 +104,7 @@ TEST(MemoryStatus, SourcesArePressuresBounds) {
   EXPECT_EQ(AvailablePercent({SourcesOf({}, {{0}, {}, {}})}), 0U);
 }
 
-TEST(MemoryStatus, WhatIsOverTheLimitIsExact) {
+TEST(MemoryStatus, OverLimitIsExact) {
   EXPECT_EQ(OverLimit({}), Bytes{});
   EXPECT_EQ(OverLimit({kUnlimited, {kMost}, {kMost}}), Bytes{});
   EXPECT_EQ(OverLimit({{1000}, {1000}, {}}), Bytes{});
@@ -113,7 +113,7 @@ TEST(MemoryStatus, WhatIsOverTheLimitIsExact) {
   EXPECT_EQ(OverLimit({{1000}, {kMost}, {kMost}}), kUnlimited - Bytes{1000});
 }
 
-TEST(PercentOf, IsTheQuotientRoundedDownForEverySize) {
+TEST(PercentOf, RoundsDownForEverySize) {
   EXPECT_EQ(PercentOf({0}, {1}), 0U);
   EXPECT_EQ(PercentOf({1}, {1}), 100U);
   EXPECT_EQ(PercentOf({2}, {1}), 100U);
@@ -133,7 +133,7 @@ TEST(PercentOf, IsTheQuotientRoundedDownForEverySize) {
   }
 }
 
-TEST(TightestInJob, TheLimitThatLeavesLeastCounts) {
+TEST(TightestInJob, LimitWithTheLeastRoomCounts) {
   struct Case {
     JobFigures figures;
     std::uint64_t total, available;
@@ -142,7 +142,7 @@ TEST(TightestInJob, TheLimitThatLeavesLeastCounts) {
       {{}, 0, 0},
       {{.job_used = {50}, .process_used = {40}}, 0, 0},
       {{.job_limit = {100}, .job_used = {30}, .process_used = {20}}, 100, 70},
-      {{.job_limit = {100}, .process_used = {20}}, 100, 80},  // the job's own use is not told
+      {{.job_limit = {100}, .process_used = {20}}, 100, 80},  // the job's own use is unknown
       {{.job_limit = {100}, .job_used = {130}}, 100, 0},
       {{.process_limit = {100}, .process_used = {20}}, 100, 80},
       {{.job_limit = {1000}, .job_used = {900}, .process_limit = {200}, .process_used = {50}}, 1000, 100},

@@ -3,17 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <functional>
-#include <random>
-#include <string>
-#include <thread>
-#include <utility>
-#include <vector>
 
-#include "support/fake_memory_system.h"
-#include "support/fake_thread_system.h"
-#include "support/std_thread_system.h"
+#include "unit/monitor_fixture.h"
 
 namespace clr_host_memory::test {
 namespace {
@@ -21,123 +13,13 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr std::uint64_t kMiB = 1 << 20;
-constexpr Milliseconds kSampling{100};
-constexpr PressureThresholds kThresholds{};
-
-[[nodiscard]] const char* NameOf(Availability availability) {
-  switch (availability) {
-    case Availability::kLow: return "Low";
-    case Availability::kNeutral: return "Neutral";
-    case Availability::kHigh: return "High";
-  }
-  return "?";
-}
-
-// Notes what it hears, in words; MiB for bytes.
-class Ear final : public Monitor::Listener {
- public:
-  void OnPressure(Availability availability, std::uint32_t available_percent) override {
-    Hear(std::string(NameOf(availability)) + " " + std::to_string(available_percent));
-    last = availability;
-    if (on_pressure) on_pressure(availability);
-  }
-  void OnOverLimit(Bytes over) override {
-    Hear("over " + std::to_string(over.value / kMiB));
-    if (on_over) on_over();
-  }
-  void OnReserveUsed(Bytes given) override {
-    Hear("used " + std::to_string(given.value / kMiB));
-    if (on_used) on_used();
-  }
-  void OnReserveRestored() override { Hear("restored"); }
-  void OnRound(Milliseconds) override { ++rounds; }
-
-  [[nodiscard]] std::vector<std::string> Heard() { return std::exchange(heard_, {}); }
-
-  std::function<void(Availability)> on_pressure;
-  std::function<void()> on_over;
-  std::function<void()> on_used;
-  Availability last = Availability::kNeutral;
-  int rounds = 0;
-
- private:
-  void Hear(std::string what) { heard_.push_back(std::move(what)); }
-  std::vector<std::string> heard_;
-};
-
-class Chest final : public Monitor::Reserves {
- public:
-  Bytes GivenSoFar() override { return given; }
-  Bytes Held() override { return held; }
-  bool TakeBack() override { return ++tries, whole_again; }
-
-  Bytes given;
-  Bytes held;
-  bool whole_again = true;
-  int tries = 0;
-};
-
-class CountingWaker final : public Waker {
- public:
-  void Wake() noexcept override { ++wakes; }
-  std::atomic<int> wakes = 0;
-};
-
-// Someone waits from now on, until RemoveWaiting.
-void AddWaiter(Budget& budget, Criticality level) {
-  budget.Enqueue(1, level, true, [](std::uint16_t) {});
-}
-
-// A machine with plenty of everything, and a limit of 100 MiB.
-class MonitorTest : public ::testing::Test {
- protected:
-  MonitorTest() {
-    load_.total_physical = {1000 * kMiB};
-    load_.available_physical = {900 * kMiB};
-    load_.total_commit = {2000 * kMiB};
-    load_.available_commit = {1900 * kMiB};
-    SetLimit(100);
-    Charge(60);
-    budget_.SetDispatcher(&dispatcher_);
-    monitor_.SetWaker(&waker_);
-  }
-
-  // A round at the present; what it said.
-  std::vector<std::string> Round() {
-    os_.SetLoad(load_);
-    sleep_ = monitor_.Run(threads_.Now());
-    return ear_.Heard();
-  }
-  std::vector<std::string> After(int ms) {
-    threads_.Advance(Milliseconds{ms});
-    return Round();
-  }
-  void SetLimit(std::uint64_t mib) { budget_.SetLimits({.limit = {mib * kMiB}}); }
-  void Charge(std::uint64_t mib) { budget_.Charge({mib * kMiB}); }
-  void Return(std::uint64_t mib) { budget_.Uncharge({mib * kMiB}); }
-  [[nodiscard]] std::uint64_t Asked() const { return os_.Calls(OsCall::kLoad); }
-
-  FakeMemorySystem os_;
-  FakeThreadSystem threads_;
-  MemoryLoad load_;
-  Budget budget_{{}};
-  CountingWaker dispatcher_;
-  CountingWaker waker_;
-  Ear ear_;
-  Chest chest_;
-  LoadSampler sampler_{os_, threads_, kSampling};
-  Monitor monitor_{budget_, sampler_, chest_, ear_, {kThresholds}, threads_.Now()};
-  Milliseconds sleep_{};
-};
-
-TEST_F(MonitorTest, SaysNothingWhileThereIsEnough) {
+TEST_F(MonitorTest, SendsNothingWhileMemorySuffices) {
   for (int i = 0; i < 100; ++i) EXPECT_THAT(After(100), IsEmpty());
   EXPECT_EQ(ear_.rounds, 100);
   EXPECT_EQ(monitor_.Told(), Availability::kNeutral);
 }
 
-TEST_F(MonitorTest, ALimitLoweredBelowWhatIsInUseIsLowUntilItFits) {
+TEST_F(MonitorTest, LimitBelowUsageIsLowUntilTheChargeFits) {
   Round();
   SetLimit(50);
   EXPECT_THAT(After(1), ElementsAre("over 10", "Low 0"));
@@ -146,32 +28,32 @@ TEST_F(MonitorTest, ALimitLoweredBelowWhatIsInUseIsLowUntilItFits) {
   EXPECT_THAT(After(2000), IsEmpty());
   EXPECT_EQ(monitor_.OverLimit(), Bytes{5 * kMiB});
   Return(5);
-  EXPECT_THAT(After(100), ElementsAre("over 0"));  // it fits, but leaves nothing
+  EXPECT_THAT(After(100), ElementsAre("over 0"));  // the charge fits, but nothing is available
   EXPECT_EQ(monitor_.OverLimit(), Bytes{});
   Return(20);
   EXPECT_THAT(After(100), ElementsAre("Neutral 40"));
 }
 
-TEST_F(MonitorTest, ALimitThatFillsUpIsLowAndARaisedOneEndsIt) {
+TEST_F(MonitorTest, FullLimitIsLowUntilTheLimitIsRaised) {
   Round();
   Charge(32);
   EXPECT_THAT(After(100), ElementsAre("Low 8"));
   SetLimit(200);
-  EXPECT_THAT(After(500), IsEmpty());  // dwells
+  EXPECT_THAT(After(500), IsEmpty());  // the dwell has not ended
   EXPECT_THAT(After(500), ElementsAre("High 54"));
   Charge(32);
   EXPECT_THAT(After(1000), ElementsAre("Neutral 38"));
 }
 
-TEST_F(MonitorTest, LowComesBeforeTaskCriticalRequestsAreRefusedWhateverTheHeadroom) {
+TEST_F(MonitorTest, LowPrecedesTaskCriticalRefusalsWithHeadroom) {
   budget_.SetLimits({.limit = {100 * kMiB}, .app_domain_headroom = {10 * kMiB}, .process_headroom = {20 * kMiB}});
-  EXPECT_THAT(Round(), IsEmpty());  // 10 of 70 MiB are left
+  EXPECT_THAT(Round(), IsEmpty());  // 10 of 70 MiB are available
   Charge(5);
-  EXPECT_THAT(After(100), ElementsAre("Low 7"));  // 5 of 70
+  EXPECT_THAT(After(100), ElementsAre("Low 7"));  // 5 of 70 MiB
   EXPECT_EQ(budget_.TryCharge({4 * kMiB}, Criticality::kTask), Admission::kAdmitted);
 }
 
-TEST_F(MonitorTest, EverySourceCounts) {
+TEST_F(MonitorTest, EverySourceCausesLow) {
   struct Row {
     const char* what;
     std::function<void(MemoryLoad&)> make;
@@ -195,7 +77,7 @@ TEST_F(MonitorTest, EverySourceCounts) {
   }
 }
 
-TEST_F(MonitorTest, LowIsRepeatedAsOftenAsTheThresholdsSay) {
+TEST_F(MonitorTest, LowIsRepeatedAtTheConfiguredInterval) {
   Charge(35);
   EXPECT_THAT(Round(), ElementsAre("Low 5"));
   EXPECT_THAT(After(8191), IsEmpty());
@@ -206,7 +88,7 @@ TEST_F(MonitorTest, LowIsRepeatedAsOftenAsTheThresholdsSay) {
   EXPECT_THAT(After(1808), ElementsAre("Low 5"));
 }
 
-TEST_F(MonitorTest, ThresholdsMayChangeWhileItRuns) {
+TEST_F(MonitorTest, ThresholdsCanChangeWhileRunning) {
   EXPECT_THAT(Round(), IsEmpty());
   monitor_.SetThresholds({.enter_low = 40, .leave_low = 41, .leave_high = 41, .enter_high = 42});
   EXPECT_EQ(waker_.wakes, 1);
@@ -215,7 +97,7 @@ TEST_F(MonitorTest, ThresholdsMayChangeWhileItRuns) {
   EXPECT_THAT(After(1000), ElementsAre("Neutral 40"));
 }
 
-TEST_F(MonitorTest, WhoeverWaitsForMemoryMakesItLow) {
+TEST_F(MonitorTest, WaitingRequestMakesPressureLow) {
   Round();
   AddWaiter(budget_, Criticality::kTask);
   EXPECT_THAT(Round(), ElementsAre("Low 0"));
@@ -224,7 +106,7 @@ TEST_F(MonitorTest, WhoeverWaitsForMemoryMakesItLow) {
   EXPECT_THAT(After(1), ElementsAre("Neutral 40"));
 }
 
-TEST_F(MonitorTest, NeverSaysHighWhileTheOsDeniesIt) {
+TEST_F(MonitorTest, SendsNoHighWhileTheOsDeniesIt) {
   Return(60);
   load_.high_signalled = true;
   Round();
@@ -235,24 +117,24 @@ TEST_F(MonitorTest, NeverSaysHighWhileTheOsDeniesIt) {
   EXPECT_THAT(After(1000), ElementsAre("High 90"));
 }
 
-TEST_F(MonitorTest, AnOsWithoutAHighNotificationDeniesNothing) {
+TEST_F(MonitorTest, MissingOsHighNotificationDeniesNothing) {
   Return(60);
   Round();
   EXPECT_THAT(After(1000), ElementsAre("High 90"));
 }
 
-TEST_F(MonitorTest, WhatTheProcessHasBesidesIsTold) {
+TEST_F(MonitorTest, UnchargedProcessMemoryIsReported) {
   load_.process_private = {75 * kMiB};
   chest_.held = {4 * kMiB};
   Round();
   EXPECT_EQ(monitor_.Uncharged(), Bytes{11 * kMiB});
-  EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});  // but counts for nothing
+  EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});  // reported, but not counted against the limit
   load_.process_private = {50 * kMiB};
   After(100);
   EXPECT_EQ(monitor_.Uncharged(), Bytes{});
 }
 
-TEST_F(MonitorTest, WhatTheProcessHasBesidesCountsWhenAsked) {
+TEST_F(MonitorTest, UnchargedProcessMemoryCountsWhenConfigured) {
   load_.process_private = {93 * kMiB};
   EXPECT_THAT(Round(), IsEmpty());
   monitor_.SetCountWholeProcess(true);
@@ -269,8 +151,8 @@ TEST_F(MonitorTest, WhatTheProcessHasBesidesCountsWhenAsked) {
   EXPECT_EQ(budget_.Ceiling(Criticality::kProcess), Bytes{100 * kMiB});
 }
 
-// Charges and returns between the two questions are not the process' own growth.
-TEST_F(MonitorTest, WhatIsChargedMeanwhileIsNotTakenForOutside) {
+// Charges and uncharges during the OS call are not mistaken for growth outside the manager.
+TEST_F(MonitorTest, ConcurrentChargesAreNotCountedAsUncharged) {
   load_.process_private = {60 * kMiB};
   os_.OnNext(OsCall::kLoad, Moment::kAfter, [&](const OsCallInfo&) { Return(30); });
   Round();
@@ -281,7 +163,7 @@ TEST_F(MonitorTest, WhatIsChargedMeanwhileIsNotTakenForOutside) {
   EXPECT_EQ(monitor_.Uncharged(), Bytes{});
 }
 
-TEST_F(MonitorTest, AUsedReserveIsLowAndIsTakenBackWhenThatIsOver) {
+TEST_F(MonitorTest, UsedReserveIsLowAndTakenBackAfterPressure) {
   Round();
   chest_.given = {8 * kMiB};
   chest_.whole_again = false;
@@ -293,15 +175,15 @@ TEST_F(MonitorTest, AUsedReserveIsLowAndIsTakenBackWhenThatIsOver) {
   EXPECT_THAT(After(100), ElementsAre("Neutral 40"));
   EXPECT_EQ(chest_.tries, 1);
   EXPECT_THAT(After(99), IsEmpty());
-  EXPECT_EQ(chest_.tries, 1);  // not before the OS is asked again
+  EXPECT_EQ(chest_.tries, 1);  // waits for the next OS sample
   chest_.whole_again = true;
   EXPECT_THAT(After(1), ElementsAre("restored"));
   EXPECT_THAT(After(100), IsEmpty());
   EXPECT_EQ(chest_.tries, 2);
 }
 
-TEST_F(MonitorTest, ReservesAreNotTakenBackWhileMoreThanTheLimitIsInUse) {
-  // Low is left at once, so that only the limit stands against it.
+TEST_F(MonitorTest, ReservesStayUsedWhileTheLimitIsExceeded) {
+  // Low ends at once, so only the exceeded limit prevents the take-back.
   monitor_.SetThresholds({.enter_low = 0, .leave_low = 1, .dwell = Milliseconds{0}});
   chest_.given = {kMiB};
   SetLimit(50);
@@ -312,12 +194,12 @@ TEST_F(MonitorTest, ReservesAreNotTakenBackWhileMoreThanTheLimitIsInUse) {
   EXPECT_THAT(After(100), ElementsAre("over 0", "Neutral 10", "restored"));
 }
 
-TEST_F(MonitorTest, AStormOfWakesAsksTheOsOncePerInterval) {
+TEST_F(MonitorTest, WakeStormAsksTheOsOncePerInterval) {
   Round();
   for (int i = 0; i < 1000; ++i) Round();
   EXPECT_EQ(Asked(), 1U);
   Charge(35);
-  EXPECT_THAT(Round(), ElementsAre("Low 5"));  // charge and limit are looked at all the same
+  EXPECT_THAT(Round(), ElementsAre("Low 5"));  // every round reads charge and limit
   EXPECT_EQ(Asked(), 1U);
   After(99);
   EXPECT_EQ(Asked(), 1U);
@@ -325,7 +207,7 @@ TEST_F(MonitorTest, AStormOfWakesAsksTheOsOncePerInterval) {
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(MonitorTest, SleepsUntilTheNextLook) {
+TEST_F(MonitorTest, SleepsUntilTheNextSample) {
   Round();
   EXPECT_EQ(sleep_, Milliseconds{100});
   After(30);
@@ -333,36 +215,36 @@ TEST_F(MonitorTest, SleepsUntilTheNextLook) {
   monitor_.SetSampling(Milliseconds{40});
   Round();
   EXPECT_EQ(sleep_, Milliseconds{10});
-  After(15);  // late
+  After(15);  // a late round
   EXPECT_EQ(Asked(), 2U);
   EXPECT_EQ(sleep_, Milliseconds{40});
   monitor_.SetSampling(Milliseconds{60'000});
   Round();
-  EXPECT_EQ(sleep_, Milliseconds{100});  // the limit is looked at meanwhile
+  EXPECT_EQ(sleep_, Milliseconds{100});  // the limit is checked meanwhile
   Charge(35);
   EXPECT_THAT(After(100), ElementsAre("Low 5"));
   EXPECT_EQ(Asked(), 2U);
 }
 
-TEST_F(MonitorTest, AnOsThatDoesNotAnswerIsAskedAgainAfterTheInterval) {
+TEST_F(MonitorTest, FailedOsSampleIsRetriedAfterTheInterval) {
   load_.available_commit = {20 * kMiB};
   EXPECT_THAT(Round(), ElementsAre("Low 1"));
   os_.Fail(OsCall::kLoad, win32::kAccessDenied, 0, 2);
   EXPECT_THAT(After(100), IsEmpty());
   load_.available_commit = {900 * kMiB};
-  EXPECT_THAT(After(1000), IsEmpty());  // what is known is what it said last
+  EXPECT_THAT(After(1000), IsEmpty());  // the last known reading still counts
   Round();
   EXPECT_EQ(Asked(), 3U);
   EXPECT_THAT(After(100), ElementsAre("Neutral 40"));
 }
 
-TEST_F(MonitorTest, TheLimitIsWatchedWithoutTheOs) {
+TEST_F(MonitorTest, LimitIsWatchedWithoutOsSamples) {
   os_.Fail(OsCall::kLoad, win32::kAccessDenied, 0, 1000);
   Charge(35);
   EXPECT_THAT(Round(), ElementsAre("Low 5"));
 }
 
-TEST_F(MonitorTest, WhoRegistersIsToldTheStateAtOnce) {
+TEST_F(MonitorTest, RepeatSendsTheStateAtOnce) {
   monitor_.Repeat();
   EXPECT_THAT(Round(), ElementsAre("Neutral 40"));
   Charge(35);
@@ -373,11 +255,11 @@ TEST_F(MonitorTest, WhoRegistersIsToldTheStateAtOnce) {
   EXPECT_EQ(waker_.wakes, 3);
   EXPECT_THAT(Round(), ElementsAre("Low 5"));
   EXPECT_THAT(Round(), IsEmpty());
-  EXPECT_THAT(After(8191), IsEmpty());  // counted from there
+  EXPECT_THAT(After(8191), IsEmpty());  // counted from the last message
   EXPECT_THAT(After(1), ElementsAre("Low 5"));
 }
 
-TEST_F(MonitorTest, FinishLeavesNobodyLow) {
+TEST_F(MonitorTest, FinishEndsLow) {
   Charge(35);
   Round();
   monitor_.Finish(threads_.Now());
@@ -393,13 +275,13 @@ TEST_F(MonitorTest, FinishLeavesNobodyLow) {
   EXPECT_EQ(ear_.rounds, rounds);
 }
 
-TEST_F(MonitorTest, FinishSaysNothingToWhoWasToldNothing) {
+TEST_F(MonitorTest, FinishSendsNothingWithoutAnEarlierMessage) {
   Round();
   monitor_.Finish(threads_.Now());
   EXPECT_THAT(ear_.Heard(), IsEmpty());
 }
 
-TEST_F(MonitorTest, AListenerMayCallBack) {
+TEST_F(MonitorTest, ListenerCanCallBack) {
   ear_.on_pressure = [&](Availability availability) {
     if (availability != Availability::kLow) return;
     monitor_.SetThresholds(kThresholds);
@@ -411,12 +293,12 @@ TEST_F(MonitorTest, AListenerMayCallBack) {
   };
   SetLimit(50);
   EXPECT_THAT(Round(), ElementsAre("over 10", "Low 0"));
-  EXPECT_THAT(Round(), ElementsAre("over 0", "Low 70"));  // repeated since it asked for it
+  EXPECT_THAT(Round(), ElementsAre("over 0", "Low 70"));  // repeated because the listener called Repeat
   ear_.on_pressure = nullptr;
   EXPECT_THAT(After(1000), ElementsAre("High 70"));
 }
 
-TEST_F(MonitorTest, AListenerThatFinishesItHearsNothingMoreButNeutral) {
+TEST_F(MonitorTest, ListenerCallingFinishReceivesOnlyNeutral) {
   ear_.on_pressure = [&](Availability availability) {
     if (availability == Availability::kLow) monitor_.Finish(threads_.Now());
   };
@@ -426,143 +308,25 @@ TEST_F(MonitorTest, AListenerThatFinishesItHearsNothingMoreButNeutral) {
   EXPECT_EQ(ear_.rounds, 0);
 }
 
-TEST_F(MonitorTest, AListenerThatFinishesItBeforeLowNeverHearsLow) {
+TEST_F(MonitorTest, FinishBeforeLowSuppressesLow) {
   ear_.on_over = [&] { monitor_.Finish(threads_.Now()); };
   SetLimit(50);
   EXPECT_THAT(Round(), ElementsAre("over 10"));
 }
 
-TEST_F(MonitorTest, AListenerThatFinishesItFirstOfAllHearsNothingMore) {
+TEST_F(MonitorTest, FinishInTheFirstCallbackSuppressesTheRest) {
   ear_.on_used = [&] { monitor_.Finish(threads_.Now()); };
   chest_.given = {kMiB};
   SetLimit(50);
   EXPECT_THAT(Round(), ElementsAre("used 1"));
 }
 
-TEST_F(MonitorTest, AListenerThatFinishesItWhenPressureIsOverGetsNoReserveBack) {
+TEST_F(MonitorTest, FinishAtTheEndOfPressureTakesBackNoReserve) {
   chest_.given = {kMiB};
   EXPECT_THAT(Round(), ElementsAre("used 1", "Low 0"));
   ear_.on_pressure = [&](Availability) { monitor_.Finish(threads_.Now()); };
   EXPECT_THAT(After(1000), ElementsAre("Neutral 40"));
   EXPECT_EQ(chest_.tries, 0);
-}
-
-// Whatever happens, the end is not Low; reserves are taken back only when there is no pressure; the OS is asked no more
-// often than once per interval; over the limit is told in turns.
-TEST(Monitor, KeepsItsPromisesForAnyReadings) {
-  std::mt19937_64 random(20'270'101);
-  for (int run = 0; run < 300; ++run) {
-    FakeMemorySystem os;
-    FakeThreadSystem threads;
-    Budget budget({.limit = {100 * kMiB}});
-    CountingWaker server;
-    budget.SetDispatcher(&server);
-    Ear ear;
-    Chest chest;
-    LoadSampler sampler(os, threads, kSampling);
-    Monitor monitor(budget, sampler, chest, ear, {kThresholds, run % 2 == 0}, threads.Now());
-    int waiting = 0;
-    const Milliseconds begin = threads.Now();
-    bool was_low = false;
-    for (int step = 0; step < 200; ++step) {
-      switch (random() % 8) {
-        case 0: budget.SetLimits({.limit = {(1 + random() % 200) * kMiB}}); break;
-        case 1:
-          if (budget.Charged() == Bytes{}) budget.Charge({random() % 150 * kMiB});
-          break;
-        case 2: budget.Uncharge(budget.Charged()); break;
-        case 3:
-          os.SetLoad({.available_physical = {random() % 1001},
-                      .total_physical = {1000},
-                      .available_commit = {random() % 1001},
-                      .total_commit = {1000},
-                      .process_private = {random() % 150 * kMiB},
-                      .low_signalled = random() % 10 == 0,
-                      .high_signalled = random() % 2 == 0});
-          break;
-        case 4:
-          chest.given = chest.given + Bytes{random() % 2 * kMiB};
-          chest.whole_again = random() % 2 == 0;
-          break;
-        case 5:
-          if (waiting == 0) {
-            AddWaiter(budget, Criticality::kAppDomain);
-            waiting = 1;
-          } else {
-            budget.RemoveWaiting(Criticality::kAppDomain);
-            waiting = 0;
-          }
-          break;
-        case 6: monitor.SetCountWholeProcess(random() % 2 == 0); break;
-        default: threads.Advance(Milliseconds{random() % 1500});
-      }
-      const int tries = chest.tries;
-      monitor.Run(threads.Now());
-      if (chest.tries != tries) {
-        ASSERT_NE(ear.last, Availability::kLow);
-        ASSERT_EQ(monitor.OverLimit(), Bytes{});
-      }
-      ASSERT_EQ(monitor.Told(), ear.last);
-      was_low = was_low || ear.last == Availability::kLow;
-    }
-    ASSERT_TRUE(was_low);
-    const auto most = static_cast<std::uint64_t>((threads.Now() - begin) / kSampling + 1);
-    ASSERT_LE(os.Calls(OsCall::kLoad), most);
-    monitor.Finish(threads.Now());
-    ASSERT_NE(ear.last, Availability::kLow);
-    bool over = false;
-    for (const std::string& what : ear.Heard()) {
-      if (what.rfind("over ", 0) != 0) continue;
-      ASSERT_EQ(what == "over 0", over) << what;
-      over = !over;
-    }
-  }
-}
-
-// On its worker's thread, with everything being set from others meanwhile; for TSan, too.
-TEST(Monitor, RunsOnAWorkerWhileOthersSetIt) {
-  FakeMemorySystem os;
-  StdThreadSystem threads;
-  Budget budget({.limit = {100 * kMiB}});
-  CountingWaker server;
-  budget.SetDispatcher(&server);
-  Ear ear;
-  Chest chest;
-  LoadSampler sampler(os, threads, Milliseconds{1});
-  Monitor monitor(budget, sampler, chest, ear, {kThresholds}, threads.Now());
-  Worker worker(threads, monitor);
-  monitor.SetWaker(&worker);
-  std::atomic<int> lows = 0;
-  ear.on_pressure = [&](Availability availability) {
-    if (availability == Availability::kLow) ++lows;
-    monitor.SetSampling(Milliseconds{1});
-  };
-  ASSERT_TRUE(worker.Start());
-
-  std::vector<std::thread> others;
-  for (unsigned i = 0; i < 3; ++i) {
-    others.emplace_back([&, i] {
-      for (unsigned round = 0; round < 300; ++round) {
-        monitor.SetThresholds({.dwell = Milliseconds{round % 3}, .repeat_low = Milliseconds{1 + round % 5}});
-        monitor.SetCountWholeProcess(round % 2 == 0);
-        budget.SetLimits({.limit = {(1 + (round + i) % 100) * kMiB}});
-        if (budget.TryCharge({kMiB}, Criticality::kProcess) == Admission::kAdmitted) budget.Uncharge({kMiB});
-        monitor.Repeat();
-        MemoryLoad load;
-        EXPECT_EQ(sampler.Read(&load), win32::kSuccess);
-        (void)monitor.Uncharged();
-        (void)monitor.OverLimit();
-      }
-    });
-  }
-  for (std::thread& other : others) other.join();
-  budget.Charge({1000 * kMiB});
-  worker.Wake();
-  while (monitor.Told() != Availability::kLow) std::this_thread::yield();
-  worker.Stop();
-  monitor.Finish(threads.Now());
-  EXPECT_EQ(ear.last, Availability::kNeutral);
-  EXPECT_GT(lows.load(), 0);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The page map by itself: every border of its tree, regions of any size, and what happens without memory for nodes.
+// The page map alone: every border of its tree, regions of any size, and failing node allocations.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 namespace clr_host_memory::test {
 namespace {
 
-constexpr std::uint64_t kWord = 64;                        // in pages, as all below
+constexpr std::uint64_t kWord = 64;                        // in pages, as are all constants below
 constexpr std::uint64_t kLeaf = std::uint64_t{1} << 14;    // 64 MiB
 constexpr std::uint64_t kMiddle = std::uint64_t{1} << 24;  // 64 GiB
 constexpr std::uint64_t kEnd = std::uint64_t{1} << (PageMap::kAddressBits - kPageShift);
@@ -21,7 +21,7 @@ class PageMapTest : public testing::Test {
   void Touch(std::uint64_t page) {
     PageWord* word = map.EnsureWord(page / 64);
     ASSERT_NE(word, nullptr);
-    word->gate.store(2);  // as a commit leaves it; bits above the count
+    word->gate.store(2);  // the value after a finished commit: bits above the count
   }
   [[nodiscard]] std::vector<std::uint64_t> Visited(PageRange range) const {
     std::vector<std::uint64_t> pages;
@@ -59,7 +59,7 @@ std::vector<Border> Borders() {
   return borders;
 }
 
-TEST_F(PageMapTest, WalksCutTheirRangeExactlyAtEveryBorder) {
+TEST_F(PageMapTest, WalkIsClippedExactlyAtEveryNodeBorder) {
   for (const Border& border : Borders()) {
     Touch(border.page - 1);
     Touch(border.page);
@@ -76,7 +76,7 @@ TEST_F(PageMapTest, WalksCutTheirRangeExactlyAtEveryBorder) {
   }
 }
 
-TEST_F(PageMapTest, WalksOverEverythingVisitOnlyWhatWasTouchedInOrder) {
+TEST_F(PageMapTest, FullWalkVisitsOnlyTouchedWordsInOrder) {
   const std::vector<std::uint64_t> touched{0, kLeaf - 1, kLeaf, kEnd / 2, kEnd - 1};
   for (const std::uint64_t page : touched) Touch(page);
   std::vector<std::uint64_t> words;
@@ -89,7 +89,7 @@ TEST_F(PageMapTest, WalksOverEverythingVisitOnlyWhatWasTouchedInOrder) {
   EXPECT_EQ(words, expected);
 }
 
-TEST_F(PageMapTest, NothingBeyondUserSpaceIsTrackedOrVisited) {
+TEST_F(PageMapTest, AddressesBeyondUserSpaceAreUntracked) {
   EXPECT_TRUE(PageMap::Tracks({kEnd - 1, {1}}));
   EXPECT_FALSE(PageMap::Tracks({kEnd - 1, {2}}));
   EXPECT_EQ(map.FindWord(kEnd / 64), nullptr);
@@ -100,14 +100,14 @@ TEST_F(PageMapTest, NothingBeyondUserSpaceIsTrackedOrVisited) {
   EXPECT_FALSE(map.RegionAt(kEnd << kPageShift));
 }
 
-TEST_F(PageMapTest, TouchingOnePageMakesItsNodesOnceAndNoOthers) {
+TEST_F(PageMapTest, TouchingAPageAllocatesOnlyItsNodesOnce) {
   EXPECT_EQ(map.FindWord(7), nullptr);
   PageWord* word = map.EnsureWord(7);
   ASSERT_NE(word, nullptr);
   EXPECT_EQ(map.FindWord(7), word);
   EXPECT_TRUE(map.IsTouched(7));
   EXPECT_FALSE(map.IsTouched(8));
-  EXPECT_EQ(os.LiveMetadata(), 2u);  // a middle and a leaf
+  EXPECT_EQ(os.LiveMetadata(), 2u);  // a middle node and a leaf
   EXPECT_NE(map.EnsureWord(8), nullptr);
   EXPECT_EQ(os.LiveMetadata(), 2u);
   EXPECT_NE(map.EnsureWord(kLeaf / 64), nullptr);
@@ -115,17 +115,17 @@ TEST_F(PageMapTest, TouchingOnePageMakesItsNodesOnceAndNoOthers) {
   EXPECT_GT(map.MetadataBytes(), Bytes{});
 }
 
-TEST_F(PageMapTest, RegionsAreFoundFromTheirFirstToTheirLastByteAndNoFurther) {
+TEST_F(PageMapTest, RegionIsFoundFromFirstToLastByteOnly) {
   struct Case {
     Address base;
     std::uint64_t pages;
   };
   std::vector<Case> cases{{kGranuleSize, 1},
-                          {kLeaf * kPageSize - kGranuleSize, kPagesPerGranule},           // the last granule of a leaf
-                          {kLeaf * kPageSize, kPagesPerGranule},                          // the first of the next
-                          {5 * kLeaf * kPageSize - kGranuleSize, 3 * kPagesPerGranule}};  // across
+                          {kLeaf * kPageSize - kGranuleSize, kPagesPerGranule},  // the last granule of a leaf
+                          {kLeaf * kPageSize, kPagesPerGranule},                 // the first granule of the next leaf
+                          {5 * kLeaf * kPageSize - kGranuleSize, 3 * kPagesPerGranule}};  // across the border
   if (kEnd > kMiddle) {
-    cases.push_back({3 * kMiddle * kPageSize - kGranuleSize, kMiddle * 4 + 3});  // 256 GiB and more
+    cases.push_back({3 * kMiddle * kPageSize - kGranuleSize, kMiddle * 4 + 3});  // more than 256 GiB
     cases.push_back({(kEnd - kPagesPerGranule) * kPageSize, kPagesPerGranule});  // the end of user space
   }
   for (const Case& c : cases) ASSERT_TRUE(Add(c.base, c.pages));
@@ -148,17 +148,18 @@ TEST_F(PageMapTest, RegionsAreFoundFromTheirFirstToTheirLastByteAndNoFurther) {
   EXPECT_TRUE(std::is_sorted(walked.begin(), walked.end()));
 }
 
-TEST_F(PageMapTest, WalksOverRegionsFindThoseThatShareAPageAndNoOthers) {
+TEST_F(PageMapTest, RegionWalkFindsOnlyRegionsThatShareAPage) {
   const Address middle = kEnd > kMiddle ? 2 * kMiddle * kPageSize : 4 * kLeaf * kPageSize;
   const std::uint64_t first = middle >> kPageShift;
-  // One ends, one begins at the border of the nodes; one page into a granule is the end of a third.
+  // The first region ends and the second begins at the border between nodes. The second and the third end one page
+  // into a granule.
   ASSERT_TRUE(Add(middle - 2 * kGranuleSize, 2 * kPagesPerGranule));
   ASSERT_TRUE(Add(middle, kPagesPerGranule + 1));
   ASSERT_TRUE(Add(middle + 2 * kGranuleSize, 1));
   struct Case {
-    std::uint64_t from;  // in pages from 3 granules before the border
+    std::uint64_t from;  // pages, counted from 3 granules before the border
     std::uint64_t count;
-    std::vector<std::uint64_t> found;  // granules from the border, +2
+    std::vector<std::uint64_t> found;  // granules, counted from 2 before the border
   };
   const std::uint64_t border = 3 * kPagesPerGranule;
   const Case cases[] = {
@@ -182,11 +183,11 @@ TEST_F(PageMapTest, WalksOverRegionsFindThoseThatShareAPageAndNoOthers) {
   }
 }
 
-TEST_F(PageMapTest, ATakenRegionIsUnknownUntilItIsRestored) {
+TEST_F(PageMapTest, RemovedRegionIsUnknownUntilRestored) {
   const Address base = 0x4000'0000;
   ASSERT_TRUE(Add(base, 100));
   Touch((base >> kPageShift) + 50);
-  EXPECT_EQ(Found(base + 50 * kPageSize), base);  // the word remembers it from here on
+  EXPECT_EQ(Found(base + 50 * kPageSize), base);  // the word caches the region from here on
   EXPECT_FALSE(map.RemoveRegion(base, Region::Kind::kView));
   EXPECT_FALSE(map.RemoveRegion(base + kGranuleSize, Region::Kind::kReserved));
   const auto taken = map.RemoveRegion(base, Region::Kind::kReserved);
@@ -198,7 +199,7 @@ TEST_F(PageMapTest, ATakenRegionIsUnknownUntilItIsRestored) {
   EXPECT_EQ(Found(base + 50 * kPageSize), base);
 }
 
-TEST_F(PageMapTest, HowARegionWasReservedIsKeptWithItsRecordWhateverItsSize) {
+TEST_F(PageMapTest, ReservedAsIsKeptForRegionsOfEverySize) {
   const Address base = kLeaf * kPageSize * 3;
   for (const std::uint64_t pages : {std::uint64_t{1}, kLeaf, kEnd - kLeaf * 3}) {
     const Region region{base, {pages}, Region::Kind::kReserved, 0xFFFF};
@@ -221,7 +222,7 @@ TEST_F(PageMapTest, HowARegionWasReservedIsKeptWithItsRecordWhateverItsSize) {
   }
 }
 
-TEST_F(PageMapTest, WhatAViewShowsGoesToOneOfThoseWhoTakeOrReplaceIt) {
+TEST_F(PageMapTest, SectionViewGoesToExactlyOneRemoverOrReplacer) {
   const Address base = 0x4000'0000;
   const Region view{base, {16}, Region::Kind::kView, 0, 77};
   std::optional<Region> replaced;
@@ -241,31 +242,31 @@ TEST_F(PageMapTest, WhatAViewShowsGoesToOneOfThoseWhoTakeOrReplaceIt) {
   EXPECT_EQ(map.RemoveRegion(base, Region::Kind::kReserved)->section_view, 0u);
 }
 
-TEST_F(PageMapTest, ASpanEndsWithItsRegionHoweverThatWasReserved) {
+TEST_F(PageMapTest, SpanEndsWithItsRegion) {
   const Address base = kLeaf * kPageSize * 3;
   std::optional<Region> replaced;
   std::uint64_t shown = 0;
   ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved, 0xFFFF}, &replaced, &shown));
   Touch(kLeaf * 3);
-  ASSERT_TRUE(map.FindRegion(base));  // which the word remembers
+  ASSERT_TRUE(map.FindRegion(base));  // the word caches it
   EXPECT_NE(map.LocateOwn(base + 15 * kPageSize, kPageSize).word, nullptr);
   EXPECT_EQ(map.LocateOwn(base + 16 * kPageSize, kPageSize).word, nullptr);
   EXPECT_EQ(map.LocateOwn(base + 15 * kPageSize, 2 * kPageSize).word, nullptr);
 }
 
-TEST_F(PageMapTest, ARememberedRegionIsForgottenWhenItsPagesBelongToAnother) {
+TEST_F(PageMapTest, CachedRegionIsDroppedWhenAnotherRegionOwnsThePages) {
   const Address base = 0x4000'0000;
   ASSERT_TRUE(Add(base, 64));
   Touch((base >> kPageShift) + 20);
   ASSERT_EQ(Found(base + 20 * kPageSize), base);
   ASSERT_TRUE(map.RemoveRegion(base, Region::Kind::kReserved));
-  ASSERT_TRUE(Add(base, kPagesPerGranule));  // shorter, same base
+  ASSERT_TRUE(Add(base, kPagesPerGranule));  // shorter, at the same base
   ASSERT_TRUE(Add(base + kGranuleSize, 48));
   EXPECT_EQ(Found(base + 20 * kPageSize), base + kGranuleSize);
   EXPECT_EQ(Found(base), base);
 }
 
-TEST_F(PageMapTest, ASecondRecordAtTheSameBaseReplacesTheFirst) {
+TEST_F(PageMapTest, SecondRegionAtTheSameBaseReplacesTheFirst) {
   const Address base = 0x4000'0000;
   ASSERT_TRUE(Add(base, 64));
   std::optional<Region> replaced;
@@ -278,8 +279,8 @@ TEST_F(PageMapTest, ASecondRecordAtTheSameBaseReplacesTheFirst) {
   EXPECT_EQ(Found(base + 16 * kPageSize), 0u);
 }
 
-TEST_F(PageMapTest, ASpanIsLocatedOnlyInsideOneTouchedWordOfOneRegion) {
-  const Address base = 0x4000'0000;  // begins a word
+TEST_F(PageMapTest, SpanIsLocatedOnlyInsideOneTouchedWordOfOneRegion) {
+  const Address base = 0x4000'0000;  // begins a page word
   ASSERT_TRUE(Add(base, 96));
   EXPECT_EQ(map.LocateOwn(base, kPageSize).word, nullptr) << "never touched";
   Touch(base >> kPageShift);
@@ -289,7 +290,7 @@ TEST_F(PageMapTest, ASpanIsLocatedOnlyInsideOneTouchedWordOfOneRegion) {
   struct Case {
     std::uint64_t offset;
     std::uint64_t size;
-    std::uint64_t mask;  // 0: none
+    std::uint64_t mask;  // 0: no span
   };
   constexpr Case kCases[] = {
       {0, 1, 1},
@@ -318,8 +319,8 @@ TEST_F(PageMapTest, ASpanIsLocatedOnlyInsideOneTouchedWordOfOneRegion) {
   EXPECT_EQ(map.LocateOwn(base, kPageSize).word, nullptr);
 }
 
-TEST_F(PageMapTest, WithoutMemoryForNodesNothingIsChanged) {
-  for (std::uint64_t nth = 0; nth < 2; ++nth) {  // the middle, the leaf
+TEST_F(PageMapTest, NodeAllocationFailureChangesNothing) {
+  for (std::uint64_t nth = 0; nth < 2; ++nth) {  // the middle node, then the leaf
     FakeMemorySystem fake;
     {
       PageMap fresh(fake);
@@ -338,7 +339,7 @@ TEST_F(PageMapTest, WithoutMemoryForNodesNothingIsChanged) {
   }
 }
 
-TEST(PageMapNodes, AreAllGivenBack) {
+TEST(PageMapNodes, DestructorFreesAllNodes) {
   FakeMemorySystem os;
   {
     PageMap map(os);
@@ -348,7 +349,7 @@ TEST(PageMapNodes, AreAllGivenBack) {
   EXPECT_EQ(os.LiveMetadata(), 0u);
 }
 
-TEST(PageMapNodes, ANodeSomeoneElsePublishedFirstIsUsedAndOursGivenBack) {
+TEST(PageMapNodes, LosingAPublishRaceFreesTheOwnNode) {
   FakeMemorySystem os;
   {
     PageMap map(os);

@@ -19,7 +19,7 @@ constexpr PressureThresholds kThresholds{.enter_low = 10,
                                          .dwell = Milliseconds{1000},
                                          .repeat_low = Milliseconds{8192}};
 
-// Feeds one source with a percentage that is available.
+// Observes one source with this percentage available.
 class PressureTest : public ::testing::Test {
  protected:
   optional<Availability> At(Milliseconds now, std::uint64_t percent, bool os_says_low = false) {
@@ -30,7 +30,7 @@ class PressureTest : public ::testing::Test {
   Pressure pressure_{kThresholds, Milliseconds{0}};
 };
 
-TEST_F(PressureTest, SaysNothingWhileNeutral) {
+TEST_F(PressureTest, SendsNothingWhileNeutral) {
   for (int ms = 0; ms < 60'000; ms += 250) EXPECT_EQ(At(Milliseconds{ms}, 40), std::nullopt);
   EXPECT_EQ(pressure_.state(), Availability::kNeutral);
 }
@@ -41,26 +41,26 @@ struct Step {
   optional<Availability> message;
 };
 
-// Each row goes on where the one before it ended.
-TEST_F(PressureTest, FollowsTheTable) {
+// Each row continues from the state after the row before.
+TEST_F(PressureTest, FollowsTheThresholdTable) {
   constexpr auto kLow = Availability::kLow;
   constexpr auto kNeutral = Availability::kNeutral;
   constexpr auto kHigh = Availability::kHigh;
   const Step steps[] = {
       {100, 11, {}},         // not low yet
-      {200, 10, kLow},       // at the threshold, and at once: no dwell for bad news
+      {200, 10, kLow},       // at the threshold; Low needs no dwell
       {300, 15, {}},         // above enter_low, below leave_low: still low
-      {400, 20, {}},         // would be neutral, but has been low for 200 ms only
+      {400, 20, {}},         // would be neutral, but was low for only 200 ms
       {1199, 20, {}},        // 999 ms
-      {1200, 20, kNeutral},  // dwelt
-      {1300, 5, kLow},       // again at once
+      {1200, 20, kNeutral},  // the dwell has ended
+      {1300, 5, kLow},       // low again at once
       {9491, 5, {}},         // 8191 ms later: not repeated yet
       {9492, 5, kLow},       // repeated after 8192 ms
-      {17'684, 19, kLow},    // and again, 19 % being low still
-      {17'700, 90, kHigh},   // straight to high, having been low for long
+      {17'684, 19, kLow},    // and again, since 19 % is still low
+      {17'700, 90, kHigh},   // straight to high, after more than the dwell in low
       {17'800, 65, {}},      // below enter_high, above leave_high: still high
-      {18'699, 60, {}},      // would be neutral, dwelling
-      {18'700, 60, kNeutral}, {19'700, 69, {}}, {19'800, 70, kHigh}, {19'801, 10, kLow},  // from high as well
+      {18'699, 60, {}},      // would be neutral, but the dwell has not ended
+      {18'700, 60, kNeutral}, {19'700, 69, {}}, {19'800, 70, kHigh}, {19'801, 10, kLow},  // low from high, too
       {20'801, 60, kNeutral},  // 60 % enters neutral from low
   };
   for (const Step& step : steps) {
@@ -69,31 +69,31 @@ TEST_F(PressureTest, FollowsTheTable) {
   }
 }
 
-TEST_F(PressureTest, TheOperatingSystemsLowCountsAsNothingAvailable) {
+TEST_F(PressureTest, OsLowNotificationCountsAsNothingAvailable) {
   EXPECT_EQ(At(Milliseconds{10}, 100, true), Availability::kLow);
   EXPECT_EQ(At(Milliseconds{20}, 100, false), std::nullopt);
   EXPECT_EQ(At(Milliseconds{1010}, 100, false), Availability::kHigh);
 }
 
-TEST_F(PressureTest, FinishTakesLowBackAndNothingElse) {
+TEST_F(PressureTest, FinishEndsOnlyLow) {
   EXPECT_EQ(pressure_.Finish(Milliseconds{0}), std::nullopt);
   ASSERT_EQ(At(Milliseconds{10}, 1), Availability::kLow);
   EXPECT_EQ(pressure_.Finish(Milliseconds{20}), Availability::kNeutral);
   EXPECT_EQ(pressure_.Finish(Milliseconds{30}), std::nullopt);
 }
 
-TEST(AvailablePercent, TheTightestSourceCounts) {
+TEST(AvailablePercent, TightestSourceCounts) {
   const std::array sources{PressureSource{{1000}, {900}}, PressureSource{{4000}, {400}}, PressureSource{{10}, {5}}};
   EXPECT_EQ(AvailablePercent({sources}), 10U);
 }
 
-TEST(AvailablePercent, NoBoundIsNoPressure) {
+TEST(AvailablePercent, UnboundedSourcesCauseNoPressure) {
   const std::array sources{PressureSource{kUnlimited, {}}, PressureSource{{}, {}}};
   EXPECT_EQ(AvailablePercent({sources}), 100U);
   EXPECT_EQ(AvailablePercent({}), 100U);
 }
 
-TEST(AvailablePercent, HoldsAtTheBorders) {
+TEST(AvailablePercent, IsExactAtTheBorders) {
   struct Row {
     std::uint64_t total, available;
     std::uint32_t percent;
@@ -108,7 +108,7 @@ TEST(AvailablePercent, HoldsAtTheBorders) {
   }
 }
 
-TEST(PressureThresholds, TheDefaultsAreValidAndOverlapsAreNot) {
+TEST(PressureThresholds, DefaultsAreValidAndOverlapsAreRejected) {
   EXPECT_TRUE(AreValid({}));
   EXPECT_TRUE(AreValid(kThresholds));
   EXPECT_FALSE(AreValid({.enter_low = 15, .leave_low = 15}));
@@ -119,9 +119,9 @@ TEST(PressureThresholds, TheDefaultsAreValidAndOverlapsAreNot) {
   EXPECT_FALSE(AreValid({.repeat_low = Milliseconds{0}}));
 }
 
-// Whatever the readings: after Low comes Neutral, High, or Low again after the period; never two other messages within
-// the dwell; and a message always differs from the one before, unless it is Low.
-TEST(Pressure, KeepsItsRatesForAnyReadings) {
+// For any readings: Neutral, High, or (after the period) Low again follows Low. No other messages are closer than the
+// dwell. A message differs from the one before, unless both are Low.
+TEST(Pressure, KeepsMessageRatesForRandomReadings) {
   std::mt19937_64 random(20'261'123);
   for (int run = 0; run < 200; ++run) {
     Pressure pressure(kThresholds, Milliseconds{0});

@@ -1,4 +1,4 @@
-// An engine with a limit, headrooms, and room to commit in, for tests of what happens at the limit.
+// An engine with a limit, headrooms and a large reserved region, for tests of its behaviour at the limit.
 #ifndef CLRHM_TESTS_UNIT_RELIEF_FIXTURE_H
 #define CLRHM_TESTS_UNIT_RELIEF_FIXTURE_H
 
@@ -24,7 +24,7 @@ class ReliefTest : public EngineTest {
     region = Reserve(kGiB).address;
   }
   void OpenReserve() { ASSERT_EQ(engine.OpenReserves(kReserve, {}), win32::kSuccess); }
-  // Commits `size` bytes anew at this level.
+  // Commits the next `size` bytes of the region at this level.
   AddressOutcome Take(std::uint64_t size, Criticality level) {
     const AddressOutcome result = Commit(region + taken, size, level);
     if (result.outcome.ok()) taken += size;

@@ -1,4 +1,4 @@
-// Sections that are mapped more than once: what is committed in them is charged once, for as long as they live.
+// Sections that are mapped more than once. Each committed page is charged once, for as long as its section lives.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -11,9 +11,9 @@
 namespace clr_host_memory::test {
 namespace {
 
-constexpr std::uint64_t kSectionSize = 2048 * kGiB;  // what W^X makes
+constexpr std::uint64_t kSectionSize = 2048 * kGiB;  // the section size of .NET's W^X
 
-// A section of the fake OS that the engine knows.
+// A section of the fake OS that is registered with the engine.
 class SectionTest : public EngineTest {
  protected:
   explicit SectionTest(const Limits& limits = {}) : EngineTest(limits) {
@@ -36,7 +36,7 @@ class SectionTest : public EngineTest {
   std::uint32_t section_ = 0;
 };
 
-TEST_F(SectionTest, AreFreeUntilPagesAreCommitted) {
+TEST_F(SectionTest, SectionIsNotChargedUntilPagesAreCommitted) {
   const Address view = Map(0, kMiB);
   EXPECT_EQ(Charged(), Bytes{});
   EXPECT_EQ(engine.ledger().Figures().mapped, Bytes{kMiB});
@@ -45,11 +45,11 @@ TEST_F(SectionTest, AreFreeUntilPagesAreCommitted) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, APageIsChargedOnceHoweverOftenItIsMapped) {
+TEST_F(SectionTest, PageMappedSeveralTimesIsChargedOnce) {
   const Address executable = Map(kMiB, kMiB);
   ASSERT_TRUE(Commit(executable + 16 * kPageSize, 8 * kPageSize).outcome.ok());
   EXPECT_EQ(ChargedPages(), 8u);
-  // Another window on it: pages 16 to 23 of the first are 0 to 7 here.
+  // A second view: its pages 0 to 7 are pages 16 to 23 of the first.
   const Address writable = Map(kMiB + 16 * kPageSize, kMiB);
   EXPECT_EQ(ChargedPages(), 8u);
   EXPECT_TRUE(Exact());
@@ -60,7 +60,7 @@ TEST_F(SectionTest, APageIsChargedOnceHoweverOftenItIsMapped) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, WhatIsCommittedStaysChargedWhenItsViewGoes) {
+TEST_F(SectionTest, UnmappingAViewKeepsTheCharge) {
   const Address first = Map(0, kMiB);
   const Address second = Map(0, kMiB);
   ASSERT_TRUE(Commit(first, kMiB).outcome.ok());
@@ -75,7 +75,7 @@ TEST_F(SectionTest, WhatIsCommittedStaysChargedWhenItsViewGoes) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, TheLastViewOrHandleReturnsAllOfIt) {
+TEST_F(SectionTest, LastViewOrHandleUnchargesTheSection) {
   const Address view = Map(0, kMiB);
   ASSERT_TRUE(Commit(view, kMiB).outcome.ok());
   CloseHandle();
@@ -89,7 +89,7 @@ TEST_F(SectionTest, TheLastViewOrHandleReturnsAllOfIt) {
   EXPECT_EQ(engine.DropSection(name_), Outcome::NotOurs());
 }
 
-TEST_F(SectionTest, ASecondHandleKeepsIt) {
+TEST_F(SectionTest, SecondHandleKeepsTheSection) {
   EXPECT_TRUE(engine.KeepSection(name_).ok());
   const Address view = Map(0, kMiB);
   ASSERT_TRUE(Commit(view, kPageSize).outcome.ok());
@@ -100,7 +100,7 @@ TEST_F(SectionTest, ASecondHandleKeepsIt) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(SectionTest, WhereTheyLieFarApartEachPageIsFound) {
+TEST_F(SectionTest, DistantPagesOfASectionAreTracked) {
   std::uint64_t pages = 0;
   for (const std::uint64_t offset :
        {std::uint64_t{0}, 128 * kMiB - kMiB / 2, 64 * kGiB - kMiB / 2, kSectionSize - kMiB}) {
@@ -115,7 +115,7 @@ TEST_F(SectionTest, WhereTheyLieFarApartEachPageIsFound) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, ARefusedUnmapKeepsViewAndCharge) {
+TEST_F(SectionTest, RefusedUnmapKeepsViewAndCharge) {
   const Address view = Map(0, kMiB);
   ASSERT_TRUE(Commit(view, 16 * kPageSize).outcome.ok());
   EXPECT_FALSE(engine.UnmapView(view, [] { return false; }));
@@ -128,7 +128,7 @@ TEST_F(SectionTest, ARefusedUnmapKeepsViewAndCharge) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, ARefusedUnmapKeepsWhatWasCommittedInAViewOfAnUnknownSection) {
+TEST_F(SectionTest, RefusedUnmapKeepsChargeOfAnUnknownSectionsView) {
   const Address view = os.MapView(0, kMiB, ViewPages::kReserved).address;
   ASSERT_TRUE(engine.AcquireView(view, kMiB).ok());
   ASSERT_TRUE(Commit(view, 16 * kPageSize).outcome.ok());
@@ -140,14 +140,14 @@ TEST_F(SectionTest, ARefusedUnmapKeepsWhatWasCommittedInAViewOfAnUnknownSection)
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, AnAddressInsideAViewUnmapsIt) {
+TEST_F(SectionTest, AddressInsideAViewUnmapsIt) {
   const Address view = Map(0, kMiB);
   EXPECT_TRUE(engine.UnmapView(view + 5 * kPageSize, [&] { return os.UnmapView(view) == win32::kSuccess; }));
   EXPECT_FALSE(engine.ledger().RegionAt(view));
   EXPECT_EQ(engine.ledger().Figures().mapped, Bytes{});
 }
 
-TEST_F(SectionTest, WhoeverIsGivenAViewsAddressWhileItIsUnmappedKeepsTheirs) {
+TEST_F(SectionTest, RegionReservedDuringUnmapKeepsItsPages) {
   const Address view = Map(0, kMiB);
   ASSERT_TRUE(Commit(view, kMiB).outcome.ok());
   EXPECT_TRUE(engine.UnmapView(view, [&] {
@@ -160,7 +160,7 @@ TEST_F(SectionTest, WhoeverIsGivenAViewsAddressWhileItIsUnmappedKeepsTheirs) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, AViewUnmappedBehindOurBackStopsReferringToIt) {
+TEST_F(SectionTest, ViewUnmappedPastTheManagerDropsItsReference) {
   const Address view = Map(0, kMiB);
   ASSERT_TRUE(Commit(view, kMiB).outcome.ok());
   CloseHandle();
@@ -171,7 +171,7 @@ TEST_F(SectionTest, AViewUnmappedBehindOurBackStopsReferringToIt) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, ACommitThatTheOsRefusesIsRolledBack) {
+TEST_F(SectionTest, CommitRefusedByTheOsIsRolledBack) {
   const Address view = Map(0, kMiB);
   os.SetCommitLimit({4 * kPageSize});
   EXPECT_EQ(Commit(view, 8 * kPageSize).outcome, Outcome::OsRefused(win32::kCommitmentLimit));
@@ -179,9 +179,9 @@ TEST_F(SectionTest, ACommitThatTheOsRefusesIsRolledBack) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, WithoutMemoryForTheTablesNothingIsCommitted) {
+TEST_F(SectionTest, TableAllocationFailureCommitsNothing) {
   const Address view = Map(127 * kMiB, 2 * kMiB);
-  for (const std::uint64_t skip : {0u, 1u, 1u}) {  // what leads to the leaves, the first, the second
+  for (const std::uint64_t skip : {0u, 1u, 1u}) {  // the node above the leaves, the first leaf, the second leaf
     os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, skip);
     EXPECT_EQ(Commit(view, 2 * kMiB).outcome, Outcome::NoMetadata()) << skip;
     os.ClearFaults();
@@ -191,7 +191,7 @@ TEST_F(SectionTest, WithoutMemoryForTheTablesNothingIsCommitted) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, AViewWhoseRecordFindsNoRoomDoesNotReferToIt) {
+TEST_F(SectionTest, ViewWithoutARecordHoldsNoReference) {
   const Address view = os.MapSection(section_, 0, 0x5000'0000, kMiB).address;
   os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
   EXPECT_EQ(engine.AcquireView(view, kMiB, name_, 0), Outcome::NoMetadata());
@@ -199,7 +199,7 @@ TEST_F(SectionTest, AViewWhoseRecordFindsNoRoomDoesNotReferToIt) {
   EXPECT_EQ(engine.KeepSection(name_), Outcome::NotOurs());
 }
 
-TEST_F(SectionTest, ImpossibleViewsAreRefusedAndReferToNothing) {
+TEST_F(SectionTest, ImpossibleViewsAreRefusedAndHoldNoReference) {
   const Address view = os.MapSection(section_, 0, 0, kMiB).address;
   const Outcome refused = Outcome::OsRefused(win32::kInvalidParameter);
   EXPECT_EQ(engine.AcquireView(view, kMiB, name_, kPageSize), refused);
@@ -213,7 +213,7 @@ TEST_F(SectionTest, ImpossibleViewsAreRefusedAndReferToNothing) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, AReservationThatIsAliveIsNoView) {
+TEST_F(SectionTest, LiveReservationIsRefusedAsAView) {
   const Address region = ReserveAndCommit(kMiB).address;
   const Outcome refused = Outcome::OsRefused(win32::kInvalidParameter);
   EXPECT_EQ(engine.AcquireView(region, kMiB), refused);
@@ -228,7 +228,7 @@ TEST_F(SectionTest, AReservationThatIsAliveIsNoView) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionTest, TheAuditSeesPagesThatOnlyOneSideHolds) {
+TEST_F(SectionTest, AuditFindsPagesCommittedPastTheManager) {
   const Address view = Map(0, kMiB);
   ASSERT_TRUE(Commit(view, 8 * kPageSize).outcome.ok());
   ASSERT_EQ(os.RawAllocate({.address = view + 16 * kPageSize,
@@ -245,7 +245,7 @@ TEST_F(SectionTest, TheAuditSeesPagesThatOnlyOneSideHolds) {
   engine.ledger().budget().Uncharge({kPageSize});
 }
 
-TEST_F(SectionTest, TheAuditJudgesPagesThatAViewDoesNotShowWhereViewsShareThem) {
+TEST_F(SectionTest, AuditChecksUnshownPagesOnlyWhereViewsShareCommits) {
   for (const bool says_so : {true, false}) {
     os.SetViewsShareCommits(false, says_so);
     const Address first = Map(0, kMiB);
@@ -257,7 +257,7 @@ TEST_F(SectionTest, TheAuditJudgesPagesThatAViewDoesNotShowWhereViewsShareThem) 
   }
 }
 
-TEST_F(SectionTest, ACommitThatLandsInTheNextViewAtItsAddressIsChargedThere) {
+TEST_F(SectionTest, CommitLandingInANewViewIsChargedToItsSection) {
   const SectionOutcome other = engine.AddSection(kMiB, false, Criticality::kProcess);
   const std::uint32_t other_section = os.MakeSection();
   const Address view = Map(0, kMiB);
@@ -276,7 +276,7 @@ TEST_F(SectionTest, ACommitThatLandsInTheNextViewAtItsAddressIsChargedThere) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(SectionTest, ACommitThatLandsInARegionAtTheViewsAddressIsChargedThere) {
+TEST_F(SectionTest, CommitLandingInANewRegionIsChargedToIt) {
   const Address view = Map(0, kMiB);
   os.OnNext(OsCall::kAllocate, Moment::kBefore, [&](const OsCallInfo&) {
     EXPECT_TRUE(Unmap(view));
@@ -294,7 +294,7 @@ class SectionsUnderLimit : public SectionTest {
   SectionsUnderLimit() : SectionTest({.limit = {32 * kPageSize}}) {}
 };
 
-TEST_F(SectionsUnderLimit, WhatIsCommittedAlreadyIsNotRefused) {
+TEST_F(SectionsUnderLimit, CommittedPagesAreNotRefused) {
   const Address first = Map(0, kMiB);
   const Address second = Map(0, kMiB);
   ASSERT_TRUE(Commit(first, 32 * kPageSize).outcome.ok());
@@ -304,7 +304,7 @@ TEST_F(SectionsUnderLimit, WhatIsCommittedAlreadyIsNotRefused) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(SectionsUnderLimit, OneCommittedAsAWholeIsChargedWhenItIsMade) {
+TEST_F(SectionsUnderLimit, FullyCommittedSectionIsChargedAtCreation) {
   EXPECT_EQ(engine.AddSection(33 * kPageSize, true, Criticality::kProcess).outcome, Outcome::OverLimit());
   EXPECT_EQ(Charged(), Bytes{});
   const SectionOutcome added = engine.AddSection(20 * kPageSize - 1, true, Criticality::kProcess);
@@ -321,7 +321,7 @@ TEST_F(SectionsUnderLimit, OneCommittedAsAWholeIsChargedWhenItIsMade) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(EngineTest, ManySectionsAreKeptApartAndTheirPlacesUsedAgain) {
+TEST_F(EngineTest, SectionTableReusesSlotsUnderNewNames) {
   std::vector<SectionName> names;
   while (true) {
     const SectionOutcome added = engine.AddSection(kMiB, true, Criticality::kTask);
@@ -341,8 +341,8 @@ TEST_F(EngineTest, ManySectionsAreKeptApartAndTheirPlacesUsedAgain) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-// Threads map, commit and unmap windows of one section, whose handle is closed under their hands.
-TEST_F(EngineTest, SectionsUnderManyThreadsStayExact) {
+// Threads map, commit and unmap views of one section, while other threads drop their handles to it.
+TEST_F(EngineTest, SectionsStayExactUnderConcurrentUse) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 30;
   for (int round = 0; round < kRounds; ++round) {

@@ -12,7 +12,7 @@ constexpr std::uint64_t kMiB = 1 << 20;
 constexpr Bytes kCeiling{60 * kMiB};
 constexpr Milliseconds kRound{100};
 
-// What one round of 100 ms adds, and what is charged at its end.
+// The counts that one round of 100 ms adds, and the charge at its end.
 struct Round {
   std::uint64_t refusals = 0;
   std::uint64_t grants = 0;
@@ -20,7 +20,7 @@ struct Round {
   std::uint64_t charged_mib = 59;
 };
 
-// The reports of a life in rounds.
+// Plays rounds to a ThrashGuard and collects its reports.
 class Life {
  public:
   explicit Life(const ThrashSettings& settings = {}, Bytes ceiling = kCeiling)
@@ -53,8 +53,8 @@ class Life {
   Milliseconds now_{0};
 };
 
-// Of a minute, each.
-TEST(ThrashGuard, TellsWhoSpinsFromWhoLives) {
+// Each case lasts one minute.
+TEST(ThrashGuard, ReportsThrashingAndIgnoresNormalLoad) {
   const struct {
     const char* what;
     std::function<Round(int)> round;
@@ -91,7 +91,7 @@ TEST(ThrashGuard, TellsWhoSpinsFromWhoLives) {
 
 TEST(ThrashGuard, ReportsOneWindowAtATimeWithItsFigures) {
   Life life;
-  life.Live(20, [](int) { return Round{0, 100, 10}; });  // a good life before
+  life.Live(20, [](int) { return Round{0, 100, 10}; });  // normal load before
   life.Live(150, [](int i) { return Round{3, 0, 2, i % 20 == 0 ? 58u : 57u}; });
   ASSERT_GE(life.reports.size(), 2U);
   const ThrashReport& report = life.reports.front();
@@ -101,12 +101,12 @@ TEST(ThrashGuard, ReportsOneWindowAtATimeWithItsFigures) {
   EXPECT_EQ(report.collections, 2 * static_cast<std::uint64_t>(report.window / kRound));
   EXPECT_GE(report.obtained.value, 2 * kMiB);
   EXPECT_LE(report.obtained.value, 3 * kMiB);
-  // It began after 2 s, and a window and a quarter later it is seen.
+  // Thrashing begins after 2 s. The guard reports it after one window and at most two quarters of a window.
   EXPECT_LE(life.reported_at.front(), Milliseconds{2000 + 5000 + 2 * 1250 + 100});
   EXPECT_GE(life.reported_at[1] - life.reported_at[0], Milliseconds{5000});
 }
 
-TEST(ThrashGuard, OneWhoRecoversHasAWholeWindowAgain) {
+TEST(ThrashGuard, RecoveryStartsANewWindow) {
   Life life;
   const auto spins = [](int) { return Round{16, 0, 5}; };
   life.Live(48, spins);
@@ -118,7 +118,7 @@ TEST(ThrashGuard, OneWhoRecoversHasAWholeWindowAgain) {
   EXPECT_EQ(life.reports.size(), 1U);
 }
 
-TEST(ThrashGuard, AWindowOfNothingAndNoLimitReportNothing) {
+TEST(ThrashGuard, ZeroWindowOrNoLimitReportsNothing) {
   const auto spins = [](int) { return Round{16, 0, 5}; };
   Life off({.window = Milliseconds{0}});
   off.Live(600, spins);
@@ -128,7 +128,7 @@ TEST(ThrashGuard, AWindowOfNothingAndNoLimitReportNothing) {
   EXPECT_TRUE(unlimited.reports.empty());
 }
 
-TEST(ThrashGuard, SettingsApplyFromThenOnAndTheSameOnesChangeNothing) {
+TEST(ThrashGuard, NewSettingsApplyAtOnceAndEqualSettingsChangeNothing) {
   Life life({.window = Milliseconds{3600000}});
   const auto spins = [](int) { return Round{16, 0, 5}; };
   life.Live(100, spins);
@@ -142,7 +142,7 @@ TEST(ThrashGuard, SettingsApplyFromThenOnAndTheSameOnesChangeNothing) {
   EXPECT_GE(life.reports.size(), 2U);
 }
 
-TEST(ThrashGuard, AManagerThatWasNotLookedAtForLongIsJudgedByWhatFollows) {
+TEST(ThrashGuard, LongGapBetweenObservationsReportsNothing) {
   Life life;
   life.Live({1000000, 0, 0}, Milliseconds{60000});
   life.Live({0, 0, 0}, Milliseconds{60000});

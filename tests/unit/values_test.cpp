@@ -24,7 +24,7 @@ struct CoveringCase {
   std::uint64_t count;  // 0: no range
 };
 
-TEST(PageRangeCovering, RoundsOutwardsAndNeverWraps) {
+TEST(PageRangeCovering, RoundsOutwardsWithoutOverflow) {
   constexpr CoveringCase kCases[] = {
       {0, 0, 0, 0},
       {0, 1, 0, 1},
@@ -56,7 +56,7 @@ TEST(PageRangeCovering, RoundsOutwardsAndNeverWraps) {
   }
 }
 
-TEST(PageRangeContains, IsTrueForPartsOnly) {
+TEST(PageRangeContains, IsTrueOnlyForSubranges) {
   const PageRange range{10, {5}};
   EXPECT_TRUE(range.Contains({10, {5}}));
   EXPECT_TRUE(range.Contains({14, {1}}));
@@ -64,7 +64,7 @@ TEST(PageRangeContains, IsTrueForPartsOnly) {
   EXPECT_FALSE(range.Contains({14, {2}}));
 }
 
-TEST(Rounding, GoesDownToPagesAndGranules) {
+TEST(Rounding, RoundsDownToPagesAndGranules) {
   EXPECT_EQ(RoundDownToPage(0x12345FFF), 0x12345000u);
   EXPECT_EQ(RoundDownToGranule(0x12345FFF), 0x12340000u);
   EXPECT_TRUE(IsGranuleAligned(0x12340000));
@@ -90,7 +90,7 @@ TEST(AdmissionPolicy, EachLevelFillsUpToItsOwnCeiling) {
       {1000, 0, Criticality::kProcess, Admission::kAdmitted},
       {1001, 0, Criticality::kProcess, Admission::kOverCeiling},
       {1, 1000, Criticality::kProcess, Admission::kOverCeiling},
-      {0, 5000, Criticality::kTask, Admission::kAdmitted},  // needs nothing new
+      {0, 5000, Criticality::kTask, Admission::kAdmitted},  // nothing new to charge
       {1, 5000, Criticality::kProcess, Admission::kOverCeiling},
       {kMax, 500, Criticality::kProcess, Admission::kOverCeiling},  // the sum would wrap
       {kMax, kMax, Criticality::kProcess, Admission::kOverCeiling},
@@ -101,7 +101,7 @@ TEST(AdmissionPolicy, EachLevelFillsUpToItsOwnCeiling) {
   }
 }
 
-TEST(AdmissionPolicy, WhatALowerLevelGetsAHigherLevelGetsToo) {
+TEST(AdmissionPolicy, HigherLevelIsAdmittedWhereverALowerOneIs) {
   for (const std::uint64_t limit : std::array<std::uint64_t, 5>{1, 4096, kMiB, kMiB << 20, kMax}) {
     for (const std::uint64_t domain : std::array<std::uint64_t, 4>{0, 1, 4096, kMiB << 10}) {
       for (const std::uint64_t process : std::array<std::uint64_t, 4>{0, 1, 8192, kMiB << 11}) {
@@ -123,7 +123,7 @@ TEST(AdmissionPolicy, WhatALowerLevelGetsAHigherLevelGetsToo) {
   }
 }
 
-TEST(AdmissionPolicy, HeadroomThatDoesNotFitTheLimitIsRefused) {
+TEST(AdmissionPolicy, HeadroomAboveTheLimitIsRejected) {
   struct Case {
     Limits limits;
     LimitsError error;
@@ -142,7 +142,7 @@ TEST(AdmissionPolicy, HeadroomThatDoesNotFitTheLimitIsRefused) {
   }
 }
 
-TEST(AdmissionPolicy, DefaultHeadroomIsValidAndAQuarterOfTheLimitAtMost) {
+TEST(AdmissionPolicy, DefaultHeadroomIsAtMostAQuarterOfTheLimit) {
   EXPECT_EQ(DefaultHeadroom(kUnlimited).process, Bytes{});
   for (std::uint64_t limit = 1; limit != 0; limit <<= 1) {
     for (const std::uint64_t value : {limit - 1, limit, limit + 1}) {
@@ -158,7 +158,7 @@ TEST(AdmissionPolicy, DefaultHeadroomIsValidAndAQuarterOfTheLimitAtMost) {
   EXPECT_EQ(DefaultHeadroom({std::uint64_t{1} << 40}).process, Bytes{64 * kMiB});
 }
 
-TEST(BudgetTest, ARefusedChargeChangesNothing) {
+TEST(BudgetTest, RefusedChargeChangesNothing) {
   Budget budget({.limit = {1000}, .process_headroom = {100}});
   EXPECT_EQ(budget.TryCharge({900}, Criticality::kTask), Admission::kAdmitted);
   EXPECT_EQ(budget.TryCharge({1}, Criticality::kTask), Admission::kOverCeiling);
@@ -168,17 +168,17 @@ TEST(BudgetTest, ARefusedChargeChangesNothing) {
   EXPECT_EQ(budget.Charged(), Bytes{});
 }
 
-TEST(BudgetTest, ThePeakIsTheMostThatWasNoted) {
+TEST(BudgetTest, PeakIsTheHighestNotedCharge) {
   Budget budget({});
   ASSERT_EQ(budget.TryCharge({100}, Criticality::kTask), Admission::kAdmitted);
-  EXPECT_EQ(budget.Peak(), Bytes{});  // of a request that may fail yet
+  EXPECT_EQ(budget.Peak(), Bytes{});  // the request may still fail
   budget.NotePeak();
   budget.Uncharge({90});
   budget.NotePeak();
   EXPECT_EQ(budget.Peak(), Bytes{100});
 }
 
-TEST(BudgetTest, LimitsSetByTwoThreadsAtOnceAreOnesOrTheOthersAndNeverAMixture) {
+TEST(BudgetTest, ConcurrentSetLimitsNeverMixes) {
   const Limits small{.limit = {10}, .app_domain_headroom = {1}, .process_headroom = {2}};
   const Limits large{.limit = {100}, .app_domain_headroom = {10}, .process_headroom = {20}};
   Budget budget(small);
@@ -204,7 +204,7 @@ TEST(BudgetTest, LimitsSetByTwoThreadsAtOnceAreOnesOrTheOthersAndNeverAMixture) 
   EXPECT_TRUE(is(budget.CurrentLimits(), small) || is(budget.CurrentLimits(), large));
 }
 
-TEST(BudgetTest, TheLimitsReadBackAsTheyWereSet) {
+TEST(BudgetTest, LimitsReadBackAsSet) {
   Budget budget({});
   EXPECT_EQ(budget.CurrentLimits().limit, kUnlimited);
   EXPECT_EQ(budget.CurrentLimits().process_headroom, Bytes{});
@@ -214,7 +214,7 @@ TEST(BudgetTest, TheLimitsReadBackAsTheyWereSet) {
   EXPECT_EQ(budget.CurrentLimits().process_headroom, Bytes{200});
 }
 
-TEST(BudgetTest, ALimitSetBelowTheChargeRefusesUntilEnoughWasReturned) {
+TEST(BudgetTest, LimitBelowTheChargeRefusesUntilEnoughIsUncharged) {
   Budget budget({.limit = {1000}});
   ASSERT_EQ(budget.TryCharge({800}, Criticality::kTask), Admission::kAdmitted);
   budget.SetLimits({.limit = {500}});
@@ -224,7 +224,7 @@ TEST(BudgetTest, ALimitSetBelowTheChargeRefusesUntilEnoughWasReturned) {
   EXPECT_EQ(budget.TryCharge({1}, Criticality::kTask), Admission::kAdmitted);
 }
 
-TEST(BudgetTest, ThreadsTogetherNeverChargeMoreThanTheLimit) {
+TEST(BudgetTest, ConcurrentChargesStayWithinTheLimit) {
   Budget budget({.limit = {100}});
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {

@@ -1,4 +1,4 @@
-// Requests that wait, one step at a time on a fake clock.
+// Waiting requests, one step at a time on a fake clock.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -15,14 +15,14 @@ constexpr Criticality kTask = Criticality::kTask;
 constexpr Criticality kAppDomain = Criticality::kAppDomain;
 constexpr Criticality kProcess = Criticality::kProcess;
 
-// The limit is 100, and all of it is in use unless a test says otherwise.
+// The limit is 100, and all of it is in use unless a test changes this.
 class WaitListTest : public testing::Test {
  protected:
   WaitListTest() : stage(8) {
     stage.Open({.limit = {100}});
     stage.budget().Charge({100});
   }
-  // At the end of every test: nobody waits, nothing is lost.
+  // After every test, no request waits and nothing is lost.
   void TearDown() override {
     stage.list().Abandon(true);
     static_cast<void>(stage.Serve());
@@ -68,7 +68,7 @@ class WaitListTest : public testing::Test {
   WaitStage stage;
 };
 
-TEST_F(WaitListTest, WhatIsReturnedIsChargedToTheWaiterBeforeItGoesOn) {
+TEST_F(WaitListTest, ReturnedMemoryIsChargedBeforeTheWaiterResumes) {
   stage.Begin(0, Request(30));
   ServeIfWoken();
   EXPECT_TRUE(Sleeps(0));
@@ -82,17 +82,17 @@ TEST_F(WaitListTest, WhatIsReturnedIsChargedToTheWaiterBeforeItGoesOn) {
   EXPECT_EQ(stage.list().Counts(kTask).granted, 1u);
 }
 
-TEST_F(WaitListTest, WhatCameBackBeforeItWaitedIsFoundAtOnce) {
+TEST_F(WaitListTest, MemoryReturnedBeforeTheWaitGrantsAtOnce) {
   stage.budget().Uncharge({40});
   stage.Begin(0, Request(30));
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
 }
 
-TEST_F(WaitListTest, ServesByLevelAndThenFirstCome) {
+TEST_F(WaitListTest, ServesByLevelThenByTicket) {
   const WaitRequest requests[] = {Request(10, kTask),    Request(10, kAppDomain), Request(10, kProcess),
                                   Request(10, kProcess), Request(10, kAppDomain), Request(10, kTask)};
-  // It is the ticket that counts, not who was announced first.
+  // The ticket decides the order, not the time of the announcement.
   for (const std::size_t i : {3u, 5u, 1u}) stage.Begin(i, requests[i]);
   ServeIfWoken();
   for (const std::size_t i : {4u, 0u, 2u}) stage.Begin(i, requests[i]);
@@ -108,7 +108,7 @@ TEST_F(WaitListTest, ServesByLevelAndThenFirstCome) {
   }
 }
 
-TEST_F(WaitListTest, OneReturnServesAllItIsEnoughFor) {
+TEST_F(WaitListTest, OneReturnServesEveryWaiterItSuffices) {
   for (std::size_t i = 0; i < 4; ++i) stage.Begin(i, Request(10));
   stage.budget().Uncharge({35});
   ServeIfWoken();
@@ -117,7 +117,7 @@ TEST_F(WaitListTest, OneReturnServesAllItIsEnoughFor) {
   EXPECT_EQ(Charged(), Bytes{95});
 }
 
-TEST_F(WaitListTest, NobodyPassesTheHeadOfTheLineEvenIfItWouldFit) {
+TEST_F(WaitListTest, SmallerRequestDoesNotOvertakeTheQueueHead) {
   stage.Begin(0, Request(50));
   stage.Begin(1, Request(1));
   stage.budget().Uncharge({10});
@@ -131,7 +131,7 @@ TEST_F(WaitListTest, NobodyPassesTheHeadOfTheLineEvenIfItWouldFit) {
   EXPECT_EQ(Charged(), Bytes{100});
 }
 
-TEST_F(WaitListTest, ANewcomerOfTheSameOrALowerLevelIsRefusedBehindAWaiterAsSoonAsItIsAnnounced) {
+TEST_F(WaitListTest, AnnouncedWaiterBlocksChargesOfItsLevelAndBelow) {
   stage.budget().Uncharge({50});
   stage.Begin(0, Request(60, kAppDomain));
   const auto try_all = [&] {
@@ -149,9 +149,9 @@ TEST_F(WaitListTest, ANewcomerOfTheSameOrALowerLevelIsRefusedBehindAWaiterAsSoon
   EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kAdmitted);
 }
 
-TEST_F(WaitListTest, WhoIsRefusedBehindOneJustAnnouncedWakesTheServer) {
+TEST_F(WaitListTest, RefusalBehindAnAnnouncedWaiterWakesTheDispatcher) {
   stage.Begin(0, Request(30));
-  stage.server().wakes = 0;  // as if its thread had been suspended before it could
+  stage.server().wakes = 0;  // as if the thread had been suspended before its wake-up
   EXPECT_EQ(stage.budget().TryCharge({1}, kTask), Admission::kBehindQueue);
   EXPECT_GT(stage.server().wakes, 0);
   static_cast<void>(stage.Serve());
@@ -159,7 +159,7 @@ TEST_F(WaitListTest, WhoIsRefusedBehindOneJustAnnouncedWakesTheServer) {
   EXPECT_EQ(stage.server().wakes, 0);
 }
 
-TEST_F(WaitListTest, ARequestForNoMemoryIsLetThroughWhereverItStandsAndStandsInNobodysWay) {
+TEST_F(WaitListTest, ZeroByteRequestNeitherBlocksNorIsBlocked) {
   stage.Begin(0, Request(50, kProcess));
   stage.Begin(1, Request(0));
   EXPECT_EQ(stage.budget().Waiting(), 1u);
@@ -180,7 +180,7 @@ TEST_F(WaitListTest, ARequestForNoMemoryIsLetThroughWhereverItStandsAndStandsInN
   EXPECT_EQ(stage.budget().TryCharge({0}, kTask), Admission::kAdmitted);
 }
 
-TEST_F(WaitListTest, TimesOutAtItsDeadlineAndWakesTheServerForItsRecord) {
+TEST_F(WaitListTest, TimedOutWaiterWakesTheDispatcherForItsRecord) {
   stage.Begin(0, Request(30, kAppDomain, 100ms));
   EXPECT_EQ(stage.Serve(), 100ms);
   stage.threads().Advance(99ms);
@@ -195,7 +195,7 @@ TEST_F(WaitListTest, TimesOutAtItsDeadlineAndWakesTheServerForItsRecord) {
   EXPECT_EQ(stage.budget().Waiting(), 0u);
 }
 
-TEST_F(WaitListTest, ADeadlineThatNeverComesMakesNobodyLookAtTheClock) {
+TEST_F(WaitListTest, InfiniteDeadlineSetsNoTimer) {
   stage.Begin(0, Request(30, kTask, kForever));
   EXPECT_EQ(stage.Serve(), kForever);
   stage.threads().Advance(1'000'000'000ms);
@@ -206,8 +206,8 @@ TEST_F(WaitListTest, ADeadlineThatNeverComesMakesNobodyLookAtTheClock) {
   EXPECT_TRUE(Granted(0));
 }
 
-// Its thread is suspended and cannot leave the line itself.
-TEST_F(WaitListTest, TheServerEndsAWaitAtItsDeadlineSoThatThoseBehindGoOn) {
+// The waiter's thread is suspended and cannot leave the queue itself.
+TEST_F(WaitListTest, DispatcherEndsTimedOutWaitsOfSuspendedThreads) {
   stage.budget().Uncharge({10});
   stage.Begin(0, Request(50, kTask, 100ms));
   stage.Begin(1, Request(10));
@@ -219,7 +219,7 @@ TEST_F(WaitListTest, TheServerEndsAWaitAtItsDeadlineSoThatThoseBehindGoOn) {
   EXPECT_EQ(Charged(), Bytes{100});
 }
 
-TEST_F(WaitListTest, WhoHasLeftIsNotPaidForAndTheNextGetsIt) {
+TEST_F(WaitListTest, TimedOutWaiterIsNotChargedAndTheNextIsServed) {
   stage.Begin(0, Request(50, kTask, 100ms));
   stage.Begin(1, Request(10));
   static_cast<void>(stage.Serve());
@@ -231,7 +231,7 @@ TEST_F(WaitListTest, WhoHasLeftIsNotPaidForAndTheNextGetsIt) {
   EXPECT_EQ(Charged(), Bytes{60});
 }
 
-TEST_F(WaitListTest, AServerThatIsLateStillGrantsWhatIsThere) {
+TEST_F(WaitListTest, LateDispatcherStillGrantsAvailableMemory) {
   stage.Begin(0, Request(50, kTask, 100ms));
   stage.budget().Uncharge({50});
   stage.threads().Advance(200ms);
@@ -239,7 +239,7 @@ TEST_F(WaitListTest, AServerThatIsLateStillGrantsWhatIsThere) {
   EXPECT_TRUE(Granted(0));
 }
 
-TEST_F(WaitListTest, AbandonEndsTheWaitsOfTicketsTakenSoFar) {
+TEST_F(WaitListTest, AbandonEndsWaitsOfTicketsTakenSoFar) {
   const WaitRequest early = Request(30);
   stage.Begin(0, early);
   stage.Begin(1, Request(0));
@@ -265,25 +265,25 @@ TEST_F(WaitListTest, AbandonEndsTheWaitsOfTicketsTakenSoFar) {
   EXPECT_TRUE(Granted(4));
 }
 
-TEST_F(WaitListTest, AbandonForGoodEndsEveryWaitAlsoThoseThatBeginAfterTheServerHasEnded) {
+TEST_F(WaitListTest, PermanentAbandonEndsLaterWaitsToo) {
   stage.Begin(0, Request(30));
   stage.list().Abandon(true);
-  stage.list().Abandon(false);  // does not take it back
+  stage.list().Abandon(false);  // does not revoke the permanent abandon
   ServeIfWoken();
   EXPECT_TRUE(EndsAs(0, WaitResult::kAbandoned));
   stage.Begin(1, Request(0));
   EXPECT_TRUE(EndsAs(1, WaitResult::kAbandoned));
 }
 
-// It was announced after the server's last look: it ends by itself.
-TEST_F(WaitListTest, AWaiterThatLooksAfterAbandonEndsWithoutTheServer) {
+// The request was announced after the dispatcher's last round, so it ends by itself.
+TEST_F(WaitListTest, AbandonedWaiterEndsWithoutTheDispatcher) {
   stage.Begin(0, Request(30));
   stage.list().Abandon(true);
   stage.Disturb(0);
   EXPECT_TRUE(EndsAs(0, WaitResult::kAbandoned));
 }
 
-TEST_F(WaitListTest, WhileHeldNobodyIsGrantedAnything) {
+TEST_F(WaitListTest, HoldGrantsNothing) {
   stage.budget().Uncharge({50});
   stage.list().Hold(true);
   stage.Begin(0, Request(0));
@@ -301,7 +301,7 @@ TEST_F(WaitListTest, WhileHeldNobodyIsGrantedAnything) {
   EXPECT_EQ(Charged(), Bytes{60});
 }
 
-TEST_F(WaitListTest, WhatIsGivenUpBeyondTheLimitIsForTheProcessAlone) {
+TEST_F(WaitListTest, AllowanceServesOnlyProcessLevel) {
   stage.Begin(0, Request(10, kProcess));
   stage.Begin(1, Request(5, kAppDomain));
   ServeIfWoken();
@@ -332,7 +332,7 @@ TEST_F(WaitListTest, EachLevelWaitsForItsOwnCeiling) {
   EXPECT_TRUE(Sleeps(0));
 }
 
-TEST_F(WaitListTest, ARaisedLimitAndLessOutsideItWakeTheServer) {
+TEST_F(WaitListTest, RaisedLimitOrLessUnchargedMemoryWakesTheDispatcher) {
   stage.Begin(0, Request(10));
   stage.Begin(1, Request(10));
   static_cast<void>(stage.Serve());
@@ -347,7 +347,7 @@ TEST_F(WaitListTest, ARaisedLimitAndLessOutsideItWakeTheServer) {
   EXPECT_TRUE(Granted(1));
 }
 
-TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAWhile) {
+TEST_F(WaitListTest, OsRefusedRequestIsRetriedAfterTheRetryInterval) {
   stage.budget().Uncharge({50});
   stage.Begin(0, RefusedByOs(10));
   EXPECT_EQ(stage.Serve(), WaitList::kOsRetry);
@@ -360,7 +360,7 @@ TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAWhile) {
   EXPECT_EQ(Charged(), Bytes{60});
 }
 
-TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAReturn) {
+TEST_F(WaitListTest, OsRefusedRequestIsRetriedAfterAReturn) {
   stage.budget().Uncharge({50});
   stage.Begin(0, RefusedByOs(10));
   static_cast<void>(stage.Serve());
@@ -369,7 +369,7 @@ TEST_F(WaitListTest, WhatTheOsRefusedIsTriedAgainAfterAReturn) {
   EXPECT_TRUE(Granted(0));
 }
 
-TEST_F(WaitListTest, WhatTheOsRefusedWaitsForItsTurnUnderTheLimitToo) {
+TEST_F(WaitListTest, OsRefusedRequestAlsoWaitsForTheLimit) {
   stage.Begin(0, RefusedByOs(10));
   stage.threads().Advance(WaitList::kOsRetry);
   EXPECT_EQ(stage.Serve(), 950ms);
@@ -379,8 +379,8 @@ TEST_F(WaitListTest, WhatTheOsRefusedWaitsForItsTurnUnderTheLimitToo) {
   EXPECT_TRUE(Granted(0));
 }
 
-// Each one's rollback would be a return to the other.
-TEST_F(WaitListTest, TwoThatTheOsRefusesDoNotWakeEachOther) {
+// The rollback of each would count as a return for the other.
+TEST_F(WaitListTest, TwoOsRefusedRequestsDoNotWakeEachOther) {
   stage.budget().Uncharge({50});
   const WaitRequest requests[] = {RefusedByOs(10), RefusedByOs(10)};
   for (const std::size_t i : {0u, 1u}) stage.Begin(i, requests[i]);
@@ -398,10 +398,10 @@ TEST_F(WaitListTest, TwoThatTheOsRefusesDoNotWakeEachOther) {
     }
     stage.threads().Advance(1ms);
   }
-  EXPECT_EQ(tries, 6);  // at 50, 100 and 150 ms
+  EXPECT_EQ(tries, 6);  // both, at 50, 100 and 150 ms
 }
 
-TEST_F(WaitListTest, OneThatTheOsRefusedKeepsItsPlaceWhenItWaitsAgain) {
+TEST_F(WaitListTest, OsRefusedRequestKeepsItsPlaceInTheQueue) {
   stage.budget().Uncharge({5});
   WaitRequest first = Request(10);
   stage.Begin(0, first);
@@ -421,22 +421,22 @@ TEST_F(WaitListTest, OneThatTheOsRefusedKeepsItsPlaceWhenItWaitsAgain) {
   EXPECT_TRUE(Sleeps(1));
 }
 
-TEST_F(WaitListTest, ASignalForNoReasonIsSleptOver) {
+TEST_F(WaitListTest, SpuriousSignalDoesNotEndTheWait) {
   stage.Begin(0, Request(10));
   stage.Disturb(0);
   stage.Disturb(0);
   EXPECT_TRUE(stage.Waits(0));
 }
 
-TEST_F(WaitListTest, ReturnsWakeNobodyWhileNobodyWaits) {
+TEST_F(WaitListTest, ReturnsWithoutWaitersWakeNothing) {
   stage.budget().Uncharge({10});
   stage.budget().CancelCharge({10});
   stage.budget().SetLimits({.limit = {90}});
   EXPECT_EQ(stage.server().wakes, 0);
 }
 
-TEST_F(WaitListTest, WithoutARecordNobodyWaits) {
-  // Those that leave at once keep theirs until the server has seen it.
+TEST_F(WaitListTest, WaitWithoutAFreeRecordIsRefused) {
+  // A waiter that leaves at once keeps its record until the dispatcher has seen it.
   for (std::uint32_t i = 0; i < WaitList::kMostWaiters; ++i) {
     ASSERT_EQ(stage.list().Wait(Request(10, kTask, 0ms)), WaitResult::kTimedOut) << i;
   }
@@ -448,7 +448,7 @@ TEST_F(WaitListTest, WithoutARecordNobodyWaits) {
   EXPECT_EQ(stage.list().Counts(kTask).waits, WaitList::kMostWaiters);
 }
 
-TEST_F(WaitListTest, WithoutAnEventNobodyWaits) {
+TEST_F(WaitListTest, WaitWithoutAnEventIsRefused) {
   stage.threads().FailEvents(1);
   EXPECT_EQ(stage.list().Wait(Request(10)), WaitResult::kNoRoom);
   EXPECT_EQ(stage.list().FreeRecords(), WaitList::kMostWaiters);
@@ -456,7 +456,7 @@ TEST_F(WaitListTest, WithoutAnEventNobodyWaits) {
   EXPECT_EQ(stage.list().Wait(Request(10, kTask, 0ms)), WaitResult::kTimedOut);
 }
 
-TEST_F(WaitListTest, EventsAreMadeOnceForEachRecordInUse) {
+TEST_F(WaitListTest, EventsAreReusedWithTheirRecords) {
   for (int round = 0; round < 10; ++round) {
     for (std::size_t i = 0; i < 3; ++i) stage.Begin(i, Request(1));
     stage.budget().Uncharge({3});
@@ -464,37 +464,6 @@ TEST_F(WaitListTest, EventsAreMadeOnceForEachRecordInUse) {
     for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(Granted(i));
   }
   EXPECT_EQ(stage.threads().LiveEvents(), 3);
-}
-
-TEST(WaitListMemory, AllIsGivenBackAtTheEnd) {
-  FakeMemorySystem memory;
-  FakeThreadSystem threads;
-  Budget budget({.limit = {100}});
-  CountingWaker server;
-  budget.SetDispatcher(&server);
-  {
-    WaitList list(memory, threads, budget);
-    ASSERT_TRUE(list.Open(&server));
-    EXPECT_EQ(list.Wait({.bytes = {10}, .ticket = list.TakeTicket()}), WaitResult::kTimedOut);
-    EXPECT_EQ(threads.LiveEvents(), 1);
-  }
-  EXPECT_EQ(threads.LiveEvents(), 0);
-  EXPECT_EQ(memory.LiveMetadata(), 0u);
-}
-
-TEST(WaitListMemory, WithoutRecordsNobodyWaitsAndNothingElseMinds) {
-  FakeMemorySystem memory;
-  FakeThreadSystem threads;
-  Budget budget({.limit = {100}});
-  CountingWaker server;
-  WaitList list(memory, threads, budget);
-  list.Hold(false);
-  EXPECT_EQ(list.Serve(threads.Now()), kForever);
-  memory.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
-  EXPECT_FALSE(list.Open(&server));
-  EXPECT_EQ(list.Wait({.bytes = {10}, .deadline = 10ms, .ticket = list.TakeTicket()}), WaitResult::kNoRoom);
-  list.Abandon(false);
-  EXPECT_EQ(list.Serve(threads.Now()), kForever);
 }
 
 }  // namespace

@@ -28,9 +28,9 @@ void WaitUntil(const std::function<bool()>& done) {
   while (!done()) std::this_thread::sleep_for(Milliseconds{1});
 }
 
-// ---- on one thread, under a clock of the test's own
+// ---- on one thread, under a fake clock
 
-TEST(Worker, SleepsAsLongAsEachStepSays) {
+TEST(Worker, SleepsAsLongAsEachStepReturns) {
   FakeThreadSystem threads;
   threads.SetNow(Milliseconds{100});
   std::vector<Milliseconds> steps;
@@ -46,17 +46,17 @@ TEST(Worker, SleepsAsLongAsEachStepSays) {
   threads.Run(threads.LastStarted());
   EXPECT_EQ(steps, (std::vector{Milliseconds{100}, Milliseconds{110}, Milliseconds{130}, Milliseconds{130},
                                 Milliseconds{170}}));
-  EXPECT_EQ(threads.Waits(), 3U);  // neither for nothing, nor after it was stopped
+  EXPECT_EQ(threads.Waits(), 3U);  // no wait for a sleep of 0, and none after Stop
 }
 
-TEST(Worker, AWakeBetweenTwoStepsCutsTheSleepShort) {
+TEST(Worker, WakeBetweenStepsSkipsTheSleep) {
   FakeThreadSystem threads;
   threads.SetNow(Milliseconds{100});
   std::vector<Milliseconds> steps;
   Worker* self = nullptr;
   FunctionStep step([&](Milliseconds now) {
     steps.push_back(now);
-    if (steps.size() == 1) {  // before it sleeps; two are one
+    if (steps.size() == 1) {  // before the sleep; two wakes count as one
       self->Wake();
       self->Wake();
     }
@@ -70,7 +70,7 @@ TEST(Worker, AWakeBetweenTwoStepsCutsTheSleepShort) {
   EXPECT_EQ(steps, (std::vector{Milliseconds{100}, Milliseconds{100}, Milliseconds{1100}}));
 }
 
-TEST(Worker, TellsWhenThereIsNoEventOrNoThreadAndMayTryAgain) {
+TEST(Worker, StartFailsWithoutEventOrThreadAndCanBeRetried) {
   FakeThreadSystem threads;
   int steps = 0;
   FunctionStep step([&](Milliseconds) { return ++steps, kForever; });
@@ -87,12 +87,12 @@ TEST(Worker, TellsWhenThereIsNoEventOrNoThreadAndMayTryAgain) {
     EXPECT_TRUE(worker.Start());
     EXPECT_EQ(threads.LiveThreads(), 1);
   }
-  EXPECT_EQ(steps, 0);  // its thread was stopped before it began
+  EXPECT_EQ(steps, 0);  // the thread was stopped before it began
   EXPECT_EQ(threads.LiveEvents(), 0);
   EXPECT_EQ(threads.LiveThreads(), 0);
 }
 
-TEST(Worker, IsStoppedForGood) {
+TEST(Worker, StopIsPermanent) {
   FakeThreadSystem threads;
   FunctionStep step([](Milliseconds) { return kForever; });
   Worker worker(threads, step);
@@ -106,7 +106,7 @@ TEST(Worker, IsStoppedForGood) {
   EXPECT_EQ(threads.LiveThreads(), 0);
 }
 
-TEST(Worker, DoesNotTakeANewThreadOfTheSameNumberForItsOwn) {
+TEST(Worker, ThreadWithAReusedIdIsNotItsOwn) {
   FakeThreadSystem threads;
   std::uint64_t number = 0;
   Worker* self = nullptr;
@@ -133,7 +133,7 @@ TEST(WorkerThread, EveryWakeIsFollowedByAStep) {
   std::atomic<std::uint64_t> seen = 0;
   FunctionStep step([&](Milliseconds) {
     seen.store(wanted.load());
-    return kForever;  // nothing but a wake makes it look again
+    return kForever;  // only a wake causes another step
   });
   Worker worker(threads, step);
   ASSERT_TRUE(worker.Start());
@@ -152,7 +152,7 @@ TEST(WorkerThread, EveryWakeIsFollowedByAStep) {
   EXPECT_EQ(seen.load(), 6000U);
 }
 
-TEST(WorkerThread, AWakeBeforeTheStartIsNotLost) {
+TEST(WorkerThread, WakeBeforeStartIsNotLost) {
   StdThreadSystem threads;
   for (int round = 0; round < 200; ++round) {
     std::atomic<bool> wanted = false;
@@ -170,7 +170,7 @@ TEST(WorkerThread, AWakeBeforeTheStartIsNotLost) {
   }
 }
 
-TEST(WorkerThread, ManyThreadsMayStartAndStopItAtOnce) {
+TEST(WorkerThread, ConcurrentStartAndStopRunOneThread) {
   StdThreadSystem threads;
   for (int round = 0; round < 100; ++round) {
     std::atomic<int> inside = 0;
@@ -202,7 +202,7 @@ TEST(WorkerThread, ManyThreadsMayStartAndStopItAtOnce) {
   }
 }
 
-TEST(WorkerThread, KnowsItsOwnThreadOnlyWhileItRuns) {
+TEST(WorkerThread, RecognizesItsOwnThreadOnlyWhileRunning) {
   StdThreadSystem threads;
   std::atomic<bool> own = false;
   Worker* self = nullptr;
@@ -221,8 +221,8 @@ TEST(WorkerThread, KnowsItsOwnThreadOnlyWhileItRuns) {
   EXPECT_FALSE(worker.IsCurrentThread());
 }
 
-// A step that starts and stops the worker while another thread is joining it.
-TEST(WorkerThread, StopsFromInsideAndOutsideAtOnce) {
+// A step starts and stops the worker while another thread joins it.
+TEST(WorkerThread, StopsFromInsideAndOutsideConcurrently) {
   StdThreadSystem threads;
   for (int round = 0; round < 200; ++round) {
     Worker* self = nullptr;
@@ -246,13 +246,13 @@ TEST(WorkerThread, StopsFromInsideAndOutsideAtOnce) {
   }
 }
 
-// An owner that goes away from inside of its own worker's step, as a manager does whose last reference the host's event
-// sink releases. What is touched too late shows under ASan and TSan.
+// An owner that is destroyed inside its own worker's step. This happens to a manager if the host's event sink releases
+// the last reference. ASan and TSan detect accesses after the end.
 struct Owner {
   Owner(StdThreadSystem& threads, std::function<void(Owner*)> on_step, std::atomic<int>& alive)
       : alive_(alive), step([this, run = std::move(on_step)](Milliseconds) {
           run(this);
-          ++steps;  // the owner is still there
+          ++steps;  // the owner still exists
           return kForever;
         }),
         worker(threads, step) {
@@ -267,11 +267,11 @@ struct Owner {
   Worker worker;
 };
 
-TEST(WorkerThread, MayDestroyItsOwnerLastOfAll) {
+TEST(WorkerThread, LastStepCanDestroyTheOwner) {
   StdThreadSystem threads;
   std::atomic<int> alive = 0;
   for (int round = 0; round < 500; ++round) {
-    std::atomic<bool> go = false;  // as the starter holds a reference until it has started
+    std::atomic<bool> go = false;  // stands for the reference that the starter holds until it has started
     const auto last_reference_goes = [&](Owner* it) {
       while (!go.load()) std::this_thread::yield();
       it->worker.StopAndThen(&Owner::Delete, it);
@@ -285,7 +285,7 @@ TEST(WorkerThread, MayDestroyItsOwnerLastOfAll) {
   }
 }
 
-TEST(WorkerThread, MayBeDestroyedInsideOfItsStep) {
+TEST(WorkerThread, WorkerCanBeDestroyedInsideItsStep) {
   StdThreadSystem threads;
   for (int round = 0; round < 500; ++round) {
     std::unique_ptr<Worker> worker;
@@ -302,8 +302,8 @@ TEST(WorkerThread, MayBeDestroyedInsideOfItsStep) {
   }
 }
 
-// As a manager whose last reference another thread releases while the worker's is in the host's code.
-TEST(WorkerThread, AnotherThreadLeavesTheOwnersEndToTheWorkersThreadWithoutWaitingForItsStep) {
+// Models a manager whose last reference is released by another thread while the worker's thread runs the host's code.
+TEST(WorkerThread, StopAndThenDefersTheCallbackToARunningStep) {
   StdThreadSystem threads;
   std::atomic<int> alive = 0;
   for (int round = 0; round < 200; ++round) {
@@ -325,7 +325,7 @@ TEST(WorkerThread, AnotherThreadLeavesTheOwnersEndToTheWorkersThreadWithoutWaiti
   }
 }
 
-TEST(WorkerThread, AnotherThreadEndsTheOwnerItselfWhenTheWorkersThreadHasEndedOrIsAboutTo) {
+TEST(WorkerThread, StopAndThenCallsBackOnceTheThreadHasEnded) {
   StdThreadSystem threads;
   std::atomic<int> alive = 0;
   for (int round = 0; round < 500; ++round) {
@@ -348,8 +348,8 @@ TEST(WorkerThread, AnotherThreadEndsTheOwnerItselfWhenTheWorkersThreadHasEndedOr
   }
 }
 
-// Another thread is joining it, which takes as long as the step does.
-TEST(WorkerThread, StartAndStopWithoutWaitingReturnWhileOthersWaitForTheEnd) {
+// Another thread joins the worker, which takes as long as the step.
+TEST(WorkerThread, StartAndStopWithoutWaitingReturnDuringAJoin) {
   StdThreadSystem threads;
   std::atomic<bool> inside = false;
   std::atomic<bool> go_on = false;
