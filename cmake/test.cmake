@@ -5,7 +5,8 @@ cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/modules/Setup.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/modules/DotNet.cmake")
 
-# tested: these presets are built, and one ctest run covers all their tests. compiled: these presets are only built.
+# tested: these presets are built, and one ctest run covers all their tests. compiled: of these presets only clrmem and a
+# suite of each layer are built.
 if(CMAKE_HOST_WIN32)
   set(tested msvc-release)
   set(compiled)
@@ -28,8 +29,11 @@ endif()
 
 foreach(preset IN LISTS tested compiled)
   clrhm_run("Configuring ${preset}" QUIET COMMAND "${CMAKE_COMMAND}" --preset ${preset})
-  clrhm_run("Building ${preset}" COMMAND "${CMAKE_COMMAND}" --build --preset ${preset} -j
-            ${CLRHM_CORES})
+  set(targets)
+  if(preset IN_LIST compiled)
+    set(targets --target clrmem clrhm_unit_layers clrhm_com_abi clrhm_com_return_codes clrhm_bridge)
+  endif()
+  clrhm_run("Building ${preset}" COMMAND "${CMAKE_COMMAND}" --build --preset ${preset} -j ${CLRHM_CORES} ${targets})
 endforeach()
 
 # One ctest run covers all builds, so that there is one summary. It uses a folder whose test file includes the builds'
