@@ -28,26 +28,24 @@ constexpr std::uint64_t kOrphan = 1;
 PrivateHeap::PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards)
     : engine_(engine), protect_((kind & static_cast<std::uint32_t>(HeapKind::kExecutable)) != 0 ? kPageExecuteReadWrite
                                                                                                 : kPageReadWrite),
-      shards_(shards), tag_(std::uint64_t{engine.ledger().NewOwner()} << 32), arenas_(engine), sites_(engine) {}
+      shards_(shards), tag_(std::uint64_t{engine.NewOwner()} << 32), arenas_(engine), sites_(engine) {}
 
 PrivateHeap::~PrivateHeap() {
-  Ledger& ledger = engine_.ledger();
-  ledger.ForEachOwned([&](const OwnedRegion& region) {
-    if ((region.owner & kHeapMask) != tag_ || !ledger.ChangeOwner(region.base, region.owner, 0)) return;
+  engine_.ForEachOwned([&](const OwnedRegion& region) {
+    if ((region.owner & kHeapMask) != tag_ || !engine_.ChangeOwner(region.base, region.owner, 0)) return;
     // If the OS refuses the free, the region stays charged; nothing can be done about that. A sealed region is freed
     // later.
     if (engine_.Free(region.base, 0, win32::kMemRelease).verdict != Verdict::kNotOwner) return;
-    ledger.ChangeOwner(region.base, 0, kOrphan);
+    engine_.ChangeOwner(region.base, 0, kOrphan);
     if (!engine_.TouchesSealed(region.base, region.pages.InBytes().value)) FreeOrphans(engine_);  // unsealed meanwhile
   });
-  ledger.SubtractHeapBytes({committed_.load()});
+  engine_.SubtractHeapBytes({committed_.load()});
 }
 
 void PrivateHeap::FreeOrphans(Engine& engine) {
-  Ledger& ledger = engine.ledger();
-  ledger.ForEachOwned([&](const OwnedRegion& region) {
-    if (region.owner != kOrphan || !ledger.ChangeOwner(region.base, kOrphan, 0)) return;
-    if (!engine.Free(region.base, 0, win32::kMemRelease).ok()) ledger.ChangeOwner(region.base, 0, kOrphan);
+  engine.ForEachOwned([&](const OwnedRegion& region) {
+    if (region.owner != kOrphan || !engine.ChangeOwner(region.base, kOrphan, 0)) return;
+    if (!engine.Free(region.base, 0, win32::kMemRelease).ok()) engine.ChangeOwner(region.base, 0, kOrphan);
   });
 }
 
@@ -299,10 +297,7 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
     return engine_.Allocate(
         {.address = 0, .size = size, .type = win32::kMemReserve | win32::kMemCommit, .protect = protect_}, level);
   };
-  const Budget& budget = engine_.ledger().budget();
-  const Bytes ceiling = budget.Ceiling(level);
-  // As in Commit, but written to be safe for any size: a sum could overflow.
-  if (Bytes{size} > ceiling - std::min(ceiling, budget.Charged())) [[unlikely]]
+  if (!engine_.HasRoom({size}, level)) [[unlikely]]  // as in Commit
     Trim();
   AddressOutcome region = allocate();
   if (!region.outcome.ok() && WantsMemory(region.outcome) && Trim()) region = allocate();
@@ -313,7 +308,7 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
     return {too_much ? Outcome::OsRefused(win32::kNotEnoughMemory) : region.outcome};
   }
   const std::uint64_t bytes = RoundUpToPage(size);
-  engine_.ledger().ChangeOwner(region.address, 0, tag_ | kLarge);
+  engine_.ChangeOwner(region.address, 0, tag_ | kLarge);
   CountCommitted(bytes);
   large_bytes_.fetch_add(bytes);
   large_blocks_.fetch_add(1);
@@ -323,7 +318,7 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
 // Locates a pointer of any value. Reads nothing at the address itself.
 PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
   const Address address = ToAddress(block);
-  const OwnedRegion region = engine_.ledger().OwnedAt(address);
+  const OwnedRegion region = engine_.OwnedAt(address);
   Place place;
   if ((region.owner & kHeapMask) != tag_) return place;
   place.owner = region.owner;
@@ -389,12 +384,11 @@ inline Outcome PrivateHeap::FreeAt(const Place& place, void* block, IfSealed if_
 
 Outcome PrivateHeap::FreeLarge(const Place& place, Address address, IfSealed if_sealed) {
   // Exactly one caller takes the region's ownership away. That caller frees the block.
-  Ledger& ledger = engine_.ledger();
-  if (!ledger.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
+  if (!engine_.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
   const Outcome outcome = engine_.Free(address, 0, win32::kMemRelease);
   const bool parks = outcome.verdict == Verdict::kNotOwner && if_sealed == IfSealed::kPark;
   if (!outcome.ok() && !parks) {
-    ledger.ChangeOwner(address, 0, place.owner);
+    engine_.ChangeOwner(address, 0, place.owner);
     return outcome;
   }
   ForgetSite(place);
@@ -402,7 +396,7 @@ Outcome PrivateHeap::FreeLarge(const Place& place, Address address, IfSealed if_
   large_blocks_.fetch_sub(1);
   if (parks) {
     parked_large_.fetch_add(place.size);
-    ledger.ChangeOwner(address, 0, tag_ | kLarge | kParkedLarge);
+    engine_.ChangeOwner(address, 0, tag_ | kLarge | kParkedLarge);
     NoteParked(0);
   } else {
     CountDecommitted(place.size);
@@ -548,16 +542,15 @@ void PrivateHeap::ReapParked() {
   if (parked == 0 || parked == unseals + 1 || !parked_.compare_exchange_strong(parked, 0)) return;
   bool any_left = false;
   arenas_.ForEach([&](Arena& arena) { any_left = ReapArena(arena) || any_left; });
-  Ledger& ledger = engine_.ledger();
   const std::uint64_t owner = tag_ | kLarge | kParkedLarge;
-  ledger.ForEachOwned([&](const OwnedRegion& region) {
-    if (region.owner != owner || !ledger.ChangeOwner(region.base, owner, 0)) return;
+  engine_.ForEachOwned([&](const OwnedRegion& region) {
+    if (region.owner != owner || !engine_.ChangeOwner(region.base, owner, 0)) return;
     const std::uint64_t bytes = region.pages.InBytes().value;
     if (engine_.Free(region.base, 0, win32::kMemRelease).ok()) {
       parked_large_.fetch_sub(bytes);
       CountDecommitted(bytes);
     } else {
-      ledger.ChangeOwner(region.base, 0, owner);
+      engine_.ChangeOwner(region.base, 0, owner);
       any_left = true;
     }
   });
@@ -611,7 +604,7 @@ Arena::Site* PrivateHeap::SitesOf(Arena& arena) {
 void PrivateHeap::KeepSite(void* block, AllocationSites::Index site) {
   const Place place = Locate(block);
   if (place.slab == nullptr) {
-    engine_.ledger().ChangeOwner(ToAddress(block), place.owner, place.owner | site);
+    engine_.ChangeOwner(ToAddress(block), place.owner, place.owner | site);
   } else {
     Arena::Site* sites = SitesOf(*place.slab->arena);
     if (sites == nullptr) return;
