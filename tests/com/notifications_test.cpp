@@ -402,6 +402,7 @@ TEST_F(NotificationsTest, ShutdownEventsArriveOnOneThreadWithoutNesting) {
 TEST_F(NotificationsTest, LastReferenceMayBeReleasedInsideAnEvent) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
+    std::atomic<bool> registered = false;  // SetEventSink holds a reference until it returns
     std::atomic<bool> released = false;
     auto* const other =
         new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kEager}, Milliseconds{1});
@@ -410,12 +411,13 @@ TEST_F(NotificationsTest, LastReferenceMayBeReleasedInsideAnEvent) {
     Callback callback;
     ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
     const auto sink = SinkOf([&, once = true](const ClrHostMemoryEvent&) mutable {
-      if (!once) return;
+      if (!once || !registered) return;
       once = false;
       EXPECT_EQ(0u, other->Release());
       released = true;
     });
     ASSERT_HR(S_OK, other->SetEventSink(sink.get()));
+    registered = true;
     EXPECT_TRUE(Eventually([&] { return released.load(); }));
     EXPECT_TRUE(Eventually([&] { return os.LiveMetadata() == 0; }));  // memory and threads are released
     EXPECT_TRUE(Eventually([&] { return callback.references == 1; }));
@@ -463,6 +465,7 @@ TEST_F(NotificationsTest, WaitingRequestCausesLowAndIsGranted) {
   const auto statistics = StatisticsOf(client());
   EXPECT_EQ(1u, statistics.waits_granted[eTaskCritical]);
   EXPECT_GE(callback.told[eMemoryAvailableLow], 1);
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
 }
 
 TEST_F(NotificationsTest, StatisticsAreConsistentInAnExclusiveSection) {
