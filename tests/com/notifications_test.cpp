@@ -92,6 +92,8 @@ TEST_F(NotificationsTest, ShutdownEndsLow) {
   }
 }
 
+void STDMETHODCALLTYPE CountLine(const char*, void* lines) { ++*static_cast<int*>(lines); }
+
 TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
   Callback callback;
   std::atomic<int> reentered = 0;
@@ -121,6 +123,9 @@ TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
     ClrHostMemoryAudit audit{};
     audit.size = sizeof(audit);
     EXPECT_HR(S_OK, manager()->Audit(&audit));
+    int lines = 0;
+    EXPECT_HR(S_OK, manager()->WriteReport(&CountLine, &lines));
+    EXPECT_GT(lines, 20);
     EXPECT_HR(S_OK, manager()->SetLimit(kLimit, 0, 0));
     const ClrHostMemoryThresholds thresholds{8, 15, 40, 50, 0, 5};
     EXPECT_HR(S_OK, manager()->SetThresholds(&thresholds));
