@@ -247,10 +247,10 @@ TEST_F(ConcurrentCalls, ReportMayBeWrittenDuringCalls) {
   int ends = 0;
   int reports = 0;
   std::thread reporter([&] {
-    while (!stop.load()) {
+    do {
       ++reports;
       if (manager_.control()->WriteReport(&CountEnd, &ends) != S_OK) ++failures_;
-    }
+    } while (!stop.load());
   });
   InThreads([&](unsigned, std::minstd_rand& random) {
     for (int round = 0; round < kRounds / 4; ++round) {
