@@ -92,8 +92,6 @@ TEST_F(NotificationsTest, ShutdownEndsLow) {
   }
 }
 
-void STDMETHODCALLTYPE CountLine(const char*, void* lines) { ++*static_cast<int*>(lines); }
-
 TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
   Callback callback;
   std::atomic<int> reentered = 0;
@@ -123,9 +121,6 @@ TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
     ClrHostMemoryAudit audit{};
     audit.size = sizeof(audit);
     EXPECT_HR(S_OK, manager()->Audit(&audit));
-    int lines = 0;
-    EXPECT_HR(S_OK, manager()->WriteReport(&CountLine, &lines));
-    EXPECT_GT(lines, 20);
     EXPECT_HR(S_OK, manager()->SetLimit(kLimit, 0, 0));
     const ClrHostMemoryThresholds thresholds{8, 15, 40, 50, 0, 5};
     EXPECT_HR(S_OK, manager()->SetThresholds(&thresholds));
@@ -415,9 +410,8 @@ TEST_F(NotificationsTest, LastReferenceMayBeReleasedInsideAnEvent) {
     ASSERT_NE(nullptr, Allocate(other, nullptr, kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
     Callback callback;
     ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
-    const auto sink = SinkOf([&, once = true](const ClrHostMemoryEvent&) mutable {
-      if (!once || !registered) return;
-      once = false;
+    const auto sink = SinkOf([&](const ClrHostMemoryEvent&) {
+      if (!registered.exchange(false)) return;
       EXPECT_EQ(0u, other->Release());
       released = true;
     });

@@ -97,8 +97,7 @@ TEST_F(ReliefTest, LowerLevelsLeaveReserveForHigherLevels) {
 }
 
 TEST_F(ReliefTest, SharedReserveServesEveryLevelAboveTheLimit) {
-  OpenReserve();
-  engine.ledger().budget().ShareReserve();
+  ASSERT_EQ(engine.OpenReserves(kReserve, {}, true), win32::kSuccess);
   constexpr std::uint64_t kSlice = 64 * kKiB;
   ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
   EXPECT_EQ(Held(), kReserve) << "within the limit nobody needs it";
@@ -124,6 +123,31 @@ TEST_F(ReliefTest, UnsharedReserveIsClosedToLowerLevelsOverTheLimit) {
   ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
   EXPECT_EQ(Take(64 * kKiB, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(Held(), kReserve);
+}
+
+TEST_F(ReliefTest, SetLimitsPaysExcessOfTheStartFromASharedReserve) {
+  ASSERT_EQ(engine.OpenReserves(kReserve, {}, true), win32::kSuccess);
+  engine.SuspendProcessCriticalLimit();
+  ASSERT_TRUE(Take(17 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Held(), kReserve);
+  const int wakes = alarm.wakes;
+  EXPECT_EQ(engine.SetLimits(kLimits), Bytes{kMiB});
+  EXPECT_EQ(Held(), kReserve - Bytes{kMiB});
+  EXPECT_GT(alarm.wakes, wakes);
+  EXPECT_EQ(engine.SetLimits(kLimits), Bytes{kMiB});
+  EXPECT_EQ(Held(), kReserve - Bytes{kMiB}) << "it is paid already";
+  EXPECT_TRUE(Take(Held().value, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Charged(), kLimits.limit + kReserve);
+}
+
+TEST_F(ReliefTest, SetLimitsLeavesAnUnsharedReserveWhole) {
+  OpenReserve();
+  engine.SuspendProcessCriticalLimit();
+  ASSERT_TRUE(Take(17 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(engine.SetLimits(kLimits), Bytes{kMiB});
+  EXPECT_EQ(Held(), kReserve);
+  EXPECT_EQ(engine.SetLimits({.limit = {17 * kMiB}}), Bytes{});
 }
 
 TEST_F(ReliefTest, OtherOsErrorsLeaveTheReserveUntouched) {
