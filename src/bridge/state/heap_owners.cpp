@@ -14,9 +14,9 @@
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 #include "bridge/state/bridge_client.h"
-#include "bridge/thunks/thunk_support.h"
 #include "bridge/thunks/thunks.h"
 #include "com/backend.h"
+#include "os/windows/kept_last_error.h"
 
 namespace clr_host_memory {
 namespace {
