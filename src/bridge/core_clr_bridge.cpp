@@ -22,6 +22,7 @@ namespace clr_host_memory {
 namespace {
 
 constexpr wchar_t kCoreClrFileName[] = L"coreclr.dll";
+constexpr char kNoMemory[] = "There is not enough memory; free some and try again.";
 
 // Runs body(std::string* reason), which returns an HRESULT, and copies the reason of a failure to the caller's buffer.
 // No exception crosses the COM border.
@@ -32,15 +33,14 @@ HRESULT WithReason(char* reason, SIZE_T reason_size, Body body) noexcept {
     std::string text;
     const HRESULT hr = body(&text);
     if (FAILED(hr)) {
-      CopyReason(hr == E_OUTOFMEMORY && text.empty() ? "There is not enough memory." : std::string_view(text), reason,
-                 reason_size);
+      CopyReason(hr == E_OUTOFMEMORY && text.empty() ? std::string_view(kNoMemory) : text, reason, reason_size);
     }
     return hr;
   } catch (const std::bad_alloc&) {
-    CopyReason("There is not enough memory.", reason, reason_size);
+    CopyReason(kNoMemory, reason, reason_size);
     return E_OUTOFMEMORY;
   } catch (...) {
-    CopyReason("The bridge failed in a way it does not know.", reason, reason_size);
+    CopyReason("The bridge failed in an unknown way; report it as a bug.", reason, reason_size);
     return E_FAIL;
   }
 }
@@ -195,7 +195,7 @@ extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCo
   if (bridge != nullptr) *bridge = nullptr;
   return WithReason(reason, reason_size, [&](std::string* text) {
     if (bridge == nullptr || manager == nullptr) {
-      *text = bridge == nullptr ? "bridge is null: there is nowhere to return the bridge."
+      *text = bridge == nullptr ? "bridge is null; pass a place for the bridge."
                                 : "manager is null; make one with ClrHostMemoryCreate.";
       return E_POINTER;
     }

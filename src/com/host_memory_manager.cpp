@@ -36,7 +36,7 @@ const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexce
   for (std::size_t level = 0; level < settings.wait_ms.size(); ++level) {
     started = started && SetWait(static_cast<EMemoryCriticalLevel>(level), settings.wait_ms[level]) == S_OK;
   }
-  return started ? nullptr : "there is no memory for a thread of the manager's own";
+  return started ? nullptr : "there is no memory for a thread of the manager's own: free some and try again";
 }
 
 void HostMemoryManager::End() noexcept {

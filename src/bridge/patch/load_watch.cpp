@@ -90,7 +90,10 @@ HRESULT StartLoadWatch(const LoadWatchCalls& calls, std::string* reason) noexcep
     if (FAILED(hr)) Close();
   }
   lock.unlock();
-  if (FAILED(hr)) *reason = "Modules that are loaded later cannot be watched for: the system has no thread for it.";
+  if (FAILED(hr))
+    *reason =
+        "Modules that are loaded later cannot be watched for: the system has no thread for it; free some and try "
+        "again.";
   return hr;
 }
 
