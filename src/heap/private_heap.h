@@ -100,6 +100,14 @@ class PrivateHeap {
   bool Trim();
 
  private:
+  // The owner word of a region. The upper half is the heap. The lower half is either kLarge with the block's site, or
+  // an arena's number.
+  static constexpr std::uint64_t kLarge = std::uint64_t{1} << 31;
+  static constexpr std::uint64_t kParkedLarge = std::uint64_t{1} << 30;  // and no block any more
+  static constexpr std::uint64_t kHeapMask = ~std::uint64_t{0} << 32;
+  // Owner of a region whose heap ended while the region was sealed. No heap's number is 0.
+  static constexpr std::uint64_t kOrphan = 1;
+
   enum class IfSealed : std::uint8_t { kRefuse, kPark };
 
   struct alignas(64) ClassState {
@@ -128,6 +136,11 @@ class PrivateHeap {
     [[nodiscard]] Address Base() const { return arena->base.load(std::memory_order_relaxed) + first * kUnitSize; }
   };
 
+  [[nodiscard]] static Address ToAddress(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+  [[nodiscard]] static void* ToPointer(Address address) {
+    return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
+  }
+  [[nodiscard]] static std::uint64_t RoundUpToPage(std::uint64_t size) { return RoundDownToPage(size + kPageSize - 1); }
   [[nodiscard]] std::size_t Shard() const { return shards_ == 1 ? 0 : StackShard() % shards_; }
   BlockOutcome AllocateSmall(std::size_t index, Criticality level);
   // Allocates a run. may_reuse: its bytes need not be zero.
