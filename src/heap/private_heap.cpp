@@ -176,8 +176,8 @@ BlockOutcome PrivateHeap::Refill(std::size_t index, std::size_t shard, Criticali
 }
 
 void* PrivateHeap::TakeFromOtherShards(std::size_t index) {
-  for (auto& current : classes_[index].current) {
-    Slab* slab = current.load();
+  for (std::size_t shard = 0; shard < shards_; ++shard) {
+    Slab* slab = classes_[index].current[shard].load();
     if (void* block = slab == nullptr ? nullptr : TakeFrom(*slab, index); block != nullptr) return block;
   }
   return nullptr;

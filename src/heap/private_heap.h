@@ -111,7 +111,7 @@ class PrivateHeap {
   enum class IfSealed : std::uint8_t { kRefuse, kPark };
 
   struct alignas(64) ClassState {
-    std::array<std::atomic<Slab*>, kStackShards> current{};  // the slabs that blocks are taken from first
+    std::array<std::atomic<Slab*>, kStackShards> current{};  // by shard: the slab that blocks are taken from first
     std::atomic<Slab*> spare = nullptr;                      // the slab that emptied last
   };
   // A block as the heap finds it. slab is null if the block is a region by itself.

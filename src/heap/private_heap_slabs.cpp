@@ -39,8 +39,8 @@ void PrivateHeap::MakeCurrent(Slab& slab, std::size_t index, std::size_t shard) 
 }
 
 bool PrivateHeap::IsCurrent(const Slab& slab, std::size_t index) const {
-  for (const auto& current : classes_[index].current) {
-    if (current.load(std::memory_order_relaxed) == &slab) return true;
+  for (std::size_t shard = 0; shard < shards_; ++shard) {
+    if (classes_[index].current[shard].load(std::memory_order_relaxed) == &slab) return true;
   }
   return false;
 }
@@ -122,7 +122,7 @@ bool PrivateHeap::Retire(Slab& slab) {
     Slab* expected = &slab;
     place.compare_exchange_strong(expected, nullptr);
   };
-  for (auto& current : classes_[index].current) forget(current);
+  for (std::size_t shard = 0; shard < shards_; ++shard) forget(classes_[index].current[shard]);
   forget(classes_[index].spare);
   const Outcome outcome = Decommit(slab.base.load(std::memory_order_relaxed), sizes.committed);
   if (outcome.verdict == Verdict::kNotOwner) [[unlikely]] {  // sealed meanwhile

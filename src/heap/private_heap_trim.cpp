@@ -29,8 +29,8 @@ bool PrivateHeap::Trim() {
   const std::uint64_t before = committed_.load();
   Reap();
   for (ClassState& state : classes_) {
-    for (auto& current : state.current) {
-      if (Slab* slab = current.load(); slab != nullptr) Retire(*slab);
+    for (std::size_t shard = 0; shard < shards_; ++shard) {
+      if (Slab* slab = state.current[shard].load(); slab != nullptr) Retire(*slab);
     }
     if (Slab* slab = state.spare.load(); slab != nullptr) Retire(*slab);
   }
