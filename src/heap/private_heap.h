@@ -230,7 +230,7 @@ class PrivateHeap {
   std::array<std::atomic<Slab*>, kMostKeptRuns> kept_runs_{};
   std::atomic<std::size_t> oldest_kept_run_ = 0;  // a running count; points roughly at the oldest
   std::atomic<Arena*> spare_arena_ = nullptr;
-  std::atomic<std::uint64_t> parked_ = 0;  // Unseals + 1 when something was parked first; 0: nothing is parked
+  std::atomic<std::uint64_t> parked_ = 0;  // 0: nothing is parked; else 1 + the smallest count in NoteParked
   std::atomic<std::uint64_t> committed_ = 0;
   std::atomic<std::uint64_t> parked_large_ = 0;  // bytes of regions that are parked
   std::atomic<std::uint64_t> large_bytes_ = 0;

@@ -47,9 +47,12 @@ bool PrivateHeap::Trim() {
   return committed_.load() < before;
 }
 
+// The smallest count wins: memory that was found sealed before the latest unseal may be unsealed by now, even if other
+// memory was found sealed after it.
 void PrivateHeap::NoteParked(std::uint64_t unseals) {
-  std::uint64_t nothing = 0;
-  parked_.compare_exchange_strong(nothing, unseals + 1);
+  std::uint64_t parked = parked_.load();
+  while ((parked == 0 || parked > unseals + 1) && !parked_.compare_exchange_weak(parked, unseals + 1)) {
+  }
 }
 
 // The Unseals count from before the run was found sealed is not known. With 0, the next Reap looks at the run (unless
