@@ -16,7 +16,7 @@
 #include "bridge/state/bridge_client.h"
 #include "bridge/state/handle_identity.h"
 #include "bridge/state/heap_owners.h"
-#include "bridge/thunks/thunks.h"
+#include "bridge/thunks/thunk_table.h"
 #include "com/backend.h"
 #include "os/windows/process_ending.h"
 
@@ -85,26 +85,6 @@ bool IsBelowManager(HMODULE module) noexcept {
          module == GetModuleHandleW(L"kernelbase.dll") || module == GetModuleHandleW(L"ntdll.dll");
 }
 
-std::uint64_t CallsOf(std::size_t index) noexcept {
-  std::uint64_t sum = 0;
-  for (const auto& calls : ThunksOf(index).calls) sum += calls.load(std::memory_order_relaxed);
-  return sum;
-}
-
-void AddPurposesOf(std::size_t index, ClrHostMemoryPurposes* sums) noexcept {
-  const ThunkModule& thunks = ThunksOf(index);
-  for (std::size_t purpose = 0; purpose < kClrHostMemoryPurposeCount; ++purpose) {
-    sums->requests[purpose] += thunks.requests[purpose].load(std::memory_order_relaxed);
-    sums->refusals[purpose] += thunks.refusals[purpose].load(std::memory_order_relaxed);
-  }
-  // Block requests are counted as calls already, so that a block costs no second counter.
-  for (const BridgedFunction function :
-       {BridgedFunction::kHeapAlloc, BridgedFunction::kMalloc, BridgedFunction::kCalloc, BridgedFunction::kRealloc}) {
-    sums->requests[kClrHostMemoryNativeHeap] +=
-        thunks.calls[static_cast<std::size_t>(function)].load(std::memory_order_relaxed);
-  }
-}
-
 bool IsInUse(const Entry& entry) noexcept {
   return entry.state != EntryState::kFree && entry.state != EntryState::kRetired;
 }
@@ -124,11 +104,7 @@ HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) n
   if (free == entries.end()) return E_OUTOFMEMORY;
   *free = {EntryState::kAttaching, bridge, module, next_order++, nullptr, nullptr};
   *index = static_cast<std::size_t>(free - entries.begin());
-  ThunkModule& thunks = ThunksOf(*index);
-  for (auto& calls : thunks.calls) calls.store(0, std::memory_order_relaxed);
-  for (auto& requests : thunks.requests) requests.store(0, std::memory_order_relaxed);
-  for (auto& refusals : thunks.refusals) refusals.store(0, std::memory_order_relaxed);
-  thunks.largest_gc_reservation.store(0, std::memory_order_relaxed);
+  ResetCounts(*index);
   return S_OK;
 }
 
@@ -137,7 +113,7 @@ void FreeEntry(std::size_t index, bool thunks_may_be_called) noexcept {
   delete entries[index].patch;  // undone already
   delete entries[index].info;
   entries[index] = {};
-  ThunksOf(index).gets_blocks.store(false);
+  BridgedModule(index).gets_blocks.store(false);
   if (thunks_may_be_called) entries[index].state = EntryState::kRetired;
   WakeAllConditionVariable(&entry_settled);
 }
@@ -189,10 +165,7 @@ HRESULT MakePlan(std::size_t index, HMODULE module, Plan* plan) {
     if (FAILED(hr)) return hr;
     plan->blocks = hr == S_OK;
   }
-  const auto all = HooksOf(index);
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (plan->blocks || !IsOfBlocks(static_cast<BridgedFunction>(i))) plan->hooks.push_back(all[i]);
-  }
+  plan->hooks = HooksOf(index, plan->blocks);
   if (kind == ClrModule::kJit) plan->required = {};
   return S_OK;
 }
@@ -202,10 +175,12 @@ HRESULT MakePlan(std::size_t index, HMODULE module, Plan* plan) {
 HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::unique_ptr<BridgedModuleInfo> info,
                   std::unique_ptr<ImportPatch> patch, std::string* reason) noexcept {
   Plan plan;
-  HRESULT hr = E_OUTOFMEMORY;
+  HRESULT hr = S_OK;
   try {
     hr = MakePlan(index, module, &plan);
+    info->imports.reserve(plan.hooks.size());
   } catch (const std::bad_alloc&) {
+    hr = E_OUTOFMEMORY;
     reason->clear();  // an empty reason means that there is not enough memory
   }
   if (SUCCEEDED(hr)) hr = ImportPatch::Apply(module, plan.hooks, plan.required, patch.get(), reason);
@@ -217,7 +192,7 @@ HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::
       entry.patch = patch.release();
       entry.info = info.release();
       entry.state = EntryState::kAttached;
-      ThunksOf(index).gets_blocks.store(plan.blocks);
+      BridgedModule(index).gets_blocks.store(plan.blocks);
       WakeAllConditionVariable(&entry_settled);
       return S_OK;
     }
@@ -233,7 +208,6 @@ std::unique_ptr<BridgedModuleInfo> MakeInfo(HMODULE module) {
   auto info = std::make_unique<BridgedModuleInfo>();
   info->module = module;
   info->path = ModulePath(module);
-  info->imports.reserve(kBridgedFunctionCount);
   return info;
 }
 
