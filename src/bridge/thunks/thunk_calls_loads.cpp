@@ -1,6 +1,6 @@
 #include <array>
 
-#include "bridge/module_registry.h"
+#include "bridge/late_modules.h"
 #include "bridge/thunks/thunk_support.h"
 #include "bridge/thunks/thunk_table.h"
 
@@ -8,7 +8,7 @@ namespace clr_host_memory::thunks {
 namespace {
 
 // Loads a module. A standalone GC becomes a bridged module, and so do modules whose names were requested
-// (module_registry.h). The original function may run for a long time, so it runs outside the scope.
+// (late_modules.h). The original function may run for a long time, so it runs outside the scope.
 template <typename Function, typename... Arguments>
 HMODULE LoadThrough(Thunk<Function>& thunk, DWORD flags, Arguments... arguments) noexcept {
   const bool bridged = [&] {

@@ -102,7 +102,7 @@ HANDLE CreateMemoryResourceNotification(Thunk<decltype(::CreateMemoryResourceNot
     const DWORD error_before = GetLastError();
     const HANDLE handle = NewNotificationHandle(type);
     if (handle == nullptr) return nullptr;
-    const HRESULT hr = client->notifications->Register(client->manager);
+    const HRESULT hr = client->notifications->Register(client->manager.get());
     if (hr != S_OK) ::CloseHandle(handle);
     SetLastError(error_before);
     if (hr == S_OK) return handle;

@@ -4,8 +4,6 @@
 
 #include <windows.h>
 
-#include <atomic>
-#include <cstddef>
 #include <cstdint>
 
 #include "bridge/state/bridge_client.h"

@@ -63,6 +63,12 @@ std::vector<ImportHook> BorderHooksOf(std::size_t index) {
   return hooks;
 }
 
+void KeepThunksLoaded() noexcept {
+  HMODULE module = nullptr;
+  GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                     reinterpret_cast<LPCWSTR>(&internal::thunk_modules), &module);
+}
+
 void ResetCounts(std::size_t index) noexcept {
   ForEachRowOfBridged([index](const ThunkRow& row) { row.thunk(index).calls.store(0, std::memory_order_relaxed); });
   ThunkModule& module = BridgedModule(index);

@@ -37,6 +37,10 @@ namespace thunks {
 [[nodiscard]] ThunkModule& GuardedModule(std::size_t index) noexcept;
 [[nodiscard]] std::vector<ImportHook> BorderHooksOf(std::size_t index);
 
+// Keeps the module that contains the thunks loaded. A thread may be between a patched import and the first instruction
+// of a thunk. A thread may also reach a thunk through another tool's hook at any later time.
+void KeepThunksLoaded() noexcept;
+
 // The counts of a bridged module: calls that went to a client, and requests and refusals by purpose.
 void ResetCounts(std::size_t index) noexcept;
 [[nodiscard]] std::uint64_t CallsOf(std::size_t index) noexcept;
