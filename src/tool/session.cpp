@@ -1,6 +1,5 @@
 #include "tool/session.h"
 
-#include "os/windows/windows_memory_system.h"
 #include "tool/run/least_limit.h"
 #include "tool/run/process_memory.h"
 #include "tool/text/duration_text.h"
@@ -66,10 +65,8 @@ Session::Session(const RunOptions& options, Streams streams)
 }
 
 void Session::CheckRoomBesides(std::uint64_t limit) const {
-  MemoryLoad load;
-  if (WindowsMemorySystem().Load(&load) != win32::kSuccess) return;
-  const std::uint64_t besides =
-      load.process_private.value - std::min(load.process_private.value, policy_.emergency_reserve);
+  const std::uint64_t in_process = ReadProcessCommit().bytes;
+  const std::uint64_t besides = in_process - std::min(in_process, policy_.emergency_reserve);
   if (limit >= kLeastLimit && limit - kLeastLimit >= besides) return;
   throw ToolError("--count-all counts " + FormatSize(besides) +
                       " before the runtime has started, which leaves less of the limit of " + FormatSize(limit) +

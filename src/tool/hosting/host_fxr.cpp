@@ -1,7 +1,7 @@
 #include "tool/hosting/hosts.h"
 
-#include "bridge/start/runtime_start.h"
 #include "tool/hosting/hostfxr_abi.h"
+#include "tool/hosting/runtime_start.h"
 
 #include <algorithm>
 #include <iterator>
@@ -88,53 +88,6 @@ fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
                   "install .NET again, or name another root with --runtime");
 }
 
-// A wrapper around the session's bridge, passed to WatchRuntimeStart. NoteRuntimeStarted notifies the bridge first,
-// and on success the session. The wrapper lives as long as the process, as the session does.
-class StartTellingBridge final : public IClrHostMemoryBridge {
- public:
-  StartTellingBridge(Session& session, IClrHostMemoryBridge& bridge) : session_(session), bridge_(bridge) {}
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override {
-    return bridge_.QueryInterface(riid, object);
-  }
-  ULONG STDMETHODCALLTYPE AddRef() noexcept override { return bridge_.AddRef(); }
-  ULONG STDMETHODCALLTYPE Release() noexcept override { return bridge_.Release(); }
-  HRESULT STDMETHODCALLTYPE AttachModule(HMODULE module, char* reason, SIZE_T reason_size) noexcept override {
-    return bridge_.AttachModule(module, reason, reason_size);
-  }
-  HRESULT STDMETHODCALLTYPE NoteRuntimeStarted() noexcept override {
-    const HRESULT hr = bridge_.NoteRuntimeStarted();
-    return FAILED(hr) ? hr : session_.NoteManagedCodeBegins();
-  }
-  HRESULT STDMETHODCALLTYPE GetCallCount(uint64_t* calls) noexcept override { return bridge_.GetCallCount(calls); }
-  HRESULT STDMETHODCALLTYPE GetModule(uint32_t index, ClrHostMemoryBridgedModule* module) noexcept override {
-    return bridge_.GetModule(index, module);
-  }
-  HRESULT STDMETHODCALLTYPE VerifyCallsArrive(char* reason, SIZE_T reason_size) noexcept override {
-    return bridge_.VerifyCallsArrive(reason, reason_size);
-  }
-  HRESULT STDMETHODCALLTYPE Detach() noexcept override { return bridge_.Detach(); }
-  HRESULT STDMETHODCALLTYPE GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
-    return bridge_.GetPurposes(purposes);
-  }
-  HRESULT STDMETHODCALLTYPE AttachModulesNamed(const wchar_t* file_name, char* reason,
-                                               SIZE_T reason_size) noexcept override {
-    return bridge_.AttachModulesNamed(file_name, reason, reason_size);
-  }
-  HRESULT STDMETHODCALLTYPE PresentAsContainer(BOOL as_container) noexcept override {
-    return bridge_.PresentAsContainer(as_container);
-  }
-  HRESULT STDMETHODCALLTYPE GetStartProperties(uint32_t count, const char* const* keys, const char* const* values,
-                                               uint64_t gc_hard_limit,
-                                               ClrHostMemoryStartProperties* additions) noexcept override {
-    return bridge_.GetStartProperties(count, keys, values, gc_hard_limit, additions);
-  }
-
- private:
-  ~StartTellingBridge() = default;
-  Session& session_;
-  IClrHostMemoryBridge& bridge_;
-};
-
 }  // namespace
 
 std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Program& program,
@@ -164,15 +117,15 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
   if (bridge != nullptr) {
     std::string reason;
     HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
-    auto* const watched = new StartTellingBridge(session, *bridge->get());
-    if (FAILED(clr_host_memory::WatchRuntimeStart(hostpolicy, watched, &reason, session.gc_limit()))) {
+    const auto started = [&session] { return session.NoteManagedCodeBegins(); };
+    if (FAILED(WatchRuntimeStart(hostpolicy, bridge->get(), &reason, session.gc_limit(), started))) {
       throw ToolError("the runtime's start cannot be watched: " + reason, "run it with --no-bridge");
     }
   }
 
   const std::int32_t result = fxr.run(context);
   // hostpolicy's failures are HRESULT-like. An app may end with such a code, but only after its runtime has started.
-  const std::optional<HRESULT> start = clr_host_memory::RuntimeStartResult();
+  const std::optional<HRESULT> start = RuntimeStartResult();
   const bool started = bridge != nullptr ? start && *start >= 0 : HostMessages().empty();
   if (bridge != nullptr) {
     std::string reason;
