@@ -181,7 +181,7 @@ class MemoryManager {
     set(options);
     const char* sentence = nullptr;
     ClrHostMemoryCheckOptions(&options, &sentence);
-    *reason = sentence != nullptr ? sentence : "level is none of EMemoryCriticalLevel: give one of the three";
+    *reason = sentence != nullptr ? sentence : "level is not a value of EMemoryCriticalLevel: give one of the three";
     return hr;
   }
 
@@ -213,7 +213,7 @@ inline Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions& opt
     hr = manager.manager_->QueryInterface(kIidClrHostMemoryControl,
                                           reinterpret_cast<void**>(manager.control_.Receive()));
   }
-  if (FAILED(hr)) return {hr, reason != nullptr ? reason : "the memory manager could not be made"};
+  if (FAILED(hr)) return {hr, reason != nullptr ? reason : "the memory manager could not be created"};
   return manager;
 }
 

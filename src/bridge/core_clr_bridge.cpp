@@ -42,7 +42,7 @@ HRESULT WithReason(char* reason, SIZE_T reason_size, Body body) noexcept {
     CopyReason("There is not enough memory.", reason, reason_size);
     return E_OUTOFMEMORY;
   } catch (...) {
-    CopyReason("The bridge failed in a way it does not know.", reason, reason_size);
+    CopyReason("The bridge failed with an unexpected exception.", reason, reason_size);
     return E_FAIL;
   }
 }
@@ -162,7 +162,7 @@ class Bridge final : public IClrHostMemoryBridge {
   HRESULT Verify(std::string* reason) const {
     const std::vector<BridgedModuleInfo> modules = ModulesOf(record_);
     if (!IsOpen(record_) || modules.empty()) {
-      *reason = "The bridge is detached, so no call can come in; keep it until the runtime has ended.";
+      *reason = "The bridge is detached, so it receives no calls; keep it attached until the runtime has ended.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     *reason = LateFailure(record_);
@@ -170,14 +170,14 @@ class Bridge final : public IClrHostMemoryBridge {
 
     const std::string bridged = Utf8(modules.front().path);
     if (const HMODULE other = UnbridgedCoreClr(modules); other != nullptr) {
-      *reason = "Another CLR is loaded than the one that is bridged: " + Utf8(ModulePath(other)) + " is not, " +
-                bridged + " is. Load and bridge the very file that the host starts.";
+      *reason = "The process has loaded a CLR that is not bridged: " + Utf8(ModulePath(other)) +
+                ". The bridged one is " + bridged + ". Load and bridge the file that the host starts.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     if (CallCount(record_) == 0) {
-      *reason = "No call has come in through the imports of " + bridged +
-                ": its runtime has not started, or another one has. Bridge the very file that the host starts, before "
-                "it starts, and ask again after it has.";
+      *reason = "No call has arrived through the imports of " + bridged +
+                ": its runtime has not started, or another runtime has. Bridge the file that the host starts before it "
+                "starts, and verify after the start.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     return S_OK;
@@ -217,8 +217,8 @@ extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCo
   if (bridge != nullptr) *bridge = nullptr;
   return WithReason(reason, reason_size, [&](std::string* text) {
     if (bridge == nullptr || manager == nullptr) {
-      *text = bridge == nullptr ? "bridge is null: there is nowhere to return the bridge."
-                                : "manager is null; make one with ClrHostMemoryCreate.";
+      *text = bridge == nullptr ? "bridge is null; pass the address of a pointer that receives the bridge."
+                                : "manager is null; create one with ClrHostMemoryCreate.";
       return E_POINTER;
     }
     ComPtr<IClrHostMemoryBridge> owned(AdoptedBridge(coreclr, manager));

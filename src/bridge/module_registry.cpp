@@ -238,19 +238,19 @@ std::unique_ptr<BridgedModuleInfo> MakeInfo(HMODULE module) {
 }
 
 std::string NoSetLeft() {
-  return "No more than " + std::to_string(kMaxBridgedModules) +
-         " modules can be bridged in a process; detach bridges that are not needed.";
+  return "A process can have at most " + std::to_string(kMaxBridgedModules) +
+         " bridged modules; detach bridges that are not needed.";
 }
 
 std::string StartedAlready(HMODULE module) {
   return "The runtime of " + Utf8(ModulePath(module)) +
-         " has started already, and what its GC has by then is on no account, so no limit would hold; attach before "
-         "coreclr_initialize.";
+         " has started already, so the memory that its GC has reserved cannot be charged, and no limit would hold; "
+         "attach before coreclr_initialize.";
 }
 
 std::string BelowManager(HMODULE module) {
-  return Utf8(ModulePath(module)) +
-         " is what the memory manager itself runs on and cannot be its client; pass the CLR's module.";
+  return "The memory manager itself uses " + Utf8(ModulePath(module)) +
+         ", which therefore cannot be its client; pass the CLR's module.";
 }
 
 bool IsOpenLocked(const BridgeRecord* bridge) noexcept {
@@ -292,10 +292,8 @@ HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason) {
 }
 
 void NoteLateFailure(const BridgeRecord* bridge, std::wstring_view module, const std::string& reason) {
-  std::string failure = Utf8(module) +
-                        ", which was loaded later, could not be bridged, so its memory is not under "
-                        "control: " +
-                        reason;
+  std::string failure =
+      Utf8(module) + " was loaded later and could not be bridged, so no limit applies to its memory: " + reason;
   const Locked lock;
   for (Entry& entry : entries) {
     if (entry.bridge == bridge && entry.bridge != nullptr) {
@@ -408,7 +406,7 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   if (FAILED(manager->QueryInterface(kIidHostMemoryManager, reinterpret_cast<void**>(own_manager.Receive()))) ||
       FAILED(manager->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(backend.Receive())))) {
     *reason =
-        "The memory manager is not one of this library's (it has no IManagerBackend); make it with "
+        "The memory manager was not created by this library (it lacks IManagerBackend); create it with "
         "ClrHostMemoryCreate.";
     return E_NOINTERFACE;
   }
@@ -428,7 +426,7 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   const Locked lock;
   if (client == nullptr) {
     if (heap.get() != nullptr && !ServeFrom(heap.get())) {
-      *reason = "Blocks of too many earlier bridges are still in use; keep one bridge instead of attaching anew.";
+      *reason = "Blocks of too many earlier bridges are still in use; keep one bridge instead of attaching new ones.";
       return E_OUTOFMEMORY;
     }
     made->manager = own_manager.Detach();
@@ -439,8 +437,8 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
     PublishClient(client);
   } else if (client_identity != identity) {
     *reason =
-        "Another memory manager is bridged in this process already; use that one, or detach its bridge first (one that "
-        "was released after its runtime had started is attached until Detach).";
+        "Another memory manager is bridged in this process already; use that manager, or detach its bridge first (a "
+        "bridge that was released after its runtime had started stays attached until Detach).";
     return HOST_E_INVALIDOPERATION;
   }
   ++open_bridges;
@@ -553,7 +551,7 @@ HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) 
   } else if (too_late) {
     *reason = StartedAlready(module);
   } else if (hr == HOST_E_INVALIDOPERATION) {
-    *reason = Utf8(info->path) + " is bridged already; keep the bridge it has, or detach that first.";
+    *reason = Utf8(info->path) + " is bridged already; use its bridge, or detach that bridge first.";
   } else {
     *reason = NoSetLeft();
   }
@@ -562,7 +560,7 @@ HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) 
 
 HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason) {
   if (name.empty() || BaseName(name) != name) {
-    *reason = "'" + Utf8(name) + "' is no file name such as plugin.dll; leave the path out.";
+    *reason = "'" + Utf8(name) + "' is not a file name such as plugin.dll; remove the path.";
     return E_INVALIDARG;
   }
   std::wstring own(name);

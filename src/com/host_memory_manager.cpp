@@ -26,7 +26,7 @@ namespace {
 
 const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexcept {
   if (engine_.OpenReserves(settings.emergency_reserve, settings.address_space_reserve) != win32::kSuccess) {
-    return "emergency_reserve or address_space_reserve is more than the OS has now: lower it";
+    return "emergency_reserve or address_space_reserve is larger than the memory that the OS has now: lower it";
   }
   const bool watched = settings.monitor.count_whole_process || settings.emergency_reserve != Bytes{} ||
                        settings.address_space_reserve != Bytes{};
@@ -36,7 +36,7 @@ const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexce
   for (std::size_t level = 0; level < settings.wait_ms.size(); ++level) {
     started = started && SetWait(static_cast<EMemoryCriticalLevel>(level), settings.wait_ms[level]) == S_OK;
   }
-  return started ? nullptr : "there is no memory for a thread of the manager's own";
+  return started ? nullptr : "there is not enough memory for the manager's threads";
 }
 
 HRESULT HostMemoryManager::QueryInterface(REFIID riid, void** object) noexcept {

@@ -87,7 +87,7 @@ HRESULT StartLoadWatch(const LoadWatchCalls& calls, std::string* reason) noexcep
     if (FAILED(hr)) Close();
   }
   ReleaseSRWLockExclusive(&watch_lock);
-  if (FAILED(hr)) *reason = "Modules that are loaded later cannot be watched for: the system has no thread for it.";
+  if (FAILED(hr)) *reason = "Modules that are loaded later cannot be detected: the OS cannot start a thread.";
   return hr;
 }
 

@@ -29,7 +29,7 @@ std::string HostMessage(std::int32_t result) {
   const std::wstring& messages = HostMessages();
   const std::size_t links = std::min(messages.find(L"Learn more"), messages.find(L"To install missing framework"));
   const std::string text = AsOneLine(ToUtf8(std::wstring_view(messages).substr(0, links)));
-  return text.empty() ? "it answers " + HexCode(static_cast<std::uint32_t>(result)) : text;
+  return text.empty() ? "hostfxr returned " + HexCode(static_cast<std::uint32_t>(result)) : text;
 }
 
 struct HostFxr {
@@ -51,7 +51,7 @@ HostFxr LoadHostFxr(const DotnetRoot& root) {
   };
   if (fxr.initialize == nullptr || fxr.property == nullptr || fxr.run == nullptr || fxr.close == nullptr ||
       fxr.set_error_writer == nullptr) {
-    throw ToolError(ToUtf8(root.hostfxr) + " is older than .NET 5's", "name a newer dotnet root with --runtime");
+    throw ToolError(ToUtf8(root.hostfxr) + " is older than .NET 5", "name a newer dotnet root with --runtime");
   }
   return fxr;
 }
@@ -85,7 +85,7 @@ fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
     if (fs::is_regular_file(folder / L"coreclr.dll", ignored)) return folder / L"coreclr.dll";
   }
   throw ToolError("hostfxr resolved a runtime without coreclr.dll",
-                  "install .NET again, or name another root with --runtime");
+                  "install .NET again, or name another dotnet root with --runtime");
 }
 
 }  // namespace
@@ -107,7 +107,7 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
   const std::int32_t initialized = fxr.initialize(static_cast<int>(argv.size()), argv.data(), &parameters, &context);
   if (initialized < 0 || context == nullptr) {
     throw ToolError("hostfxr cannot start " + ToUtf8(program.file) + ": " + HostMessage(initialized),
-                    "install what it asks for, or name another dotnet root with --runtime");
+                    "install what hostfxr asks for, or name another dotnet root with --runtime");
   }
 
   const fs::path file = RuntimeFile(fxr, context);
@@ -119,7 +119,7 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
     HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
     const auto started = [&session] { return session.NoteManagedCodeBegins(); };
     if (FAILED(WatchRuntimeStart(hostpolicy, bridge->get(), &reason, session.gc_limit(), started))) {
-      throw ToolError("the runtime's start cannot be watched: " + reason, "run it with --no-bridge");
+      throw ToolError("the start of the runtime cannot be watched: " + reason, "run APP with --no-bridge");
     }
   }
 
@@ -130,10 +130,10 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
   if (bridge != nullptr) {
     std::string reason;
     if (FAILED(bridge->VerifyCallsArrive(&reason)) && (started || start == HOST_E_CLRNOTAVAILABLE)) {
-      throw ToolError(reason, "or run it with --no-bridge, without any limit");
+      throw ToolError(reason, "or run APP with --no-bridge, without a limit");
     }
   }
-  if (const std::optional<ToolError> no_room = session.WhyNoRoom()) throw *no_room;
+  if (const std::optional<ToolError> no_room = session.NoRoomError()) throw *no_room;
   if (!started) throw RuntimeDidNotStart(session, options, HostMessage(result));
   if (!HostMessages().empty()) session.WriteError(ToUtf8(HostMessages()));
   fxr.close(context);
