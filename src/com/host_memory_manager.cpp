@@ -26,7 +26,7 @@ namespace {
 
 const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexcept {
   if (engine_.OpenReserves(settings.emergency_reserve, settings.address_space_reserve) != win32::kSuccess) {
-    return "emergency_reserve or address_space_reserve is more than the OS has now: lower it";
+    return "emergency_reserve or address_space_reserve is larger than the memory that the OS has now: lower it";
   }
   const bool watched = settings.monitor.count_whole_process || settings.emergency_reserve != Bytes{} ||
                        settings.address_space_reserve != Bytes{};
