@@ -1,4 +1,5 @@
 # cmake -DTREE=<source tree> -P CheckNatvis.cmake
+#
 # Fails if src/clr_host_memory.natvis names a type that no header below src defines, or a member that the type does not
 # have. The debugger itself ignores such an entry silently.
 cmake_minimum_required(VERSION 3.25)
