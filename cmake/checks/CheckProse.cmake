@@ -15,7 +15,7 @@ set(check "${CMAKE_CURRENT_LIST_DIR}/prose")
 set(least_node 20)
 
 find_program(node NAMES node nodejs)
-find_program(npm NAMES npm npm.cmd)
+find_program(npm NAMES npm.cmd npm)
 if(node)
   execute_process(COMMAND "${node}" --version OUTPUT_VARIABLE found)
 endif()
