@@ -116,6 +116,13 @@ class ResourceNotification {
 
 class WindowsSystem final : public MemorySystem {
  public:
+  // Wine 8 answers zeros to a thread whose call meets the process's first call on another thread. So the first call is
+  // made here, before the manager has threads and before a CLR asks.
+  WindowsSystem() {
+    MemoryLoad load;
+    (void)Load(&load);
+  }
+
   AllocateResult Allocate(const AllocateRequest& request) override {
     void* memory = request.node == win32::kNoPreferredNode
                        ? ::VirtualAlloc(ToPointer(request.address), ToSize(request.size), request.type, request.protect)
