@@ -4,7 +4,7 @@
 //   // the coreclr.dll that the host starts
 //   HMODULE coreclr = LoadLibraryExW(path, nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
 //   auto bridge = clr_host_memory::AttachToCoreClr(coreclr, manager);
-//   if (!bridge) return Fail(bridge.reason());
+//   if (!bridge) return Fail(bridge.error());
 //   // the host's properties, and those that a runtime under a limit needs
 //   auto properties = bridge->StartProperties(count, keys, values);
 //   coreclr_initialize(path, name, properties.count(), properties.keys(), properties.values(), &host, &domain);
@@ -70,20 +70,22 @@ class CoreClrBridge {
 
   [[nodiscard]] IClrHostMemoryBridge* get() const noexcept { return bridge_.get(); }
 
-  HRESULT AttachModule(HMODULE module, std::string* reason) const {
-    std::array<char, kReasonSize> text{};
-    const HRESULT hr = bridge_->AttachModule(module, text.data(), text.size());
-    if (reason != nullptr) *reason = text.data();
-    return hr;
+  // The following three throw std::bad_alloc if there is no memory for the reason of a failure.
+  Result<void> AttachModule(HMODULE module) const {
+    return ResultOf([&](char* reason, SIZE_T size) { return bridge_->AttachModule(module, reason, size); });
   }
-  HRESULT AttachModulesNamed(const std::wstring& file_name, std::string* reason) const {
-    std::array<char, kReasonSize> text{};
-    const HRESULT hr = bridge_->AttachModulesNamed(file_name.c_str(), text.data(), text.size());
-    if (reason != nullptr) *reason = text.data();
-    return hr;
+  Result<void> AttachModulesNamed(const std::wstring& file_name) const {
+    return ResultOf(
+        [&](char* reason, SIZE_T size) { return bridge_->AttachModulesNamed(file_name.c_str(), reason, size); });
   }
-  HRESULT PresentAsContainer(bool as_container = true) const noexcept {
-    return bridge_->PresentAsContainer(as_container ? TRUE : FALSE);
+  // Call it after the start: do the runtime's calls arrive?
+  Result<void> VerifyCallsArrive() const {
+    return ResultOf([&](char* reason, SIZE_T size) { return bridge_->VerifyCallsArrive(reason, size); });
+  }
+  Result<void> PresentAsContainer(bool as_container = true) const noexcept {
+    const HRESULT hr = bridge_->PresentAsContainer(as_container ? TRUE : FALSE);
+    if (FAILED(hr)) return Error(hr, "the bridge is detached: call PresentAsContainer before Detach");
+    return {};
   }
   void NoteRuntimeStarted() const noexcept { bridge_->NoteRuntimeStarted(); }
   // Returns the host's properties and those the runtime needs under the manager's limit. See the class of that name.
@@ -103,28 +105,33 @@ class CoreClrBridge {
     bridge_->GetPurposes(&purposes);
     return purposes;
   }
-  HRESULT VerifyCallsArrive(std::string* reason) const {
-    std::array<char, kReasonSize> text{};
-    const HRESULT hr = bridge_->VerifyCallsArrive(text.data(), text.size());
-    if (reason != nullptr) *reason = text.data();
-    return hr;
-  }
   void Detach() const noexcept {
     if (bridge_) bridge_->Detach();
   }
 
  private:
   friend Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager);
-  static constexpr std::size_t kReasonSize = 2048;
+
+  // call(char* reason, SIZE_T size) → HRESULT writes the reason of a failure.
+  template <typename Call>
+  static Result<void> ResultOf(Call call) {
+    std::array<char, 2048> reason{};
+    const HRESULT hr = call(reason.data(), reason.size());
+    if (FAILED(hr)) return Error(hr, std::string(reason.data()));
+    return {};
+  }
+
   ComPtr<IClrHostMemoryBridge> bridge_;
 };
 
 // Attaches a bridge. On failure nothing changes, and the reason names what is wrong with the module or the manager.
+// Throws std::bad_alloc if there is no memory for the reason.
 inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager) {
-  std::array<char, CoreClrBridge::kReasonSize> text{};
   ComPtr<IClrHostMemoryBridge> bridge;
-  const HRESULT hr = ClrHostMemoryAttachToCoreClr(coreclr, manager, bridge.Receive(), text.data(), text.size());
-  if (FAILED(hr)) return {hr, text.data()};
+  const auto attached = CoreClrBridge::ResultOf([&](char* reason, SIZE_T size) {
+    return ClrHostMemoryAttachToCoreClr(coreclr, manager, bridge.Receive(), reason, size);
+  });
+  if (!attached) return attached.error();
   return CoreClrBridge(std::move(bridge));
 }
 inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, const MemoryManager& manager) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <utility>
 
@@ -19,6 +20,7 @@
 #include "bridge/thunks/thunks.h"
 #include "com/backend.h"
 #include "os/windows/process_ending.h"
+#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 namespace {
@@ -45,7 +47,7 @@ struct Entry {
   BridgedModuleInfo* info = nullptr;
 };
 
-constinit SRWLOCK registry_lock = SRWLOCK_INIT;
+constinit SrwLock registry_lock;
 constinit CONDITION_VARIABLE entry_settled = CONDITION_VARIABLE_INIT;  // an entry finished attaching or detaching
 constinit std::array<Entry, kMaxBridgedModules> entries{};
 constinit std::uint64_t next_order = 0;
@@ -54,12 +56,9 @@ constinit IUnknown* client_identity = nullptr;
 constinit std::size_t open_bridges = 0;
 constinit BridgeRecord* first_named = nullptr;
 
-class Locked {
- public:
-  Locked() noexcept { AcquireSRWLockExclusive(&registry_lock); }
-  ~Locked() { ReleaseSRWLockExclusive(&registry_lock); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
+// Holds registry_lock.
+struct Locked {
+  std::lock_guard<SrwLock> lock{registry_lock};
 };
 
 // Returns the identity of a COM object. The pointer serves only for comparison.
@@ -154,7 +153,7 @@ void WaitUntilSettled(HMODULE module) noexcept {
   while (!is_settled()) {
     const ULONGLONG now = GetTickCount64();
     if (now >= deadline) return;
-    SleepConditionVariableSRW(&entry_settled, &registry_lock, static_cast<DWORD>(deadline - now), 0);
+    registry_lock.Wait(entry_settled, static_cast<DWORD>(deadline - now));
   }
 }
 

@@ -46,7 +46,7 @@ HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* option
   auto* manager = new (std::nothrow) HostMemoryManager(WindowsMemorySystem(), WindowsThreadSystem(), settings.limits,
                                                        settings.monitor, settings.sampling);
   if (manager == nullptr) {
-    *reason = "there is no memory for the manager itself";
+    *reason = "there is no memory for the manager itself: free some and try again";
     return E_OUTOFMEMORY;
   }
   *reason = manager->Configure(settings);

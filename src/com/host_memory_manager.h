@@ -5,11 +5,10 @@
 
 #include <clr_host_memory/memory_manager_abi.h>
 
-#include <atomic>
-
 #include "com/backend.h"
 #include "com/barrier.h"
 #include "com/call_counters.h"
+#include "com/com_object.h"
 #include "com/notifier.h"
 #include "com/options.h"
 #include "engine/engine.h"
@@ -17,7 +16,10 @@
 
 namespace clr_host_memory {
 
-class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemoryControl, public IManagerBackend {
+class HostMemoryManager final
+    : public ComObject<HostMemoryManager, Implements<IHostMemoryManager, kIidHostMemoryManager>,
+                       Implements<IClrHostMemoryControl, kIidClrHostMemoryControl>,
+                       Implements<IManagerBackend, kIidManagerBackend>> {
  public:
   // os and threads outlive the object; limits and settings are valid. The caller owns the one initial reference.
   HostMemoryManager(MemorySystem& os, ThreadSystem& threads, const Limits& limits,
@@ -27,9 +29,6 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
     PrepareProcessIsEnding();
   }
 
-  HostMemoryManager(const HostMemoryManager&) = delete;
-  HostMemoryManager& operator=(const HostMemoryManager&) = delete;
-
   // Applies the settings that need memory or threads. Call once, right after construction. Returns null on success,
   // otherwise the reason of the failure.
   [[nodiscard]] const char* Configure(const ManagerSettings& settings) noexcept;
@@ -37,11 +36,6 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   [[nodiscard]] Engine& engine() noexcept { return engine_; }
   [[nodiscard]] Barrier& barrier() noexcept { return barrier_; }
   [[nodiscard]] Notifier& notifier() noexcept { return notifier_; }
-
-  // IUnknown
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override;
-  ULONG STDMETHODCALLTYPE AddRef() noexcept override;
-  ULONG STDMETHODCALLTYPE Release() noexcept override;
 
   // IHostMemoryManager
   HRESULT STDMETHODCALLTYPE CreateMalloc(DWORD malloc_type, IHostMalloc** malloc) noexcept override;
@@ -106,10 +100,12 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
     HostMemoryManager& manager_;
   };
 
+  friend ComObject;
   ~HostMemoryManager();
+  // Shuts the manager down and destroys it after its threads have ended.
+  void End() noexcept;
   void FillStatistics(ClrHostMemoryStatistics* statistics) const noexcept;
 
-  std::atomic<ULONG> references_ = 1;
   Engine engine_;
   CallCounters counters_;
   Barrier barrier_;

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "notify/monitor.h"
 #include "notify/worker.h"
+#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 
@@ -97,7 +98,7 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
   Worker watcher_;
   WaitDispatch wait_dispatch_;
   Worker dispatcher_;
-  std::mutex waits_lock_;  // held while StartDispatcher opens the queue
+  SrwLock waits_lock_;  // held while StartDispatcher opens the queue
   bool waits_open_ = false;
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> ended_ = false;

@@ -71,9 +71,9 @@ PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds, const
   } else if (ours.leave_high >= ours.enter_high) {
     *reason = "thresholds.leave_high is not below enter_high: leave a gap, so that High does not come and go";
   } else if (ours.enter_high > 100) {
-    *reason = "thresholds.enter_high is above 100: it is a percentage of what is available";
+    *reason = "thresholds.enter_high is above 100: give a percentage of the memory available, such as 50";
   } else if (ours.repeat_low <= Milliseconds::zero()) {
-    *reason = "thresholds.repeat_low_ms is 0: give the time after which Low is said again, such as 8192";
+    *reason = "thresholds.repeat_low_ms is 0: give the time after which Low is repeated, such as 8192";
   }
   return ours;
 }
@@ -83,7 +83,7 @@ ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals, const cha
   if (window_ms != 0 && (window_ms < kShortestThrashWindow || window_ms > kLongestThrashWindow)) {
     *reason = "thrash_window_ms is not within 1000 to 3600000: give a few seconds, such as 5000, or 0 not to look";
   } else if (refusals == 0) {
-    *reason = "thrash_refusals is 0: give the requests that are refused at least when a CLR spins, such as 40";
+    *reason = "thrash_refusals is 0: give the least number of requests refused while a CLR spins, such as 40";
   }
   return {.window = Milliseconds{window_ms}, .refusals = refusals};
 }

@@ -89,7 +89,9 @@ int Execute(const ScriptedOptions& options, Streams streams) {
   MemoryManagerOptions manager_options;
   if (options.limit) manager_options.limit = *options.limit;
   auto manager = CreateMemoryManager(manager_options);
-  if (!manager) throw ToolError("the memory manager cannot be made, " + manager.reason(), "change --limit");
+  if (!manager) {
+    throw ToolError("the memory manager cannot be made, " + std::string(manager.error().reason()), "change --limit");
+  }
 
   const ULONGLONG started_at = GetTickCount64();
   streams.out.Write("A scripted client, not a CLR, plays a desktop CLR's calls against the memory manager:\n");

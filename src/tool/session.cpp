@@ -92,14 +92,14 @@ void Session::MakeManager(const RunOptions& options) {
   manager_options.count_whole_process = policy_.count_whole_process;
   auto manager = CreateMemoryManager(manager_options);
   if (!manager) {
-    const bool no_reserve = manager.code() == E_OUTOFMEMORY && policy_.emergency_reserve != 0;
-    throw ToolError("the memory manager cannot be made, " + manager.reason(),
+    const bool no_reserve = manager.error().code() == E_OUTOFMEMORY && policy_.emergency_reserve != 0;
+    throw ToolError("the memory manager cannot be made, " + std::string(manager.error().reason()),
                     no_reserve ? "give a smaller --emergency-reserve" : "change the options that say so");
   }
   manager_.emplace(*std::move(manager));
   manager_made_at_ = GetTickCount64();
   if (policy_.count_whole_process && options.limit) CheckRoomBesides(*options.limit);
-  if (FAILED(manager_->OnEvent([this](const ClrHostMemoryEvent& event) { OnEvent(event); }))) {
+  if (!manager_->OnEvent([this](const ClrHostMemoryEvent& event) { OnEvent(event); })) {
     throw ToolError("the memory manager has no thread to tell of events", "close other programs and try again");
   }
 }
@@ -134,7 +134,7 @@ bool Session::HoldToLimit() noexcept {
     return false;
   }
   // This call succeeds: the manager was created with the same limit and headroom.
-  manager_->SetLimit(*initial_limit_, headroom.app_domain, headroom.process);
+  static_cast<void>(manager_->SetLimit(*initial_limit_, headroom.app_domain, headroom.process));
   return true;
 }
 
@@ -167,16 +167,18 @@ void Session::AttachToCoreClr(HMODULE coreclr) {
   WatchProcessEndOf(coreclr);
   if (!manager_) return;
   auto bridge = clr_host_memory::AttachToCoreClr(coreclr, *manager_);
-  if (!bridge) throw ToolError("the runtime cannot be bridged: " + bridge.reason(), "or run it with --no-bridge");
+  if (!bridge) {
+    throw ToolError("the runtime cannot be bridged: " + std::string(bridge.error().reason()),
+                    "or run it with --no-bridge");
+  }
   bridge_.emplace(*std::move(bridge));
   if (accounting_) not_hosted_before_ = BreakDownProcess(*manager_).not_hosted;
-  if (gc_container_ && FAILED(bridge_->PresentAsContainer())) {
+  if (gc_container_ && !bridge_->PresentAsContainer()) {
     throw ToolError("the bridge is detached", "leave --gc-container out");
   }
   for (const std::string& name : bridged_modules_) {
-    std::string reason;
-    if (FAILED(bridge_->AttachModulesNamed(ToWide(name), &reason))) {
-      throw ToolError(name + " cannot be bridged: " + reason, "leave it out of --bridge");
+    if (const auto attached = bridge_->AttachModulesNamed(ToWide(name)); !attached) {
+      throw ToolError(name + " cannot be bridged: " + attached.error().reason(), "leave it out of --bridge");
     }
   }
 }

@@ -232,18 +232,18 @@ TEST(CoreClrBridge, CppInterfaceAttachesAndDetaches) {
   const auto before = clr.AllSlots();
   {
     auto bridge = clr_host_memory::AttachToCoreClr(clr.get(), &manager);
-    ASSERT_TRUE(bridge) << bridge.reason();
+    ASSERT_TRUE(bridge) << bridge.error().reason();
     EXPECT_NE(clr.AllSlots(), before);
-    std::string reason;
-    EXPECT_EQ(bridge->VerifyCallsArrive(&reason), HOST_E_CLRNOTAVAILABLE);
-    EXPECT_FALSE(reason.empty());
+    const auto verified = bridge->VerifyCallsArrive();
+    EXPECT_EQ(verified.error().code(), HOST_E_CLRNOTAVAILABLE);
+    EXPECT_STRNE(verified.error().reason(), "");
     EXPECT_EQ(bridge->CallCount(), 0U);
   }
   EXPECT_EQ(clr.AllSlots(), before);
   const auto none = clr_host_memory::AttachToCoreClr(nullptr, &manager);
   EXPECT_FALSE(none);
-  EXPECT_EQ(none.code(), E_INVALIDARG);
-  EXPECT_FALSE(none.reason().empty());
+  EXPECT_EQ(none.error().code(), E_INVALIDARG);
+  EXPECT_STRNE(none.error().reason(), "");
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ using clr_host_memory::MemoryManager;
 
 MemoryManager MakeManager() {
   auto made = CreateMemoryManager({});
-  EXPECT_TRUE(made) << made.reason();
+  EXPECT_TRUE(made) << made.error().reason();
   return std::move(*made);
 }
 

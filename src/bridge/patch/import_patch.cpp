@@ -83,7 +83,7 @@ HRESULT HoldModule(HMODULE module, std::string* reason) {
   constexpr std::uintptr_t kDataFileBits = 3;
   const auto address = reinterpret_cast<std::uintptr_t>(module);
   if (module == nullptr) {
-    *reason = "The module handle is null: LoadLibraryExW failed, or was not called yet.";
+    *reason = "The module handle is null: LoadLibraryExW failed or was not called; check its result.";
     return E_INVALIDARG;
   }
   if ((address & kDataFileBits) != 0) {
@@ -99,7 +99,8 @@ HRESULT HoldModule(HMODULE module, std::string* reason) {
   }
   if (held != module) {
     FreeLibrary(held);
-    *reason = Hex(module) + " lies inside the module at " + Hex(held) + " but is not its handle.";
+    *reason = Hex(module) + " lies inside the module at " + Hex(held) +
+              " but is not its handle; pass the handle that LoadLibraryExW returned.";
     return E_INVALIDARG;
   }
   return S_OK;

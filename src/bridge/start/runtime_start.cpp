@@ -6,11 +6,13 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <utility>
 
 #include "bridge/patch/import_patch.h"
+#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 namespace {
@@ -23,7 +25,7 @@ using InitializeFunction = int(WINAPI*)(const char* exe_path, const char* app_do
 constexpr std::int64_t kNoResult = INT64_MIN;  // not an HRESULT
 
 // The plain functions below find their state through these variables. The patch is never destroyed at exit.
-constinit SRWLOCK watch_lock = SRWLOCK_INIT;  // guards patch
+constinit SrwLock watch_lock;  // guards patch
 constinit ImportPatch* patch = nullptr;
 constinit std::atomic<IClrHostMemoryBridge*> watching_bridge{nullptr};
 constinit std::atomic<std::uint64_t> gc_hard_limit_to_pass{0};
@@ -31,14 +33,6 @@ constinit std::atomic<void*> original_get_proc_address{nullptr};
 constinit std::atomic<void*> original_initialize{nullptr};
 constinit std::atomic<HMODULE> starting_module{nullptr};
 constinit std::atomic<std::int64_t> start_result{kNoResult};
-
-class Locked {
- public:
-  Locked() noexcept { AcquireSRWLockExclusive(&watch_lock); }
-  ~Locked() { ReleaseSRWLockExclusive(&watch_lock); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-};
 
 bool IsBridged(IClrHostMemoryBridge* bridge, HMODULE module) noexcept {
   ClrHostMemoryBridgedModule info;
@@ -100,7 +94,7 @@ HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std:
     *reason = "There is no bridge to tell of the runtime's start; attach one first.";
     return E_POINTER;
   }
-  const Locked lock;
+  const std::lock_guard lock(watch_lock);
   if (patch != nullptr) {
     *reason = "The start of a runtime is being watched already; stop that first.";
     return HOST_E_INVALIDOPERATION;
@@ -129,7 +123,7 @@ HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std:
 void StopWatchingRuntimeStart() noexcept {
   ImportPatch* stopped = nullptr;
   {
-    const Locked lock;
+    const std::lock_guard lock(watch_lock);
     stopped = std::exchange(patch, nullptr);
   }
   if (stopped == nullptr) return;

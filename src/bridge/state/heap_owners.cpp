@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 #include <string_view>
@@ -14,9 +15,10 @@
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 #include "bridge/state/bridge_client.h"
-#include "bridge/thunks/thunk_support.h"
 #include "bridge/thunks/thunks.h"
 #include "com/backend.h"
+#include "os/windows/kept_last_error.h"
+#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 namespace {
@@ -44,42 +46,18 @@ struct Guard {
 constinit std::array<Owner, kMostHeaps> owners{};
 constinit std::atomic<std::size_t> owner_count{0};  // end of the entries that were ever used
 constinit std::atomic<IHeapBackend*> serving_heap{nullptr};
-constinit SRWLOCK owners_lock = SRWLOCK_INIT;  // guards changes of the table; no other lock is taken under it
+constinit SrwLock owners_lock;  // guards changes of the table; no other lock is taken under it
 constinit std::array<Guard, kMaxGuardedModules> guards{};
-constinit SRWLOCK guards_lock = SRWLOCK_INIT;  // the loader lock is taken under it
-
-class Locked {
- public:
-  explicit Locked(SRWLOCK& lock) noexcept : lock_(lock) { AcquireSRWLockExclusive(&lock_); }
-  ~Locked() { ReleaseSRWLockExclusive(&lock_); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-
- private:
-  SRWLOCK& lock_;
-};
+constinit SrwLock guards_lock;  // the loader lock is taken under it
 
 // Acquires guards_lock with a time limit: the thread that holds it may wait for the loader lock, which the caller may
-// hold.
-class LockedGuards {
- public:
-  LockedGuards() noexcept {
-    const ULONGLONG start = GetTickCount64();
-    while ((locked_ = TryAcquireSRWLockExclusive(&guards_lock) != FALSE) == false) {
-      if (GetTickCount64() - start >= kGuardMilliseconds) return;
-      Sleep(1);
-    }
-  }
-  ~LockedGuards() {
-    if (locked_) ReleaseSRWLockExclusive(&guards_lock);
-  }
-  LockedGuards(const LockedGuards&) = delete;
-  LockedGuards& operator=(const LockedGuards&) = delete;
-  explicit operator bool() const noexcept { return locked_; }
-
- private:
-  bool locked_ = false;
-};
+// hold. The result holds no lock if the time was not enough.
+[[nodiscard]] std::unique_lock<SrwLock> LockGuards() noexcept {
+  std::unique_lock lock(guards_lock, std::defer_lock);
+  const ULONGLONG start = GetTickCount64();
+  while (!lock.try_lock() && GetTickCount64() - start < kGuardMilliseconds) Sleep(1);
+  return lock;
+}
 
 // Calls visit(heap) for every heap until visit returns true; returns whether it did. Nearly always there is one heap.
 template <typename Visitor>
@@ -232,7 +210,7 @@ Resized ResizeIfOwned(void* memory, SIZE_T size, uint32_t flags, void** resized)
 }
 
 bool ServeFrom(IHeapBackend* heap) noexcept {
-  const Locked lock(owners_lock);
+  const std::lock_guard lock(owners_lock);
   const auto free = std::find_if(owners.begin(), owners.end(),
                                  [](const Owner& owner) { return owner.heap.load() == nullptr && !owner.retiring; });
   if (free == owners.end()) return false;
@@ -250,7 +228,7 @@ void StopServing() noexcept { serving_heap.store(nullptr, std::memory_order_seq_
 void RetireHeaps() noexcept {
   std::array<IHeapBackend*, kMostHeaps> leaving{};
   {
-    const Locked lock(owners_lock);
+    const std::lock_guard lock(owners_lock);
     for (std::size_t i = 0; i < owners.size(); ++i) {
       IHeapBackend* heap = owners[i].heap.load();
       if (heap == nullptr || heap == ServingHeap() || HasBlocks(*heap)) continue;
@@ -263,7 +241,7 @@ void RetireHeaps() noexcept {
   const bool any_leaves = std::any_of(leaving.begin(), leaving.end(), [](auto* heap) { return heap != nullptr; });
   const bool quiet = any_leaves && WaitUntilNoCallIsInside(kQuietMilliseconds);
   {
-    const Locked lock(owners_lock);
+    const std::lock_guard lock(owners_lock);
     for (std::size_t i = 0; i < owners.size(); ++i) {
       if (leaving[i] == nullptr) continue;
       owners[i].retiring = false;
@@ -274,7 +252,7 @@ void RetireHeaps() noexcept {
     if (heap != nullptr && quiet) heap->Release();
   }
 
-  const LockedGuards lock;
+  const std::unique_lock<SrwLock> lock = LockGuards();
   if (!lock) return;
   // A bridge that was attached meanwhile adds its heap to the table before it guards any module.
   const bool any_left = FindOwner([](IHeapBackend&) { return true; });
@@ -294,7 +272,7 @@ HRESULT GuardBlocksOf(HMODULE module) noexcept try {
   };
   if (has("HeapAlloc") && !has("HeapFree")) return S_FALSE;
 
-  const LockedGuards lock;
+  const std::unique_lock<SrwLock> lock = LockGuards();
   if (!lock) return S_FALSE;
   for (const HMODULE runtime : runtimes) {
     if (const HRESULT hr = GuardModule(runtime, true); hr != S_OK) return hr;

@@ -10,22 +10,9 @@
 
 #include "bridge/state/bridge_client.h"
 #include "bridge/thunks/thunk_calls.h"
+#include "os/windows/kept_last_error.h"
 
 namespace clr_host_memory {
-
-// Restores the thread's last error at the end of its scope. The bridge's additional calls must not change it.
-class KeptLastError {
- public:
-  KeptLastError() noexcept : error_(GetLastError()) {}
-  ~KeptLastError() { SetLastError(error_); }
-  KeptLastError(const KeptLastError&) = delete;
-  KeptLastError& operator=(const KeptLastError&) = delete;
-  [[nodiscard]] DWORD error() const noexcept { return error_; }
-  void ReportInstead(DWORD error) noexcept { error_ = error; }
-
- private:
-  DWORD error_;
-};
 
 // Returns the function that the import pointed at before, with the type of the named Win32 function.
 template <typename Function>

@@ -12,7 +12,7 @@
 #include <new>
 
 #include "os/job_bound.h"
-#include "os/windows/last_error_scope.h"
+#include "os/windows/kept_last_error.h"
 
 namespace clr_host_memory {
 namespace {
@@ -152,7 +152,7 @@ class WindowsSystem final : public MemorySystem {
   }
 
   PageRun Describe(Address address) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     MEMORY_BASIC_INFORMATION info{};
     if (::VirtualQuery(ToPointer(address), &info, sizeof(info)) == 0) return {};
     return {.base = ToAddress(info.BaseAddress),
@@ -165,7 +165,7 @@ class WindowsSystem final : public MemorySystem {
   bool ViewsShareCommits() const override { return views_share_commits_; }
 
   win32::Error Load(MemoryLoad* load) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     MEMORYSTATUSEX status{};
     status.dwLength = sizeof(status);
     if (!::GlobalMemoryStatusEx(&status)) return FailureOf(::GetLastError());
@@ -185,12 +185,12 @@ class WindowsSystem final : public MemorySystem {
   }
 
   void* AllocateMetadata(std::size_t size) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     return ::VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   }
 
   void FreeMetadata(void* memory, std::size_t /*size*/) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     ::VirtualFree(memory, 0, MEM_RELEASE);
   }
 

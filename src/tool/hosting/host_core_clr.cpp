@@ -120,8 +120,8 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
                              "coreclr_initialize failed with " + HexCode(static_cast<std::uint32_t>(initialized)));
   }
   if (bridge != nullptr) {
-    std::string reason;
-    if (FAILED(bridge->VerifyCallsArrive(&reason))) throw ToolError(reason, "or run it with --no-bridge");
+    const auto verified = bridge->VerifyCallsArrive();
+    if (!verified) throw ToolError(verified.error().reason(), "or run it with --no-bridge");
   }
 
   if (FAILED(session.NoteManagedCodeBegins())) throw *session.WhyNoRoom();

@@ -175,9 +175,9 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
   const std::optional<HRESULT> start = clr_host_memory::RuntimeStartResult();
   const bool started = bridge != nullptr ? start && *start >= 0 : HostMessages().empty();
   if (bridge != nullptr) {
-    std::string reason;
-    if (FAILED(bridge->VerifyCallsArrive(&reason)) && (started || start == HOST_E_CLRNOTAVAILABLE)) {
-      throw ToolError(reason, "or run it with --no-bridge, without any limit");
+    const auto verified = bridge->VerifyCallsArrive();
+    if (!verified && (started || start == HOST_E_CLRNOTAVAILABLE)) {
+      throw ToolError(verified.error().reason(), "or run it with --no-bridge, without any limit");
     }
   }
   if (const std::optional<ToolError> no_room = session.WhyNoRoom()) throw *no_room;

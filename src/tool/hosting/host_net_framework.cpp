@@ -128,9 +128,9 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
         "ICLRRuntimeInfo::GetInterface");
   if (session.manager() != nullptr) {
     // The CLR keeps its own reference to the control.
-    const ComPtr<IHostControl> control = CreateHostControl(*session.manager());
+    const auto control = CreateHostControl(*session.manager());
     if (!control) throw std::bad_alloc();
-    Check(runtime->SetHostControl(control.get()), "ICLRRuntimeHost::SetHostControl");
+    Check(runtime->SetHostControl(control->get()), "ICLRRuntimeHost::SetHostControl");
   }
   const HRESULT started = runtime->Start();
   if (FAILED(started)) {

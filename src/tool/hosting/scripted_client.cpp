@@ -1,5 +1,6 @@
 #include "tool/hosting/scripted_client.h"
 
+#include "com/com_object.h"
 #include "tool/text/text.h"
 
 #include <clr_host_memory/memory_manager.h>
@@ -18,18 +19,15 @@ constexpr SIZE_T kMebibyte = 1024 * 1024;
 constexpr SIZE_T kSegment = 256 * kMebibyte;  // reservation of a 64-bit workstation GC for its first segment
 
 // The client's notification callback. It is static and never destroyed, like the CLR's callback.
-class NotificationCallback final : public ICLRMemoryNotificationCallback {
+class NotificationCallback final
+    : public ComObject<NotificationCallback,
+                       Implements<ICLRMemoryNotificationCallback, kIidClrMemoryNotificationCallback>> {
  public:
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) override {
-    if (object == nullptr) return E_POINTER;
-    constexpr GUID iid_unknown = {0, 0, 0, {0xC0, 0, 0, 0, 0, 0, 0, 0x46}};
-    const bool known = IsEqualGUID(riid, iid_unknown) || IsEqualGUID(riid, kIidClrMemoryNotificationCallback);
-    *object = known ? this : nullptr;
-    return known ? S_OK : E_NOINTERFACE;
-  }
-  ULONG STDMETHODCALLTYPE AddRef() override { return 1; }
-  ULONG STDMETHODCALLTYPE Release() override { return 1; }
-  HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable /*available*/) override { return S_OK; }
+  HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable /*available*/) noexcept override { return S_OK; }
+
+ private:
+  friend ComObject;
+  void End() noexcept {}
 };
 NotificationCallback g_callback;
 
