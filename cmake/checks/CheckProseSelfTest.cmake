@@ -52,6 +52,8 @@ check("a trailing comment" src/b.cpp "int a;\n  int b;  // in vain\n" "src/b.cpp
 check("a block comment" include/b.h "/* Plain.\n * In vain. */\n" "include/b.h:2:4: a word to avoid")
 check("a comment of CMake" tests/CMakeLists.txt "set(a \"# as ever\")  # in vain\n" "tests/CMakeLists.txt:1:23: a word")
 check("a comment of a shell script" .ci/b.sh "#!/bin/sh\necho \"\${a#b}\" # in vain\n" ".ci/b.sh:2:[0-9]+: a word")
+check("the stars of pointers are no emphasis" src/b.h
+      "// *a gets ${five} ${five}. *b gets ${five} ${five}. *c gets one, as E_*\n" OK)
 check("a string is no comment" src/b.cpp "const char* a = \"// in vain\";\nauto b = R\"(/* in vain */)\";\n" OK)
 
 

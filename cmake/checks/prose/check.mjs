@@ -78,6 +78,9 @@ function hashComments(source) {
   });
 }
 
+// Stands for the stars of pointers, which mean emphasis in Markdown.
+const kStar = "\u2217";
+
 // Turns comments into Markdown. Returns its text and, for each of its lines, the line and the column of the source.
 //
 // Each block of comment lines is a paragraph. A line that is indented, an item of a list or the row of a table, is a
@@ -110,7 +113,8 @@ function markdownOf(comments) {
       hangs = isItem || (indent > 1 && !comment.trailing);
     }
     const item = isItem ? /^\S+\s+/.exec(text)[0].length : 0;
-    add(text.slice(item).replace(/^[#>+=`~|]/, "."), comment, indent + item);
+    const plain = text.slice(item).replace(/^[#>+=`~|]/, ".").replaceAll("*", kStar);
+    add(plain, comment, indent + item);
     last = comment;
   }
   return { text: lines.join("\n") + "\n", origin };
@@ -184,7 +188,7 @@ for (const file of files) {
   const lines = text.split("\n");
   for (const message of messages) {
     const from = message.loc.start;
-    const paragraph = lines.slice(from.line - 1, from.line + 8).join(" ").slice(from.column - 1);
+    const paragraph = lines.slice(from.line - 1, from.line + 8).join(" ").slice(from.column - 1).replaceAll(kStar, "*");
     const exception = exceptions.find((it) => it.file === file && paragraph.startsWith(it.text));
     if (exception) {
       exception.used = true;
