@@ -1,7 +1,7 @@
 // IUnknown for the COM objects of the library and of clrmem.
 //
-// Two objects do without it: EventFunction of the public headers, which include nothing from here, and clrmem's
-// StartTellingBridge, whose references are those of the bridge that it wraps.
+// Two objects do without it. EventFunction is in the public headers, which include nothing from here. The references of
+// clrmem's StartTellingBridge are those of the bridge that it wraps.
 #ifndef CLRHM_COM_COM_OBJECT_H
 #define CLRHM_COM_COM_OBJECT_H
 
