@@ -1,5 +1,5 @@
-// Makes a modern CoreCLR (.NET 6 and later), which no longer asks for host managers, a client of the memory manager:
-// the memory imports of coreclr.dll point at functions that call IHostMemoryManager.
+// Makes a modern CoreCLR (.NET 6 and later) a client of the memory manager. Such a CLR no longer asks for host
+// managers. So the memory imports of coreclr.dll are pointed at functions that call IHostMemoryManager.
 //
 //   // the coreclr.dll that the host starts
 //   HMODULE coreclr = LoadLibraryExW(path, nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
@@ -9,8 +9,8 @@
 //   auto properties = bridge->StartProperties(count, keys, values);
 //   coreclr_initialize(path, name, properties.count(), properties.keys(), properties.values(), &host, &domain);
 //
-// Attach before the runtime starts. A CoreCLR is never unloaded, so a bridge stays attached from the start of its
-// runtime until the process ends, also after the bridge and the manager are released. Detach ends it earlier.
+// Attach before the runtime starts. A CoreCLR is never unloaded. So from the start of its runtime a bridge stays
+// attached until the process ends, also after the bridge and the manager are released. Detach ends it earlier.
 #ifndef CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 #define CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 

@@ -86,7 +86,7 @@ class Standing {
     return leaving_ == 0 ? begun_ : kOverlaps;
   }
   // Records that the call returned. A kEnds call ends the effect only if no kLeaves call was in progress at any time
-  // since its begin: such a call may have notified the callback last.
+  // since its begin. Such a call may have notified the callback last.
   void End(Effect effect, std::uint64_t begin) noexcept {
     if (effect == Effect::kLeaves) --leaving_;
     if (effect == Effect::kEnds && begin == begun_) may_stand_ = false;

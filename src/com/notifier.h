@@ -103,7 +103,7 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> ended_ = false;
 
-  // What was last reported. Only the watcher accesses these members; after it has ended, Stop does.
+  // The figures last reported. Only the watcher accesses these members; after it has ended, Stop does.
   RefusalCounts told_refusals_{};
   std::uint64_t told_placements_ = 0;
   bool told_latch_ = false;

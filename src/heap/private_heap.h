@@ -156,7 +156,7 @@ class PrivateHeap {
   // another.
   BlockOutcome GiveOutSlowly(void* block, std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome TakeUnsealed(std::size_t index, std::size_t shard, Criticality level);
-  // Finds a block when the fast path has none.
+  // Finds a block when the fast path has no free block.
   BlockOutcome Refill(std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome FormSlab(std::size_t index, std::size_t shard, Criticality level);
   enum class Sealed : std::uint8_t { kTaken, kPassedOver };  // what to do with blocks that touch a sealed page

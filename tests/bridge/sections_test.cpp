@@ -1,5 +1,5 @@
-// Sections backed by the paging file, made and mapped by a fake CLR: the requests that the manager gets, and, with the
-// real manager, the bytes charged.
+// Sections backed by the paging file, made and mapped by a fake CLR. The tests check the requests that the manager
+// receives and, with the real manager, the bytes charged.
 #include <gtest/gtest.h>
 
 #include <clr_host_memory/core_clr_bridge.h>

@@ -16,7 +16,7 @@ namespace {
 constexpr ClrHostMemoryMethod kAllocators[] = {kClrHostMemoryVirtualAlloc, kClrHostMemoryMallocAlloc,
                                                kClrHostMemoryMallocDebugAlloc};
 
-// A host whose memory is fully used and whose requests may wait. The wait hook plays all other threads: in each round
+// A host whose memory is fully used and whose requests may wait. The wait hook plays all other threads. In each round
 // of a wait it runs `during`, advances the clock by 100 ms, and runs the dispatcher.
 class WaitingHost : public HostOverFake {
  public:

@@ -1,4 +1,4 @@
-// Ends in the way that its argument names, and prints the watch's report: "<how> <exit code>".
+// Ends as its argument says, and prints the watch's report: "<how> <exit code>".
 #include <cstdio>
 #include <string>
 

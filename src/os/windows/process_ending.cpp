@@ -17,7 +17,7 @@ constinit std::atomic<ShutdownInProgressFunction> shutdown_in_progress{nullptr};
 void PrepareProcessIsEnding() noexcept {
   if (shutdown_in_progress.load(std::memory_order_relaxed) != nullptr) return;
   const KeptLastError kept;
-  // Microsoft documents the function, but no import library of MinGW has it.
+  // Microsoft documents the function, but no import library of MinGW exports it.
   const FARPROC found = ::GetProcAddress(::GetModuleHandleW(L"ntdll.dll"), "RtlDllShutdownInProgress");
   shutdown_in_progress.store(reinterpret_cast<ShutdownInProgressFunction>(reinterpret_cast<void*>(found)));
 }

@@ -74,7 +74,7 @@ std::wstring RegisteredRoot() {
   return status == ERROR_SUCCESS ? std::wstring(value.data()) : std::wstring();
 }
 
-// Returns a file's version resource; empty if it has none.
+// Returns a file's version resource; empty if the file has no such resource.
 std::vector<char> ReadVersionResource(const fs::path& file) {
   DWORD handle = 0;
   const DWORD size = GetFileVersionInfoSizeW(file.c_str(), &handle);
