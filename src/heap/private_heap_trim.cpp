@@ -1,5 +1,5 @@
-// Gives memory back that is empty and still committed: what the heap keeps, what was sealed when it was to be given
-// back, and what is left when the heap ends.
+// Gives back memory that is empty and still committed. That is what the heap keeps, what was sealed when it emptied,
+// and what is left when the heap ends.
 #include "heap/private_heap.h"
 
 namespace clr_host_memory {
@@ -45,7 +45,7 @@ bool PrivateHeap::Trim() {
   return committed_.load() < before;
 }
 
-// The smallest count wins: memory that was found sealed before the latest unseal may be unsealed by now, even if other
+// The smallest count wins. Memory that was found sealed before the latest unseal may be unsealed by now, even if other
 // memory was found sealed after it.
 void PrivateHeap::NoteParked(std::uint64_t unseals) {
   std::uint64_t parked = parked_.load();

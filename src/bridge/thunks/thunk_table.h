@@ -1,5 +1,5 @@
-// The table of all thunks, in a group of rows for each thunk_calls_*.cpp, and what is derived from it: the hooks of a
-// module and the counts of its calls.
+// The table of all thunks, in a group of rows for each thunk_calls_*.cpp. The hooks of a module and the counts of its
+// calls are derived from it.
 //
 // The bodies hold no lock, allocate nothing and never throw: a GC suspends threads anywhere inside and calls them
 // itself. Each keeps the contract of the function that it replaces, including the return value and the last error. It
