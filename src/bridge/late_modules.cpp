@@ -1,6 +1,7 @@
 #include "bridge/late_modules.h"
 
 #include <algorithm>
+#include <mutex>
 #include <new>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "bridge/patch/load_watch.h"
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
+#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 namespace {
@@ -18,16 +20,8 @@ constexpr char kOutOfMemory[] = "Out of memory.";  // short enough that a std::s
 
 // Guards the list of bridges that want modules. The load watch takes it under the loader lock. Code that holds it takes
 // no other lock except the registry's.
-constinit SRWLOCK wanting_lock = SRWLOCK_INIT;
+constinit SrwLock wanting_lock;
 constinit BridgeRecord* first_wanting = nullptr;
-
-class Locked {
- public:
-  Locked() noexcept { AcquireSRWLockExclusive(&wanting_lock); }
-  ~Locked() { ReleaseSRWLockExclusive(&wanting_lock); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-};
 
 // Returns the place in the list that points at bridge; if it is not in the list, the place at the end. Called under the
 // lock.
@@ -40,7 +34,7 @@ BridgeRecord** PlaceOf(const BridgeRecord* bridge) noexcept {
 // Adds name to those that bridge wants. False: the bridge is closed.
 bool Want(BridgeRecord* bridge, std::wstring_view name) {
   std::wstring own(name);
-  const Locked lock;
+  const std::lock_guard lock(wanting_lock);
   if (!IsOpen(bridge)) return false;
   const bool known = std::any_of(bridge->names.begin(), bridge->names.end(),
                                  [name](const std::wstring& other) { return SameName(other, name); });
@@ -51,7 +45,7 @@ bool Want(BridgeRecord* bridge, std::wstring_view name) {
 
 // Called by the load watch, under the loader lock.
 bool IsWanted(std::wstring_view name) noexcept {
-  const Locked lock;
+  const std::lock_guard lock(wanting_lock);
   for (const BridgeRecord* bridge = first_wanting; bridge != nullptr; bridge = bridge->next_wanting) {
     for (const std::wstring& wanted : bridge->names) {
       if (SameName(wanted, name)) return true;
@@ -61,7 +55,7 @@ bool IsWanted(std::wstring_view name) noexcept {
 }
 
 bool IsAnyWanted() noexcept {
-  const Locked lock;
+  const std::lock_guard lock(wanting_lock);
   return first_wanting != nullptr;
 }
 
@@ -90,7 +84,7 @@ HRESULT AttachAllNamed(BridgeRecord* bridge, std::wstring_view name, std::string
 void AttachWanted() noexcept try {
   std::vector<std::pair<BridgeRecord*, std::wstring>> wanted;
   {
-    const Locked lock;
+    const std::lock_guard lock(wanting_lock);
     for (BridgeRecord* bridge = first_wanting; bridge != nullptr; bridge = bridge->next_wanting) {
       for (const std::wstring& name : bridge->names) wanted.emplace_back(bridge, name);
     }
@@ -100,7 +94,7 @@ void AttachWanted() noexcept try {
     if (FAILED(AttachAllNamed(bridge, name, &reason))) NoteLateFailure(bridge, FailureOf(name, reason));
   }
 } catch (const std::bad_alloc&) {
-  const Locked lock;
+  const std::lock_guard lock(wanting_lock);
   for (BridgeRecord* bridge = first_wanting; bridge != nullptr; bridge = bridge->next_wanting) {
     NoteLateFailure(bridge, kOutOfMemory);
   }
@@ -141,7 +135,7 @@ void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept try {
 
 void StopWanting(BridgeRecord* bridge) noexcept {
   {
-    const Locked lock;
+    const std::lock_guard lock(wanting_lock);
     BridgeRecord** const place = PlaceOf(bridge);
     if (*place != nullptr) *place = std::exchange(bridge->next_wanting, nullptr);
   }
