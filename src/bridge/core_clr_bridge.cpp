@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "bridge/late_modules.h"
 #include "bridge/module_registry.h"
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"

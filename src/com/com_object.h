@@ -1,7 +1,7 @@
 // IUnknown for the COM objects of the library and of clrmem.
 //
-// Two objects do without it. EventFunction is in the public headers, which include nothing from here. The references of
-// clrmem's StartTellingBridge are those of the bridge that it wraps.
+// EventFunction in memory_manager.h has its own: the public headers include nothing from src. So has a wrapper whose
+// references are those of the object that it wraps.
 #ifndef CLRHM_COM_COM_OBJECT_H
 #define CLRHM_COM_COM_OBJECT_H
 

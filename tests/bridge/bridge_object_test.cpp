@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "bridge/fake_clr.h"
-#include "bridge/thunks/thunk_calls.h"
+#include "bridge/thunks/thunk_table.h"
 #include "com/every_size.h"
 
 namespace clrhm_test {
@@ -126,8 +126,7 @@ TEST_F(BridgedFakeClr, ModulesAreListedInOrderWithTheirImports) {
   EXPECT_EQ(module.module, clr_.get());
   EXPECT_EQ(module.path, clr_host_memory::ModulePath(clr_.get()));
   // The fake CLR imports all functions, but this manager has no heap to serve blocks from.
-  constexpr std::size_t kOfBlocks = 8;
-  EXPECT_EQ(module.import_count, clr_host_memory::kBridgedFunctionCount - kOfBlocks);
+  EXPECT_EQ(module.import_count, clr_host_memory::HooksOf(0, /*with_blocks=*/false).size());
   const std::string imports = module.imports;
   EXPECT_EQ(std::count(imports.begin(), imports.end(), ' ') + 1, module.import_count) << imports;
   EXPECT_NE((" " + imports + " ").find(" VirtualAllocExNuma "), std::string::npos) << imports;

@@ -15,7 +15,7 @@
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 #include "bridge/state/bridge_client.h"
-#include "bridge/thunks/thunks.h"
+#include "bridge/thunks/thunk_table.h"
 #include "com/backend.h"
 #include "os/windows/kept_last_error.h"
 #include "os/windows/srw_lock.h"
@@ -26,7 +26,6 @@ namespace {
 constexpr std::size_t kMostHeaps = 64;
 constexpr DWORD kQuietMilliseconds = 1000;
 constexpr DWORD kGuardMilliseconds = 1000;
-constexpr std::array<const char*, kBorderFunctionCount> kBorders = {"HeapReAlloc", "HeapFree", "HeapSize"};
 
 // An entry of the table of heaps. retiring is guarded by the lock: a thread holds the entry's reference and waits to
 // release it.
@@ -35,7 +34,7 @@ struct Owner {
   bool retiring = false;
 };
 
-// A set of thunks (GuardThunksOf) and the module whose imports point at it. A patch is never destroyed at the end of
+// A set of thunks (BorderHooksOf) and the module whose imports point at it. A patch is never destroyed at the end of
 // the process: threads may pass through these imports as long as the process lives.
 struct Guard {
   HMODULE module = nullptr;      // also of a guard that was removed: a late call finds the same originals
@@ -167,12 +166,15 @@ HRESULT GuardModule(HMODULE module, bool is_runtime) {
   const auto index = static_cast<std::size_t>(guard - guards.begin());
   auto patch = std::make_unique<ImportPatch>();
   std::string ignored;
-  gsl::span<const char* const> required;
-  if (is_runtime) required = kBorders;
-  const HRESULT hr = ImportPatch::Apply(module, GuardHooksOf(index), required, patch.get(), &ignored);
+  const std::vector<ImportHook> hooks = BorderHooksOf(index);
+  std::vector<const char*> required;
+  if (is_runtime) {
+    for (const ImportHook& hook : hooks) required.push_back(hook.name);
+  }
+  const HRESULT hr = ImportPatch::Apply(module, hooks, required, patch.get(), &ignored);
   guard->module = module;
   guard->patch = patch.release();
-  if (SUCCEEDED(hr) && (!is_runtime || ComesBy(module, GuardThunksOf(index)))) return S_OK;
+  if (SUCCEEDED(hr) && (!is_runtime || ComesBy(module, GuardedModule(index)))) return S_OK;
   TakeBack(*guard);
   return hr == E_OUTOFMEMORY ? hr : S_FALSE;
 }
@@ -277,7 +279,10 @@ HRESULT GuardBlocksOf(HMODULE module) noexcept try {
   for (const HMODULE runtime : runtimes) {
     if (const HRESULT hr = GuardModule(runtime, true); hr != S_OK) return hr;
   }
-  return std::any_of(kBorders.begin(), kBorders.end(), has) ? GuardModule(module, false) : S_OK;
+  const std::vector<ImportHook> borders = BorderHooksOf(0);
+  const bool has_border =
+      std::any_of(borders.begin(), borders.end(), [&](const ImportHook& hook) { return has(hook.name); });
+  return has_border ? GuardModule(module, false) : S_OK;
 } catch (const std::bad_alloc&) {
   return E_OUTOFMEMORY;
 }
