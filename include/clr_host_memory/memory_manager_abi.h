@@ -151,6 +151,10 @@ DECLARE_INTERFACE_(IClrHostMemoryEventSink, IUnknown) {
   STDMETHOD(OnEvent)(THIS_ const ClrHostMemoryEvent* event) PURE;
 };
 
+// Receives a report, one line at a time: UTF-8, null-terminated, without a line break, at most 511 bytes. line is valid
+// during the call only. context: the argument of WriteReport. The function may call the manager. It must not throw.
+typedef void(STDMETHODCALLTYPE* ClrHostMemoryReportLine)(const char* line, void* context);
+
 #undef INTERFACE
 #define INTERFACE IClrHostMemoryControl
 // The host's side of the manager. QueryInterface of the manager returns it.
@@ -217,6 +221,12 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // For private memory: pages committed in mapped views may be charged at another address. E_POINTER; E_INVALIDARG: no
   // such range.
   STDMETHOD(GetCharged)(THIS_ const void* address, uint64_t size, uint64_t* bytes) PURE;
+  // Writes the manager's state as plain text, for a log or a bug report: each line is one call of write_line on this
+  // thread. First come the figures of GetStatistics. Then come the known regions with their charged bytes, at most 256,
+  // the totals of the heaps, and the sealed regions (docs/troubleshooting.md, The report). The wording may change with every
+  // version. Allocates nothing and works in every state. Calls may run meanwhile, and regions may then differ from the
+  // figures. E_POINTER: write_line is null.
+  STDMETHOD(WriteReport)(THIS_ ClrHostMemoryReportLine write_line, void* context) PURE;
 };
 
 #undef INTERFACE

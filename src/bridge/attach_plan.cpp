@@ -32,8 +32,8 @@ bool IsBelowManager(HMODULE module, std::string* reason) {
   const bool is_below = module == ModuleOf(&kRequiredImports) || module == GetModuleHandleW(L"kernel32.dll") ||
                         module == GetModuleHandleW(L"kernelbase.dll") || module == GetModuleHandleW(L"ntdll.dll");
   if (is_below) {
-    *reason = Utf8(ModulePath(module)) +
-              " is what the memory manager itself runs on and cannot be its client; pass the CLR's module.";
+    *reason = "The memory manager itself uses " + Utf8(ModulePath(module)) +
+              ", which therefore cannot be its client; pass the CLR's module.";
   }
   return is_below;
 }

@@ -142,7 +142,7 @@ class Bridge final : public ComObject<Bridge, Implements<IClrHostMemoryBridge, k
   HRESULT Verify(std::string* reason) const {
     const std::vector<BridgedModuleInfo> modules = ModulesOf(record_);
     if (!IsOpen(record_) || modules.empty()) {
-      *reason = "The bridge is detached, so no call can come in; keep it until the runtime has ended.";
+      *reason = "The bridge is detached, so it receives no calls; keep it attached until the runtime has ended.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     *reason = LateFailure(record_);
@@ -150,14 +150,14 @@ class Bridge final : public ComObject<Bridge, Implements<IClrHostMemoryBridge, k
 
     const std::string bridged = Utf8(modules.front().path);
     if (const HMODULE other = UnbridgedCoreClr(modules); other != nullptr) {
-      *reason = "Another CLR is loaded than the one that is bridged: " + Utf8(ModulePath(other)) + " is not, " +
-                bridged + " is. Load and bridge the very file that the host starts.";
+      *reason = "The process has loaded a CLR that is not bridged: " + Utf8(ModulePath(other)) +
+                ". The bridged one is " + bridged + ". Load and bridge the file that the host starts.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     if (CallCount(record_) == 0) {
-      *reason = "No call has come in through the imports of " + bridged +
-                ": its runtime has not started, or another one has. Bridge the very file that the host starts, before "
-                "it starts, and ask again after it has.";
+      *reason = "No call has arrived through the imports of " + bridged +
+                ": its runtime has not started, or another runtime has. Bridge the file that the host starts before it "
+                "starts, and verify after the start.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     return S_OK;

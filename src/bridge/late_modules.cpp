@@ -66,7 +66,7 @@ bool IsAnyWanted() noexcept {
 }
 
 std::string FailureOf(std::wstring_view module, const std::string& reason) {
-  return Utf8(module) + ", which was loaded later, could not be bridged, so its memory is not under control: " + reason;
+  return Utf8(module) + " was loaded later and could not be bridged, so no limit applies to its memory: " + reason;
 }
 
 // Attaches all loaded modules with that name; returns the first failure.
@@ -110,7 +110,7 @@ void AttachWanted() noexcept try {
 
 HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason) {
   if (name.empty() || BaseName(name) != name) {
-    *reason = "'" + Utf8(name) + "' is no file name such as plugin.dll; leave the path out.";
+    *reason = "'" + Utf8(name) + "' is not a file name such as plugin.dll; remove the path.";
     return E_INVALIDARG;
   }
   if (!Want(bridge, name)) {

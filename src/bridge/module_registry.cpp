@@ -156,14 +156,14 @@ HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::
 }
 
 std::string NoSetLeft() {
-  return "No more than " + std::to_string(kMaxBridgedModules) +
-         " modules can be bridged in a process; detach bridges that are not needed.";
+  return "A process can have at most " + std::to_string(kMaxBridgedModules) +
+         " bridged modules; detach bridges that are not needed.";
 }
 
 std::string StartedAlready(HMODULE module) {
   return "The runtime of " + Utf8(ModulePath(module)) +
-         " has started already, and what its GC has by then is on no account, so no limit would hold; attach before "
-         "coreclr_initialize.";
+         " has started already, so the memory that its GC has reserved cannot be charged, and no limit would hold; "
+         "attach before coreclr_initialize.";
 }
 
 // Returns whether bridge is open: an open bridge has at least the module that it was made for. bridge is only compared,
@@ -214,7 +214,7 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   const Locked lock;
   if (client == nullptr) {
     if (heap.get() != nullptr && !ServeFrom(heap.get())) {
-      *reason = "Blocks of too many earlier bridges are still in use; keep one bridge instead of attaching anew.";
+      *reason = "Blocks of too many earlier bridges are still in use; keep one bridge instead of attaching new ones.";
       return E_OUTOFMEMORY;
     }
     client = made.release();
@@ -222,8 +222,8 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
     PublishClient(client);
   } else if (client_identity != identity) {
     *reason =
-        "Another memory manager is bridged in this process already; use that one, or detach its bridge first (one that "
-        "was released after its runtime had started is attached until Detach).";
+        "Another memory manager is bridged in this process already; use that manager, or detach its bridge first (a "
+        "bridge that was released after its runtime had started stays attached until Detach).";
     return HOST_E_INVALIDOPERATION;
   }
   ++open_bridges;
@@ -327,7 +327,7 @@ HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) 
   } else if (too_late) {
     *reason = StartedAlready(module);
   } else if (hr == HOST_E_INVALIDOPERATION) {
-    *reason = Utf8(ModulePath(module)) + " is bridged already; keep the bridge it has, or detach that first.";
+    *reason = Utf8(ModulePath(module)) + " is bridged already; use its bridge, or detach that bridge first.";
   } else {
     *reason = NoSetLeft();
   }

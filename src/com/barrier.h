@@ -13,20 +13,20 @@ class Barrier {
  public:
   Barrier(Engine& engine, CallCounters& counters) : engine_(engine), counters_(counters) {}
 
-  // Runs body, () -> Outcome, and returns the HRESULT of its outcome for method.
+  // Runs body, () -> Outcome, and returns the HRESULT of its outcome. method: the counter of the call.
   template <typename Body>
-  HRESULT Serve(ClrHostMemoryMethod method, Body body) noexcept {
-    return Answer(method, Run(body));
+  HRESULT Serve(ClrHostMemoryMethod method, Operation operation, Body body) noexcept {
+    return Answer(method, operation, Run(body));
   }
 
-  // Serves a request that has a criticality: body is (Criticality) -> Outcome. Refusals are counted by level.
+  // Serves an allocation, which has a criticality: body is (Criticality) -> Outcome. Refusals are counted by level.
   // E_INVALIDARG: level is out of range.
   template <typename Body>
   HRESULT ServeAllocation(ClrHostMemoryMethod method, EMemoryCriticalLevel level, Body body) noexcept {
     if (level < eTaskCritical || level > eProcessCritical) return Reject(method, E_INVALIDARG);
     const auto criticality = static_cast<Criticality>(level);
     const Result result = Run([&] { return body(criticality); });
-    const HRESULT hr = Answer(method, result);
+    const HRESULT hr = Answer(method, Operation::kAllocate, result);
     if (hr == S_OK) return hr;
     if (IsPlacement(result.outcome)) {
       counters_.CountPlacementRefusal();
@@ -68,11 +68,11 @@ class Barrier {
     }
   }
 
-  HRESULT Answer(ClrHostMemoryMethod method, const Result& result) noexcept {
+  HRESULT Answer(ClrHostMemoryMethod method, Operation operation, const Result& result) noexcept {
     if (result.outcome.verdict == Verdict::kInvariantBroken) {
       engine_.Latch({result.latches, static_cast<std::uint8_t>(method), result.outcome.error});
     }
-    const HRESULT hr = ToHresult(result.outcome, method);
+    const HRESULT hr = ToHresult(result.outcome, operation);
     counters_.Count(method, hr);
     ::SetLastError(result.outcome.ok() ? result.caller_error : result.outcome.error);
     return hr;

@@ -66,7 +66,7 @@ HRESULT HostMalloc::DebugAlloc(SIZE_T size, EMemoryCriticalLevel level, char* fi
 }
 
 HRESULT HostMalloc::Free(void* memory) noexcept {
-  return manager_.barrier().Serve(kClrHostMemoryMallocFree, [&] {
+  return manager_.barrier().Serve(kClrHostMemoryMallocFree, Operation::kFree, [&] {
     const Outcome outcome = heap_.Free(memory);
     if (outcome.verdict == Verdict::kNotOurs && !manager_.engine().Serving()) return Outcome::Unavailable();
     return outcome;
@@ -113,7 +113,7 @@ HRESULT HostMalloc::FreeIfOwned(void* memory) noexcept {
     ::SetLastError(caller_error);
     return S_FALSE;
   }
-  return manager_.barrier().Serve(kClrHostMemoryMallocFree, [&] { return outcome; });
+  return manager_.barrier().Serve(kClrHostMemoryMallocFree, Operation::kFree, [&] { return outcome; });
 }
 
 HRESULT HostMalloc::GetSize(const void* memory, SIZE_T* size) noexcept {

@@ -1,9 +1,12 @@
 // The COM object that a CLR receives as its memory manager. Each method checks its pointers, clears its outputs, passes
-// a request to the engine and maps the outcome to an HRESULT.
+// a request to the engine and maps the outcome to an HRESULT. The object has three faces: for the CLR, the host and
+// the bridge. Each has its own source file.
 #ifndef CLRHM_COM_HOST_MEMORY_MANAGER_H
 #define CLRHM_COM_HOST_MEMORY_MANAGER_H
 
 #include <clr_host_memory/memory_manager_abi.h>
+
+#include <cstdint>
 
 #include "com/backend.h"
 #include "com/barrier.h"
@@ -37,7 +40,7 @@ class HostMemoryManager final
   [[nodiscard]] Barrier& barrier() noexcept { return barrier_; }
   [[nodiscard]] Notifier& notifier() noexcept { return notifier_; }
 
-  // IHostMemoryManager
+  // IHostMemoryManager, in host_memory_manager.cpp
   HRESULT STDMETHODCALLTYPE CreateMalloc(DWORD malloc_type, IHostMalloc** malloc) noexcept override;
   HRESULT STDMETHODCALLTYPE VirtualAlloc(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,
                                          EMemoryCriticalLevel level, void** memory) noexcept override;
@@ -52,7 +55,7 @@ class HostMemoryManager final
   HRESULT STDMETHODCALLTYPE AcquiredVirtualAddressSpace(LPVOID start_address, SIZE_T size) noexcept override;
   HRESULT STDMETHODCALLTYPE ReleasedVirtualAddressSpace(LPVOID start_address) noexcept override;
 
-  // IClrHostMemoryControl
+  // IClrHostMemoryControl, in control.cpp
   HRESULT STDMETHODCALLTYPE GetStatistics(ClrHostMemoryStatistics* statistics) noexcept override;
   HRESULT STDMETHODCALLTYPE Audit(ClrHostMemoryAudit* audit) noexcept override;
   HRESULT STDMETHODCALLTYPE SetLimit(uint64_t limit, uint64_t app_domain_headroom,
@@ -69,8 +72,9 @@ class HostMemoryManager final
   HRESULT STDMETHODCALLTYPE Shutdown() noexcept override;
   HRESULT STDMETHODCALLTYPE SetThrashGuard(uint32_t window_ms, uint32_t refusals) noexcept override;
   HRESULT STDMETHODCALLTYPE GetCharged(const void* address, uint64_t size, uint64_t* bytes) noexcept override;
+  HRESULT STDMETHODCALLTYPE WriteReport(ClrHostMemoryReportLine write_line, void* context) noexcept override;
 
-  // IManagerBackend
+  // IManagerBackend, in backend.cpp
   HRESULT STDMETHODCALLTYPE VirtualAllocOnNode(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,
                                                DWORD node, EMemoryCriticalLevel level, void** memory) noexcept override;
   HRESULT STDMETHODCALLTYPE FindRegion(const void* address, BackendRegion* region) noexcept override;
@@ -104,7 +108,12 @@ class HostMemoryManager final
   ~HostMemoryManager();
   // Shuts the manager down and destroys it after its threads have ended.
   void End() noexcept;
-  void FillStatistics(ClrHostMemoryStatistics* statistics) const noexcept;
+  [[nodiscard]] static Address ToAddress(const void* pointer) noexcept {
+    return reinterpret_cast<std::uintptr_t>(pointer);
+  }
+  [[nodiscard]] static void* ToPointer(Address address) noexcept {
+    return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
+  }
 
   Engine engine_;
   CallCounters counters_;

@@ -12,7 +12,7 @@ static_assert(static_cast<int>(Stage::kRunning) == kClrHostMemoryRunning &&
 Notifier::Notifier(Engine& engine, ThreadSystem& threads, const CallCounters& counters,
                    const Monitor::Settings& settings)
     : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), callback_(&EndLow, this),
-      monitor_(engine.ledger().budget(), engine.sampler(), *this, *this, settings, began_), watcher_(threads, monitor_),
+      monitor_(engine.budget(), engine.sampler(), *this, *this, settings, began_), watcher_(threads, monitor_),
       wait_dispatch_(*this), dispatcher_(threads, wait_dispatch_) {
   monitor_.SetWaker(&watcher_);
   monitor_.SetActivity(this);
@@ -93,7 +93,7 @@ void Notifier::OnEnd() {
 Milliseconds Notifier::WaitDispatch::Run(Milliseconds now) {
   const Milliseconds sleep = owner_.engine_.ServeWaiters(now);
   // The remaining waiting requests ask for memory: the watcher looks at pressure and reserves.
-  if (owner_.engine_.ledger().budget().Waiting() != 0) owner_.watcher_.Wake();
+  if (owner_.engine_.Waiting() != 0) owner_.watcher_.Wake();
   return sleep;
 }
 
@@ -151,7 +151,7 @@ void Notifier::OnRound(Milliseconds /*now*/) {
 }
 
 ClrHostMemoryEvent Notifier::EventOf(ClrHostMemoryEventKind kind) {
-  const LimitUse use = engine_.ledger().budget().Use();
+  const LimitUse use = engine_.Use();
   ClrHostMemoryEvent event{};
   event.size = sizeof(event);
   event.kind = kind;

@@ -5,24 +5,14 @@
 namespace clr_host_memory {
 namespace {
 
-[[nodiscard]] bool DocumentsOutOfMemory(ClrHostMemoryMethod method) {
-  return method == kClrHostMemoryVirtualAlloc || method == kClrHostMemoryCreateMalloc ||
-         method == kClrHostMemoryMallocAlloc || method == kClrHostMemoryMallocDebugAlloc ||
-         method == kClrHostMemoryNeedsVirtualAddressSpace || method == kClrHostMemoryAcquiredVirtualAddressSpace;
-}
-
-[[nodiscard]] bool Frees(ClrHostMemoryMethod method) {
-  return method == kClrHostMemoryVirtualFree || method == kClrHostMemoryMallocFree;
-}
-
-[[nodiscard]] HRESULT OfError(win32::Error error, ClrHostMemoryMethod method) {
+[[nodiscard]] HRESULT OfError(win32::Error error, Operation operation) {
   switch (FamilyOf(error)) {
-    case ErrorFamily::kMemory: return DocumentsOutOfMemory(method) ? E_OUTOFMEMORY : E_FAIL;
+    case ErrorFamily::kMemory: return operation == Operation::kAllocate ? E_OUTOFMEMORY : E_FAIL;
     case ErrorFamily::kPlacement:
       // In a method that allocates, a refused placement is reported as a lack of memory. In a method that frees, the
       // address is none of the manager's.
-      if (DocumentsOutOfMemory(method)) return E_OUTOFMEMORY;
-      return Frees(method) ? HOST_E_INVALIDOPERATION : E_INVALIDARG;
+      if (operation == Operation::kAllocate) return E_OUTOFMEMORY;
+      return operation == Operation::kFree ? HOST_E_INVALIDOPERATION : E_INVALIDARG;
     case ErrorFamily::kRequest: return E_INVALIDARG;
     case ErrorFamily::kTimeout: return HOST_E_TIMEOUT;
     case ErrorFamily::kAbandoned: return HOST_E_ABANDONED;
@@ -34,12 +24,12 @@ namespace {
 
 }  // namespace
 
-HRESULT ToHresult(const Outcome& outcome, ClrHostMemoryMethod method) noexcept {
+HRESULT ToHresult(const Outcome& outcome, Operation operation) noexcept {
   switch (outcome.verdict) {
     case Verdict::kDone: return S_OK;
     case Verdict::kOverLimit:
     case Verdict::kNoMetadata: return E_OUTOFMEMORY;
-    case Verdict::kOsRefused: return OfError(outcome.error, method);
+    case Verdict::kOsRefused: return OfError(outcome.error, operation);
     case Verdict::kNotOurs: return HOST_E_INVALIDOPERATION;
     case Verdict::kTimedOut: return HOST_E_TIMEOUT;
     case Verdict::kAbandoned: return HOST_E_ABANDONED;

@@ -8,6 +8,7 @@
 #ifndef CLRHM_ENGINE_ENGINE_H
 #define CLRHM_ENGINE_ENGINE_H
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -41,6 +42,15 @@ struct [[nodiscard]] SectionOutcome {
   SectionName section = 0;
 };
 
+// The figures of limit, charge and ledger, each as of the moment it was read.
+struct EngineFigures {
+  Limits limits;
+  LimitUse use;
+  Bytes peak_charged;
+  Bytes heap_bytes;  // part of the charge: pages of private heaps
+  LedgerFigures ledger;
+};
+
 // Why the engine serves no new request. The first cause is kept.
 enum class LatchCause : std::uint8_t { kNone, kOs, kException };
 struct Latched {
@@ -61,9 +71,12 @@ class Engine final : private WaitList::Reserve {
         waits_(os, threads, ledger_.budget(), this), emergency_(os, ledger_.budget()), address_space_(os) {}
   static constexpr Milliseconds kDefaultSampling{100};
 
+  // For tests, which look inside. The layers above call the functions below.
   [[nodiscard]] Ledger& ledger() { return ledger_; }
   [[nodiscard]] const Ledger& ledger() const { return ledger_; }
   [[nodiscard]] MemorySystem& os() { return os_; }
+  // What the monitor watches.
+  [[nodiscard]] Budget& budget() { return ledger_.budget(); }
   [[nodiscard]] LoadSampler& sampler() { return sampler_; }
 
   // VirtualAlloc with all its flags. Charges committed pages at `level`. Reserving is free.
@@ -91,7 +104,7 @@ class Engine final : private WaitList::Reserve {
   Outcome AcquireView(Address base, std::uint64_t size, SectionName section = 0, std::uint64_t offset = 0);
   // Unregisters an unmapped view and uncharges the pages committed in it, unless a section has them. If the OS still
   // has a view at base, the call came late or early: the view stays registered, and UnchargeFreedElsewhere notices
-  // its end.
+  // its end. Registered views are released in every stage. For any other base, kUnavailable after Shutdown or Latch.
   Outcome ReleaseView(Address base);
   // Uncharges memory that was freed or unmapped without the manager; see Ledger. Returns whether there was any.
   bool UnchargeFreedElsewhere() { return ledger_.UnchargeFreedElsewhere(); }
@@ -133,6 +146,11 @@ class Engine final : private WaitList::Reserve {
   [[nodiscard]] bool IsOpen() const { return (gate_.load() & (kDown | kHeld)) == 0; }
   // Waits, as long as the level may, until a request of this thread may proceed. Done: it may.
   Outcome AwaitOpen(Criticality level);
+  // Whether the charge and `amount` more fit the level's ceiling, without the reserves.
+  [[nodiscard]] bool HasRoom(Bytes amount, Criticality level) const {
+    const Bytes ceiling = ledger_.budget().Ceiling(level);
+    return amount <= ceiling - std::min(ceiling, ledger_.budget().Charged());
+  }
   // Allocates zeroed memory for the caller's tables. It is counted as metadata and not charged. *memory: null on
   // failure.
   Outcome AllocateMetadata(std::size_t size, Criticality level, void** memory);
@@ -148,17 +166,54 @@ class Engine final : private WaitList::Reserve {
   // Returns how often a region was unsealed. If it has grown, memory found sealed before may be unsealed now.
   [[nodiscard]] std::uint64_t Unseals() const { return unseals_.load(); }
   // Decommits memory of an owned region, for its owner: Free refuses it to the CLR. To release such a region, its
-  // owner first gives up ownership (Ledger::ChangeOwner) and then calls Free.
+  // owner first gives up ownership (ChangeOwner) and then calls Free.
   Outcome DecommitOwned(Address address, std::uint64_t size);
+  // The owners of regions: see Ledger.
+  [[nodiscard]] std::uint32_t NewOwner() { return ledger_.NewOwner(); }
+  [[nodiscard]] OwnedRegion OwnedAt(Address address) const { return ledger_.OwnedAt(address); }
+  bool ChangeOwner(Address base, std::uint64_t from, std::uint64_t owner) {
+    return ledger_.ChangeOwner(base, from, owner);
+  }
+  template <typename Visitor>
+  void ForEachOwned(Visitor visit) const {
+    ledger_.ForEachOwned(visit);
+  }
+  // Counts the charged pages that belong to heaps.
+  void AddHeapBytes(Bytes amount) { ledger_.AddHeapBytes(amount); }
+  void SubtractHeapBytes(Bytes amount) { ledger_.SubtractHeapBytes(amount); }
 
   // ---- the host's side; from any thread. May wait for other threads of the host, never for a request
 
-  // Commits the emergency pool and reserves the address space reserve; once. Returns the OS's error.
-  [[nodiscard]] win32::Error OpenReserves(Bytes emergency, Bytes address_space);
+  // Commits the emergency pool and reserves the address space reserve; once, before any request. Returns the OS's
+  // error. shared: requests of every level may use the emergency pool.
+  [[nodiscard]] win32::Error OpenReserves(Bytes emergency, Bytes address_space, bool shared = false);
   // Takes the given-up reserves back as soon as the charged memory fits the limit without them. True: both are whole.
   bool TakeBackReserves();
-  // Gives up emergency pool until the charge may exceed the limit by `above`. Returns whether it may.
-  bool PayFromReserve(Bytes above);
+  // Sets the limits for the next request; see Budget. limits: accepted by Validate. If the emergency pool is shared, it
+  // pays for bytes that were charged above the limit while SuspendProcessCriticalLimit was in effect. Returns by how
+  // many bytes the memory in use exceeds the limit. While it does, the caller has to keep the monitor running, which
+  // lowers the process-critical ceiling as the excess goes down.
+  [[nodiscard]] Bytes SetLimits(const Limits& limits);
+  // Lets process-critical requests exceed the limit until SetLimits.
+  void SuspendProcessCriticalLimit() { ledger_.budget().SuspendProcessCriticalLimit(); }
+  // Returns how the limit stands, without a lock.
+  [[nodiscard]] LimitUse Use() const { return ledger_.budget().Use(); }
+  // Returns how many requests wait for memory.
+  [[nodiscard]] std::uint64_t Waiting() const { return ledger_.budget().Waiting(); }
+  [[nodiscard]] EngineFigures Figures() const;
+  // Compares the ledger with the OS, without memory that was freed elsewhere; see Ledger.
+  LedgerAudit Audit();
+  // Returns how many pages of range, which is tracked, are charged.
+  [[nodiscard]] Pages ChargedIn(PageRange range) const { return ledger_.ChargedIn(range); }
+  // Returns the known region that holds address. Asks the ledger only.
+  [[nodiscard]] std::optional<Region> FindRegion(Address address) const { return ledger_.FindRegion(address); }
+  // Whether a private heap divides the region into blocks.
+  [[nodiscard]] bool IsOwned(const Region& region) const { return ledger_.IsOwned(region); }
+  // Calls visit(Region) for every known region.
+  template <typename Visitor>
+  void ForEachRegion(Visitor visit) const {
+    ledger_.ForEachRegionIn(PageMap::kEverything, visit);
+  }
   [[nodiscard]] const EmergencyPool& emergency() const { return emergency_; }
   [[nodiscard]] const AddressSpaceReserve& address_space() const { return address_space_; }
 
@@ -178,7 +233,7 @@ class Engine final : private WaitList::Reserve {
 
   [[nodiscard]] SealedRegions::Result Seal(PageRange range);
   bool Unseal(Address address);
-  [[nodiscard]] std::uint64_t SealedCount() const { return seals_.Count(); }
+  [[nodiscard]] const SealedRegions& seals() const { return seals_; }
 
   // Whether the engine serves new requests: false after Shutdown or Latch.
   [[nodiscard]] bool Serving() const { return (gate_.load(std::memory_order_relaxed) & kDown) == 0; }

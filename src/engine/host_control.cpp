@@ -5,18 +5,38 @@
 
 namespace clr_host_memory {
 
-win32::Error Engine::OpenReserves(Bytes emergency, Bytes address_space) {
+win32::Error Engine::OpenReserves(Bytes emergency, Bytes address_space, bool shared) {
+  if (shared) ledger_.budget().ShareReserve();
   if (emergency != Bytes{} || address_space != Bytes{}) host_owns_.store(true);
   if (const win32::Error error = emergency_.Open(emergency); error != win32::kSuccess) return error;
   return address_space_.Open(address_space);
 }
 
-bool Engine::PayFromReserve(Bytes above) {
-  const Bytes lacking = above - std::min(above, ledger_.budget().Allowance());
-  if (lacking == Bytes{}) return true;
-  const bool given = emergency_.GiveUp(std::min(lacking, emergency_.Held()), {});
-  Alarm();
-  return given;
+Bytes Engine::SetLimits(const Limits& limits) {
+  Budget& budget = ledger_.budget();
+  // From here on, limit + reserve is the maximum. Set the ceilings before giving up the pool: with them, the paid bytes
+  // need the allowance. So TakeBackReserves does not recommit the decommitted part of the pool at once.
+  const Bytes to_pay = budget.SetLimits(limits, budget.ReserveIsShared() ? emergency_.Size() : Bytes{});
+  const Bytes lacking = to_pay - std::min(to_pay, budget.Allowance());
+  if (lacking != Bytes{}) {
+    (void)emergency_.GiveUp(std::min(lacking, emergency_.Held()), {});
+    Alarm();
+  }
+  return OverLimit(budget.Use());
+}
+
+EngineFigures Engine::Figures() const {
+  const Budget& budget = ledger_.budget();
+  return {.limits = budget.CurrentLimits(),
+          .use = budget.Use(),
+          .peak_charged = budget.Peak(),
+          .heap_bytes = ledger_.HeapBytes(),
+          .ledger = ledger_.Figures()};
+}
+
+LedgerAudit Engine::Audit() {
+  (void)UnchargeFreedElsewhere();
+  return ledger_.Audit();
 }
 
 bool Engine::TakeBackReserves() {

@@ -1,5 +1,5 @@
-// Address ranges the host has sealed: the CLR may not free, reprotect or commit in them. Threads: Touches and Count
-// from any, lock-free; Seal and Unseal from one at a time.
+// Address ranges the host has sealed: the CLR may not free, reprotect or commit in them. Threads: Touches, Count and
+// ForEach from any, lock-free; Seal and Unseal from one at a time.
 #ifndef CLRHM_ENGINE_SEALED_REGIONS_H
 #define CLRHM_ENGINE_SEALED_REGIONS_H
 
@@ -44,16 +44,25 @@ class SealedRegions {
   }
 
   [[nodiscard]] std::uint64_t Count() const { return count_.load(std::memory_order_relaxed); }
+  // Calls visit(PageRange) for every sealed range.
+  template <typename Visitor>
+  void ForEach(Visitor visit) const {
+    for (const auto& slot : slots_) {
+      if (const std::uint64_t packed = slot.load(); packed != 0) visit(Unpack(packed));
+    }
+  }
   [[nodiscard]] bool Touches(PageRange range) const {
     if (Count() == 0) return false;
     return std::any_of(slots_.begin(), slots_.end(), [&](const auto& slot) {
       const std::uint64_t packed = slot.load();
-      const std::uint64_t first = packed >> kCountBits;
-      return packed != 0 && first < range.end() && range.first < first + (packed & kMostPages);
+      const PageRange sealed = Unpack(packed);
+      return packed != 0 && sealed.first < range.end() && range.first < sealed.end();
     });
   }
 
  private:
+  [[nodiscard]] static PageRange Unpack(std::uint64_t packed) { return {packed >> kCountBits, {packed & kMostPages}}; }
+
   std::array<std::atomic<std::uint64_t>, kMost> slots_{};
   std::atomic<std::uint64_t> count_ = 0;
 };

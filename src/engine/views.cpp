@@ -70,6 +70,7 @@ std::optional<Region> Engine::FindMappedView(Address address) {
 Outcome Engine::ReleaseView(Address base) {
   // The desktop CLR unmaps first and announces afterwards. Another view may be mapped and known there by then.
   const auto view = ledger_.RegionAt(base);
+  if (!view && !Serving()) return Outcome::Unavailable();
   if (view && view->kind == Region::Kind::kView && FindMappedView(base)) return Outcome::Done();
   if (view && view->kind == Region::Kind::kView) {
     if (const auto gone = ledger_.RemoveRegion(*view)) ledger_.UnchargeUnmappedView(*gone);

@@ -18,7 +18,7 @@ constexpr std::uint32_t kPageExecuteReadWrite = 0x40;
 PrivateHeap::PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards)
     : engine_(engine), protect_((kind & static_cast<std::uint32_t>(HeapKind::kExecutable)) != 0 ? kPageExecuteReadWrite
                                                                                                 : kPageReadWrite),
-      shards_(shards), tag_(std::uint64_t{engine.ledger().NewOwner()} << 32), arenas_(engine), sites_(engine) {}
+      shards_(shards), tag_(std::uint64_t{engine.NewOwner()} << 32), arenas_(engine), sites_(engine) {}
 
 Outcome PrivateHeap::Open(Criticality level) {
   Arena* arena = nullptr;
@@ -188,7 +188,7 @@ void* PrivateHeap::TakeFromOtherShards(std::size_t index) {
 // Locates a pointer of any value. Reads nothing at the address itself.
 PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
   const Address address = ToAddress(block);
-  const OwnedRegion region = engine_.ledger().OwnedAt(address);
+  const OwnedRegion region = engine_.OwnedAt(address);
   Place place;
   if ((region.owner & kHeapMask) != tag_) return place;
   place.owner = region.owner;

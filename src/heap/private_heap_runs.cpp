@@ -43,10 +43,8 @@ Slab* PrivateHeap::TakeKeptRun(Pages pages) {
 }
 
 bool PrivateHeap::IsWorthKeeping(const Slab& run, Pages pages) const {
-  const Budget& budget = engine_.ledger().budget();
-  return pages.InBytes() <= Bytes{kLargestKeptRun} &&
-         budget.Charged() + Bytes{kRoomToKeepRuns} <= budget.Ceiling(Criticality::kTask) &&
-         !budget.AnyWaitingFrom(Criticality::kTask) && engine_.Serving() &&
+  return pages.InBytes() <= Bytes{kLargestKeptRun} && engine_.HasRoom({kRoomToKeepRuns}, Criticality::kTask) &&
+         engine_.Waiting() == 0 && engine_.Serving() &&
          !engine_.IsHostOwned(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
 }
 
@@ -82,10 +80,7 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
     return engine_.Allocate(
         {.address = 0, .size = size, .type = win32::kMemReserve | win32::kMemCommit, .protect = protect_}, level);
   };
-  const Budget& budget = engine_.ledger().budget();
-  const Bytes ceiling = budget.Ceiling(level);
-  // As in Commit, but written to be safe for any size: a sum could overflow.
-  if (Bytes{size} > ceiling - std::min(ceiling, budget.Charged())) [[unlikely]]
+  if (!engine_.HasRoom({size}, level)) [[unlikely]]  // as in Commit
     Trim();
   AddressOutcome region = allocate();
   if (!region.outcome.ok() && WantsMemory(region.outcome) && Trim()) region = allocate();
@@ -96,7 +91,7 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
     return {too_much ? Outcome::OsRefused(win32::kNotEnoughMemory) : region.outcome};
   }
   const std::uint64_t bytes = RoundUpToPage(size);
-  engine_.ledger().ChangeOwner(region.address, 0, tag_ | kLarge);
+  engine_.ChangeOwner(region.address, 0, tag_ | kLarge);
   CountCommitted(bytes);
   large_bytes_.fetch_add(bytes);
   large_blocks_.fetch_add(1);
@@ -105,12 +100,11 @@ BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
 
 Outcome PrivateHeap::FreeLarge(const Place& place, Address address, IfSealed if_sealed) {
   // Exactly one caller takes the region's ownership away. That caller frees the block.
-  Ledger& ledger = engine_.ledger();
-  if (!ledger.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
+  if (!engine_.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
   const Outcome outcome = engine_.Free(address, 0, win32::kMemRelease);
   const bool parks = outcome.verdict == Verdict::kNotOwner && if_sealed == IfSealed::kPark;
   if (!outcome.ok() && !parks) {
-    ledger.ChangeOwner(address, 0, place.owner);
+    engine_.ChangeOwner(address, 0, place.owner);
     return outcome;
   }
   ForgetSite(place);
@@ -118,7 +112,7 @@ Outcome PrivateHeap::FreeLarge(const Place& place, Address address, IfSealed if_
   large_blocks_.fetch_sub(1);
   if (parks) {
     parked_large_.fetch_add(place.size);
-    ledger.ChangeOwner(address, 0, tag_ | kLarge | kParkedLarge);
+    engine_.ChangeOwner(address, 0, tag_ | kLarge | kParkedLarge);
     NoteParked(0);
   } else {
     CountDecommitted(place.size);

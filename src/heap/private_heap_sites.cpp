@@ -30,7 +30,7 @@ Arena::Site* PrivateHeap::SitesOf(Arena& arena) {
 void PrivateHeap::KeepSite(void* block, AllocationSites::Index site) {
   const Place place = Locate(block);
   if (place.slab == nullptr) {
-    engine_.ledger().ChangeOwner(ToAddress(block), place.owner, place.owner | site);
+    engine_.ChangeOwner(ToAddress(block), place.owner, place.owner | site);
   } else {
     Arena::Site* sites = SitesOf(*place.slab->arena);
     if (sites == nullptr) return;

@@ -5,23 +5,21 @@
 namespace clr_host_memory {
 
 PrivateHeap::~PrivateHeap() {
-  Ledger& ledger = engine_.ledger();
-  ledger.ForEachOwned([&](const OwnedRegion& region) {
-    if ((region.owner & kHeapMask) != tag_ || !ledger.ChangeOwner(region.base, region.owner, 0)) return;
+  engine_.ForEachOwned([&](const OwnedRegion& region) {
+    if ((region.owner & kHeapMask) != tag_ || !engine_.ChangeOwner(region.base, region.owner, 0)) return;
     // If the OS refuses the free, the region stays charged; nothing can be done about that. A sealed region is freed
     // later.
     if (engine_.Free(region.base, 0, win32::kMemRelease).verdict != Verdict::kNotOwner) return;
-    ledger.ChangeOwner(region.base, 0, kOrphan);
+    engine_.ChangeOwner(region.base, 0, kOrphan);
     if (!engine_.TouchesSealed(region.base, region.pages.InBytes().value)) FreeOrphans(engine_);  // unsealed meanwhile
   });
-  ledger.SubtractHeapBytes({committed_.load()});
+  engine_.SubtractHeapBytes({committed_.load()});
 }
 
 void PrivateHeap::FreeOrphans(Engine& engine) {
-  Ledger& ledger = engine.ledger();
-  ledger.ForEachOwned([&](const OwnedRegion& region) {
-    if (region.owner != kOrphan || !ledger.ChangeOwner(region.base, kOrphan, 0)) return;
-    if (!engine.Free(region.base, 0, win32::kMemRelease).ok()) ledger.ChangeOwner(region.base, 0, kOrphan);
+  engine.ForEachOwned([&](const OwnedRegion& region) {
+    if (region.owner != kOrphan || !engine.ChangeOwner(region.base, kOrphan, 0)) return;
+    if (!engine.Free(region.base, 0, win32::kMemRelease).ok()) engine.ChangeOwner(region.base, 0, kOrphan);
   });
 }
 
@@ -68,16 +66,15 @@ void PrivateHeap::ReapParked() {
   if (parked == 0 || parked == unseals + 1 || !parked_.compare_exchange_strong(parked, 0)) return;
   bool any_left = false;
   arenas_.ForEach([&](Arena& arena) { any_left = ReapArena(arena) || any_left; });
-  Ledger& ledger = engine_.ledger();
   const std::uint64_t owner = tag_ | kLarge | kParkedLarge;
-  ledger.ForEachOwned([&](const OwnedRegion& region) {
-    if (region.owner != owner || !ledger.ChangeOwner(region.base, owner, 0)) return;
+  engine_.ForEachOwned([&](const OwnedRegion& region) {
+    if (region.owner != owner || !engine_.ChangeOwner(region.base, owner, 0)) return;
     const std::uint64_t bytes = region.pages.InBytes().value;
     if (engine_.Free(region.base, 0, win32::kMemRelease).ok()) {
       parked_large_.fetch_sub(bytes);
       CountDecommitted(bytes);
     } else {
-      ledger.ChangeOwner(region.base, 0, owner);
+      engine_.ChangeOwner(region.base, 0, owner);
       any_left = true;
     }
   });

@@ -95,7 +95,7 @@ Outcome PrivateHeap::MakeArena(Criticality level, Arena** made) {
     return region.outcome;
   }
   arena->base.store(region.address);
-  engine_.ledger().ChangeOwner(region.address, 0, OwnerOf(*arena));
+  engine_.ChangeOwner(region.address, 0, OwnerOf(*arena));
   arena->used.store(0);
   arenas_.ChunkOf(*arena).roomy.Add(arena->index % ArenaSet::kSize);
   *made = arena;
@@ -117,8 +117,7 @@ bool PrivateHeap::RetireArena(Arena& arena) {
   std::uint64_t none = 0;
   if (!arena.used.compare_exchange_strong(none, ~std::uint64_t{0})) return false;
   const Address base = arena.base.load();
-  Ledger& ledger = engine_.ledger();
-  ledger.ChangeOwner(base, OwnerOf(arena), 0);
+  engine_.ChangeOwner(base, OwnerOf(arena), 0);
   arena.base.store(0);
   const Outcome outcome = engine_.Free(base, 0, win32::kMemRelease);
   if (outcome.ok()) {
@@ -126,7 +125,7 @@ bool PrivateHeap::RetireArena(Arena& arena) {
     return true;
   }
   arena.base.store(base);
-  ledger.ChangeOwner(base, 0, OwnerOf(arena));
+  engine_.ChangeOwner(base, 0, OwnerOf(arena));
   arena.used.store(0);
   // Threads that looked for units meanwhile may have found the arena full.
   arenas_.ChunkOf(arena).roomy.Add(arena.index % ArenaSet::kSize);
@@ -140,8 +139,7 @@ Outcome PrivateHeap::Commit(Address address, std::uint64_t size, Criticality lev
         .outcome;
   };
   // Give up what the heap keeps before a request is refused, waits, or uses the emergency reserve for it.
-  const Budget& budget = engine_.ledger().budget();
-  if (budget.Charged() + Bytes{size} > budget.Ceiling(level)) [[unlikely]]
+  if (!engine_.HasRoom({size}, level)) [[unlikely]]
     Trim();
   Outcome outcome = commit();
   if (!outcome.ok() && WantsMemory(outcome) && Trim()) outcome = commit();
@@ -157,12 +155,12 @@ Outcome PrivateHeap::Decommit(Address address, std::uint64_t size) {
 
 void PrivateHeap::CountCommitted(std::uint64_t bytes) {
   committed_.fetch_add(bytes);
-  engine_.ledger().AddHeapBytes({bytes});
+  engine_.AddHeapBytes({bytes});
 }
 
 void PrivateHeap::CountDecommitted(std::uint64_t bytes) {
   committed_.fetch_sub(bytes);
-  engine_.ledger().SubtractHeapBytes({bytes});
+  engine_.SubtractHeapBytes({bytes});
 }
 
 bool PrivateHeap::WantsMemory(const Outcome& outcome) {

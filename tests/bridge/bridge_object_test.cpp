@@ -31,8 +31,8 @@ TEST(AttachToCoreClr, RefusesModulesThatAreNotAClrWithReason) {
       {reinterpret_cast<HMODULE>(std::uintptr_t{0x7000}), "no loaded module"},
       {data.get(), "data file"},
       {without_free.get(), "does not import VirtualFree"},
-      {GetModuleHandleW(L"kernel32.dll"), "itself runs on"},
-      {GetModuleHandleW(nullptr), "itself runs on"},
+      {GetModuleHandleW(L"kernel32.dll"), "memory manager itself uses"},
+      {GetModuleHandleW(nullptr), "memory manager itself uses"},
   };
   const auto before = clr.AllSlots();
   for (const auto& row : table) {
@@ -189,7 +189,7 @@ TEST_F(BridgedFakeClr, ModulesAndPurposesFitTheCallersStructSize) {
 TEST_F(BridgedFakeClr, VerifyReportsThatNoCallHasArrived) {
   std::array<char, 2048> reason{};
   EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), HOST_E_CLRNOTAVAILABLE);
-  EXPECT_TRUE(Has(reason, "No call has come in")) << reason.data();
+  EXPECT_TRUE(Has(reason, "No call has arrived")) << reason.data();
   EXPECT_TRUE(Has(reason, "fake_coreclr.dll")) << reason.data();
   MEMORY_BASIC_INFORMATION information{};
   clr_.virtual_query(&information, &information, sizeof(information));

@@ -6,8 +6,8 @@
 
 #include "bridge/fake_clr.h"
 #include "bridge/patch/import_patch.h"
-#include "bridge/start/runtime_start.h"
 #include "clrhm_test_paths.h"
+#include "tool/hosting/runtime_start.h"
 
 namespace clrhm_test {
 namespace {
@@ -119,8 +119,8 @@ TEST_P(RealClr, HostpolicyImportsGetProcAddressByName) {
   auto bridge = AttachToCoreClr(coreclr.get(), *manager);
   ASSERT_TRUE(bridge) << bridge.error().reason();
   std::string reason;
-  EXPECT_EQ(clr_host_memory::WatchRuntimeStart(hostpolicy.get(), bridge->get(), &reason), S_OK) << reason;
-  clr_host_memory::StopWatchingRuntimeStart();
+  EXPECT_EQ(clr_host_memory::tool::WatchRuntimeStart(hostpolicy.get(), bridge->get(), &reason), S_OK) << reason;
+  clr_host_memory::tool::StopWatchingRuntimeStart();
 }
 
 TEST_P(RealClr, ContinuesWhenManagerIsShutDownWhileRunning) {

@@ -56,7 +56,7 @@ TEST(ScriptedClient, ReportsAManagerThatWasShutDown) {
   manager->Shutdown();
   const ScriptedRun run = PlayDesktopClr(*manager->get());
   EXPECT_FALSE(run.AllPassed());
-  EXPECT_NE(FormatSteps(run).find("WRONG"), std::string::npos);
+  EXPECT_NE(FormatSteps(run).find("FAILED"), std::string::npos);
   EXPECT_NE(FormatSteps(run).find("0x80131023"), std::string::npos);
 }
 

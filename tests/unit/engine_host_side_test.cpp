@@ -208,7 +208,7 @@ TEST_F(HostOwnedTest, SealedRegionRefusesChangesUntilUnsealed) {
   const Address region = ReserveAndCommit(kMiB).address;
   const PageRange pages{region >> kPageShift, {kMiB / kPageSize}};
   ASSERT_EQ(engine.Seal(pages), SealedRegions::Result::kDone);
-  EXPECT_EQ(engine.SealedCount(), 1u);
+  EXPECT_EQ(engine.seals().Count(), 1u);
   ExpectAllRefused(region, kPageSize);
   ExpectAllRefused(region + kMiB - 1, 1);
   EXPECT_EQ(ChargedPages(), 256u);

@@ -14,7 +14,7 @@ HRESULT MakeClient(IHostMemoryManager* manager, std::unique_ptr<BridgeClient>* c
   if (FAILED(manager->QueryInterface(kIidHostMemoryManager, reinterpret_cast<void**>(made->manager.Receive()))) ||
       FAILED(manager->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(made->backend.Receive())))) {
     *reason =
-        "The memory manager is not one of this library's (it has no IManagerBackend); make it with "
+        "The memory manager was not created by this library (it lacks IManagerBackend); create it with "
         "ClrHostMemoryCreate.";
     return E_NOINTERFACE;
   }
