@@ -222,10 +222,10 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // such range.
   STDMETHOD(GetCharged)(THIS_ const void* address, uint64_t size, uint64_t* bytes) PURE;
   // Writes the manager's state as plain text, for a log or a bug report: each line is one call of write_line on this
-  // thread. First come the figures of GetStatistics. Then come the known regions with their charged bytes, at most 256,
-  // the totals of the heaps, and the sealed regions (docs/troubleshooting.md, The report). The wording may change with
-  // every version. Allocates nothing and works in every state. Calls may run meanwhile, and regions may then differ
-  // from the figures. E_POINTER: write_line is null.
+  // thread. Writes the figures of GetStatistics, then at most 256 of the known regions with their charged
+  // bytes. Then follow the totals of the heaps and the sealed regions (docs/troubleshooting.md, The report). The
+  // wording may change with every version. Allocates nothing and works in every state. Calls may run meanwhile, and
+  // regions may then differ from the figures. E_POINTER: write_line is null.
   STDMETHOD(WriteReport)(THIS_ ClrHostMemoryReportLine write_line, void* context) PURE;
 };
 

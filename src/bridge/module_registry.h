@@ -76,8 +76,8 @@ void NoteRuntimeStarted(BridgeRecord* bridge) noexcept;
 [[nodiscard]] HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason);
 // Records why a later module could not be attached, unless the bridge is closed.
 void NoteLateFailure(BridgeRecord* bridge, std::string failure) noexcept;
-// Records the runtime's start if `loaded` is the first assembly of a program that the runtime loads. The bridged module
-// with that index has loaded it. Throws std::bad_alloc.
+// Records the runtime's start if loaded is the first assembly that the runtime loads. loader_index: the bridged module
+// that has loaded it. Throws std::bad_alloc.
 void NoteStartBy(std::size_t loader_index, HMODULE loaded);
 // Returns the bridge of the bridged module with that index; null: it is closed.
 [[nodiscard]] BridgeRecord* BridgeOf(std::size_t index) noexcept;

@@ -1,5 +1,5 @@
-// Gives memory back that is empty and still committed. The heap keeps some of it for later requests. Some was sealed
-// when it was to be given back, and some is left when the heap ends.
+// Gives back memory that is empty and still committed. That is what the heap keeps, what was sealed when it emptied,
+// and what is left when the heap ends.
 #include "heap/private_heap.h"
 
 namespace clr_host_memory {

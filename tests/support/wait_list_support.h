@@ -1,4 +1,4 @@
-// Shared by the tests of a WaitList, with real and with fake threads and clocks.
+// What the tests of a WaitList share, with real or simulated threads and time.
 #ifndef CLRHM_TESTS_SUPPORT_WAIT_LIST_SUPPORT_H
 #define CLRHM_TESTS_SUPPORT_WAIT_LIST_SUPPORT_H
 

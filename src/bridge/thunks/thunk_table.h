@@ -1,4 +1,4 @@
-// The table of all thunks, with a group of rows for each thunk_calls_*.cpp. The hooks of a module and the counts of its
+// The table of all thunks, in a group of rows for each thunk_calls_*.cpp. The hooks of a module and the counts of its
 // calls are derived from it.
 //
 // The bodies hold no lock, allocate nothing and never throw: a GC suspends threads anywhere inside and calls them
