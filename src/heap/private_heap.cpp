@@ -7,7 +7,6 @@
 #include <cstring>
 
 namespace clr_host_memory {
-
 namespace {
 
 constexpr std::uint32_t kPageReadWrite = 0x04;

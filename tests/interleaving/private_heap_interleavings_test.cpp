@@ -105,6 +105,9 @@ class HeapWorld final : public InterleavedWorld {
   int freed_again_ = 0;
 };
 
+// Where pairs of operations conflict most, two preemptions are played. The first operation is suspended at any step,
+// and the second at any step after that. Then the first continues in a state that the second has half changed. With
+// one preemption, as for triples, the other operations run to their ends while the first is suspended.
 bool ExploreHeap(const HeapScene& scene, int preemptions, std::uint64_t* schedules) {
   const Exploration exploration = Explore([&] { return std::make_unique<HeapWorld>(scene); }, preemptions);
   *schedules += exploration.schedules;
