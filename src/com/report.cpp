@@ -26,27 +26,25 @@ class Line {
     std::copy_n(text.data(), count, text_.data() + size_);
     size_ += count;
   }
-  void Add(std::uint64_t number) { AddDigits(number, 10, 1); }
+  void Add(std::uint64_t number) {
+    char digits[20];
+    const char* const end = std::to_chars(digits, std::end(digits), number).ptr;
+    Add({digits, static_cast<std::size_t>(end - digits)});
+  }
   void Add(Bytes bytes) { Add(bytes.value); }
   void Add(Limit limit) {
     if (limit.bytes == CLR_HOST_MEMORY_NO_LIMIT) return Add("none");
     Add(limit.bytes);
   }
   void Add(Hex hex) {
+    constexpr std::string_view kDigits = "0123456789ABCDEF";
     Add("0x");
-    AddDigits(hex.address, 16, 2 * sizeof(void*));
+    for (int shift = 60; shift >= 0; shift -= 4)
+      Add(kDigits.substr(static_cast<std::size_t>(hex.address >> shift & 0xF), 1));
   }
   [[nodiscard]] const char* text() const { return text_.data(); }
 
  private:
-  void AddDigits(std::uint64_t number, int base, std::size_t least) {
-    char digits[20];
-    const char* const end = std::to_chars(digits, std::end(digits), number, base).ptr;
-    const auto count = static_cast<std::size_t>(end - digits);
-    for (std::size_t i = count; i < least; ++i) Add("0");
-    Add({digits, count});
-  }
-
   std::array<char, 512> text_{};
   std::size_t size_ = 0;
 };

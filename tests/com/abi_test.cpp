@@ -27,7 +27,7 @@ TEST(Abi, IidsMatchTheDocumentation) {
   EXPECT_EQ("{47EB8E57-0846-4546-AF76-6F42FCFC2649}", TextOf(kIidClrMemoryNotificationCallback));
   EXPECT_EQ("{02CA073C-7079-4860-880A-C2F7A449C991}", TextOf(kIidHostControl));
   // The library's own interfaces. An interface that changes receives a new IID.
-  EXPECT_EQ("{F3B8F1B8-391C-432E-8633-A4BB5F6EE758}", TextOf(kIidClrHostMemoryControl));
+  EXPECT_EQ("{07105823-AFE7-4C8A-A96C-3C5E7E738F65}", TextOf(kIidClrHostMemoryControl));
   EXPECT_EQ("{B2EF67B1-6E19-47FC-8558-D93EEBE15608}", TextOf(kIidManagerBackend));
   EXPECT_EQ("{06158559-1AFF-436F-9904-CD209CF99E68}", TextOf(kIidClrHostMemoryEventSink));
   EXPECT_EQ("{95B6DD9F-B085-4560-83B5-6DCEFCE1B17F}", TextOf(kIidClrHostMemoryBridge));

@@ -43,10 +43,15 @@ static int UseHeap(IHostMemoryManager* manager) {
   return 0;
 }
 
+static void STDMETHODCALLTYPE CountTheLine(const char* line, void* context) {
+  if (strcmp(line, "charged: 0, peak 65536, pages 0, heaps 0, over the limit 0, outside 0") == 0) ++*(int*)context;
+}
+
 static int UseControl(IHostMemoryManager* manager) {
   IClrHostMemoryControl* control = NULL;
   ClrHostMemoryStatistics statistics;
   ClrHostMemoryAudit audit;
+  int lines = 0;
   CHECK(manager->lpVtbl->QueryInterface(manager, &kControlIid, (void**)&control) == S_OK);
   memset(&statistics, 0, sizeof(statistics));
   statistics.size = sizeof(statistics);
@@ -57,6 +62,8 @@ static int UseControl(IHostMemoryManager* manager) {
   audit.size = sizeof(audit);
   CHECK(control->lpVtbl->Audit(control, &audit) == S_OK);
   CHECK(audit.mismatch == 0);
+  CHECK(control->lpVtbl->WriteReport(control, CountTheLine, &lines) == S_OK);
+  CHECK(lines == 1);
   control->lpVtbl->Release(control);
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <functional>
 #include <random>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -235,6 +236,32 @@ TEST_F(ConcurrentCalls, AuditMayRunDuringCalls) {
   auditor.join();
   EXPECT_EQ(0, failures_.load());
   RecordProperty("audits that met a difference", unjudged.load());
+}
+
+void STDMETHODCALLTYPE CountEnd(const char* line, void* count) {
+  if (std::string_view(line) == "end of report") ++*static_cast<int*>(count);
+}
+
+TEST_F(ConcurrentCalls, ReportMayBeWrittenDuringCalls) {
+  std::atomic<bool> stop = false;
+  int ends = 0;
+  int reports = 0;
+  std::thread reporter([&] {
+    do {
+      ++reports;
+      if (manager_.control()->WriteReport(&CountEnd, &ends) != S_OK) ++failures_;
+    } while (!stop.load());
+  });
+  InThreads([&](unsigned, std::minstd_rand& random) {
+    for (int round = 0; round < kRounds / 4; ++round) {
+      void* const memory = Try(nullptr, (1 + random() % 100) * kPage, MEM_COMMIT);
+      Must(host()->VirtualFree(memory, 0, MEM_RELEASE));
+    }
+  });
+  stop.store(true);
+  reporter.join();
+  EXPECT_EQ(0, failures_.load());
+  EXPECT_EQ(reports, ends);
 }
 
 }  // namespace

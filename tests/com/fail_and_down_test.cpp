@@ -209,9 +209,9 @@ TEST(Fail, UnlistedOsErrorIsReportedWithoutLatching) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(Fail, AllMethodsReturnItForABrokenInvariant) {
-  for (const auto& [method, name] : kMethods) {
-    EXPECT_HR(E_FAIL, ToHresult(Outcome::InvariantBroken(), method)) << name;
+TEST(Fail, EveryOperationReturnsItForABrokenInvariant) {
+  for (const auto& [operation, name] : kOperations) {
+    EXPECT_HR(E_FAIL, ToHresult(Outcome::InvariantBroken(), operation)) << name;
   }
 }
 

@@ -54,6 +54,14 @@ inline constexpr std::array kMethods = {
 };
 static_assert(kMethods.size() == kClrHostMemoryMethodCount);
 
+struct OperationName {
+  Operation operation;
+  const char* name;
+};
+inline constexpr std::array kOperations = {OperationName{Operation::kAllocate, "allocate"},
+                                           OperationName{Operation::kFree, "free"},
+                                           OperationName{Operation::kUse, "use"}};
+
 // Returns the OS function whose failure the method passes on, or nothing for the notification methods, which make no
 // OS call.
 inline std::optional<OsCall> SeamOf(ClrHostMemoryMethod method) {

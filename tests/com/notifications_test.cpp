@@ -92,6 +92,8 @@ TEST_F(NotificationsTest, ShutdownEndsLow) {
   }
 }
 
+void STDMETHODCALLTYPE CountLine(const char*, void* lines) { ++*static_cast<int*>(lines); }
+
 TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
   Callback callback;
   std::atomic<int> reentered = 0;
@@ -121,6 +123,9 @@ TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
     ClrHostMemoryAudit audit{};
     audit.size = sizeof(audit);
     EXPECT_HR(S_OK, manager()->Audit(&audit));
+    int lines = 0;
+    EXPECT_HR(S_OK, manager()->WriteReport(&CountLine, &lines));
+    EXPECT_GT(lines, 20);
     EXPECT_HR(S_OK, manager()->SetLimit(kLimit, 0, 0));
     const ClrHostMemoryThresholds thresholds{8, 15, 40, 50, 0, 5};
     EXPECT_HR(S_OK, manager()->SetThresholds(&thresholds));
@@ -402,6 +407,7 @@ TEST_F(NotificationsTest, ShutdownEventsArriveOnOneThreadWithoutNesting) {
 TEST_F(NotificationsTest, LastReferenceMayBeReleasedInsideAnEvent) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
+    std::atomic<bool> registered = false;  // SetEventSink holds a reference until it returns
     std::atomic<bool> released = false;
     auto* const other =
         new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kEager}, Milliseconds{1});
@@ -410,12 +416,13 @@ TEST_F(NotificationsTest, LastReferenceMayBeReleasedInsideAnEvent) {
     Callback callback;
     ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
     const auto sink = SinkOf([&, once = true](const ClrHostMemoryEvent&) mutable {
-      if (!once) return;
+      if (!once || !registered) return;
       once = false;
       EXPECT_EQ(0u, other->Release());
       released = true;
     });
     ASSERT_HR(S_OK, other->SetEventSink(sink.get()));
+    registered = true;
     EXPECT_TRUE(Eventually([&] { return released.load(); }));
     EXPECT_TRUE(Eventually([&] { return os.LiveMetadata() == 0; }));  // memory and threads are released
     EXPECT_TRUE(Eventually([&] { return callback.references == 1; }));
@@ -463,6 +470,7 @@ TEST_F(NotificationsTest, WaitingRequestCausesLowAndIsGranted) {
   const auto statistics = StatisticsOf(client());
   EXPECT_EQ(1u, statistics.waits_granted[eTaskCritical]);
   EXPECT_GE(callback.told[eMemoryAvailableLow], 1);
+  ASSERT_HR(S_OK, manager()->RegisterMemoryNotificationCallback(nullptr));
 }
 
 TEST_F(NotificationsTest, StatisticsAreConsistentInAnExclusiveSection) {

@@ -85,11 +85,11 @@ TEST(TimeoutAbandonedNotOwner, AreReturnedByEveryMethodThatCallsTheOs) {
   EXPECT_TRUE(LedgerIsExact(host.manager()));
 }
 
-TEST(TimeoutAbandonedNotOwner, AreMappedForAllThirteenMethods) {
+TEST(TimeoutAbandonedNotOwner, AreMappedForEveryOperation) {
   // The notification methods make no OS call, so only their mapping is tested here.
   for (const LockCode& code : kLockCodes) {
-    for (const auto& [method, name] : kMethods) {
-      EXPECT_HR(code.hr, ToHresult(Outcome::OsRefused(code.error), method)) << name << " " << code.name;
+    for (const auto& [operation, name] : kOperations) {
+      EXPECT_HR(code.hr, ToHresult(Outcome::OsRefused(code.error), operation)) << name << " " << code.name;
     }
   }
 }

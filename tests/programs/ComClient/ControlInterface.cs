@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 // IClrHostMemoryControl of clr_host_memory.h, for .NET's own COM interop: every method in vtable order, with HRESULTs
 // returned unchanged. Structs that no program here reads are plain pointers.
 [ComImport]
-[Guid("F3B8F1B8-391C-432E-8633-A4BB5F6EE758")]
+[Guid("07105823-AFE7-4C8A-A96C-3C5E7E738F65")]
 [InterfaceType(ComInterfaceType.InterfaceIsIUnknown)]
 internal interface IClrHostMemoryControl
 {
