@@ -78,10 +78,11 @@ class CoreClrBridge {
     return ResultOf(
         [&](char* reason, SIZE_T size) { return bridge_->AttachModulesNamed(file_name.c_str(), reason, size); });
   }
-  // Call it after the start: do the runtime's calls arrive?
+  // Checks that the runtime's calls arrive. Call it after the start. HOST_E_CLRNOTAVAILABLE: none arrives.
   Result<void> VerifyCallsArrive() const {
     return ResultOf([&](char* reason, SIZE_T size) { return bridge_->VerifyCallsArrive(reason, size); });
   }
+  // HOST_E_CLRNOTAVAILABLE: the bridge is detached.
   Result<void> PresentAsContainer(bool as_container = true) const noexcept {
     const HRESULT hr = bridge_->PresentAsContainer(as_container ? TRUE : FALSE);
     if (FAILED(hr)) return Error(hr, "the bridge is detached: call PresentAsContainer before Detach");

@@ -46,7 +46,7 @@ namespace internal {
     case HOST_E_CLRNOTAVAILABLE:
       return "the manager is shut down, or the process is ending: call this before Shutdown, or create another manager";
     case HOST_E_TIMEOUT: return "another thread did not finish in time: give more milliseconds, or try again";
-    case HOST_E_NOT_OWNER: return "another thread is in an exclusive section: give more milliseconds than 0 to wait";
+    case HOST_E_NOT_OWNER: return "another thread is in an exclusive section: give milliseconds above 0 to wait";
     default: return "the memory manager failed in an unknown way: report its code and statistics as a bug";
   }
 }
@@ -187,7 +187,8 @@ class MemoryManager {
   // E_INVALIDARG: no sealed region begins at address.
   Result<void> UnsealRegion(void* address) const noexcept {
     const HRESULT hr = control_->UnsealRegion(address);
-    if (hr == S_FALSE) return Error(E_INVALIDARG, "no sealed region begins at address: give the address sealed");
+    if (hr == S_FALSE)
+      return Error(E_INVALIDARG, "no sealed region begins at address: give the one that SealRegion received");
     return internal::ResultOf(hr);
   }
   // Registers a function for events, called on the manager's own thread; an empty function unregisters. The function is

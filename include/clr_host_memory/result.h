@@ -12,8 +12,8 @@
 
 namespace clr_host_memory {
 
-// The HRESULT of a failure, and its reason: an English sentence in UTF-8 that says what to do. It is an exception type
-// for the hosts that throw; the library itself throws it in Result::value() only.
+// The HRESULT of a failure, and its reason: an English sentence in UTF-8 that says what to do. An exception type, for
+// hosts that use exceptions: Result::value() throws it, and no other function of the library does.
 class Error final : public std::exception {
  public:
   Error() = default;  // no failure: S_OK and an empty reason
@@ -36,7 +36,7 @@ class Error final : public std::exception {
 template <typename Value>
 class Result;
 
-// Success, or the error.
+// Success, or the error. A function returns an error by `return Error(...)` or `return other.error()`.
 template <>
 class [[nodiscard]] Result<void> {
  public:
