@@ -5,7 +5,9 @@ mark_as_advanced(CLRHM_CCACHE)
 if(CLRHM_CCACHE AND CMAKE_GENERATOR MATCHES "Ninja|Makefiles" AND NOT MSVC)
   foreach(language C CXX)
     if(NOT CMAKE_${language}_COMPILER_LAUNCHER)
-      set(CMAKE_${language}_COMPILER_LAUNCHER "${CLRHM_CCACHE}")
+      # The sloppiness lets ccache keep what was compiled with a precompiled header.
+      set(CMAKE_${language}_COMPILER_LAUNCHER
+          "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros;${CLRHM_CCACHE}")
     endif()
   endforeach()
 endif()

@@ -34,8 +34,8 @@ typedef struct ClrHostMemoryStartProperties {
 #define INTERFACE IClrHostMemoryBridge
 // An attached CoreCLR bridge.
 //
-// A CoreCLR is never unloaded. Once the runtime has started, its bridge stays attached until the process ends: the last
-// Release leaves every import, name and limit unchanged and keeps a reference to the manager. Attaching the same
+// A CoreCLR is never unloaded. Once the runtime has started, its bridge stays attached until the process ends. The last
+// Release then leaves every import, name and limit unchanged and keeps a reference to the manager. Attaching the same
 // coreclr.dll to the same manager again returns that bridge. Only Detach ends it. Before the start the last Release
 // detaches.
 //
@@ -49,9 +49,9 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
 #endif
   // Bridges one more module to the same manager, all imports or none: a plug-in DLL, a native AOT library. The bridge
   // attaches the JIT compiler and standalone GCs (clrgc*.dll) without this call when a bridged module loads them. Of
-  // modules other than the CLR's, malloc and HeapAlloc are not bridged. They are not bridged either in a module of the
-  // CLR's whose blocks cannot all be guarded on their way back, as with a debug C run-time; GetModule then lists its
-  // imports without malloc.
+  // modules other than the CLR's, malloc and HeapAlloc are not bridged. Nor are they in a module of the CLR's whose
+  // blocks cannot all be guarded on their way back (a debug C run-time). GetModule then lists its imports without
+  // malloc.
   STDMETHOD(AttachModule)(THIS_ HMODULE module, char* reason, SIZE_T reason_size) PURE;
   // Tells the bridge that the runtime has started. Before the start every request counts as eProcessCritical;
   // afterwards growth of the GC's heap counts as eTaskCritical. The call is optional: the bridge also notices that the
@@ -62,8 +62,8 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // Returns the index-th bridged module in order of attachment. S_FALSE: index is past the last. E_POINTER;
   // E_INVALIDARG: a size below 8.
   STDMETHOD(GetModule)(THIS_ uint32_t index, ClrHostMemoryBridgedModule* module) PURE;
-  // S_OK: calls arrive. HOST_E_CLRNOTAVAILABLE: none arrives; reason names another loaded copy of coreclr.dll if there
-  // is one.
+  // S_OK: calls arrive. HOST_E_CLRNOTAVAILABLE: none arrives. If another copy of coreclr.dll is loaded, reason names
+  // it.
   STDMETHOD(VerifyCallsArrive)(THIS_ char* reason, SIZE_T reason_size) PURE;
   // Restores every import. Idempotent. Waits at most a second for calls inside the bridge; calls that stay longer keep
   // the manager alive. If the runtime has started, no limit holds for it any more: the host receives
@@ -99,13 +99,16 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
 extern "C" {
 #endif
 
-// Bridges coreclr, the module handle of a loaded coreclr.dll whose runtime has not started, to manager: points its
-// memory imports at the manager, all or none. Returns the bridge with one reference. manager must come from this
-// library. If a bridge of the two was released after the start, returns that bridge. S_OK; E_POINTER: bridge or manager
-// is null; E_INVALIDARG: coreclr is null, no module, or does not import VirtualAlloc and VirtualFree by name;
-// HOST_E_INVALIDOPERATION: already attached, another manager is bridged in this process, or the runtime has started
-// (the manager could not charge what its GC has reserved by then); E_NOINTERFACE: a foreign manager; E_OUTOFMEMORY;
-// HRESULT_FROM_WIN32: the import table could not be made writable.
+// Bridges coreclr to manager: points its memory imports at the manager, all or none. coreclr is the module handle of a
+// loaded coreclr.dll whose runtime has not started. Returns the bridge with one reference. manager must come from this
+// library. If a bridge of the two was released after the start, returns that bridge.
+// - S_OK; E_OUTOFMEMORY.
+// - E_POINTER: bridge or manager is null.
+// - E_INVALIDARG: coreclr is null, no module, or does not import VirtualAlloc and VirtualFree by name.
+// - E_NOINTERFACE: a foreign manager.
+// - HOST_E_INVALIDOPERATION: already attached, another manager is bridged in this process, or the runtime has started.
+//   After the start the manager could not charge what the GC has reserved by then.
+// - HRESULT_FROM_WIN32: the import table could not be made writable.
 CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager,
                                                                            IClrHostMemoryBridge** bridge, char* reason,
                                                                            SIZE_T reason_size);

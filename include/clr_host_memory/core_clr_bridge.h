@@ -1,16 +1,16 @@
-// Makes a modern CoreCLR (.NET 6 and later), which no longer asks for host managers, a client of the memory manager:
-// the memory imports of coreclr.dll point at functions that call IHostMemoryManager.
+// Makes a modern CoreCLR (.NET 6 and later) a client of the memory manager. Such a CLR no longer asks for host
+// managers. So the memory imports of coreclr.dll are pointed at functions that call IHostMemoryManager.
 //
 //   // the coreclr.dll that the host starts
 //   HMODULE coreclr = LoadLibraryExW(path, nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
 //   auto bridge = clr_host_memory::AttachToCoreClr(coreclr, manager);
-//   if (!bridge) return Fail(bridge.reason());
+//   if (!bridge) return Fail(bridge.error());
 //   // the host's properties, and those that a runtime under a limit needs
 //   auto properties = bridge->StartProperties(count, keys, values);
 //   coreclr_initialize(path, name, properties.count(), properties.keys(), properties.values(), &host, &domain);
 //
-// Attach before the runtime starts. A CoreCLR is never unloaded, so a bridge stays attached from the start of its
-// runtime until the process ends, also after the bridge and the manager are released. Detach ends it earlier.
+// Attach before the runtime starts. A CoreCLR is never unloaded. So from the start of its runtime a bridge stays
+// attached until the process ends, also after the bridge and the manager are released. Detach ends it earlier.
 #ifndef CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 #define CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 
@@ -70,20 +70,23 @@ class CoreClrBridge {
 
   [[nodiscard]] IClrHostMemoryBridge* get() const noexcept { return bridge_.get(); }
 
-  HRESULT AttachModule(HMODULE module, std::string* reason) const {
-    std::array<char, kReasonSize> text{};
-    const HRESULT hr = bridge_->AttachModule(module, text.data(), text.size());
-    if (reason != nullptr) *reason = text.data();
-    return hr;
+  // The following three throw std::bad_alloc if there is no memory for the reason of a failure.
+  Result<void> AttachModule(HMODULE module) const {
+    return ResultOf([&](char* reason, SIZE_T size) { return bridge_->AttachModule(module, reason, size); });
   }
-  HRESULT AttachModulesNamed(const std::wstring& file_name, std::string* reason) const {
-    std::array<char, kReasonSize> text{};
-    const HRESULT hr = bridge_->AttachModulesNamed(file_name.c_str(), text.data(), text.size());
-    if (reason != nullptr) *reason = text.data();
-    return hr;
+  Result<void> AttachModulesNamed(const std::wstring& file_name) const {
+    return ResultOf(
+        [&](char* reason, SIZE_T size) { return bridge_->AttachModulesNamed(file_name.c_str(), reason, size); });
   }
-  HRESULT PresentAsContainer(bool as_container = true) const noexcept {
-    return bridge_->PresentAsContainer(as_container ? TRUE : FALSE);
+  // Checks that the runtime's calls arrive. Call it after the start. HOST_E_CLRNOTAVAILABLE: none arrives.
+  Result<void> VerifyCallsArrive() const {
+    return ResultOf([&](char* reason, SIZE_T size) { return bridge_->VerifyCallsArrive(reason, size); });
+  }
+  // HOST_E_CLRNOTAVAILABLE: the bridge is detached.
+  Result<void> PresentAsContainer(bool as_container = true) const noexcept {
+    const HRESULT hr = bridge_->PresentAsContainer(as_container ? TRUE : FALSE);
+    if (FAILED(hr)) return Error(hr, "the bridge is detached: call PresentAsContainer before Detach");
+    return {};
   }
   void NoteRuntimeStarted() const noexcept { bridge_->NoteRuntimeStarted(); }
   // Returns the host's properties and those the runtime needs under the manager's limit. See the class of that name.
@@ -103,28 +106,33 @@ class CoreClrBridge {
     bridge_->GetPurposes(&purposes);
     return purposes;
   }
-  HRESULT VerifyCallsArrive(std::string* reason) const {
-    std::array<char, kReasonSize> text{};
-    const HRESULT hr = bridge_->VerifyCallsArrive(text.data(), text.size());
-    if (reason != nullptr) *reason = text.data();
-    return hr;
-  }
   void Detach() const noexcept {
     if (bridge_) bridge_->Detach();
   }
 
  private:
   friend Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager);
-  static constexpr std::size_t kReasonSize = 2048;
+
+  // call(char* reason, SIZE_T size) → HRESULT writes the reason of a failure.
+  template <typename Call>
+  static Result<void> ResultOf(Call call) {
+    std::array<char, 2048> reason{};
+    const HRESULT hr = call(reason.data(), reason.size());
+    if (FAILED(hr)) return Error(hr, std::string(reason.data()));
+    return {};
+  }
+
   ComPtr<IClrHostMemoryBridge> bridge_;
 };
 
 // Attaches a bridge. On failure nothing changes, and the reason names what is wrong with the module or the manager.
+// Throws std::bad_alloc if there is no memory for the reason.
 inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager) {
-  std::array<char, CoreClrBridge::kReasonSize> text{};
   ComPtr<IClrHostMemoryBridge> bridge;
-  const HRESULT hr = ClrHostMemoryAttachToCoreClr(coreclr, manager, bridge.Receive(), text.data(), text.size());
-  if (FAILED(hr)) return {hr, text.data()};
+  const auto attached = CoreClrBridge::ResultOf([&](char* reason, SIZE_T size) {
+    return ClrHostMemoryAttachToCoreClr(coreclr, manager, bridge.Receive(), reason, size);
+  });
+  if (!attached) return attached.error();
   return CoreClrBridge(std::move(bridge));
 }
 inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, const MemoryManager& manager) {

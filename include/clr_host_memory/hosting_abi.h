@@ -1,6 +1,6 @@
 // The CLR hosting interfaces that concern memory, as a CLR and its host share them.
 //
-// Where the Windows SDK's mscoree.h (NETFX SDK) has them, its declarations are used; where it has not (MinGW-w64), the
+// If the Windows SDK's mscoree.h (NETFX SDK) declares them, its declarations are used. Otherwise (MinGW-w64) the
 // declarations below stand in, with the same IIDs, vtable order, calling convention and enum values.
 // Source: .NET Framework unmanaged API reference, "Hosting interfaces"; mscoree.h of the Windows SDK.
 // Usable from C (methods through lpVtbl) and from C++.
@@ -127,7 +127,7 @@ DECLARE_INTERFACE_(IHostControl, IUnknown) {
 #ifdef __cplusplus
 namespace clr_host_memory {
 
-// The documented IIDs, as constants of our own: MinGW's import libraries carry none of them.
+// The documented IIDs. They are constants here because MinGW's import libraries carry none of them.
 inline constexpr GUID kIidHostMemoryManager = {
     0x7BC698D1, 0xF9E3, 0x4460, {0x9C, 0xDE, 0xD0, 0x42, 0x48, 0xE9, 0xFA, 0x25}};
 inline constexpr GUID kIidHostMalloc = {0x1831991C, 0xCC53, 0x4A31, {0xB2, 0x18, 0x04, 0xE9, 0x10, 0x44, 0x64, 0x79}};

@@ -1,8 +1,13 @@
 // The memory manager for a C++ host: header-only owners of the COM objects in memory_manager_abi.h.
 //
 //   auto manager = clr_host_memory::CreateMemoryManager({.limit = 512_MiB});
-//   if (!manager) return Fail(manager.reason());
-//   runtime_host->SetHostControl(clr_host_memory::CreateHostControl(*manager).get());
+//   if (!manager) return Fail(manager.error());
+//   auto host_control = clr_host_memory::CreateHostControl(*manager);
+//   if (!host_control) return Fail(host_control.error());
+//   runtime_host->SetHostControl(host_control->get());
+//
+// Each function that can fail returns a Result. If it fails, nothing changes. The reasons of this header are static
+// texts, so that a failure allocates nothing.
 #ifndef CLR_HOST_MEMORY_MEMORY_MANAGER_H
 #define CLR_HOST_MEMORY_MEMORY_MANAGER_H
 
@@ -15,8 +20,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <optional>
-#include <string>
+#include <new>
 #include <utility>
 
 namespace clr_host_memory {
@@ -31,6 +35,27 @@ constexpr std::uint64_t operator""_GiB(unsigned long long n) { return n * 1024 *
 [[nodiscard]] constexpr std::uint64_t Percent(std::uint32_t percent) noexcept {
   return CLR_HOST_MEMORY_PERCENT(percent);
 }
+
+namespace internal {
+
+// Returns what to do about a failure of the manager.
+[[nodiscard]] inline const char* ReasonOf(HRESULT hr) noexcept {
+  switch (hr) {
+    case E_OUTOFMEMORY: return "the process has no memory or thread left for this: free some and try again";
+    case E_POINTER: return "the manager is empty: use the one that CreateMemoryManager returned, before it is moved";
+    case HOST_E_CLRNOTAVAILABLE:
+      return "the manager is shut down, or the process is ending: call this before Shutdown, or create another manager";
+    case HOST_E_TIMEOUT: return "another thread did not finish in time: give more milliseconds, or try again";
+    case HOST_E_NOT_OWNER: return "another thread is in an exclusive section: give milliseconds above 0 to wait";
+    default: return "the memory manager failed in an unknown way: report its code and statistics as a bug";
+  }
+}
+[[nodiscard]] inline Result<void> ResultOf(HRESULT hr) noexcept {
+  if (FAILED(hr)) return Error(hr, ReasonOf(hr));
+  return {};
+}
+
+}  // namespace internal
 
 // The host's choices, as in ClrHostMemoryOptions. The defaults: no limit, headrooms derived from the limit, no reserves
 // and no waits. Bytes and milliseconds.
@@ -119,78 +144,85 @@ class MemoryManager {
     control_->Audit(&audit);
     return audit;
   }
-  // If one of the following fails, nothing changes. For E_INVALIDARG *reason, unless null, receives a sentence that
-  // names the value out of range; otherwise it is empty. Throws std::bad_alloc if reason is not null.
-  HRESULT SetLimit(std::uint64_t limit, std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM,
-                   std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM,
-                   std::string* reason = nullptr) const {
-    return WithReason(control_->SetLimit(limit, app_domain_headroom, process_headroom), reason,
-                      [&](ClrHostMemoryOptions& options) {
-                        options.limit = limit;
-                        options.app_domain_headroom = app_domain_headroom;
-                        options.process_headroom = process_headroom;
-                      });
+  // If a value is out of range, the error is E_INVALIDARG and names the value.
+  Result<void> SetLimit(std::uint64_t limit, std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM,
+                        std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM) const noexcept {
+    return ResultOf(control_->SetLimit(limit, app_domain_headroom, process_headroom),
+                    [&](ClrHostMemoryOptions& options) {
+                      options.limit = limit;
+                      options.app_domain_headroom = app_domain_headroom;
+                      options.process_headroom = process_headroom;
+                    });
   }
-  HRESULT SetThresholds(const ClrHostMemoryThresholds& thresholds, std::string* reason = nullptr) const {
-    return WithReason(control_->SetThresholds(&thresholds), reason,
-                      [&](ClrHostMemoryOptions& options) { options.thresholds = thresholds; });
+  Result<void> SetThresholds(const ClrHostMemoryThresholds& thresholds) const noexcept {
+    return ResultOf(control_->SetThresholds(&thresholds),
+                    [&](ClrHostMemoryOptions& options) { options.thresholds = thresholds; });
   }
-  HRESULT SetWait(EMemoryCriticalLevel level, std::uint32_t milliseconds, std::string* reason = nullptr) const {
-    return WithReason(control_->SetWait(level, milliseconds), reason, [&](ClrHostMemoryOptions& options) {
+  Result<void> SetWait(EMemoryCriticalLevel level, std::uint32_t milliseconds) const noexcept {
+    return ResultOf(control_->SetWait(level, milliseconds), [&](ClrHostMemoryOptions& options) {
       for (std::uint32_t& wait_ms : options.wait_ms) wait_ms = milliseconds;
     });
   }
-  HRESULT SetThrashGuard(std::uint32_t window_ms, std::uint32_t refusals, std::string* reason = nullptr) const {
-    return WithReason(control_->SetThrashGuard(window_ms, refusals), reason, [&](ClrHostMemoryOptions& options) {
+  Result<void> SetThrashGuard(std::uint32_t window_ms, std::uint32_t refusals) const noexcept {
+    return ResultOf(control_->SetThrashGuard(window_ms, refusals), [&](ClrHostMemoryOptions& options) {
       options.thrash_window_ms = window_ms;
       options.thrash_refusals = refusals;
     });
   }
-  HRESULT CancelWaits() const noexcept { return control_->CancelWaits(); }
-  // Enters an exclusive section, which ends with the returned object; see IClrHostMemoryControl. Returns none if *hr is
-  // not S_OK. The manager must outlive the section.
-  [[nodiscard]] std::optional<ExclusiveSection> EnterExclusive(std::uint32_t milliseconds,
-                                                               HRESULT* hr = nullptr) const {
-    const HRESULT entered = control_->EnterExclusive(milliseconds);
-    if (hr != nullptr) *hr = entered;
-    if (FAILED(entered)) return std::nullopt;
-    return std::optional<ExclusiveSection>(std::in_place, control_.get());
+  void CancelWaits() const noexcept { control_->CancelWaits(); }
+  // Enters an exclusive section, which ends with the returned object; see IClrHostMemoryControl. HOST_E_TIMEOUT and
+  // HOST_E_NOT_OWNER: another thread did not finish in time. The manager must outlive the section.
+  Result<ExclusiveSection> EnterExclusive(std::uint32_t milliseconds) const noexcept {
+    const HRESULT hr = control_->EnterExclusive(milliseconds);
+    if (FAILED(hr)) return Error(hr, internal::ReasonOf(hr));
+    return ExclusiveSection(control_.get());
   }
-  HRESULT SealRegion(void* address, std::uint64_t size) const noexcept { return control_->SealRegion(address, size); }
-  HRESULT UnsealRegion(void* address) const noexcept { return control_->UnsealRegion(address); }
+  // address is rounded down, and the range's end is rounded up, to whole pages.
+  Result<void> SealRegion(void* address, std::uint64_t size) const noexcept {
+    const HRESULT hr = control_->SealRegion(address, size);
+    if (hr == E_INVALIDARG) return Error(hr, "no such range can be sealed: give one that overlaps no sealed region");
+    if (hr == E_OUTOFMEMORY) return Error(hr, "64 regions are sealed: unseal one, or seal neighbours as one region");
+    return internal::ResultOf(hr);
+  }
+  // E_INVALIDARG: no sealed region begins at address.
+  Result<void> UnsealRegion(void* address) const noexcept {
+    const HRESULT hr = control_->UnsealRegion(address);
+    if (hr == S_FALSE)
+      return Error(E_INVALIDARG, "no sealed region begins at address: give the one that SealRegion received");
+    return internal::ResultOf(hr);
+  }
   // Registers a function for events, called on the manager's own thread; an empty function unregisters. The function is
-  // destroyed when it is replaced, or at Shutdown. Throws std::bad_alloc.
-  HRESULT OnEvent(std::function<void(const ClrHostMemoryEvent&)> function) const {
-    if (!function) return control_->SetEventSink(nullptr);
-    const ComPtr<EventFunction> sink(new EventFunction(std::move(function)));
-    return control_->SetEventSink(sink.get());
+  // destroyed when it is replaced, or at Shutdown.
+  Result<void> OnEvent(std::function<void(const ClrHostMemoryEvent&)> function) const noexcept {
+    if (!function) return internal::ResultOf(control_->SetEventSink(nullptr));
+    const ComPtr<EventFunction> sink(new (std::nothrow) EventFunction(std::move(function)));
+    return internal::ResultOf(sink ? control_->SetEventSink(sink.get()) : E_OUTOFMEMORY);
   }
   // Call it after the CLR has ended (see IClrHostMemoryControl). To receive no more events, OnEvent({}) is enough.
-  HRESULT Shutdown() const noexcept { return control_->Shutdown(); }
+  void Shutdown() const noexcept { control_->Shutdown(); }
 
  private:
-  friend Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions&);
+  friend Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions&) noexcept;
 
-  // set(ClrHostMemoryOptions&) → void writes the refused values into otherwise valid options.
+  // Returns the result of a setter. set(ClrHostMemoryOptions&) → void writes the setter's values into otherwise valid
+  // options, whose check gives the reason for E_INVALIDARG.
   template <typename Set>
-  static HRESULT WithReason(HRESULT hr, std::string* reason, Set set) {
-    if (reason == nullptr) return hr;
-    reason->clear();
-    if (hr != E_INVALIDARG) return hr;
+  static Result<void> ResultOf(HRESULT hr, Set set) noexcept {
+    if (hr != E_INVALIDARG) return internal::ResultOf(hr);
     ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
     set(options);
-    const char* sentence = nullptr;
-    ClrHostMemoryCheckOptions(&options, &sentence);
-    *reason = sentence != nullptr ? sentence : "level is none of EMemoryCriticalLevel: give one of the three";
-    return hr;
+    const char* reason = nullptr;
+    ClrHostMemoryCheckOptions(&options, &reason);
+    return Error(hr, reason != nullptr ? reason : "level is none of EMemoryCriticalLevel: give one of the three");
   }
 
   ComPtr<IHostMemoryManager> manager_;
   ComPtr<IClrHostMemoryControl> control_;
 };
 
-// Creates a memory manager. On failure the reason names the field that is out of range.
-inline Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions& options = {}) {
+// Creates a memory manager. E_INVALIDARG: the reason names the field that is out of range. E_OUTOFMEMORY: no memory for
+// the manager or for its reserves.
+inline Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions& options = {}) noexcept {
   ClrHostMemoryOptions abi_options = CLR_HOST_MEMORY_OPTIONS_INIT;
   abi_options.limit = options.limit;
   abi_options.app_domain_headroom = options.app_domain_headroom;
@@ -213,15 +245,17 @@ inline Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions& opt
     hr = manager.manager_->QueryInterface(kIidClrHostMemoryControl,
                                           reinterpret_cast<void**>(manager.control_.Receive()));
   }
-  if (FAILED(hr)) return {hr, reason != nullptr ? reason : "the memory manager could not be made"};
+  if (FAILED(hr)) return Error(hr, reason != nullptr ? reason : internal::ReasonOf(hr));
   return manager;
 }
 
-// Creates an IHostControl for ICLRRuntimeHost::SetHostControl. inner may be null. Returns null if memory is short.
-[[nodiscard]] inline ComPtr<IHostControl> CreateHostControl(const MemoryManager& manager,
-                                                            IHostControl* inner = nullptr) noexcept {
+// Creates an IHostControl for ICLRRuntimeHost::SetHostControl. inner may be null. E_OUTOFMEMORY; E_POINTER: manager is
+// empty.
+inline Result<ComPtr<IHostControl>> CreateHostControl(const MemoryManager& manager,
+                                                      IHostControl* inner = nullptr) noexcept {
   ComPtr<IHostControl> control;
-  if (FAILED(ClrHostMemoryCreateHostControl(manager.get(), inner, control.Receive()))) control.Reset();
+  const HRESULT hr = ClrHostMemoryCreateHostControl(manager.get(), inner, control.Receive());
+  if (FAILED(hr)) return Error(hr, internal::ReasonOf(hr));
   return control;
 }
 

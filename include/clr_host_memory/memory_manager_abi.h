@@ -51,12 +51,11 @@ enum {
   // manager samples that figure, so the limit can be exceeded by what is committed between two samples. Pages committed
   // in mapped views are charged but are no private bytes, and can exceed the limit, too.
   kClrHostMemoryCountWholeProcess = 1,
-  // Do not enforce the limit for eProcessCritical until SetLimit is called; the CLR still sees it. A host can so
-  // measure
-  // what its runtime needs to start before it decides (docs/tool.md, The least limit).
+  // Do not enforce the limit for eProcessCritical until SetLimit is called; the CLR still sees it. So a host can
+  // measure what its runtime needs to start before it decides (docs/tool.md, The least limit).
   kClrHostMemoryLetStart = 2,
   // The emergency reserve serves requests of every level that the limit refuses: eTaskCritical leaves a quarter of it
-  // to the higher levels, eAppDomainCritical an eighth. Meant for a CLR whose heap limit lies below this limit: its GC
+  // to the higher levels, eAppDomainCritical an eighth. Meant for a CLR whose heap limit lies below this limit. Its GC
   // plans for its heap limit, and is not refused because of the CLR's other memory.
   kClrHostMemoryShareReserve = 4
 };
@@ -210,7 +209,7 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // From now on allocations return HOST_E_CLRNOTAVAILABLE, waiting requests end with HOST_E_ABANDONED, and frees of
   // held memory succeed. If the CLR may believe in Low, the manager sends Neutral. When Shutdown returns, the manager's
   // threads have ended, and it calls neither the CLR nor the host. If called inside a call of a callback (OnEvent or
-  // the CLR's, of any manager), it returns at once, and the rest follows when those calls have returned. A running .NET
+  // the CLR's, of any manager), it returns at once. The rest follows when those calls have returned. A running .NET
   // Framework CLR ends the process when it is refused: end that CLR first, call Shutdown, then release the last
   // reference. A bridged modern CLR continues with the original functions and without a limit. No CLR can be unloaded,
   // so most hosts never call Shutdown.
@@ -223,10 +222,10 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // such range.
   STDMETHOD(GetCharged)(THIS_ const void* address, uint64_t size, uint64_t* bytes) PURE;
   // Writes the manager's state as plain text, for a log or a bug report: each line is one call of write_line on this
-  // thread. Writes the figures of GetStatistics, then the known regions with their charged bytes, at most 256, then the
-  // totals of the heaps and the sealed regions (docs/troubleshooting.md, The report). The wording may change with every
-  // version. Allocates nothing and works in every state. Calls may run meanwhile, and regions may then differ from the
-  // figures. E_POINTER: write_line is null.
+  // thread. Writes the figures of GetStatistics, then at most 256 of the known regions with their charged
+  // bytes. Then follow the totals of the heaps and the sealed regions (docs/troubleshooting.md, The report). The
+  // wording may change with every version. Allocates nothing and works in every state. Calls may run meanwhile, and
+  // regions may then differ from the figures. E_POINTER: write_line is null.
   STDMETHOD(WriteReport)(THIS_ ClrHostMemoryReportLine write_line, void* context) PURE;
 };
 
@@ -256,8 +255,8 @@ extern "C" {
 #endif
 
 // Creates a memory manager and returns its interface riid (IHostMemoryManager, IClrHostMemoryControl or IUnknown) with
-// one reference, which the caller owns. options may be null: no limit. reason may be null; otherwise it receives, on
-// failure, a static English sentence that names the field and the change to make, and null on success. S_OK; E_POINTER:
+// one reference, which the caller owns. options may be null: no limit. reason may be null. Otherwise it receives null
+// on success, and on failure a static English sentence that names the field and the change to make. S_OK; E_POINTER:
 // object is null; E_INVALIDARG: an option is out of range; E_NOINTERFACE; E_OUTOFMEMORY: no memory for the manager or
 // for its reserves.
 CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* options, REFIID riid,

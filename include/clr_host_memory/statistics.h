@@ -1,7 +1,7 @@
 // Figures the manager reports: statistics, the audit, requests by purpose and heap figures. Plain C structs.
 //
 // Sizes are in bytes. A struct begins with its own size, which the caller sets. The library fills the fields as far as
-// that size reaches and writes back how many bytes it filled, so that a newer library serves an older caller.
+// that size reaches, and writes back how many bytes it filled. So a newer library serves an older caller.
 #ifndef CLR_HOST_MEMORY_STATISTICS_H
 #define CLR_HOST_MEMORY_STATISTICS_H
 
@@ -158,7 +158,7 @@ typedef struct ClrHostMemoryHeapFigures {
   uint64_t blocks;     // allocated blocks
 } ClrHostMemoryHeapFigures;
 
-// What is still allocated from one caller of DebugAlloc.
+// The blocks that one caller of DebugAlloc still has.
 typedef struct ClrHostMemoryHeapSite {
   uint32_t size;  // sizeof(ClrHostMemoryHeapSite) of the caller
   int32_t line;   // the line DebugAlloc received

@@ -3,7 +3,6 @@
 #include <clr_host_memory/memory_manager.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -12,18 +11,19 @@
 #include <utility>
 #include <vector>
 
+#include "bridge/late_modules.h"
 #include "bridge/module_registry.h"
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 #include "bridge/start/start_properties.h"
+#include "com/com_object.h"
 #include "com/sized_struct.h"
-#include "os/windows/process_ending.h"
 
 namespace clr_host_memory {
 namespace {
 
-constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
 constexpr wchar_t kCoreClrFileName[] = L"coreclr.dll";
+constexpr char kNoMemory[] = "There is not enough memory; free some and try again.";
 
 // Runs body(std::string* reason), which returns an HRESULT, and copies the reason of a failure to the caller's buffer.
 // No exception crosses the COM border.
@@ -34,15 +34,14 @@ HRESULT WithReason(char* reason, SIZE_T reason_size, Body body) noexcept {
     std::string text;
     const HRESULT hr = body(&text);
     if (FAILED(hr)) {
-      CopyReason(hr == E_OUTOFMEMORY && text.empty() ? "There is not enough memory." : std::string_view(text), reason,
-                 reason_size);
+      CopyReason(hr == E_OUTOFMEMORY && text.empty() ? std::string_view(kNoMemory) : text, reason, reason_size);
     }
     return hr;
   } catch (const std::bad_alloc&) {
-    CopyReason("There is not enough memory.", reason, reason_size);
+    CopyReason(kNoMemory, reason, reason_size);
     return E_OUTOFMEMORY;
   } catch (...) {
-    CopyReason("The bridge failed in a way it does not know.", reason, reason_size);
+    CopyReason("The bridge failed in an unknown way; report it as a bug.", reason, reason_size);
     return E_FAIL;
   }
 }
@@ -57,30 +56,10 @@ HMODULE UnbridgedCoreClr(const std::vector<BridgedModuleInfo>& modules) {
   return nullptr;
 }
 
-class Bridge final : public IClrHostMemoryBridge {
+class Bridge final : public ComObject<Bridge, Implements<IClrHostMemoryBridge, kIidClrHostMemoryBridge>> {
  public:
   // Takes ownership of record, which was allocated with new. The destructor returns it to the registry.
   explicit Bridge(BridgeRecord* record) noexcept : record_(record) {}
-  Bridge(const Bridge&) = delete;
-  Bridge& operator=(const Bridge&) = delete;
-
-  STDMETHODIMP QueryInterface(REFIID riid, void** object) noexcept override {
-    if (object == nullptr) return E_POINTER;
-    *object = nullptr;
-    if (!IsEqualIID(riid, kIidUnknown) && !IsEqualIID(riid, kIidClrHostMemoryBridge)) return E_NOINTERFACE;
-    AddRef();
-    *object = static_cast<IClrHostMemoryBridge*>(this);
-    return S_OK;
-  }
-
-  STDMETHODIMP_(ULONG) AddRef() noexcept override { return references_.fetch_add(1, std::memory_order_relaxed) + 1; }
-
-  STDMETHODIMP_(ULONG) Release() noexcept override {
-    const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-    // At the end of the process, calls of terminated threads stay inside permanently, with the locks that they hold.
-    if (left == 0 && !ProcessIsEnding()) delete this;
-    return left;
-  }
 
   // Attaches the first module together with the manager; see ClrHostMemoryAttachToCoreClr.
   HRESULT Attach(HMODULE coreclr, IHostMemoryManager* manager, std::string* reason) {
@@ -157,12 +136,13 @@ class Bridge final : public IClrHostMemoryBridge {
   }
 
  private:
+  friend ComObject;
   ~Bridge() { ReleaseBridge(record_); }
 
   HRESULT Verify(std::string* reason) const {
     const std::vector<BridgedModuleInfo> modules = ModulesOf(record_);
     if (!IsOpen(record_) || modules.empty()) {
-      *reason = "The bridge is detached, so no call can come in; keep it until the runtime has ended.";
+      *reason = "The bridge is detached, so it receives no calls; keep it attached until the runtime has ended.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     *reason = LateFailure(record_);
@@ -170,20 +150,19 @@ class Bridge final : public IClrHostMemoryBridge {
 
     const std::string bridged = Utf8(modules.front().path);
     if (const HMODULE other = UnbridgedCoreClr(modules); other != nullptr) {
-      *reason = "Another CLR is loaded than the one that is bridged: " + Utf8(ModulePath(other)) + " is not, " +
-                bridged + " is. Load and bridge the very file that the host starts.";
+      *reason = "The process has loaded a CLR that is not bridged: " + Utf8(ModulePath(other)) +
+                ". The bridged one is " + bridged + ". Load and bridge the file that the host starts.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     if (CallCount(record_) == 0) {
-      *reason = "No call has come in through the imports of " + bridged +
-                ": its runtime has not started, or another one has. Bridge the very file that the host starts, before "
-                "it starts, and ask again after it has.";
+      *reason = "No call has arrived through the imports of " + bridged +
+                ": its runtime has not started, or another runtime has. Bridge the file that the host starts before it "
+                "starts, and verify after the start.";
       return HOST_E_CLRNOTAVAILABLE;
     }
     return S_OK;
   }
 
-  std::atomic<ULONG> references_{1};
   BridgeRecord* const record_;
 };
 
@@ -217,7 +196,7 @@ extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCo
   if (bridge != nullptr) *bridge = nullptr;
   return WithReason(reason, reason_size, [&](std::string* text) {
     if (bridge == nullptr || manager == nullptr) {
-      *text = bridge == nullptr ? "bridge is null: there is nowhere to return the bridge."
+      *text = bridge == nullptr ? "bridge is null; pass a place for the bridge."
                                 : "manager is null; make one with ClrHostMemoryCreate.";
       return E_POINTER;
     }

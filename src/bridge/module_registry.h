@@ -16,16 +16,17 @@
 
 namespace clr_host_memory {
 
-// The registry's record of a bridge. The registry's lock guards it.
+// The registry's record of a bridge. The registry's lock guards it, except the fields for late modules.
 struct BridgeRecord {
   bool attached = false;
   bool runtime_started = false;     // the runtime of one of its modules has started
   bool kept = false;                // released by the host after that; the process keeps it until it is adopted
   std::uint64_t earlier_calls = 0;  // calls of modules that are no longer bridged
   ClrHostMemoryPurposes earlier_purposes{};
-  std::string late_failure;         // why a module that was loaded later could not be attached
-  std::vector<std::wstring> names;  // names of modules to attach when they are loaded
-  BridgeRecord* next = nullptr;     // next bridge that has names
+  std::string late_failure;  // why a module that was loaded later could not be attached
+  // For late_modules.cpp alone, under its lock.
+  std::vector<std::wstring> names;       // names of modules to attach when they are loaded
+  BridgeRecord* next_wanting = nullptr;  // next bridge that has names
 };
 
 struct BridgedModuleInfo {
@@ -56,16 +57,6 @@ void CloseBridge(BridgeRecord* bridge) noexcept;
 // Returns the results of IClrHostMemoryBridge::AttachModule; HOST_E_INVALIDOPERATION also for a runtime that has begun
 // to start.
 [[nodiscard]] HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason);
-// Attaches the loaded modules with that file name, and from now on those that are loaded later by any module. When a
-// bridged module loads one, it is attached before LoadLibrary returns; within a DllMain it may be attached later. A
-// module loaded in another manner is attached soon after. Returns the first failure; later failures are kept in the
-// bridge's record. E_INVALIDARG: name is not a file name.
-[[nodiscard]] HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::string* reason);
-// Handles a module that a bridged module has loaded; loader_index is the index of the bridged module's thunks. A
-// module that exports GC_Initialize or is called clrgc*.dll joins the same bridge, and so does a JIT compiler. Modules
-// loaded along with it join a bridge that has their names. Failure is kept in the bridge's record. The first assembly
-// other than the core library that a runtime loads is the sign that the runtime has started.
-void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept;
 
 void NoteRuntimeStarted(BridgeRecord* bridge) noexcept;
 // Sets IClrHostMemoryBridge::PresentAsContainer for the process. False: the bridge is closed.
@@ -77,6 +68,19 @@ void NoteRuntimeStarted(BridgeRecord* bridge) noexcept;
 [[nodiscard]] std::vector<BridgedModuleInfo> ModulesOf(const BridgeRecord* bridge);
 [[nodiscard]] std::string LateFailure(const BridgeRecord* bridge);
 [[nodiscard]] bool IsOpen(const BridgeRecord* bridge) noexcept;
+
+// ---- For late_modules.h. In these a bridge is only compared at first, since it may have been closed and deleted.
+
+// Attaches module to bridge. S_OK also if the bridge is closed or another bridge has the module already. If another
+// thread is attaching or detaching the module, waits for that thread.
+[[nodiscard]] HRESULT AttachLate(BridgeRecord* bridge, HMODULE module, std::string* reason);
+// Records why a later module could not be attached, unless the bridge is closed.
+void NoteLateFailure(BridgeRecord* bridge, std::string failure) noexcept;
+// Records the runtime's start if loaded is the first assembly that the runtime loads. loader_index: the bridged module
+// that has loaded it. Throws std::bad_alloc.
+void NoteStartBy(std::size_t loader_index, HMODULE loaded);
+// Returns the bridge of the bridged module with that index; null: it is closed.
+[[nodiscard]] BridgeRecord* BridgeOf(std::size_t index) noexcept;
 
 }  // namespace clr_host_memory
 

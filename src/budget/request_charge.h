@@ -10,18 +10,6 @@
 
 namespace clr_host_memory {
 
-// The charge of a request that needed no help, as nearly all.
-struct FirstCharge {
-  Budget& budget;
-  const Criticality level;
-
-  // Charges amount. False: refused, and nothing has changed.
-  [[nodiscard]] bool TryCharge(Bytes amount) { return budget.TryCharge(amount, level) == Admission::kAdmitted; }
-  // Cancel: the OS has refused the memory. Confirm: the OS has granted it.
-  void Cancel(Bytes amount) { budget.CancelCharge(amount); }
-  void Confirm(Bytes /*amount*/) {}
-};
-
 class RequestCharge {
  public:
   // asked: the amount that was tried already, and refused. A larger value does no harm.

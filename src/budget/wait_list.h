@@ -61,7 +61,7 @@ class WaitList {
   // The emergency reserve, for process-critical requests whose turn it is.
   class Reserve {
    public:
-    // Decommits what `asked` lacks, if the reserve has it. Runs on the dispatcher's thread.
+    // Decommits what `asked` lacks, if the reserve is large enough. Runs on the dispatcher's thread.
     virtual bool CoverForWaiter(Bytes asked) = 0;
 
    protected:

@@ -47,12 +47,12 @@ struct IManagerBackend : public IUnknown {
   STDMETHOD(GetMemoryStatus)(BackendMemoryStatus* status) = 0;
 
   // Sections backed by the paging file. Pages committed in the views of a section are charged once, however often it is
-  // mapped, until its last handle is closed and its last view unmapped.
+  // mapped. They stay charged until its last handle is closed and its last view unmapped.
   //
   // Registers a section of `size` bytes before the OS makes it. If `committed` (SEC_COMMIT), charges all its pages at
-  // this level now. *section receives its name, not 0, with one reference. The caller drops the reference when the
-  // section cannot be made or its handle is closed. E_POINTER; E_INVALIDARG: no size; E_OUTOFMEMORY; HOST_E_* as
-  // VirtualAlloc.
+  // this level now. *section receives its name, which is not 0, with one reference. The caller drops the reference
+  // when the section cannot be made or its handle is closed. E_POINTER; E_INVALIDARG: no size; E_OUTOFMEMORY; HOST_E_*
+  // as VirtualAlloc.
   STDMETHOD(AddSection)(std::uint64_t size, BOOL committed, EMemoryCriticalLevel level, std::uint64_t* section) = 0;
   // Adds a reference for one more handle. HOST_E_INVALIDOPERATION: no such section is alive.
   STDMETHOD(KeepSection)(std::uint64_t section) = 0;

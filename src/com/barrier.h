@@ -69,12 +69,17 @@ class Barrier {
   }
 
   HRESULT Answer(ClrHostMemoryMethod method, Operation operation, const Result& result) noexcept {
+    if (result.outcome.ok()) [[likely]] {
+      counters_.Count(method, S_OK);
+      ::SetLastError(result.caller_error);
+      return S_OK;
+    }
     if (result.outcome.verdict == Verdict::kInvariantBroken) {
       engine_.Latch({result.latches, static_cast<std::uint8_t>(method), result.outcome.error});
     }
     const HRESULT hr = ToHresult(result.outcome, operation);
     counters_.Count(method, hr);
-    ::SetLastError(result.outcome.ok() ? result.caller_error : result.outcome.error);
+    ::SetLastError(result.outcome.error);
     return hr;
   }
 

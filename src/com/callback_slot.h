@@ -11,10 +11,12 @@
 #include <clr_host_memory/memory_manager_abi.h>
 
 #include <cstdint>
+#include <mutex>
 #include <new>
 #include <utility>
 
 #include "os/windows/process_ending.h"
+#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 
@@ -31,22 +33,13 @@ class CallsUnderWay {
   // Returns whether this thread is inside any call.
   [[nodiscard]] static bool IsThisThreadInside() noexcept {
     if (ProcessIsEnding()) return false;
-    const Locked lock;
+    const std::lock_guard lock(lock_);
     return FindThisThread();
   }
 
  private:
   template <typename Interface>
   friend class CallbackSlot;
-
-  // Holds the one lock of all slots. A call takes it twice, for a few instructions.
-  class Locked {
-   public:
-    Locked() noexcept { ::AcquireSRWLockExclusive(&lock_); }
-    ~Locked() { ::ReleaseSRWLockExclusive(&lock_); }
-    Locked(const Locked&) = delete;
-    Locked& operator=(const Locked&) = delete;
-  };
 
   // ---- the caller holds the lock
   static void Enter(Entry& entry) noexcept { entry.next = std::exchange(first_, &entry); }
@@ -67,9 +60,10 @@ class CallsUnderWay {
     return entry != nullptr;
   }
   // Waits until a call ends. Releases the lock during the wait.
-  static void AwaitAnEnd() noexcept { ::SleepConditionVariableSRW(&ended_, &lock_, INFINITE, 0); }
+  static void AwaitAnEnd() noexcept { lock_.Wait(ended_, INFINITE); }
 
-  inline static constinit SRWLOCK lock_ = SRWLOCK_INIT;
+  // The one lock of all slots. A call takes it twice, for a few instructions.
+  inline static constinit SrwLock lock_;
   inline static constinit CONDITION_VARIABLE ended_ = CONDITION_VARIABLE_INIT;
   inline static constinit Entry* first_ = nullptr;
 };
@@ -92,7 +86,7 @@ class Standing {
     return leaving_ == 0 ? begun_ : kOverlaps;
   }
   // Records that the call returned. A kEnds call ends the effect only if no kLeaves call was in progress at any time
-  // since its begin: such a call may have notified the callback last.
+  // since its begin. Such a call may have notified the callback last.
   void End(Effect effect, std::uint64_t begin) noexcept {
     if (effect == Effect::kLeaves) --leaving_;
     if (effect == Effect::kEnds && begin == begun_) may_stand_ = false;
@@ -143,7 +137,7 @@ class CallbackSlot {
 
   [[nodiscard]] bool IsSet() const noexcept {
     if (ProcessIsEnding()) return false;
-    const CallsUnderWay::Locked lock;
+    const std::lock_guard lock(CallsUnderWay::lock_);
     return registration_ != nullptr;
   }
 
@@ -155,7 +149,7 @@ class CallbackSlot {
     Registration* registration = nullptr;
     std::uint64_t begin = 0;
     {
-      const CallsUnderWay::Locked lock;
+      const std::lock_guard lock(CallsUnderWay::lock_);
       registration = registration_;
       if (registration == nullptr) return S_FALSE;
       begin = registration->standing.Begin(effect);
@@ -167,7 +161,7 @@ class CallbackSlot {
 
     bool last = false;
     {
-      const CallsUnderWay::Locked lock;
+      const std::lock_guard lock(CallsUnderWay::lock_);
       CallsUnderWay::Leave(entry);
       registration->standing.End(effect, begin);
       last = registration->left_to_calls && !CallsUnderWay::IsCalled(registration);
@@ -196,7 +190,7 @@ class CallbackSlot {
   bool Replace(Registration* made, bool last_call, bool close) noexcept {
     Registration* previous = nullptr;
     {
-      const CallsUnderWay::Locked lock;
+      const std::lock_guard lock(CallsUnderWay::lock_);
       if (closed_ && made != nullptr) return false;
       closed_ = closed_ || close;
       previous = std::exchange(registration_, made);
@@ -219,11 +213,11 @@ class CallbackSlot {
       CallsUnderWay::Entry entry;
       entry.what = registration;
       {
-        const CallsUnderWay::Locked lock;
+        const std::lock_guard lock(CallsUnderWay::lock_);
         CallsUnderWay::Enter(entry);
       }
       registration->last_call(registration->owner, *registration->callback);
-      const CallsUnderWay::Locked lock;
+      const std::lock_guard lock(CallsUnderWay::lock_);
       CallsUnderWay::Leave(entry);
     }
     delete registration;

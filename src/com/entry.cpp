@@ -35,7 +35,7 @@ HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* option
   if (reason == nullptr) reason = &ignored;
   *reason = nullptr;
   if (object == nullptr) {
-    *reason = "object is null: give a place for the interface";
+    *reason = "object is null: give the address of a pointer that receives the interface";
     return E_POINTER;
   }
   *object = nullptr;
@@ -46,7 +46,7 @@ HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* option
   auto* manager = new (std::nothrow) HostMemoryManager(WindowsMemorySystem(), WindowsThreadSystem(), settings.limits,
                                                        settings.monitor, settings.sampling);
   if (manager == nullptr) {
-    *reason = "there is no memory for the manager itself";
+    *reason = "there is no memory for the manager itself: free some and try again";
     return E_OUTOFMEMORY;
   }
   *reason = manager->Configure(settings);
@@ -56,6 +56,6 @@ HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* option
   }
   const HRESULT hr = manager->QueryInterface(riid, object);
   manager->Release();
-  if (FAILED(hr)) *reason = "riid is no interface of the manager: ask for IHostMemoryManager";
+  if (FAILED(hr)) *reason = "riid is not an interface of the manager: request IHostMemoryManager";
   return hr;
 }

@@ -1,36 +1,18 @@
 // The IHostControl that gives the manager to a .NET Framework CLR.
 #include <clr_host_memory/memory_manager_abi.h>
 
-#include <atomic>
 #include <new>
 
-#include "os/windows/process_ending.h"
+#include "com/com_object.h"
 
 namespace clr_host_memory {
 namespace {
 
-class HostControl final : public IHostControl {
+class HostControl final : public ComObject<HostControl, Implements<IHostControl, kIidHostControl>> {
  public:
   HostControl(IHostMemoryManager* manager, IHostControl* inner) : manager_(manager), inner_(inner) {
     manager_->AddRef();
     if (inner_ != nullptr) inner_->AddRef();
-  }
-  HostControl(const HostControl&) = delete;
-  HostControl& operator=(const HostControl&) = delete;
-
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override {
-    if (object == nullptr) return E_POINTER;
-    *object = nullptr;
-    if (!IsEqualGUID(riid, kIidHostControl) && !IsEqualGUID(riid, IID_IUnknown)) return E_NOINTERFACE;
-    *object = static_cast<IHostControl*>(this);
-    AddRef();
-    return S_OK;
-  }
-  ULONG STDMETHODCALLTYPE AddRef() noexcept override { return references_.fetch_add(1) + 1; }
-  ULONG STDMETHODCALLTYPE Release() noexcept override {
-    const ULONG left = references_.fetch_sub(1) - 1;
-    if (left == 0 && !ProcessIsEnding()) delete this;
-    return left;
   }
 
   HRESULT STDMETHODCALLTYPE GetHostManager(REFIID riid, void** object) noexcept override {
@@ -44,12 +26,12 @@ class HostControl final : public IHostControl {
   }
 
  private:
+  friend ComObject;
   ~HostControl() {
     if (inner_ != nullptr) inner_->Release();
     manager_->Release();
   }
 
-  std::atomic<ULONG> references_ = 1;
   IHostMemoryManager* const manager_;
   IHostControl* const inner_;
 };

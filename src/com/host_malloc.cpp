@@ -6,7 +6,6 @@
 
 #include "com/backend.h"
 #include "com/sized_struct.h"
-#include "os/windows/process_ending.h"
 
 namespace clr_host_memory {
 namespace {
@@ -42,31 +41,11 @@ Outcome HostMalloc::Create(HostMemoryManager& manager, DWORD malloc_type, IHostM
   return outcome;
 }
 
-HRESULT HostMalloc::QueryInterface(REFIID riid, void** object) noexcept {
-  if (object == nullptr) return E_POINTER;
-  *object = nullptr;
-  if (IsEqualGUID(riid, kIidHostMalloc) || IsEqualGUID(riid, IID_IUnknown)) {
-    *object = static_cast<IHostMalloc*>(this);
-  } else if (IsEqualGUID(riid, kIidClrHostMemoryHeap) || IsEqualGUID(riid, kIidHeapBackend)) {
-    *object = static_cast<IHeapBackend*>(this);
-  } else {
-    return E_NOINTERFACE;
-  }
-  AddRef();
-  return S_OK;
-}
-
-ULONG HostMalloc::AddRef() noexcept { return references_.fetch_add(1, std::memory_order_relaxed) + 1; }
-
-ULONG HostMalloc::Release() noexcept {
-  const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-  if (left == 0 && !ProcessIsEnding()) {  // when the process ends, the OS frees all memory
-    // The heap uncharges its memory in the manager's ledger, so destroy the heap before releasing the manager.
-    HostMemoryManager& manager = manager_;
-    delete this;
-    manager.Release();
-  }
-  return left;
+void HostMalloc::End() noexcept {
+  // The heap uncharges its memory in the manager's ledger, so destroy the heap before releasing the manager.
+  HostMemoryManager& manager = manager_;
+  delete this;
+  manager.Release();
 }
 
 HRESULT HostMalloc::Alloc(SIZE_T size, EMemoryCriticalLevel level, void** memory) noexcept {

@@ -4,27 +4,19 @@
 
 #include <clr_host_memory/memory_manager_abi.h>
 
-#include <atomic>
-
 #include "com/backend.h"
+#include "com/com_object.h"
 #include "com/host_memory_manager.h"
 #include "heap/private_heap.h"
 
 namespace clr_host_memory {
 
-class HostMalloc final : public IHostMalloc, public IHeapBackend {
+class HostMalloc final : public ComObject<HostMalloc, Implements<IHostMalloc, kIidHostMalloc>,
+                                          Implements<IHeapBackend, kIidHeapBackend, kIidClrHostMemoryHeap>> {
  public:
   // Opens a private heap. malloc_type: bits of MALLOC_TYPE. The caller owns the one reference in *malloc. The heap
   // keeps the manager alive.
   static Outcome Create(HostMemoryManager& manager, DWORD malloc_type, IHostMalloc** malloc);
-
-  HostMalloc(const HostMalloc&) = delete;
-  HostMalloc& operator=(const HostMalloc&) = delete;
-
-  // IUnknown
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override;
-  ULONG STDMETHODCALLTYPE AddRef() noexcept override;
-  ULONG STDMETHODCALLTYPE Release() noexcept override;
 
   // IHostMalloc
   HRESULT STDMETHODCALLTYPE Alloc(SIZE_T size, EMemoryCriticalLevel level, void** memory) noexcept override;
@@ -46,9 +38,11 @@ class HostMalloc final : public IHostMalloc, public IHeapBackend {
 
  private:
   HostMalloc(HostMemoryManager& manager, DWORD malloc_type);
+  friend ComObject;
   ~HostMalloc();
+  // Destroys the object and releases the manager.
+  void End() noexcept;
 
-  std::atomic<ULONG> references_ = 1;
   HostMemoryManager& manager_;
   PrivateHeap heap_;
 };

@@ -11,7 +11,7 @@ namespace clr_host_memory {
 const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexcept {
   if (engine_.OpenReserves(settings.emergency_reserve, settings.address_space_reserve, settings.share_reserve) !=
       win32::kSuccess) {
-    return "emergency_reserve or address_space_reserve is more than the OS has now: lower it";
+    return "emergency_reserve or address_space_reserve is larger than the memory that the OS has now: lower it";
   }
   const bool watched = settings.monitor.count_whole_process || settings.emergency_reserve != Bytes{} ||
                        settings.address_space_reserve != Bytes{};
@@ -20,41 +20,12 @@ const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexce
   for (std::size_t level = 0; level < settings.wait_ms.size(); ++level) {
     started = started && SetWait(static_cast<EMemoryCriticalLevel>(level), settings.wait_ms[level]) == S_OK;
   }
-  return started ? nullptr : "there is no memory for a thread of the manager's own";
+  return started ? nullptr : "there is no memory for a thread of the manager's own: free some and try again";
 }
 
-HRESULT HostMemoryManager::QueryInterface(REFIID riid, void** object) noexcept {
-  if (object == nullptr) return E_POINTER;
-  *object = nullptr;
-  if (IsEqualGUID(riid, kIidHostMemoryManager) || IsEqualGUID(riid, IID_IUnknown)) {
-    *object = static_cast<IHostMemoryManager*>(this);
-  } else if (IsEqualGUID(riid, kIidClrHostMemoryControl)) {
-    *object = static_cast<IClrHostMemoryControl*>(this);
-  } else if (IsEqualGUID(riid, kIidManagerBackend)) {
-    *object = static_cast<IManagerBackend*>(this);
-  } else {
-    return E_NOINTERFACE;
-  }
-  AddRef();
-  return S_OK;
-}
-
-ULONG HostMemoryManager::AddRef() noexcept { return references_.fetch_add(1, std::memory_order_relaxed) + 1; }
-
-ULONG HostMemoryManager::Release() noexcept {
-  // Callbacks that receive the end may take and release references again. This high count keeps those releases from
-  // reaching the last reference a second time.
-  constexpr ULONG kEnding = ULONG{1} << 30;
-  ULONG references = references_.load(std::memory_order_relaxed);
-  while (!references_.compare_exchange_weak(references, references == 1 ? kEnding : references - 1,
-                                            std::memory_order_acq_rel)) {
-  }
-  if (references != 1) return references - 1;
-  // When the process ends, the OS frees all memory, and killed threads may have stopped inside the manager.
-  if (ProcessIsEnding()) return 0;
+void HostMemoryManager::End() noexcept {
   Shutdown();
   notifier_.StopAndThen([](void* manager) { delete static_cast<HostMemoryManager*>(manager); }, this);
-  return 0;
 }
 
 HostMemoryManager::~HostMemoryManager() = default;

@@ -6,12 +6,12 @@
 
 #include <clr_host_memory/memory_manager_abi.h>
 
-#include <atomic>
 #include <cstdint>
 
 #include "com/backend.h"
 #include "com/barrier.h"
 #include "com/call_counters.h"
+#include "com/com_object.h"
 #include "com/notifier.h"
 #include "com/options.h"
 #include "engine/engine.h"
@@ -19,7 +19,10 @@
 
 namespace clr_host_memory {
 
-class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemoryControl, public IManagerBackend {
+class HostMemoryManager final
+    : public ComObject<HostMemoryManager, Implements<IHostMemoryManager, kIidHostMemoryManager>,
+                       Implements<IClrHostMemoryControl, kIidClrHostMemoryControl>,
+                       Implements<IManagerBackend, kIidManagerBackend>> {
  public:
   // os and threads outlive the object; limits and settings are valid. The caller owns the one initial reference.
   HostMemoryManager(MemorySystem& os, ThreadSystem& threads, const Limits& limits,
@@ -29,9 +32,6 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
     PrepareProcessIsEnding();
   }
 
-  HostMemoryManager(const HostMemoryManager&) = delete;
-  HostMemoryManager& operator=(const HostMemoryManager&) = delete;
-
   // Applies the settings that need memory or threads. Call once, right after construction. Returns null on success,
   // otherwise the reason of the failure.
   [[nodiscard]] const char* Configure(const ManagerSettings& settings) noexcept;
@@ -39,11 +39,6 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
   [[nodiscard]] Engine& engine() noexcept { return engine_; }
   [[nodiscard]] Barrier& barrier() noexcept { return barrier_; }
   [[nodiscard]] Notifier& notifier() noexcept { return notifier_; }
-
-  // IUnknown, in host_memory_manager.cpp
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override;
-  ULONG STDMETHODCALLTYPE AddRef() noexcept override;
-  ULONG STDMETHODCALLTYPE Release() noexcept override;
 
   // IHostMemoryManager, in host_memory_manager.cpp
   HRESULT STDMETHODCALLTYPE CreateMalloc(DWORD malloc_type, IHostMalloc** malloc) noexcept override;
@@ -109,7 +104,10 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
     HostMemoryManager& manager_;
   };
 
+  friend ComObject;
   ~HostMemoryManager();
+  // Shuts the manager down and destroys it after its threads have ended.
+  void End() noexcept;
   [[nodiscard]] static Address ToAddress(const void* pointer) noexcept {
     return reinterpret_cast<std::uintptr_t>(pointer);
   }
@@ -117,7 +115,6 @@ class HostMemoryManager final : public IHostMemoryManager, public IClrHostMemory
     return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
   }
 
-  std::atomic<ULONG> references_ = 1;
   Engine engine_;
   CallCounters counters_;
   Barrier barrier_;

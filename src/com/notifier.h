@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "notify/monitor.h"
 #include "notify/worker.h"
+#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 
@@ -97,12 +98,12 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
   Worker watcher_;
   WaitDispatch wait_dispatch_;
   Worker dispatcher_;
-  std::mutex waits_lock_;  // held while StartDispatcher opens the queue
+  SrwLock waits_lock_;  // held while StartDispatcher opens the queue
   bool waits_open_ = false;
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> ended_ = false;
 
-  // What was last reported. Only the watcher accesses these members; after it has ended, Stop does.
+  // The figures last reported. Only the watcher accesses these members; after it has ended, Stop does.
   RefusalCounts told_refusals_{};
   std::uint64_t told_placements_ = 0;
   bool told_latch_ = false;

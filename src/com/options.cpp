@@ -37,7 +37,9 @@ Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_h
     *reason = "process_headroom is above 100 percent: give CLR_HOST_MEMORY_PERCENT(0) to (100)";
   }
   if (limit != 0 && limit < kLeastLimit) {
-    *reason = "limit is below 65536 bytes (64 KiB), which hold nothing: give what the CLR may commit, such as 67108864";
+    *reason =
+        "limit is below 65536 bytes (64 KiB), the smallest reservation: give the bytes the CLR may commit, such as "
+        "67108864";
   }
   const Headroom defaults = DefaultHeadroom({limit});
   const Limits limits{.limit = {limit},
@@ -65,15 +67,16 @@ PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds, const
                                 .dwell = Milliseconds{thresholds.dwell_ms},
                                 .repeat_low = Milliseconds{thresholds.repeat_low_ms}};
   if (ours.enter_low >= ours.leave_low) {
-    *reason = "thresholds.enter_low is not below leave_low: leave a gap, so that Low does not come and go";
+    *reason = "thresholds.enter_low is not below leave_low: leave a gap, so that Low does not begin and end repeatedly";
   } else if (ours.leave_low > ours.leave_high) {
     *reason = "thresholds.leave_low is above leave_high: raise leave_high or lower leave_low";
   } else if (ours.leave_high >= ours.enter_high) {
-    *reason = "thresholds.leave_high is not below enter_high: leave a gap, so that High does not come and go";
+    *reason =
+        "thresholds.leave_high is not below enter_high: leave a gap, so that High does not begin and end repeatedly";
   } else if (ours.enter_high > 100) {
-    *reason = "thresholds.enter_high is above 100: it is a percentage of what is available";
+    *reason = "thresholds.enter_high is above 100: give a percentage of available memory, at most 100";
   } else if (ours.repeat_low <= Milliseconds::zero()) {
-    *reason = "thresholds.repeat_low_ms is 0: give the time after which Low is said again, such as 8192";
+    *reason = "thresholds.repeat_low_ms is 0: give the milliseconds after which Low is notified again, such as 8192";
   }
   return ours;
 }
@@ -81,9 +84,11 @@ PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds, const
 ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals, const char** reason) noexcept {
   *reason = nullptr;
   if (window_ms != 0 && (window_ms < kShortestThrashWindow || window_ms > kLongestThrashWindow)) {
-    *reason = "thrash_window_ms is not within 1000 to 3600000: give a few seconds, such as 5000, or 0 not to look";
+    *reason =
+        "thrash_window_ms is not within 1000 to 3600000: give a few seconds, such as 5000, or 0 to turn the thrash "
+        "guard off";
   } else if (refusals == 0) {
-    *reason = "thrash_refusals is 0: give the requests that are refused at least when a CLR spins, such as 40";
+    *reason = "thrash_refusals is 0: give the least number of refused requests that shows a spinning CLR, such as 40";
   }
   return {.window = Milliseconds{window_ms}, .refusals = refusals};
 }
@@ -94,7 +99,8 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
   // The library knows two sizes of the struct. Any other size is of a newer caller with unknown fields.
   constexpr std::size_t kFirstSize = offsetof(ClrHostMemoryOptions, thrash_window_ms);
   if (given.size != kFirstSize && given.size != sizeof(ClrHostMemoryOptions)) {
-    *reason = "options->size is not a size this library knows: begin with CLR_HOST_MEMORY_OPTIONS_INIT";
+    *reason =
+        "options->size is not a size that this library knows: initialize options with CLR_HOST_MEMORY_OPTIONS_INIT";
     return settings;
   }
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
@@ -121,15 +127,18 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
   constexpr std::uint64_t kLargestSpace = std::uint64_t{1} << 47;
   const bool has_limit = options.limit != CLR_HOST_MEMORY_NO_LIMIT;
   if (has_limit && options.emergency_reserve > options.limit && !settings.share_reserve) {
-    *reason = "emergency_reserve is larger than limit: it comes on top of it, so make it a small part";
+    *reason =
+        "emergency_reserve is larger than limit: give a small part of limit, since the reserve comes on top of it";
   } else if (options.emergency_reserve >= kLargestSpace) {
-    *reason = "emergency_reserve is more than any process can have: lower it";
+    *reason = "emergency_reserve is larger than any address space: lower it";
   } else if (options.address_space_reserve >= kLargestSpace) {
-    *reason = "address_space_reserve is more than any process can have: lower it";
+    *reason = "address_space_reserve is larger than any address space: lower it";
   } else if (*std::max_element(std::begin(options.wait_ms), std::end(options.wait_ms)) > kLongestWait) {
-    *reason = "wait_ms has more than an hour (3600000) for a level: lower it, or 0 not to wait";
+    *reason = "wait_ms is above an hour (3600000) for a level: lower it, or give 0 for no wait";
   } else if (options.sampling_ms == 0 || options.sampling_ms > kLongestSampling) {
-    *reason = "sampling_ms is not within 1 to 60000: give the milliseconds between two looks at memory, such as 100";
+    *reason =
+        "sampling_ms is not within 1 to 60000: give the milliseconds between two samples of the memory load, such as "
+        "100";
   }
   settings.emergency_reserve = {options.emergency_reserve};
   settings.address_space_reserve = {options.address_space_reserve};

@@ -285,11 +285,15 @@ class Engine final : private WaitList::Reserve {
   // Attempts the request once: checks the gate, then dispatches by the kind of memory.
   AddressOutcome AllocateOnce(const AllocateRequest& request, RequestCharge& request_charge);
   AddressOutcome AllocateRegion(const AllocateRequest& request, RequestCharge& request_charge);
-  AddressOutcome ReserveRegion(const AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
-                               RequestCharge& request_charge);
+  AddressOutcome ReserveRegion(const AllocateRequest& request, PageRange expected, std::uint16_t reserved_as);
+  // Records a region that the OS gave for the request, or gives it back. conflicts: read before the OS was asked.
+  // committed: the OS has also committed its pages, which the caller has charged.
+  [[nodiscard]] Outcome RecordRegion(const AllocateRequest& request, const Region& region, std::uint64_t conflicts,
+                                     bool committed);
+  AddressOutcome CommitNewRegion(const AllocateRequest& request, PageRange expected, std::uint16_t reserved_as,
+                                 RequestCharge& request_charge);
   AddressOutcome CommitInKnownRegion(const AllocateRequest& request, PageRange range, Region::Kind kind,
                                      RequestCharge& request_charge);
-  AddressOutcome CommitWidely(const AllocateRequest& request, PageRange range, RequestCharge& request_charge);
   AddressOutcome CommitInSection(const AllocateRequest& request, PageRange range, const Region& view,
                                  RequestCharge& request_charge);
   [[nodiscard]] std::optional<Region> FindMappedView(Address address);
@@ -311,8 +315,11 @@ class Engine final : private WaitList::Reserve {
   Outcome FreeWithHostChecks(Address address, std::uint64_t size, std::uint32_t type);
   Outcome ReleaseRegion(Address address, std::uint64_t size);
   Outcome Decommit(Address address, std::uint64_t size, bool by_owner = false);
+  // Decommits pages that do not lie in one word of one region. removals: read before the pages were located.
+  Outcome DecommitWidely(Address address, std::uint64_t size, bool by_owner, std::uint64_t removals);
   Outcome DecommitElsewhere(Address address, std::uint64_t size);
-  [[nodiscard]] std::optional<PageSpan> LocateInOwnRegion(Address address, std::uint64_t size) const;
+  // Returns the pages if they lie in one region reserved through the manager. size 0: the region that begins there.
+  [[nodiscard]] std::optional<PageRange> RangeInOwnRegion(Address address, std::uint64_t size) const;
 
   // Whether a request of this thread may proceed: Done, Unavailable or ExclusiveElsewhere.
   [[nodiscard]] Outcome CheckGate() const;

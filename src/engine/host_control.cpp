@@ -14,8 +14,8 @@ win32::Error Engine::OpenReserves(Bytes emergency, Bytes address_space, bool sha
 
 Bytes Engine::SetLimits(const Limits& limits) {
   Budget& budget = ledger_.budget();
-  // From here on, limit + reserve is the maximum. Set the ceilings before giving up the pool: with them, the paid bytes
-  // need the allowance, so that TakeBackReserves does not recommit the decommitted part of the pool at once.
+  // From here on, limit + reserve is the maximum. Set the ceilings before giving up the pool. With them, the paid bytes
+  // need the allowance. So TakeBackReserves does not recommit the decommitted part of the pool at once.
   const Bytes to_pay = budget.SetLimits(limits, budget.ReserveIsShared() ? emergency_.Size() : Bytes{});
   const Bytes lacking = to_pay - std::min(to_pay, budget.Allowance());
   if (lacking != Bytes{}) {

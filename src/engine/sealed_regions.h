@@ -16,7 +16,7 @@ namespace clr_host_memory {
 class SealedRegions {
  public:
   static constexpr std::size_t kMost = 64;
-  // A range is one word, so that a reader sees it whole or not at all: 36 bits of page number, 28 bits of page count.
+  // A range is one word: 36 bits of page number, 28 bits of page count. So a reader sees it whole or not at all.
   static constexpr unsigned kCountBits = 28;
   static constexpr std::uint64_t kMostPages = (std::uint64_t{1} << kCountBits) - 1;
 

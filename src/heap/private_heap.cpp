@@ -1,27 +1,16 @@
+// Blocks of every size: giving them out, taking them back, and what the heap tells of them. The path of small blocks is
+// here as a whole, so that the compiler can inline it.
 #include "heap/private_heap.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <memory>
 
 namespace clr_host_memory {
 namespace {
 
 constexpr std::uint32_t kPageReadWrite = 0x04;
 constexpr std::uint32_t kPageExecuteReadWrite = 0x40;
-
-// The owner word. The upper half is the heap. The lower half is either kLarge with the block's site, or an arena's
-// number.
-constexpr std::uint64_t kLarge = std::uint64_t{1} << 31;
-constexpr std::uint64_t kParkedLarge = std::uint64_t{1} << 30;  // and no block any more
-constexpr std::uint64_t kHeapMask = ~std::uint64_t{0} << 32;
-// Owner of a region whose heap ended while the region was sealed. No heap's number is 0.
-constexpr std::uint64_t kOrphan = 1;
-
-[[nodiscard]] Address ToAddress(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
-[[nodiscard]] void* ToPointer(Address address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
-[[nodiscard]] std::uint64_t RoundUpToPage(std::uint64_t size) { return (size + kPageSize - 1) & ~(kPageSize - 1); }
 
 }  // namespace
 
@@ -30,31 +19,10 @@ PrivateHeap::PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards)
                                                                                                 : kPageReadWrite),
       shards_(shards), tag_(std::uint64_t{engine.NewOwner()} << 32), arenas_(engine), sites_(engine) {}
 
-PrivateHeap::~PrivateHeap() {
-  engine_.ForEachOwned([&](const OwnedRegion& region) {
-    if ((region.owner & kHeapMask) != tag_ || !engine_.ChangeOwner(region.base, region.owner, 0)) return;
-    // If the OS refuses the free, the region stays charged; nothing can be done about that. A sealed region is freed
-    // later.
-    if (engine_.Free(region.base, 0, win32::kMemRelease).verdict != Verdict::kNotOwner) return;
-    engine_.ChangeOwner(region.base, 0, kOrphan);
-    if (!engine_.TouchesSealed(region.base, region.pages.InBytes().value)) FreeOrphans(engine_);  // unsealed meanwhile
-  });
-  engine_.SubtractHeapBytes({committed_.load()});
-}
-
-void PrivateHeap::FreeOrphans(Engine& engine) {
-  engine.ForEachOwned([&](const OwnedRegion& region) {
-    if (region.owner != kOrphan || !engine.ChangeOwner(region.base, kOrphan, 0)) return;
-    if (!engine.Free(region.base, 0, win32::kMemRelease).ok()) engine.ChangeOwner(region.base, 0, kOrphan);
-  });
-}
-
 Outcome PrivateHeap::Open(Criticality level) {
   Arena* arena = nullptr;
   return MakeArena(level, &arena);
 }
-
-// ---- blocks
 
 BlockOutcome PrivateHeap::Allocate(std::size_t size, Criticality level) {
   if (size <= kLargestSmall) [[likely]]
@@ -101,6 +69,8 @@ BlockOutcome PrivateHeap::Reallocate(void* block, std::size_t size, Criticality 
   (void)Discard(block);
   return moved;
 }
+
+// ---- small blocks, given out
 
 BlockOutcome PrivateHeap::AllocateSmall(std::size_t index, Criticality level) {
   const std::size_t shard = Shard();
@@ -204,116 +174,15 @@ BlockOutcome PrivateHeap::Refill(std::size_t index, std::size_t shard, Criticali
   return block == nullptr ? formed : BlockOutcome{Outcome::Done(), block};
 }
 
-Slab* PrivateHeap::AdoptPartial(std::size_t index) {
-  Slab* adopted = nullptr;
-  arenas_.FindChunk([&](ArenaChunk& chunk) {
-    return chunk.partial[index].FindUp([&](std::size_t bit) {
-      Arena& arena = *chunk.arenas[bit].load();
-      std::atomic<std::uint64_t>& units = arena.partial[index];
-      for (std::uint64_t set = units.load(); set != 0; set = units.load()) {
-        const std::uint64_t mask = set & (~set + 1);
-        if ((units.fetch_and(~mask) & mask) == 0) continue;
-        adopted = &arena.slabs[static_cast<std::size_t>(std::countr_zero(mask))];
-        return true;
-      }
-      // No unit is left: remove the arena from the set. If a unit was added meanwhile, add the arena again.
-      if (chunk.partial[index].Remove(bit) && units.load() != 0) chunk.partial[index].Add(bit);
-      return false;
-    });
-  });
-  return adopted;
-}
-
-void PrivateHeap::MarkPartial(Slab& slab, std::size_t index) {
-  Arena& arena = *slab.arena;
-  const std::uint64_t mask = std::uint64_t{1} << slab.unit;
-  if ((arena.partial[index].load() & mask) == 0) arena.partial[index].fetch_or(mask);
-  arenas_.ChunkOf(arena).partial[index].Add(arena.index % ArenaSet::kSize);
-}
-
-void PrivateHeap::MakeCurrent(Slab& slab, std::size_t index, std::size_t shard) {
-  Slab* before = classes_[index].current[shard].exchange(&slab);
-  if (before == nullptr || before == &slab || !before->HasFree(kClasses[index])) return;
-  // Blocks were freed meanwhile, or another thread has just made the slab current.
-  MarkPartial(*before, index);
-  if (before->IsEmpty(kClasses[index])) NoteEmpty(*before, index);
-}
-
 void* PrivateHeap::TakeFromOtherShards(std::size_t index) {
-  for (auto& current : classes_[index].current) {
-    Slab* slab = current.load();
+  for (std::size_t shard = 0; shard < shards_; ++shard) {
+    Slab* slab = classes_[index].current[shard].load();
     if (void* block = slab == nullptr ? nullptr : TakeFrom(*slab, index); block != nullptr) return block;
   }
   return nullptr;
 }
 
-BlockOutcome PrivateHeap::FormSlab(std::size_t index, std::size_t shard, Criticality level) {
-  const SizeClass& sizes = kClasses[index];
-  Units units;
-  if (const Outcome outcome = ClaimCommitted(sizes.units, sizes.committed, level, &units); !outcome.ok())
-    return {outcome};
-  const Address base = units.Base();
-  Slab& slab = units.Head();
-  slab.base.store(base, std::memory_order_relaxed);
-  slab.search_from.store(0, std::memory_order_relaxed);
-  // One block is for this request: the one that TakeFrom would take.
-  const auto own = static_cast<std::uint32_t>(std::bit_width(sizes.AllFree(0))) - 1;
-  OpenSlab(slab, index, std::uint64_t{1} << own);
-  MakeCurrent(slab, index, shard);
-  return {Outcome::Done(), ToPointer(base + std::uint64_t{own} * sizes.size)};
-}
-
-// Makes all blocks of the slab free, except those of the first word in `but`.
-void PrivateHeap::OpenSlab(Slab& slab, std::size_t index, std::uint64_t but) {
-  const SizeClass& sizes = kClasses[index];
-  // Store the state before the bits: a thread that takes a bit reads the state after it.
-  slab.state.store(SlabState::OfClass(index).word());
-  slab.free[0].store(sizes.AllFree(0) & ~but);
-  for (std::uint32_t word = 1; word < sizes.words; ++word) slab.free[word].store(sizes.AllFree(word));
-}
-
-BlockOutcome PrivateHeap::AllocateRun(std::size_t size, Criticality level, bool may_reuse) {
-  const std::uint64_t bytes = RoundUpToPage(size);
-  if (may_reuse) {
-    if (const Slab* kept = TakeKeptRun({bytes >> kPageShift}); kept != nullptr) {
-      void* const block = ToPointer(kept->base.load(std::memory_order_relaxed));
-      const Outcome closed = AwaitOpen(block, level);
-      return closed.ok() ? BlockOutcome{closed, block} : BlockOutcome{closed};
-    }
-  }
-  Units units;
-  const auto count = static_cast<std::uint32_t>((bytes + kUnitSize - 1) >> kUnitShift);
-  if (const Outcome outcome = ClaimCommitted(count, bytes, level, &units); !outcome.ok()) return {outcome};
-  const Address base = units.Base();
-  Slab& run = units.Head();
-  run.base.store(base, std::memory_order_relaxed);
-  run.state.store(SlabState::OfRun({bytes >> kPageShift}).word());
-  return {Outcome::Done(), ToPointer(base)};
-}
-
-BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
-  Reap();
-  const auto allocate = [&] {
-    return engine_.Allocate(
-        {.address = 0, .size = size, .type = win32::kMemReserve | win32::kMemCommit, .protect = protect_}, level);
-  };
-  if (!engine_.HasRoom({size}, level)) [[unlikely]]  // as in Commit
-    Trim();
-  AddressOutcome region = allocate();
-  if (!region.outcome.ok() && WantsMemory(region.outcome) && Trim()) region = allocate();
-  if (!region.outcome.ok()) {
-    // Only the size can be wrong here: it exceeds the address space.
-    const bool too_much =
-        region.outcome.verdict == Verdict::kOsRefused && region.outcome.error == win32::kInvalidParameter;
-    return {too_much ? Outcome::OsRefused(win32::kNotEnoughMemory) : region.outcome};
-  }
-  const std::uint64_t bytes = RoundUpToPage(size);
-  engine_.ChangeOwner(region.address, 0, tag_ | kLarge);
-  CountCommitted(bytes);
-  large_bytes_.fetch_add(bytes);
-  large_blocks_.fetch_add(1);
-  return {Outcome::Done(), ToPointer(region.address)};
-}
+// ---- blocks of every size, taken back
 
 // Locates a pointer of any value. Reads nothing at the address itself.
 PrivateHeap::Place PrivateHeap::Locate(const void* block) const {
@@ -382,29 +251,6 @@ inline Outcome PrivateHeap::FreeAt(const Place& place, void* block, IfSealed if_
   return outcome;
 }
 
-Outcome PrivateHeap::FreeLarge(const Place& place, Address address, IfSealed if_sealed) {
-  // Exactly one caller takes the region's ownership away. That caller frees the block.
-  if (!engine_.ChangeOwner(address, place.owner, 0)) return Outcome::NotOurs();
-  const Outcome outcome = engine_.Free(address, 0, win32::kMemRelease);
-  const bool parks = outcome.verdict == Verdict::kNotOwner && if_sealed == IfSealed::kPark;
-  if (!outcome.ok() && !parks) {
-    engine_.ChangeOwner(address, 0, place.owner);
-    return outcome;
-  }
-  ForgetSite(place);
-  large_bytes_.fetch_sub(place.size);
-  large_blocks_.fetch_sub(1);
-  if (parks) {
-    parked_large_.fetch_add(place.size);
-    engine_.ChangeOwner(address, 0, tag_ | kLarge | kParkedLarge);
-    NoteParked(0);
-  } else {
-    CountDecommitted(place.size);
-    Reap();
-  }
-  return Outcome::Done();
-}
-
 bool PrivateHeap::ReturnSlot(Slab& slab, std::size_t index, std::uint32_t slot) {
   const SizeClass& sizes = kClasses[index];
   const std::uint32_t word = slot / 64;
@@ -425,202 +271,6 @@ std::size_t PrivateHeap::SizeOf(const void* block) const {
   if (place.slab == nullptr || !place.state.HasClass() || place.size == 0) return place.size;
   const bool is_free = (place.slab->free[place.slot / 64].load() >> (place.slot % 64) & 1) != 0;
   return is_free ? 0 : place.size;
-}
-
-// ---- empty slabs
-
-bool PrivateHeap::IsCurrent(const Slab& slab, std::size_t index) const {
-  for (const auto& current : classes_[index].current) {
-    if (current.load(std::memory_order_relaxed) == &slab) return true;
-  }
-  return false;
-}
-
-void PrivateHeap::NoteEmpty(Slab& slab, std::size_t index) {
-  Reap();
-  std::atomic<Slab*>& spare = classes_[index].spare;
-  if (IsCurrent(slab, index) || spare.load() == &slab) return;
-  // Keep the slab that emptied last: it is likely to be needed again, and committing pages is expensive.
-  Slab* before = spare.exchange(&slab);
-  if (before != nullptr && before != &slab) Retire(*before);
-}
-
-// Takes all blocks of the slab. False: at least one of them is given out.
-bool PrivateHeap::ClaimAll(Slab& slab, std::size_t index) {
-  const SizeClass& sizes = kClasses[index];
-  do {
-    std::uint32_t claimed = 0;
-    for (; claimed < sizes.words; ++claimed) {
-      std::uint64_t all = sizes.AllFree(claimed);
-      if (!slab.free[claimed].compare_exchange_strong(all, 0)) break;
-    }
-    // With one word taken the slab cannot become anything else. It may have become something else before.
-    const bool same = slab.State().word() == SlabState::OfClass(index).word();
-    if (claimed == sizes.words && same) return true;
-    if (claimed == 0) return false;
-    for (std::uint32_t word = 0; word < claimed; ++word) slab.free[word].fetch_or(sizes.AllFree(word));
-    // Meanwhile another thread may have found the slab exhausted, or its last block may have been freed.
-    if (const SlabState state = slab.State(); state.HasClass()) MarkPartial(slab, state.Class());
-    if (!same) return false;
-  } while (slab.IsEmpty(sizes));
-  return false;
-}
-
-bool PrivateHeap::Retire(Slab& slab) {
-  const SlabState state = slab.State();
-  if (!state.HasClass()) return false;
-  const std::size_t index = state.Class();
-  const SizeClass& sizes = kClasses[index];
-  const std::uint64_t unseals = engine_.Unseals();
-  if (engine_.TouchesSealed(slab.base.load(std::memory_order_relaxed), sizes.committed)) [[unlikely]] {
-    MarkPartial(slab, index);
-    NoteParked(unseals);
-    return false;
-  }
-  if (!ClaimAll(slab, index)) return false;
-  // Only this thread can change the slab now. Other threads that still look at it find no free bit.
-  slab.state.store(0);
-  Arena& arena = *slab.arena;
-  arena.partial[index].fetch_and(~(std::uint64_t{1} << slab.unit));
-  const auto forget = [&](std::atomic<Slab*>& place) {
-    Slab* expected = &slab;
-    place.compare_exchange_strong(expected, nullptr);
-  };
-  for (auto& current : classes_[index].current) forget(current);
-  forget(classes_[index].spare);
-  const Outcome outcome = Decommit(slab.base.load(std::memory_order_relaxed), sizes.committed);
-  if (outcome.verdict == Verdict::kNotOwner) [[unlikely]] {  // sealed meanwhile
-    OpenSlab(slab, index, 0);
-    MarkPartial(slab, index);
-    NoteParked(unseals);
-    return false;
-  }
-  // If the OS refused the decommit, the pages stay charged, and the slab's units stay in use.
-  if (outcome.ok()) ReleaseUnits({&arena, slab.unit, sizes.units});
-  return true;
-}
-
-bool PrivateHeap::Trim() {
-  const std::uint64_t before = committed_.load();
-  Reap();
-  for (ClassState& state : classes_) {
-    for (auto& current : state.current) {
-      if (Slab* slab = current.load(); slab != nullptr) Retire(*slab);
-    }
-    if (Slab* slab = state.spare.load(); slab != nullptr) Retire(*slab);
-  }
-  for (auto& kept : kept_runs_) {
-    Slab* run = kept.exchange(nullptr);
-    if (run == nullptr) continue;
-    const Pages pages = run->State().RunPages();
-    if (RetireRun(*run, pages).ok()) continue;
-    // If the OS refuses the decommit now, keep the run. If another thread has kept a run there meanwhile, park this
-    // run.
-    run->state.store(SlabState::OfKeptRun(pages).word());
-    if (Slab* none = nullptr; !kept.compare_exchange_strong(none, run)) ParkRun(*run, pages);
-  }
-  return committed_.load() < before;
-}
-
-// ---- parked memory
-
-void PrivateHeap::NoteParked(std::uint64_t unseals) {
-  std::uint64_t nothing = 0;
-  parked_.compare_exchange_strong(nothing, unseals + 1);
-}
-
-// The Unseals count from before the run was found sealed is not known. With 0, the next Reap looks at the run (unless
-// nothing was ever unsealed).
-void PrivateHeap::ParkRun(Slab& run, Pages pages) {
-  run.state.store(SlabState::OfParkedRun(pages).word());
-  NoteParked(0);
-}
-
-void PrivateHeap::ReapParked() {
-  const std::uint64_t unseals = engine_.Unseals();
-  std::uint64_t parked = parked_.load();
-  if (parked == 0 || parked == unseals + 1 || !parked_.compare_exchange_strong(parked, 0)) return;
-  bool any_left = false;
-  arenas_.ForEach([&](Arena& arena) { any_left = ReapArena(arena) || any_left; });
-  const std::uint64_t owner = tag_ | kLarge | kParkedLarge;
-  engine_.ForEachOwned([&](const OwnedRegion& region) {
-    if (region.owner != owner || !engine_.ChangeOwner(region.base, owner, 0)) return;
-    const std::uint64_t bytes = region.pages.InBytes().value;
-    if (engine_.Free(region.base, 0, win32::kMemRelease).ok()) {
-      parked_large_.fetch_sub(bytes);
-      CountDecommitted(bytes);
-    } else {
-      engine_.ChangeOwner(region.base, 0, owner);
-      any_left = true;
-    }
-  });
-  if (any_left) NoteParked(unseals);
-}
-
-// True: something is left.
-bool PrivateHeap::ReapArena(Arena& arena) {
-  if (arena.base.load() == 0) return false;
-  bool any_left = false;
-  for (Slab& slab : arena.slabs) {
-    const SlabState state = slab.State();
-    if (state.IsParkedRun()) {
-      std::uint64_t parked = state.word();
-      if (!slab.state.compare_exchange_strong(parked, 0) || RetireRun(slab, state.RunPages()).ok()) continue;
-      slab.state.store(state.word());
-      any_left = true;
-    } else if (state.HasClass() && slab.IsEmpty(kClasses[state.Class()]) && !IsCurrent(slab, state.Class()) &&
-               classes_[state.Class()].spare.load() != &slab) {
-      any_left = !Retire(slab) || any_left;
-    }
-  }
-  if (arena.used.load() == 0 && spare_arena_.load() != &arena) any_left = !RetireArena(arena) || any_left;
-  return any_left;
-}
-
-// ---- allocation sites
-
-BlockOutcome PrivateHeap::AllocateAt(std::size_t size, Criticality level, const char* file, int line) {
-  const BlockOutcome result = Allocate(size, level);
-  if (result.outcome.ok()) {
-    if (const AllocationSites::Index site = sites_.Find(file, line); site != AllocationSites::kNone) {
-      KeepSite(result.block, site);
-    }
-  }
-  return result;
-}
-
-Arena::Site* PrivateHeap::SitesOf(Arena& arena) {
-  Arena::Site* sites = arena.sites.load();
-  if (sites != nullptr) return sites;
-  void* memory = nullptr;
-  if (!engine_.AllocateMetadata(ArenaTable::kSitesSize, Criticality::kTask, &memory).ok()) return nullptr;
-  auto* made = static_cast<Arena::Site*>(memory);
-  std::uninitialized_value_construct_n(made, kArenaUnits * kMostSlots);
-  if (arena.sites.compare_exchange_strong(sites, made)) return made;
-  engine_.FreeMetadata(memory, ArenaTable::kSitesSize);
-  return sites;
-}
-
-void PrivateHeap::KeepSite(void* block, AllocationSites::Index site) {
-  const Place place = Locate(block);
-  if (place.slab == nullptr) {
-    engine_.ChangeOwner(ToAddress(block), place.owner, place.owner | site);
-  } else {
-    Arena::Site* sites = SitesOf(*place.slab->arena);
-    if (sites == nullptr) return;
-    sites[place.slab->unit * kMostSlots + place.slot].store(site);
-  }
-  sites_.Add(site, place.size);
-}
-
-void PrivateHeap::ForgetSite(const Place& place) {
-  std::uint16_t site = AllocationSites::kNone;
-  if (place.slab == nullptr) {
-    site = static_cast<std::uint16_t>(place.owner & 0xFFFF);
-  } else if (Arena::Site* sites = place.slab->arena->sites.load(); sites != nullptr) {
-    site = sites[place.slab->unit * kMostSlots + place.slot].exchange(AllocationSites::kNone);
-  }
-  if (site != AllocationSites::kNone) sites_.Subtract(site, place.size);
 }
 
 HeapFigures PrivateHeap::Figures() const {

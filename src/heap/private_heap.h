@@ -100,10 +100,18 @@ class PrivateHeap {
   bool Trim();
 
  private:
+  // The owner word of a region. The upper half is the heap. The lower half is either kLarge with the block's site, or
+  // an arena's number.
+  static constexpr std::uint64_t kLarge = std::uint64_t{1} << 31;
+  static constexpr std::uint64_t kParkedLarge = std::uint64_t{1} << 30;  // and no block any more
+  static constexpr std::uint64_t kHeapMask = ~std::uint64_t{0} << 32;
+  // Owner of a region whose heap ended while the region was sealed. No heap's number is 0.
+  static constexpr std::uint64_t kOrphan = 1;
+
   enum class IfSealed : std::uint8_t { kRefuse, kPark };
 
   struct alignas(64) ClassState {
-    std::array<std::atomic<Slab*>, kStackShards> current{};  // the slabs that blocks are taken from first
+    std::array<std::atomic<Slab*>, kStackShards> current{};  // by shard: the slab that blocks are taken from first
     std::atomic<Slab*> spare = nullptr;                      // the slab that emptied last
   };
   // A block as the heap finds it. slab is null if the block is a region by itself.
@@ -128,6 +136,11 @@ class PrivateHeap {
     [[nodiscard]] Address Base() const { return arena->base.load(std::memory_order_relaxed) + first * kUnitSize; }
   };
 
+  [[nodiscard]] static Address ToAddress(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+  [[nodiscard]] static void* ToPointer(Address address) {
+    return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
+  }
+  [[nodiscard]] static std::uint64_t RoundUpToPage(std::uint64_t size) { return RoundDownToPage(size + kPageSize - 1); }
   [[nodiscard]] std::size_t Shard() const { return shards_ == 1 ? 0 : StackShard() % shards_; }
   BlockOutcome AllocateSmall(std::size_t index, Criticality level);
   // Allocates a run. may_reuse: its bytes need not be zero.
@@ -143,7 +156,7 @@ class PrivateHeap {
   // another.
   BlockOutcome GiveOutSlowly(void* block, std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome TakeUnsealed(std::size_t index, std::size_t shard, Criticality level);
-  // Finds a block when the fast path has none.
+  // Finds a block when the fast path has no free block.
   BlockOutcome Refill(std::size_t index, std::size_t shard, Criticality level);
   BlockOutcome FormSlab(std::size_t index, std::size_t shard, Criticality level);
   enum class Sealed : std::uint8_t { kTaken, kPassedOver };  // what to do with blocks that touch a sealed page
@@ -217,7 +230,7 @@ class PrivateHeap {
   std::array<std::atomic<Slab*>, kMostKeptRuns> kept_runs_{};
   std::atomic<std::size_t> oldest_kept_run_ = 0;  // a running count; points roughly at the oldest
   std::atomic<Arena*> spare_arena_ = nullptr;
-  std::atomic<std::uint64_t> parked_ = 0;  // Unseals + 1 when something was parked first; 0: nothing is parked
+  std::atomic<std::uint64_t> parked_ = 0;  // 0: nothing is parked; else 1 + the smallest count in NoteParked
   std::atomic<std::uint64_t> committed_ = 0;
   std::atomic<std::uint64_t> parked_large_ = 0;  // bytes of regions that are parked
   std::atomic<std::uint64_t> large_bytes_ = 0;

@@ -1,10 +1,10 @@
-// The memory of a private heap's slabs and runs: units of arenas, committed and decommitted through the engine, and
-// the kept runs.
+// The memory of a private heap: units of arenas, committed and decommitted through the engine.
+#include "heap/private_heap.h"
+
 #include <algorithm>
 #include <bit>
 
 #include "base/error_family.h"
-#include "heap/private_heap.h"
 
 namespace clr_host_memory {
 
@@ -167,58 +167,6 @@ bool PrivateHeap::WantsMemory(const Outcome& outcome) {
   return outcome.verdict == Verdict::kOverLimit || outcome.verdict == Verdict::kNoMetadata ||
          outcome.verdict == Verdict::kTimedOut ||
          (outcome.verdict == Verdict::kOsRefused && FamilyOf(outcome.error) == ErrorFamily::kMemory);
-}
-
-// ---- runs that were freed
-
-Slab* PrivateHeap::TakeKeptRun(Pages pages) {
-  const auto fits = [pages](Pages has) { return has >= pages && has.value <= pages.value + pages.value / 4; };
-  for (auto& kept : kept_runs_) {
-    Slab* run = kept.load();
-    if (run == nullptr || !fits(run->State().RunPages()) || !kept.compare_exchange_strong(run, nullptr)) continue;
-    const Pages has = run->State().RunPages();
-    if (engine_.TouchesSealed(run->base.load(std::memory_order_relaxed), has.InBytes().value)) {
-      ParkRun(*run, has);
-    } else if (fits(has)) {
-      run->state.store(SlabState::OfRun(has).word());
-      return run;
-    } else if (!KeepOrRetireRun(*run, has).ok()) {  // it was taken, used and freed again meanwhile, with another size
-      ParkRun(*run, has);
-    }
-  }
-  return nullptr;
-}
-
-bool PrivateHeap::IsWorthKeeping(const Slab& run, Pages pages) const {
-  return pages.InBytes() <= Bytes{kLargestKeptRun} && engine_.HasRoom({kRoomToKeepRuns}, Criticality::kTask) &&
-         engine_.Waiting() == 0 && engine_.Serving() &&
-         !engine_.IsHostOwned(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
-}
-
-Outcome PrivateHeap::KeepOrRetireRun(Slab& run, Pages pages) {
-  if (!IsWorthKeeping(run, pages)) return RetireRun(run, pages);
-  // It is likely to be needed again, and committing pages is expensive.
-  ForgetSite(AsBlock(run, pages));
-  run.state.store(SlabState::OfKeptRun(pages).word());
-  for (auto& kept : kept_runs_) {
-    Slab* none = nullptr;
-    if (kept.load() == nullptr && kept.compare_exchange_strong(none, &run)) return Outcome::Done();
-  }
-  Slab* before = kept_runs_[oldest_kept_run_.fetch_add(1) % kMostKeptRuns].exchange(&run);
-  if (before == nullptr) return Outcome::Done();
-  const Pages before_pages = before->State().RunPages();
-  if (!RetireRun(*before, before_pages).ok()) ParkRun(*before, before_pages);
-  return Outcome::Done();
-}
-
-Outcome PrivateHeap::RetireRun(Slab& run, Pages pages) {
-  run.state.store(0);
-  const Outcome outcome = Decommit(run.base.load(std::memory_order_relaxed), pages.InBytes().value);
-  if (!outcome.ok()) return outcome;
-  ForgetSite(AsBlock(run, pages));
-  const std::uint64_t units = (pages.InBytes().value + kUnitSize - 1) >> kUnitShift;
-  ReleaseUnits({run.arena, run.unit, static_cast<std::uint32_t>(units)});
-  return Outcome::Done();
 }
 
 }  // namespace clr_host_memory

@@ -65,9 +65,7 @@ class Ledger {
   [[nodiscard]] Sections& sections() { return sections_; }
 
   [[nodiscard]] PageSpan LocateOwn(Address address, std::uint64_t size) const { return map_.LocateOwn(address, size); }
-  [[nodiscard]] PageSpan Locate(PageRange range) const { return map_.Locate(range); }
   [[nodiscard]] std::optional<Region> FindRegion(Address address) const { return map_.FindRegion(address); }
-  [[nodiscard]] std::optional<Region> FindRegion(const PageSpan& span) const { return map_.FindRegion(span); }
   [[nodiscard]] std::optional<Region> RegionAt(Address base) const { return map_.RegionAt(base); }
 
   // Calls visit(Region) for every known region that shares pages with range.
@@ -87,10 +85,8 @@ class Ledger {
   void RestoreRegion(const Region& region);
 
   // Clears the pages' bits. The charge for the returned pages stays with the caller, which passes it to
-  // budget().Uncharge.
-  [[nodiscard]] Pages ClearCharged(const PageSpan& span) {
-    return span.word != nullptr ? ClearIn(*span.word, span.mask, span.range.count) : ClearCharged(span.range);
-  }
+  // budget().Uncharge. span: as LocateOwn found it.
+  [[nodiscard]] Pages ClearCharged(const PageSpan& span) { return ClearIn(*span.word, span.mask, span.range.count); }
   [[nodiscard]] Pages ClearCharged(PageRange range);
   // Uncharges a view, and drops its section. Call with a record that was removed, after the OS has unmapped it.
   void UnchargeUnmappedView(const Region& view);
@@ -98,14 +94,12 @@ class Ledger {
   // now. Call when a commit reached another view than it had found: no other thread knows of that commit.
   void AskOsAboutView(PageRange range);
   // Checks the words again that commits have overlapped. Call after the OS freed or decommitted the pages.
-  void SweepAfterFree(const PageSpan& span) {
-    if (span.word == nullptr) return SweepAfterFree(span.range);
-    SweepWord(*span.word, span.range.first / 64, span.mask);
-  }
+  void SweepAfterFree(const PageSpan& span) { SweepWord(*span.word, span.WordIndex(), span.mask); }
   void SweepAfterFree(PageRange range);
   // Has the OS asked about every touched word of range. Call when the effect of an OS call on range is not known any
   // more.
   void AskOsAbout(PageRange range);
+  void AskOsAbout(const PageSpan& span) { AskOsAbout(span.range); }
 
   // Conflicts. A decommit finds a region, and may reach the OS only after that region is gone and its address is part
   // of another region. Any free may meet a wide commit, which leaves no trace in the words while the OS is asked. The
@@ -263,95 +257,6 @@ class Ledger {
   std::atomic<std::uint64_t> conflicts_ = 0;
   std::atomic<std::uint16_t> last_view_ = 0;
   std::atomic<bool> any_foreign_ = false;  // words were marked as foreign, now or before
-};
-
-// One commit in progress on its pages, from before the OS is asked until the ledger has the result. Leaving the scope
-// without Settle leaves the ledger as it was. CommitInWord and CommitInFlight do the same. Most commits lie in one
-// word, and CommitInWord is cheap.
-class CommitInWord {
- public:
-  // span: as returned by LocateOwn.
-  CommitInWord(Ledger& ledger, const PageSpan& span)
-      : ledger_(ledger), word_(*span.word), mask_(span.mask), range_(span.range) {
-    Ledger::Enter(word_);
-  }
-  ~CommitInWord() { ledger_.Leave(word_, range_.first / 64); }
-  CommitInWord(const CommitInWord&) = delete;
-  CommitInWord& operator=(const CommitInWord&) = delete;
-
-  // As in CommitInFlight.
-  [[nodiscard]] static constexpr bool Enter() { return true; }
-  [[nodiscard]] Pages Missing() const { return Ledger::CountMissing(word_.charged.load(), mask_, range_.count); }
-  void Settle(Pages paid) {
-    std::uint64_t charged = word_.charged.load(std::memory_order_relaxed);
-    if ((charged & mask_) == 0 && paid == range_.count &&
-        word_.charged.compare_exchange_strong(charged, charged | mask_)) [[likely]] {
-      ledger_.budget_.NotePeak();
-    } else {
-      ledger_.MarkAll(word_, mask_, paid);
-    }
-  }
-  void AskOs() { ledger_.AskOsAbout(range_); }
-
- private:
-  Ledger& ledger_;
-  PageWord& word_;
-  const std::uint64_t mask_;
-  const PageRange range_;
-};
-
-class CommitInFlight {
- public:
-  // range: not empty, and tracked. The constructor reads only existing tables.
-  CommitInFlight(Ledger& ledger, PageRange range);
-  ~CommitInFlight();
-  CommitInFlight(const CommitInFlight&) = delete;
-  CommitInFlight& operator=(const CommitInFlight&) = delete;
-
-  // Returns how many pages of the range were not charged yet.
-  [[nodiscard]] Pages Missing() const { return missing_; }
-  // Creates what tracking the range needs. The commit is in progress on it from then on. Call before the OS is asked.
-  // False: no memory.
-  [[nodiscard]] bool Enter();
-  // Marks the whole range as charged. Call when the OS has committed it. paid: pages the caller has charged for it;
-  // Settle corrects the charge.
-  void Settle(Pages paid);
-  // Settles a commit in foreign memory before the OS is asked. Marks the pages that the OS does not hold as committed,
-  // and marks their words as foreign. If the OS then fails, AskOs undoes it.
-  void ClaimUncommitted(Pages paid);
-  // Only marks the words as foreign.
-  void NoteForeign() { ledger_.NoteForeign(range_); }
-  // Call when the effect of the OS call is not known. The last thread to leave each word then asks the OS about it.
-  void AskOs() { ledger_.AskOsAbout(range_); }
-
- private:
-  template <typename Visitor>
-  void ForEachWord(Visitor visit) const;
-
-  Ledger& ledger_;
-  const PageRange range_;
-  Pages missing_;
-  bool entered_ = false;
-};
-
-// A commit in a region of the manager that is in progress without an entry in its words. The OS is asked first, and
-// tables are created once it has granted the pages.
-class WideCommit {
- public:
-  explicit WideCommit(Ledger& ledger) : ledger_(ledger) {
-    ledger_.removals_.fetch_add(1);
-    conflicts_ = ledger_.ConflictCount();
-  }
-  ~WideCommit() { ledger_.removals_.fetch_sub(1); }
-  WideCommit(const WideCommit&) = delete;
-  WideCommit& operator=(const WideCommit&) = delete;
-
-  // Returns whether a free may have met the commit. Call after the pages are marked.
-  [[nodiscard]] bool HasConflict() const { return ledger_.ConflictCount() != conflicts_; }
-
- private:
-  Ledger& ledger_;
-  std::uint64_t conflicts_;
 };
 
 }  // namespace clr_host_memory

@@ -92,13 +92,16 @@ struct PageWord {
   std::atomic<const RegionSlot*> region;
 };
 
-// The pages of one request. If they lie in one touched word, as most do, also that word: found once, used at every
-// step.
+// The pages of one request that lie in one touched word, as most do: found once, used at every step.
 struct PageSpan {
+  PageWord* word = nullptr;  // null: LocateOwn found no such word, and the other members say nothing
+  std::uint64_t mask = 0;    // of the pages in *word
   PageRange range;
-  PageWord* word = nullptr;
-  std::uint64_t mask = 0;   // of the pages in *word
-  std::uint64_t owner = 0;  // owner of the region, if LocateOwn found it
+  const RegionSlot* region = nullptr;
+
+  [[nodiscard]] std::uint64_t WordIndex() const { return range.first / 64; }
+  // Returns the owner of the region; 0: none.
+  [[nodiscard]] std::uint64_t Owner() const { return region->owner.load(std::memory_order_relaxed); }
 };
 
 class PageMap {
@@ -125,8 +128,7 @@ class PageMap {
   [[nodiscard]] PageWord* FindWord(std::uint64_t word) const { return FindWordOf(word << PageWord::kShift); }
   [[nodiscard]] PageWord* FindWordOf(Address address) const {
     Leaf* leaf = FindLeaf(address);
-    return leaf == nullptr ? nullptr
-                           : &leaf->pages[static_cast<std::size_t>(address >> PageWord::kShift) % kWordsPerLeaf];
+    return leaf == nullptr ? nullptr : WordIn(*leaf, address);
   }
   // Returns the word as FindWord does, creates it if missing, and marks it as touched. Null: the OS has no memory for
   // it.
@@ -139,33 +141,19 @@ class PageMap {
   // word. They must also lie in one live region reserved through the manager, which the word remembers. If any of this
   // does not hold, word is null.
   [[nodiscard]] PageSpan LocateOwn(Address address, std::uint64_t size) const {
-    PageSpan span;
     const std::uint64_t first = address >> kPageShift;
     const std::uint64_t last = (address + size - 1) >> kPageShift;
-    if (size - 1 >= kPageSize * 64 || first / 64 != last / 64) return span;
-    PageWord* word = FindWordOf(address);
-    if (word == nullptr) return span;
+    if (size - 1 >= kPageSize * 64 || first / 64 != last / 64) return {};
+    // An address above the address space meets another address's word here, and fails the test of its page below.
+    Leaf* leaf = FindLeafIn(middles_[static_cast<std::size_t>(address >> kMiddleShift) % kMiddleCount], address);
+    if (leaf == nullptr) return {};
+    PageWord* word = WordIn(*leaf, address);
     const RegionSlot* slot = word->region.load(std::memory_order_relaxed);
-    if (slot == nullptr) return span;
+    if (slot == nullptr) return {};
     const std::int64_t count = RegionSlot::CountIn(slot->packed.load());
-    if (first < slot->first || static_cast<std::int64_t>(last - slot->first) >= count) return span;
-    span.range = {first, {last - first + 1}};
-    span.mask = ~std::uint64_t{0} >> (63 - (last - first)) << (first % 64);
-    span.word = word;
-    span.owner = slot->owner.load(std::memory_order_relaxed);
-    return span;
-  }
-
-  // Locates range, which is not empty, and tracked. word is null unless range lies in one touched word.
-  [[nodiscard]] PageSpan Locate(PageRange range) const {
-    PageSpan span{range};
-    const std::uint64_t bit = range.first % 64;
-    if (bit + range.count.value > 64) return span;
-    PageWord* word = FindWord(range.first / 64);
-    if (word == nullptr || word->gate.load(std::memory_order_relaxed) == 0) return span;
-    span.word = word;
-    span.mask = ~std::uint64_t{0} >> (64 - range.count.value) << bit;
-    return span;
+    if (first < slot->first || static_cast<std::int64_t>(last - slot->first) >= count) return {};
+    const std::uint64_t mask = ~std::uint64_t{0} >> (63 - (last - first)) << (first % 64);
+    return {word, mask, {first, {last - first + 1}}, slot};
   }
 
   // Returns whether EnsureWord was ever called for the word.
@@ -200,10 +188,6 @@ class PageMap {
   // Returns the live region that holds address.
   [[nodiscard]] std::optional<Region> FindRegion(Address address) const {
     return FindRegion(address >> kPageShift, FindWordOf(address));
-  }
-  // Returns the live region that holds the first page of span.
-  [[nodiscard]] std::optional<Region> FindRegion(const PageSpan& span) const {
-    return FindRegion(span.range.first, span.word != nullptr ? span.word : FindWord(span.range.first / 64));
   }
   // Returns the live region that begins at base.
   [[nodiscard]] std::optional<Region> RegionAt(Address base) const;
@@ -341,10 +325,15 @@ class PageMap {
   [[nodiscard]] Leaf& LeafOfWord(std::uint64_t word) const { return *FindLeaf(word << PageWord::kShift); }
   [[nodiscard]] Leaf* FindLeaf(Address address) const {
     const auto m = static_cast<std::size_t>(address >> kMiddleShift);
-    if (m >= kMiddleCount) return nullptr;
-    const Middle* middle = middles_[m].load();
+    return m < kMiddleCount ? FindLeafIn(middles_[m], address) : nullptr;
+  }
+  [[nodiscard]] static Leaf* FindLeafIn(const std::atomic<Middle*>& published, Address address) {
+    const Middle* middle = published.load();
     if (middle == nullptr) return nullptr;
     return middle->leaves[static_cast<std::size_t>(address >> kLeafShift) % kLeavesPerMiddle].load();
+  }
+  [[nodiscard]] static PageWord* WordIn(Leaf& leaf, Address address) {
+    return &leaf.pages[static_cast<std::size_t>(address >> PageWord::kShift) % kWordsPerLeaf];
   }
   // Calls visit(Region) for every live region that begins in range.
   template <typename Visitor>

@@ -7,8 +7,12 @@
 // - The charge stays near the limit.
 // - There are many refusals, few grants, and few bytes obtained.
 //
-// So these CLRs cause no report: a CLR refused now and then, a CLR that fills its heap, frees it and fills it again,
-// and a CLR that waits. The window slides by quarters.
+// So these CLRs cause no report:
+// - a CLR that is refused now and then;
+// - a CLR that fills its heap, frees it and fills it again;
+// - a CLR that waits.
+//
+// The window slides by quarters.
 #ifndef CLRHM_POLICY_THRASH_H
 #define CLRHM_POLICY_THRASH_H
 

@@ -26,7 +26,7 @@ std::uint32_t HostProgram(Session& session, const Program& program, const RunOpt
   const ModernRuntime runtime = ChooseModernRuntime(options.runtime);
   if (runtime.folder) return RunInRuntimeFolder(session, *runtime.folder, program, options);
   if (!program.has_runtime_config) {
-    throw ToolError(ToUtf8(program.file) + " has no " + ToUtf8(RuntimeConfigOf(program.file).filename()) + " beside it",
+    throw ToolError(ToUtf8(program.file) + " needs " + ToUtf8(RuntimeConfigOf(program.file).filename()) + " beside it",
                     "copy it there from the build, or name a runtime folder with --runtime");
   }
   return RunWithHostFxr(session, *runtime.root, program, options);
@@ -58,7 +58,7 @@ int Execute(const InfoOptions& options, Streams streams) {
     text += "  " + ToUtf8(place.path) + " (" + place.source + ")";
     if (!root) {
       text += IsRuntimeFolder(place.path) ? ": a runtime folder, " + VersionOfRuntimeFile(place.path / "coreclr.dll")
-                                          : ": no dotnet root";
+                                          : ": not a dotnet root";
       text += "\n";
       continue;
     }
@@ -67,7 +67,7 @@ int Execute(const InfoOptions& options, Streams streams) {
       text += "    " + runtime.name + " " + runtime.version + "\n";
     }
   }
-  if (places.empty()) text += "  no place to look in: DOTNET_ROOT is not set, and nothing is registered\n";
+  if (places.empty()) text += "  not present: DOTNET_ROOT is not set, and no location is registered\n";
 
   text += ".NET Framework\n";
   const std::vector<NetFrameworkVersion> frameworks = InstalledNetFrameworks();
@@ -75,7 +75,7 @@ int Execute(const InfoOptions& options, Streams streams) {
     text += "  " + framework.version + " in " + framework.folder + "\n";
   }
   const std::string release = NetFramework4Release();
-  if (!frameworks.empty() && !release.empty()) text += "  the v4.0 one is " + release + "\n";
+  if (!frameworks.empty() && !release.empty()) text += "  v4.0 is release " + release + "\n";
   if (frameworks.empty()) text += "  not present\n";
 
   text += "This machine\n" + FormatSystemInfo(ReadSystemInfo());
@@ -89,10 +89,12 @@ int Execute(const ScriptedOptions& options, Streams streams) {
   MemoryManagerOptions manager_options;
   if (options.limit) manager_options.limit = *options.limit;
   auto manager = CreateMemoryManager(manager_options);
-  if (!manager) throw ToolError("the memory manager cannot be made, " + manager.reason(), "change --limit");
+  if (!manager) {
+    throw ToolError("the memory manager cannot be created: " + std::string(manager.error().reason()), "change --limit");
+  }
 
   const ULONGLONG started_at = GetTickCount64();
-  streams.out.Write("A scripted client, not a CLR, plays a desktop CLR's calls against the memory manager:\n");
+  streams.out.Write("A scripted client, not a CLR, makes the calls of a desktop CLR to the memory manager:\n");
   const ScriptedRun run = PlayDesktopClr(*manager->get());
   streams.out.Write(FormatSteps(run));
 
@@ -120,7 +122,7 @@ int RunClrMem(const std::vector<std::string>& arguments, Streams streams) {
   } catch (const ToolError& error) {
     streams.error.Write("clrmem: " + AsOneLine(error.what()) + "\n");
   } catch (const std::bad_alloc&) {
-    streams.error.Write("clrmem: there is no memory left for clrmem itself; close other programs and try again\n");
+    streams.error.Write("clrmem: clrmem itself ran out of memory; close other programs and try again\n");
   }
   return kExitUsage;
 }

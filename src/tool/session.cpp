@@ -1,6 +1,5 @@
 #include "tool/session.h"
 
-#include "os/windows/windows_memory_system.h"
 #include "tool/run/least_limit.h"
 #include "tool/run/process_memory.h"
 #include "tool/text/duration_text.h"
@@ -65,16 +64,14 @@ Session::Session(const RunOptions& options, Streams streams)
   SetEnvironmentVariableW(L"CLRMEM_MANAGER", address.data());
 }
 
-void Session::CheckRoomBesides(std::uint64_t limit) const {
-  MemoryLoad load;
-  if (WindowsMemorySystem().Load(&load) != win32::kSuccess) return;
-  const std::uint64_t besides =
-      load.process_private.value - std::min(load.process_private.value, policy_.emergency_reserve);
-  if (limit >= kLeastLimit && limit - kLeastLimit >= besides) return;
-  throw ToolError("--count-all counts " + FormatSize(besides) +
-                      " before the runtime has started, which leaves less of the limit of " + FormatSize(limit) +
-                      " than the " + kLeastLimitText + " a CLR needs",
-                  "give a higher --limit, or leave --count-all out");
+void Session::CheckRoomForRuntime(std::uint64_t limit) const {
+  const std::uint64_t committed = ReadProcessCommit().bytes;
+  const std::uint64_t counted = committed - std::min(committed, policy_.emergency_reserve);
+  if (limit >= kLeastLimit && limit - kLeastLimit >= counted) return;
+  throw ToolError("--count-all counts " + FormatSize(counted) +
+                      " that are committed before the runtime starts, so the limit of " + FormatSize(limit) +
+                      " leaves less than the " + kLeastLimitText + " that a CLR needs",
+                  "give a higher --limit, or remove --count-all");
 }
 
 void Session::MakeManager(const RunOptions& options) {
@@ -92,15 +89,15 @@ void Session::MakeManager(const RunOptions& options) {
   manager_options.count_whole_process = policy_.count_whole_process;
   auto manager = CreateMemoryManager(manager_options);
   if (!manager) {
-    const bool no_reserve = manager.code() == E_OUTOFMEMORY && policy_.emergency_reserve != 0;
-    throw ToolError("the memory manager cannot be made, " + manager.reason(),
-                    no_reserve ? "give a smaller --emergency-reserve" : "change the options that say so");
+    const bool no_reserve = manager.error().code() == E_OUTOFMEMORY && policy_.emergency_reserve != 0;
+    throw ToolError("the memory manager cannot be created: " + std::string(manager.error().reason()),
+                    no_reserve ? "give a smaller --emergency-reserve" : "change that option");
   }
   manager_.emplace(*std::move(manager));
   manager_made_at_ = GetTickCount64();
-  if (policy_.count_whole_process && options.limit) CheckRoomBesides(*options.limit);
-  if (FAILED(manager_->OnEvent([this](const ClrHostMemoryEvent& event) { OnEvent(event); }))) {
-    throw ToolError("the memory manager has no thread to tell of events", "close other programs and try again");
+  if (policy_.count_whole_process && options.limit) CheckRoomForRuntime(*options.limit);
+  if (!manager_->OnEvent([this](const ClrHostMemoryEvent& event) { OnEvent(event); })) {
+    throw ToolError("the memory manager cannot start its thread for events", "close other programs and try again");
   }
 }
 
@@ -108,21 +105,22 @@ void Session::OnEvent(const ClrHostMemoryEvent& event) noexcept {
   events_.Record(event);
   if (event.kind != kClrHostMemoryEventThrash || policy_.on_thrash != OnThrash::kStop) return;
   try {
-    SayThatItThrashes(event);
+    ReportThrashing(event);
   } catch (const std::bad_alloc&) {
-    streams_.error.Write("clrmem: the app is stopped, its runtime spins at its limit; give a higher --limit\n");
+    streams_.error.Write("clrmem: the app is stopped because its runtime spins at its limit; give a higher --limit\n");
   }
   EndProcess(EndedBy::kThrashGuard, kExitThrash);
 }
 
-void Session::SayThatItThrashes(const ClrHostMemoryEvent& event) const {
-  streams_.error.Write("clrmem: the app is stopped, its runtime spins at the limit of " + FormatSize(event.limit) +
-                       ": " + FormatCount(event.count) + " requests refused and " + FormatCount(event.collections) +
-                       " collections in " + FormatSeconds(event.window_ms) + ", " + FormatSize(event.bytes) +
-                       " obtained; give a higher --limit, or let it go on with --on-thrash=report\n");
+void Session::ReportThrashing(const ClrHostMemoryEvent& event) const {
+  streams_.error.Write("clrmem: the app is stopped because its runtime spins at the limit of " +
+                       FormatSize(event.limit) + ": " + FormatCount(event.count) + " refused requests, " +
+                       FormatCount(event.collections) + " collections and " + FormatSize(event.bytes) +
+                       " obtained in " + FormatSeconds(event.window_ms) +
+                       "; give a higher --limit, or let the app continue with --on-thrash=report\n");
 }
 
-bool Session::HoldToLimit() noexcept {
+bool Session::ApplyLimit() noexcept {
   if (!manager_ || !initial_limit_) return true;
   const Headroom headroom = policy_.HeadroomToKeep();
   const ClrHostMemoryStatistics statistics = manager_->Statistics();
@@ -134,24 +132,24 @@ bool Session::HoldToLimit() noexcept {
     return false;
   }
   // This call succeeds: the manager was created with the same limit and headroom.
-  manager_->SetLimit(*initial_limit_, headroom.app_domain, headroom.process);
+  static_cast<void>(manager_->SetLimit(*initial_limit_, headroom.app_domain, headroom.process));
   return true;
 }
 
 HRESULT Session::NoteManagedCodeBegins() noexcept {
-  if (!HoldToLimit()) return E_OUTOFMEMORY;
+  if (!ApplyLimit()) return E_OUTOFMEMORY;
   managed_code_began_at_.store(GetTickCount64());
   if (schedule_) schedule_->Begin();
   return S_OK;
 }
 
-std::optional<ToolError> Session::WhyNoRoom() const {
+std::optional<ToolError> Session::NoRoomError() const {
   if (too_much_at_start_.in_use == 0) return std::nullopt;
   const std::uint64_t least = LeastLimitAfterStart(too_much_at_start_.within_limit, policy_.HeadroomToKeep());
   return ToolError(
       "the limit of " + FormatSize(*initial_limit_) + " is less than " + summary_.runtime_name + " " +
-          summary_.runtime_version + " needs to start here, which has " + FormatSize(too_much_at_start_.in_use) +
-          " in use before Main",
+          summary_.runtime_version + " needs to start: " + FormatSize(too_much_at_start_.in_use) +
+          " are in use before Main",
       least == 0 ? "give a smaller --headroom" : "give --limit " + std::to_string(least >> 20) + "M or more");
 }
 
@@ -167,16 +165,18 @@ void Session::AttachToCoreClr(HMODULE coreclr) {
   WatchProcessEndOf(coreclr);
   if (!manager_) return;
   auto bridge = clr_host_memory::AttachToCoreClr(coreclr, *manager_);
-  if (!bridge) throw ToolError("the runtime cannot be bridged: " + bridge.reason(), "or run it with --no-bridge");
+  if (!bridge) {
+    throw ToolError("the runtime cannot be bridged: " + std::string(bridge.error().reason()),
+                    "or run APP with --no-bridge");
+  }
   bridge_.emplace(*std::move(bridge));
   if (accounting_) not_hosted_before_ = BreakDownProcess(*manager_).not_hosted;
-  if (gc_container_ && FAILED(bridge_->PresentAsContainer())) {
-    throw ToolError("the bridge is detached", "leave --gc-container out");
+  if (gc_container_ && !bridge_->PresentAsContainer()) {
+    throw ToolError("the bridge is detached", "remove --gc-container");
   }
   for (const std::string& name : bridged_modules_) {
-    std::string reason;
-    if (FAILED(bridge_->AttachModulesNamed(ToWide(name), &reason))) {
-      throw ToolError(name + " cannot be bridged: " + reason, "leave it out of --bridge");
+    if (const auto attached = bridge_->AttachModulesNamed(ToWide(name)); !attached) {
+      throw ToolError(name + " cannot be bridged: " + attached.error().reason(), "or remove it from --bridge");
     }
   }
 }

@@ -39,7 +39,7 @@ class Session {
   // not begin.
   [[nodiscard]] HRESULT NoteManagedCodeBegins() noexcept;
   // Returns the error to report after E_OUTOFMEMORY from NoteManagedCodeBegins; empty if the runtime fits.
-  [[nodiscard]] std::optional<ToolError> WhyNoRoom() const;
+  [[nodiscard]] std::optional<ToolError> NoRoomError() const;
 
   // Returns the heap limit passed to the GC, bytes; 0 if none.
   [[nodiscard]] std::uint64_t gc_limit() const noexcept { return policy_.gc_limit; }
@@ -63,11 +63,11 @@ class Session {
   void MakeManager(const RunOptions& options);
   // Checks that the limit leaves room for the runtime. Throws ToolError if the memory that --count-all already counts
   // leaves too little.
-  void CheckRoomBesides(std::uint64_t limit) const;
+  void CheckRoomForRuntime(std::uint64_t limit) const;
   // Receives the manager's events, on the manager's own thread.
   void OnEvent(const ClrHostMemoryEvent& event) noexcept;
-  void SayThatItThrashes(const ClrHostMemoryEvent& event) const;
-  [[nodiscard]] bool HoldToLimit() noexcept;
+  void ReportThrashing(const ClrHostMemoryEvent& event) const;
+  [[nodiscard]] bool ApplyLimit() noexcept;
   [[nodiscard]] PolicyFigures PolicyFiguresNow() const;
   static void Report(void* session, EndedBy how, std::optional<std::uint32_t> exit_code) noexcept;
   void WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code);

@@ -128,7 +128,7 @@ void CompareReservations(const Managed& managed, int rounds) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 101;
   auto made = CreateMemoryManager({.limit = 1_GiB});
-  if (!made) Fail("CreateMemoryManager");
+  if (!made) Fail(made.error().reason());
   const Win32 win32;
   const Managed managed{made->get()};
   auto* const raw_region = static_cast<char*>(win32.Alloc(nullptr, kRegion, MEM_RESERVE));

@@ -1,5 +1,5 @@
 # Counts the engine's instructions for a commit and a decommit of 16 pages. The count is the same on every run.
-#   cmake -DPROGRAM=... -DLIMIT=300 -DWORK=<folder> -P engine_instructions.cmake
+#   cmake -DPROGRAM=... -DLIMIT=286 -DWORK=<folder> -P engine_instructions.cmake
 # Prints a line that ctest takes as "skipped" if valgrind is not installed.
 cmake_minimum_required(VERSION 3.25)
 find_program(VALGRIND valgrind)

@@ -136,7 +136,7 @@ void Compare(const char* what, int rounds, First raw, Second managed) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 101;
   auto made = CreateMemoryManager({.limit = 1_GiB});
-  if (!made) Fail("CreateMemoryManager");
+  if (!made) Fail(made.error().reason());
   ComPtr<IHostMalloc> heap;
   if (made->get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()) != S_OK) Fail("CreateMalloc");
   ComPtr<IHeapBackend> bridged;

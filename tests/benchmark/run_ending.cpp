@@ -47,7 +47,8 @@ Ending EndingOf(const ProcessResult& process, const Undisturbed& undisturbed) {
   if (process.exit_code == undisturbed.exit_code && !no_memory) return Ending::kPasses;
 
   const std::string line = ClrmemLine(process.error);
-  if (process.exit_code == kStopped && Has(line, "the app is stopped, its runtime spins")) return Ending::kStopped;
+  if (process.exit_code == kStopped && Has(line, "the app is stopped because its runtime spins"))
+    return Ending::kStopped;
   if (process.exit_code == kClrmemError && !line.empty()) {
     return Has(line, "needs to start") ? Ending::kRefused : Ending::kDidNotStart;
   }

@@ -34,11 +34,12 @@ TEST(RunEnding, IsOutOfMemoryForCaughtAndUnhandledExceptions) {
 
 TEST(RunEnding, DistinguishesARefusalFromAFailedStart) {
   EXPECT_EQ(
-      EndingOf(Ran(2, "", "clrmem: --limit 1M is below the 4.0 MiB a CLR needs to start; give at least that\n"), {0}),
+      EndingOf(Ran(2, "", "clrmem: --limit 1M is below the 3892K that a CLR needs to start; give at least 3892K\n"),
+               {0}),
       Ending::kRefused);
   EXPECT_EQ(EndingOf(Ran(2, "",
-                         "clrmem: the limit of 4.0 MiB is less than .NET 8.0.33 needs to start here, which has 9.2 "
-                         "MiB in use before Main; give --limit 12M or more\n"),
+                         "clrmem: the limit of 4.0 MiB is less than .NET 8.0.33 needs to start: 9.2 MiB are in use "
+                         "before Main; give --limit 12M or more\n"),
                      {0}),
             Ending::kRefused);
   EXPECT_EQ(EndingOf(Ran(2, "", "clrmem: the runtime did not start: 0x8007000E; install it again\n"), {0}),
@@ -46,7 +47,7 @@ TEST(RunEnding, DistinguishesARefusalFromAFailedStart) {
 }
 
 TEST(RunEnding, IsStoppedIfTheThrashGuardReportsIt) {
-  const std::string line = "clrmem: the app is stopped, its runtime spins at its limit; give a higher --limit\n";
+  const std::string line = "clrmem: the app is stopped because its runtime spins at its limit; give a higher --limit\n";
   EXPECT_EQ(EndingOf(Ran(124, "", line + kSummary), {0}), Ending::kStopped);
   EXPECT_EQ(EndingOf(Ran(124, "", kSummary), {0}), Ending::kFailed);
 }

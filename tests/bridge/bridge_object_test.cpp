@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "bridge/fake_clr.h"
-#include "bridge/thunks/thunk_calls.h"
+#include "bridge/thunks/thunk_table.h"
 #include "com/every_size.h"
 
 namespace clrhm_test {
@@ -31,8 +31,8 @@ TEST(AttachToCoreClr, RefusesModulesThatAreNotAClrWithReason) {
       {reinterpret_cast<HMODULE>(std::uintptr_t{0x7000}), "no loaded module"},
       {data.get(), "data file"},
       {without_free.get(), "does not import VirtualFree"},
-      {GetModuleHandleW(L"kernel32.dll"), "itself runs on"},
-      {GetModuleHandleW(nullptr), "itself runs on"},
+      {GetModuleHandleW(L"kernel32.dll"), "memory manager itself uses"},
+      {GetModuleHandleW(nullptr), "memory manager itself uses"},
   };
   const auto before = clr.AllSlots();
   for (const auto& row : table) {
@@ -126,8 +126,7 @@ TEST_F(BridgedFakeClr, ModulesAreListedInOrderWithTheirImports) {
   EXPECT_EQ(module.module, clr_.get());
   EXPECT_EQ(module.path, clr_host_memory::ModulePath(clr_.get()));
   // The fake CLR imports all functions, but this manager has no heap to serve blocks from.
-  constexpr std::size_t kOfBlocks = 8;
-  EXPECT_EQ(module.import_count, clr_host_memory::kBridgedFunctionCount - kOfBlocks);
+  EXPECT_EQ(module.import_count, clr_host_memory::HooksOf(0, /*with_blocks=*/false).size());
   const std::string imports = module.imports;
   EXPECT_EQ(std::count(imports.begin(), imports.end(), ' ') + 1, module.import_count) << imports;
   EXPECT_NE((" " + imports + " ").find(" VirtualAllocExNuma "), std::string::npos) << imports;
@@ -190,7 +189,7 @@ TEST_F(BridgedFakeClr, ModulesAndPurposesFitTheCallersStructSize) {
 TEST_F(BridgedFakeClr, VerifyReportsThatNoCallHasArrived) {
   std::array<char, 2048> reason{};
   EXPECT_EQ(bridge()->VerifyCallsArrive(reason.data(), reason.size()), HOST_E_CLRNOTAVAILABLE);
-  EXPECT_TRUE(Has(reason, "No call has come in")) << reason.data();
+  EXPECT_TRUE(Has(reason, "No call has arrived")) << reason.data();
   EXPECT_TRUE(Has(reason, "fake_coreclr.dll")) << reason.data();
   MEMORY_BASIC_INFORMATION information{};
   clr_.virtual_query(&information, &information, sizeof(information));
@@ -232,18 +231,18 @@ TEST(CoreClrBridge, CppInterfaceAttachesAndDetaches) {
   const auto before = clr.AllSlots();
   {
     auto bridge = clr_host_memory::AttachToCoreClr(clr.get(), &manager);
-    ASSERT_TRUE(bridge) << bridge.reason();
+    ASSERT_TRUE(bridge) << bridge.error().reason();
     EXPECT_NE(clr.AllSlots(), before);
-    std::string reason;
-    EXPECT_EQ(bridge->VerifyCallsArrive(&reason), HOST_E_CLRNOTAVAILABLE);
-    EXPECT_FALSE(reason.empty());
+    const auto verified = bridge->VerifyCallsArrive();
+    EXPECT_EQ(verified.error().code(), HOST_E_CLRNOTAVAILABLE);
+    EXPECT_STRNE(verified.error().reason(), "");
     EXPECT_EQ(bridge->CallCount(), 0U);
   }
   EXPECT_EQ(clr.AllSlots(), before);
   const auto none = clr_host_memory::AttachToCoreClr(nullptr, &manager);
   EXPECT_FALSE(none);
-  EXPECT_EQ(none.code(), E_INVALIDARG);
-  EXPECT_FALSE(none.reason().empty());
+  EXPECT_EQ(none.error().code(), E_INVALIDARG);
+  EXPECT_STRNE(none.error().reason(), "");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The places where blocks of a bridged module are taken back: imports that other tools have hooked, C run-times of all
-// kinds, modules with their own hooks, and bridges that attach and detach repeatedly.
+// The places where blocks of a bridged module are taken back. Cases: imports that other tools have hooked, C run-times
+// of all kinds, modules with their own hooks, and bridges that attach and detach repeatedly.
 #include <clr_host_memory/core_clr_bridge.h>
 #include <gtest/gtest.h>
 
@@ -24,7 +24,7 @@ using clr_host_memory::MemoryManager;
 
 MemoryManager MakeManager() {
   auto made = CreateMemoryManager({});
-  EXPECT_TRUE(made) << made.reason();
+  EXPECT_TRUE(made) << made.error().reason();
   return std::move(*made);
 }
 

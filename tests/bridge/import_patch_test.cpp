@@ -152,7 +152,7 @@ TEST_F(ImportPatchTest, ConcurrentImportChangeLeavesEverythingAsItWas) {
     if (hr == S_OK) break;
     ++failures;
     EXPECT_EQ(hr, HOST_E_INVALIDOPERATION) << failing_exchange_call;
-    EXPECT_NE(reason_.find("changed by someone else"), std::string::npos) << reason_;
+    EXPECT_NE(reason_.find("Other code changed"), std::string::npos) << reason_;
     EXPECT_EQ(clr_.AllSlots(), before_) << failing_exchange_call;
     EXPECT_EQ(Protection(), DWORD{PAGE_READONLY});
     EXPECT_EQ(patch_.module(), nullptr);

@@ -6,8 +6,8 @@
 
 #include "bridge/fake_clr.h"
 #include "bridge/patch/import_patch.h"
-#include "bridge/start/runtime_start.h"
 #include "clrhm_test_paths.h"
+#include "tool/hosting/runtime_start.h"
 
 namespace clrhm_test {
 namespace {
@@ -45,9 +45,9 @@ TEST_P(RealClr, CoreClrImportsAllBridgedFunctionsByName) {
   const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   ASSERT_NE(coreclr.get(), nullptr) << GetLastError();
   auto manager = CreateMemoryManager();
-  ASSERT_TRUE(manager) << manager.reason();
+  ASSERT_TRUE(manager) << manager.error().reason();
   auto bridge = AttachToCoreClr(coreclr.get(), *manager);
-  ASSERT_TRUE(bridge) << bridge.reason();
+  ASSERT_TRUE(bridge) << bridge.error().reason();
   const std::string imports = Imports(bridge->get(), 0);
   for (const char* name :
        {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree", "VirtualQuery", "VirtualProtect", "MapViewOfFile",
@@ -61,17 +61,17 @@ TEST_P(RealClr, StandaloneGcsCanBeBridged) {
   const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   ASSERT_NE(coreclr.get(), nullptr);
   auto manager = CreateMemoryManager();
-  ASSERT_TRUE(manager) << manager.reason();
+  ASSERT_TRUE(manager) << manager.error().reason();
   auto bridge = AttachToCoreClr(coreclr.get(), *manager);
-  ASSERT_TRUE(bridge) << bridge.reason();
+  ASSERT_TRUE(bridge) << bridge.error().reason();
   std::vector<std::wstring> names = {L"clrgc.dll"};
   if (GetParam().has_clrgcexp) names.push_back(L"clrgcexp.dll");
   for (uint32_t index = 0; index < names.size(); ++index) {
     const LoadedModule gc(folder_ + names[index], LOAD_WITH_ALTERED_SEARCH_PATH);
     ASSERT_NE(gc.get(), nullptr) << GetLastError();
     EXPECT_NE(GetProcAddress(gc.get(), "GC_Initialize"), nullptr) << "how the bridge tells a GC";
-    std::string reason;
-    EXPECT_EQ(bridge->AttachModule(gc.get(), &reason), S_OK) << reason;
+    const auto attached = bridge->AttachModule(gc.get());
+    EXPECT_TRUE(attached) << attached.error().reason();
     const std::string imports = Imports(bridge->get(), index + 1);
     for (const char* name : {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree", "GlobalMemoryStatusEx"}) {
       EXPECT_NE(imports.find(std::string(" ") + name + " "), std::string::npos) << name << " is not in" << imports;
@@ -99,10 +99,10 @@ TEST_P(RealClr, PatchKeepsTableReadOnlyAndUndoRestoresIt) {
   const auto values_before = values();
   const DWORD protection_before = protection();
   auto manager = CreateMemoryManager();
-  ASSERT_TRUE(manager) << manager.reason();
+  ASSERT_TRUE(manager) << manager.error().reason();
   {
     auto bridge = AttachToCoreClr(coreclr.get(), *manager);
-    ASSERT_TRUE(bridge) << bridge.reason();
+    ASSERT_TRUE(bridge) << bridge.error().reason();
     EXPECT_NE(values(), values_before);
     EXPECT_EQ(protection(), protection_before);
   }
@@ -115,12 +115,12 @@ TEST_P(RealClr, HostpolicyImportsGetProcAddressByName) {
   const LoadedModule hostpolicy(folder_ + L"hostpolicy.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   ASSERT_NE(hostpolicy.get(), nullptr) << GetLastError();
   auto manager = CreateMemoryManager();
-  ASSERT_TRUE(manager) << manager.reason();
+  ASSERT_TRUE(manager) << manager.error().reason();
   auto bridge = AttachToCoreClr(coreclr.get(), *manager);
-  ASSERT_TRUE(bridge) << bridge.reason();
+  ASSERT_TRUE(bridge) << bridge.error().reason();
   std::string reason;
-  EXPECT_EQ(clr_host_memory::WatchRuntimeStart(hostpolicy.get(), bridge->get(), &reason), S_OK) << reason;
-  clr_host_memory::StopWatchingRuntimeStart();
+  EXPECT_EQ(clr_host_memory::tool::WatchRuntimeStart(hostpolicy.get(), bridge->get(), &reason), S_OK) << reason;
+  clr_host_memory::tool::StopWatchingRuntimeStart();
 }
 
 TEST_P(RealClr, ContinuesWhenManagerIsShutDownWhileRunning) {

@@ -1,4 +1,4 @@
-#include "bridge/start/runtime_start.h"
+#include "tool/hosting/runtime_start.h"
 #include "bridge/start/start_properties.h"
 
 #include <gtest/gtest.h>
@@ -10,9 +10,9 @@
 namespace clrhm_test {
 namespace {
 
-using clr_host_memory::RuntimeStartResult;
-using clr_host_memory::StopWatchingRuntimeStart;
-using clr_host_memory::WatchRuntimeStart;
+using clr_host_memory::tool::RuntimeStartResult;
+using clr_host_memory::tool::StopWatchingRuntimeStart;
+using clr_host_memory::tool::WatchRuntimeStart;
 
 class RuntimeStart : public BridgedFakeClr {
  protected:
@@ -116,7 +116,7 @@ class RuntimeStartGcLimit : public RuntimeStartProperties {
   void SetUp() override {
     RuntimeStartProperties::SetUp();
     manager_.memory_status.total_physical = machine_.ullTotalPhys;  // no range is added
-    clr_host_memory::StopWatchingRuntimeStart();
+    StopWatchingRuntimeStart();
     ASSERT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_, 12345678), S_OK) << reason_;
   }
 };

@@ -1,5 +1,5 @@
-// Sections backed by the paging file, made and mapped by a fake CLR: the requests that the manager gets, and, with the
-// real manager, the bytes charged.
+// Sections backed by the paging file, made and mapped by a fake CLR. The tests check the requests that the manager
+// receives and, with the real manager, the bytes charged.
 #include <gtest/gtest.h>
 
 #include <clr_host_memory/core_clr_bridge.h>
@@ -167,10 +167,10 @@ class DoubleMapping : public testing::Test {
  protected:
   void SetUp() override {
     auto manager = clr_host_memory::CreateMemoryManager({.limit = 64 * 1024 * 1024});
-    ASSERT_TRUE(manager) << manager.reason();
+    ASSERT_TRUE(manager) << manager.error().reason();
     manager_ = *std::move(manager);
     auto bridge = clr_host_memory::AttachToCoreClr(clr_.get(), manager_);
-    ASSERT_TRUE(bridge) << bridge.reason();
+    ASSERT_TRUE(bridge) << bridge.error().reason();
     bridge_ = *std::move(bridge);
   }
   std::uint64_t Charged() const { return manager_.Statistics().charged; }

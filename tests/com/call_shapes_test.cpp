@@ -46,7 +46,7 @@ class CallShapes : public ::testing::Test {
 };
 
 TEST_F(CallShapes, RegistersAsCorhostDoes) {
-  const auto control = CreateHostControl(manager_);
+  const auto control = CreateHostControl(manager_).value();
   IHostMemoryManager* memory_manager = nullptr;
   ASSERT_HR(S_OK, control->GetHostManager(kIidHostMemoryManager, reinterpret_cast<void**>(&memory_manager)));
   ASSERT_NE(nullptr, memory_manager);

@@ -51,7 +51,7 @@ TEST(QueryInterface, ClearsOutputForAnUnknownInterface) {
   const MemoryManager manager = MakeManager();
   ComPtr<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
-  const auto host_control = CreateHostControl(manager);
+  const auto host_control = CreateHostControl(manager).value();
   for (IUnknown* object : std::vector<IUnknown*>{manager.get(), manager.control(), heap.get(), host_control.get()}) {
     const ULONG before = CountOf(object);
     void* found = Poison();
@@ -189,8 +189,7 @@ class InnerControl final : public IHostControl {
 TEST(HostControl, ReturnsTheManagerAndForwardsOtherRequests) {
   const MemoryManager manager = MakeManager();
   InnerControl inner;
-  const auto control = CreateHostControl(manager, &inner);
-  ASSERT_TRUE(control);
+  const auto control = CreateHostControl(manager, &inner).value();
   void* found = Poison();
   ASSERT_HR(S_OK, control->GetHostManager(kIidHostMemoryManager, &found));
   EXPECT_EQ(manager.get(), found);
@@ -209,7 +208,7 @@ TEST(HostControl, ReturnsTheManagerAndForwardsOtherRequests) {
 TEST(HostControl, ForwardsTheAppDomainManagerAndReturnsTheResult) {
   const MemoryManager manager = MakeManager();
   InnerControl inner;
-  const auto control = CreateHostControl(manager, &inner);
+  const auto control = CreateHostControl(manager, &inner).value();
   EXPECT_HR(E_ABORT, control->SetAppDomainManager(17, manager.get()));
   EXPECT_EQ(17u, inner.app_domain_id);
   EXPECT_EQ(static_cast<IUnknown*>(manager.get()), inner.app_domain_manager);
@@ -217,7 +216,7 @@ TEST(HostControl, ForwardsTheAppDomainManagerAndReturnsTheResult) {
 
 TEST(HostControl, RefusesOtherManagersWithoutAnInnerControl) {
   const MemoryManager manager = MakeManager();
-  const auto control = CreateHostControl(manager);
+  const auto control = CreateHostControl(manager).value();
   void* found = Poison();
   EXPECT_HR(E_NOINTERFACE, control->GetHostManager(kUnknownIid, &found));
   EXPECT_EQ(nullptr, found);
@@ -229,7 +228,7 @@ TEST(HostControl, ReferencesBothObjectsUntilReleased) {
   const MemoryManager manager = MakeManager();
   InnerControl inner;
   const ULONG before = CountOf(manager.get());
-  auto control = CreateHostControl(manager, &inner);
+  auto control = CreateHostControl(manager, &inner).value();
   EXPECT_EQ(before + 1, CountOf(manager.get()));
   EXPECT_EQ(2u, inner.references);
   EXPECT_EQ(control.get(), Peek(control.get(), kIidHostControl));

@@ -191,7 +191,7 @@ TEST_F(ConcurrentCalls, OneHeapServesSeveralThreads) {
 
 TEST_F(ConcurrentCalls, NeverExceedTheLimitTogether) {
   constexpr std::uint64_t kLimit = 64 * kPage;
-  ASSERT_HR(S_OK, manager_.SetLimit(kLimit, 0, 0));
+  ASSERT_TRUE(manager_.SetLimit(kLimit, 0, 0));
   std::atomic<int> refused = 0;
   std::atomic<std::uint64_t> held = 0;
   InThreads([&](unsigned, std::minstd_rand& random) {

@@ -1,4 +1,4 @@
-// Tests the C entry: every option is checked, and the reason names the field. Tests the C++ wrapper over it, too.
+// Tests the C entry: every option is checked, and the reason names the field.
 #include <cstring>
 #include <string>
 
@@ -279,56 +279,6 @@ TEST(Create, ReturnsEachInterfaceWithOneReference) {
     ASSERT_HR(S_OK, ClrHostMemoryCreate(nullptr, iid, &object, nullptr));
     EXPECT_EQ(0u, static_cast<IUnknown*>(object)->Release());
   }
-}
-
-TEST(MemoryManagerWrapper, HoldsTheObjectOrTheReason) {
-  auto made = CreateMemoryManager({.limit = 512_MiB});
-  ASSERT_TRUE(made);
-  EXPECT_EQ(512_MiB, made->Statistics().limit);
-  EXPECT_EQ(std::uint64_t{0}, made->Audit().mismatch);
-  EXPECT_HR(E_INVALIDARG, made->SetLimit(100, 60, 60));
-  EXPECT_EQ(512_MiB, made->Statistics().limit);
-  EXPECT_HR(S_OK, made->SetLimit(1_GiB));
-  EXPECT_EQ(64_MiB, made->Statistics().process_headroom);
-
-  const auto refused = CreateMemoryManager({.limit = 0});
-  EXPECT_FALSE(refused);
-  EXPECT_HR(E_INVALIDARG, refused.code());
-  EXPECT_NE(std::string::npos, refused.reason().find("limit is 0"));
-}
-
-TEST(MemoryManagerWrapper, ReportsWhyASettingIsRefused) {
-  const MemoryManager manager = MakeManager({.limit = 512_MiB});
-  std::string reason = "of before";
-  EXPECT_HR(S_OK, manager.SetLimit(256_MiB, 0, 0, &reason));
-  EXPECT_EQ("", reason);
-  EXPECT_HR(E_INVALIDARG, manager.SetLimit(0, 0, 0, &reason));
-  EXPECT_NE(std::string::npos, reason.find("limit is 0")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetLimit(64_KiB - 1, 0, 0, &reason));
-  EXPECT_NE(std::string::npos, reason.find("limit is below 65536")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetLimit(1_MiB, 600_KiB, 600_KiB, &reason));
-  EXPECT_NE(std::string::npos, reason.find("add up")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetLimit(1_MiB, Percent(101), 0, &reason));
-  EXPECT_NE(std::string::npos, reason.find("app_domain_headroom")) << reason;
-  EXPECT_EQ(256_MiB, manager.Statistics().limit);
-  ClrHostMemoryThresholds thresholds = CLR_HOST_MEMORY_THRESHOLDS_INIT;
-  EXPECT_HR(S_OK, manager.SetThresholds(thresholds, &reason));
-  EXPECT_EQ("", reason);
-  thresholds.enter_low = thresholds.leave_low;
-  EXPECT_HR(E_INVALIDARG, manager.SetThresholds(thresholds, &reason));
-  EXPECT_NE(std::string::npos, reason.find("enter_low")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetThrashGuard(1, 40, &reason));
-  EXPECT_NE(std::string::npos, reason.find("thrash_window_ms")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetThrashGuard(5000, 0, &reason));
-  EXPECT_NE(std::string::npos, reason.find("thrash_refusals")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetWait(eTaskCritical, 3600001, &reason));
-  EXPECT_NE(std::string::npos, reason.find("wait_ms")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetWait(static_cast<EMemoryCriticalLevel>(3), 0, &reason));
-  EXPECT_NE(std::string::npos, reason.find("level")) << reason;
-  EXPECT_HR(E_INVALIDARG, manager.SetLimit(0));  // without a reason
-  EXPECT_HR(S_OK, manager.Shutdown());
-  EXPECT_HR(HOST_E_CLRNOTAVAILABLE, manager.SetWait(eTaskCritical, 1, &reason));
-  EXPECT_EQ("", reason);
 }
 
 TEST(Control, FillsOnlyTheCallersStruct) {

@@ -50,8 +50,8 @@ struct Host {
     (void)manager.OnEvent({});
     manager.get()->RegisterMemoryNotificationCallback(nullptr);
     constexpr ClrHostMemoryThresholds kThresholds = CLR_HOST_MEMORY_THRESHOLDS_INIT;
-    manager.SetThresholds(kThresholds);
-    manager.UnsealRegion(nullptr);
+    (void)manager.SetThresholds(kThresholds);
+    (void)manager.UnsealRegion(nullptr);
     manager.control()->NotifyMemoryAvailable(eMemoryAvailableNeutral);
     manager.Shutdown();
   }
@@ -84,7 +84,7 @@ extern "C" __declspec(dllexport) BOOL Begin(const char* way_name, BOOL shuts_dow
   host.manager = std::move(*made);
   host.shuts_down = shuts_down != FALSE;
   IHostMemoryManager* const manager = host.manager.get();
-  host.host_control = CreateHostControl(host.manager);
+  host.host_control = CreateHostControl(host.manager).value();
   void* block = nullptr;
   if (manager->CreateMalloc(MALLOC_THREADSAFE, host.heap.Receive()) != S_OK ||
       host.heap->Alloc(100000, eProcessCritical, &block) != S_OK) {
@@ -98,7 +98,7 @@ extern "C" __declspec(dllexport) BOOL Begin(const char* way_name, BOOL shuts_dow
   }
   if (way == "event") {
     void* refused = nullptr;
-    if (host.manager.OnEvent([](const ClrHostMemoryEvent&) { StayHere(); }) != S_OK) return FALSE;
+    if (!host.manager.OnEvent([](const ClrHostMemoryEvent&) { StayHere(); })) return FALSE;
     manager->VirtualAlloc(nullptr, 2 * kLimit, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &refused);
     while (!reached) ::Sleep(1);
     return TRUE;
@@ -114,7 +114,7 @@ extern "C" __declspec(dllexport) BOOL Begin(const char* way_name, BOOL shuts_dow
   }
   void* rest = nullptr;
   const std::uint64_t left = kLimit - host.manager.Statistics().charged;
-  if (host.manager.SetWait(eProcessCritical, 60000) != S_OK ||
+  if (!host.manager.SetWait(eProcessCritical, 60000) ||
       manager->VirtualAlloc(nullptr, static_cast<SIZE_T>(left), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
                             eProcessCritical, &rest) != S_OK) {
     return FALSE;

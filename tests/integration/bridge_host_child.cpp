@@ -28,8 +28,8 @@ using Execute = int(__stdcall*)(void* host_handle, unsigned int domain_id, int a
 constexpr int kRefused = 101;
 constexpr int kNotStarted = 102;
 
-int Fail(const std::string& reason) {
-  std::fprintf(stderr, "%s\n", reason.c_str());
+int Fail(const Error& error) {
+  std::fprintf(stderr, "0x%08x: %s\n", static_cast<unsigned>(error.code()), error.reason());
   return kRefused;
 }
 
@@ -135,7 +135,7 @@ int RunUnder(std::uint64_t limit, std::uint64_t later_limit, const Program& prog
     if (hosted.manager.control() != nullptr) PrintRefusals(hosted.manager.control());
     return failed;
   }
-  if (later_limit != limit) hosted.manager.SetLimit(later_limit);
+  if (later_limit != limit) hosted.manager.SetLimit(later_limit).value();
   const int exit_code = runtime.Run(program);
   PrintRefusals(hosted.manager.control());
   return exit_code;
@@ -165,9 +165,9 @@ int RunLate(const Program& program) {
       runtime.values.data(), &runtime.host_handle, &runtime.domain_id);
   if (result < 0) return kNotStarted;
   auto manager = CreateMemoryManager({.limit = 64_MiB});
-  if (!manager) return Fail(manager.reason());
+  if (!manager) return Fail(manager.error());
   auto bridge = AttachToCoreClr(runtime.module, *manager);
-  std::fprintf(stderr, "attached 0x%08x %s\n", static_cast<unsigned>(bridge.code()), bridge.reason().c_str());
+  std::fprintf(stderr, "attached 0x%08x %s\n", static_cast<unsigned>(bridge.error().code()), bridge.error().reason());
   return runtime.Run(program);
 }
 
@@ -177,14 +177,15 @@ int RunDetached(const Program& program) {
   Hosted hosted;
   if (const int failed = HostAsReadmeSays(64_MiB, &runtime, &hosted); failed != 0) return failed;
   const HANDLE told = CreateEventW(nullptr, TRUE, FALSE, nullptr);
-  hosted.manager.OnEvent([told](const ClrHostMemoryEvent& event) {
+  const auto listening = hosted.manager.OnEvent([told](const ClrHostMemoryEvent& event) {
     if (event.kind == kClrHostMemoryEventDetached) SetEvent(told);
   });
+  if (!listening) return Fail(listening.error());
   hosted.bridge.Detach();
   const bool heard = WaitForSingleObject(told, 10000) == WAIT_OBJECT_0;
   auto again = AttachToCoreClr(runtime.module, hosted.manager);
-  std::fprintf(stderr, "told %d\nattached 0x%08x %s\n", heard ? 1 : 0, static_cast<unsigned>(again.code()),
-               again.reason().c_str());
+  std::fprintf(stderr, "told %d\nattached 0x%08x %s\n", heard ? 1 : 0, static_cast<unsigned>(again.error().code()),
+               again.error().reason());
   return runtime.Run(program);
 }
 
@@ -206,7 +207,7 @@ int RunStatic(const Program& program) {
 int OwnInDll(const Program& program) {
   const Runtime runtime(program);
   HMODULE owner = LoadLibraryW(L"static_owner.dll");
-  if (owner == nullptr) return Fail("no static_owner.dll");
+  if (owner == nullptr) return Fail({HRESULT_FROM_WIN32(GetLastError()), "build clrhm_static_owner"});
   const auto own = reinterpret_cast<HRESULT (*)(HMODULE)>(reinterpret_cast<void*>(GetProcAddress(owner, "OwnBridge")));
   return own(runtime.module) == S_OK ? 7 : kRefused;
 }

@@ -31,33 +31,39 @@ struct BadInput {
 
 TEST(ClrmemErrors, NamesProblemAndRemedyInOneLine) {
   const BadInput inputs[] = {
-      {{}, "no command", "use clrmem run APP"},
+      {{}, "the command is missing", "use clrmem run APP"},
       {{"frob"}, "unknown command 'frob'", "use clrmem run, clrmem info or clrmem scripted"},
       {{"--bogus"}, "unknown option --bogus", "'clrmem --help'"},
       {{"info", "--bogus"}, "unknown option --bogus", "'clrmem info --help'"},
-      {{"info", "more"}, "too many arguments, 'more'", "leave it out"},
+      {{"info", "more"}, "unexpected argument 'more'", "remove it"},
       {{"scripted", "--limit", "x"}, "--limit x is not a size", "write it like 256M"},
-      {{"run"}, "no program to run", "use clrmem run [OPTIONS] APP"},
+      {{"run"}, "the program to run is missing", "use clrmem run [OPTIONS] APP"},
       {{"run", "--bogus", "x.dll"}, "unknown option --bogus", "'clrmem run --help'"},
       {{"run", "--limit"}, "--limit: 1 required", "'clrmem --help'"},
       {{"run", "--limit", "3Q", "x.dll"}, "--limit 3Q is not a size", "write it like 256M"},
-      {{"run", "--limit", "0", "x.dll"}, "--limit 0 is no memory at all", "write it like 256M"},
+      {{"run", "--limit", "0", "x.dll"}, "--limit 0 is zero", "write it like 256M"},
       {{"run", "--limit", "-5M", "x.dll"}, "--limit -5M is not a size", "write it like 256M"},
-      {{"run", "--limit", "99999999T", "x.dll"}, "is larger than any address space", "name a smaller size"},
-      {{"run", "--limit", "1M", "x.dll"}, "--limit 1M is below the 3892K a CLR needs to start", "give at least that"},
-      {{"run", "--limit", "64M", "--no-bridge", "x.dll"}, "--limit would not hold", "leave one of them out"},
+      {{"run", "--limit", "99999999T", "x.dll"}, "is larger than any address space", "give a smaller size"},
+      {{"run", "--limit", "1M", "x.dll"},
+       "--limit 1M is below the 3892K that a CLR needs to start",
+       "give at least 3892K"},
+      {{"run", "--limit", "64M", "--no-bridge", "x.dll"},
+       "--limit would have no effect",
+       "remove one of the two options"},
       {{"run", "--wait"}, "--wait: 1 required", "'clrmem --help'"},
-      {{"run", "--wait", "soon", "x.dll"}, "--wait soon is not a length of time", "write it like 500ms"},
-      {{"run", "--headroom", "8M", "x.dll"}, "--headroom is a part of the limit, and there is none", "give --limit"},
-      {{"run", "--limit-at", "2s=1M", "x.dll"}, "--limit-at 1M is below the 3892K a CLR needs", "give at least that"},
-      {{"run", "--emergency-reserve", "0M", "x.dll"},
-       "--emergency-reserve 0M is no memory at all",
-       "write it like 256M"},
-      {{"run", "--count-all", "x.dll"}, "--count-all counts against the limit, and there is none", "give --limit"},
-      {{"run", "--count-all", "--no-bridge", "x.dll"}, "--count-all would not hold", "leave one of them out"},
+      {{"run", "--wait", "soon", "x.dll"}, "--wait soon is not a duration", "write it like 500ms"},
+      {{"run", "--headroom", "8M", "x.dll"}, "--headroom needs a limit", "add --limit"},
+      {{"run", "--limit-at", "2s=1M", "x.dll"},
+       "--limit-at 1M is below the 3892K that a CLR needs",
+       "give at least 3892K"},
+      {{"run", "--emergency-reserve", "0M", "x.dll"}, "--emergency-reserve 0M is zero", "write it like 256M"},
+      {{"run", "--count-all", "x.dll"}, "--count-all needs a limit", "add --limit"},
+      {{"run", "--count-all", "--no-bridge", "x.dll"},
+       "--count-all would have no effect",
+       "remove one of the two options"},
       {{"run", "Z:\\no\\such.dll"}, "there is no file Z:\\no\\such.dll", "name a .NET program's .dll or .exe"},
       {{"run", kBinDirectory}, "is a folder", "name a .NET program's .dll or .exe in it"},
-      {{"run", kClrmemPath}, "is a native program and has no managed .dll", "name a .NET program"},
+      {{"run", kClrmemPath}, "is a native program without a managed .dll", "name a .NET program"},
   };
   for (const BadInput& input : inputs) {
     SCOPED_TRACE(testing::PrintToString(input.arguments));
@@ -67,7 +73,7 @@ TEST(ClrmemErrors, NamesProblemAndRemedyInOneLine) {
 
 TEST(ClrmemErrors, RefusesFilesThatAreNotManagedPrograms) {
   const TemporaryFile text(".dll");
-  text.Write("no program at all");
+  text.Write("not a program");
   ExpectOneLine(RunClrmem({"run", text.path()}), "is not a program for Windows or .NET", "name a .NET program's");
   text.Write("");
   ExpectOneLine(RunClrmem({"run", text.path()}), "is not a program for Windows or .NET", "name a .NET program's");
@@ -94,22 +100,22 @@ TEST_P(ClrmemErrorsWithRuntime, RefusesAClassLibrary) {
 
 TEST_P(ClrmemErrorsWithRuntime, MissingRuntimeErrorListsTheSearchedPlaces) {
   const ProcessResult result = RunClrmem({"run", hello_}, {{"DOTNET_ROOT", "Z:\\nowhere"}});
-  if (result.exit_code == 0) GTEST_SKIP() << "this machine has a .NET of its own in Program Files";
-  ExpectOneLine(result, "no .NET runtime was found; looked in Z:\\nowhere (DOTNET_ROOT)",
-                "install .NET, set DOTNET_ROOT");
+  if (result.exit_code == 0) GTEST_SKIP() << "this machine has .NET in Program Files";
+  ExpectOneLine(result, "no .NET runtime was found in Z:\\nowhere (DOTNET_ROOT)", "install .NET, set DOTNET_ROOT");
 }
 
 TEST_P(ClrmemErrorsWithRuntime, RefusesARuntimeOptionWithoutARuntime) {
-  ExpectOneLine(RunClrmem({"run", "--runtime", "Z:\\nowhere", hello_}), "--runtime Z:\\nowhere is no folder",
-                "name a dotnet root or a runtime folder");
-  ExpectOneLine(RunClrmem({"run", "--runtime", kBinDirectory, hello_}), "as a dotnet root has",
-                "name a folder that has");
+  ExpectOneLine(RunClrmem({"run", "--runtime", "Z:\\nowhere", hello_}), "--runtime Z:\\nowhere is not a folder",
+                "give a dotnet root or a runtime folder");
+  ExpectOneLine(RunClrmem({"run", "--runtime", kBinDirectory, hello_}), "is neither a dotnet root, ",
+                "give a folder of one of the two kinds");
 }
 
 TEST_P(ClrmemErrorsWithRuntime, RefusesAnUnwritableSummaryBeforeTheAppRuns) {
   ExpectOneLine(RunClrmem({"run", "--summary", "Z:\\no\\such\\folder\\x.json", hello_}),
-                "the summary cannot be written to Z:\\no\\such\\folder\\x.json", "name a file in a folder");
-  ExpectOneLine(RunClrmem({"run", "--summary", kBinDirectory, hello_}), "which is a folder", "name a file in a folder");
+                "the summary cannot be written to Z:\\no\\such\\folder\\x.json", "name a file in a writable folder");
+  ExpectOneLine(RunClrmem({"run", "--summary", kBinDirectory, hello_}), ": it is a folder",
+                "name a file in a writable folder");
 }
 
 TEST_P(ClrmemErrorsWithRuntime, LeavesNoSummaryFile) {
@@ -127,7 +133,7 @@ TEST_P(ClrmemErrorsWithRuntime, PassesOnHostFxrErrors) {
   ASSERT_TRUE(CopyTo(hello_, program));
   const ProcessResult result = RunClrmem({"run", program});
   RemoveFile(program);
-  ExpectOneLine(result, "hostfxr cannot start " + program, "install what it asks for");
+  ExpectOneLine(result, "hostfxr cannot start " + program, "install what hostfxr asks for");
   EXPECT_THAT(result.error, HasSubstr("version '99.0.0'"));
 }
 

@@ -80,7 +80,7 @@ class ClrmemVersion : public testing::TestWithParam<const char*> {};
 TEST_P(ClrmemVersion, RunsUnderALimit) {
   const std::string version = GetParam();
   const std::string folder = std::string(kDotnetRoot) + "\\shared\\Microsoft.NETCore.App\\" + version;
-  if (!FileExists(folder)) GTEST_SKIP() << "no " << folder << "; cmake -P cmake/test.cmake puts it there";
+  if (!FileExists(folder)) GTEST_SKIP() << "no " << folder << "; cmake -P cmake/test.cmake installs it";
   const HostReport report(R"("framework": )" + Framework(version));
   const RunWithSummary run = RunProgram({"--limit", "64M"}, report.app());
   ExpectSound(run);
@@ -282,7 +282,7 @@ struct CrashWay {
   const char* way;
   const char* ended_by;
   std::optional<std::uint32_t> exit_code;
-  const char* says;  // on standard error, before the summary
+  const char* message;  // on standard error, before the summary
 };
 
 class ClrmemCrash : public testing::TestWithParam<std::tuple<Runtime, CrashWay>> {};
@@ -291,7 +291,7 @@ TEST_P(ClrmemCrash, IsReportedInTheSummary) {
   const auto& [runtime, crash] = GetParam();
   if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
   if (IsWine() && crash.way == std::string("overflow")) {
-    GTEST_SKIP() << "needs Windows: Wine 8 has no stack guarantee, and leaves the process hanging, whoever is the host";
+    GTEST_SKIP() << "needs Windows: Wine 8 has no stack guarantee, and leaves the process hanging under every host";
   }
   const RunWithSummary run = RunProgram({"--limit", "64M"}, ProgramPath(runtime, "Crash"), {crash.way});
   ExpectSound(run);
@@ -299,7 +299,7 @@ TEST_P(ClrmemCrash, IsReportedInTheSummary) {
   EXPECT_THAT(run.process.out, HasSubstr("crashing"));
   EXPECT_THAT(run.process.out, Not(HasSubstr("never printed")));
   const std::string before_summary = run.process.error.substr(0, run.process.error.find("clrmem: .NET "));
-  EXPECT_THAT(before_summary, HasSubstr(crash.says));
+  EXPECT_THAT(before_summary, HasSubstr(crash.message));
   if (crash.exit_code) {
     EXPECT_EQ(run.summary["exit_code"], *crash.exit_code);
   }

@@ -120,7 +120,7 @@ TEST_P(ClrmemTightLimit, StartsHelloUnderALimitOf6MiB) {
   const RunWithSummary run = RunProgram({"--limit", "6M"}, ProgramPath(GetParam(), "Hello"));
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
   ASSERT_TRUE(run.summary.is_object());
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (6 + 2) * kMiB) << "with some of the reserve on top";
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (6 + 2) * kMiB) << "limit and some of the reserve";
 }
 
 // If clrmem refuses to start the program, its error names a limit under which the program runs. This holds for every GC
@@ -217,7 +217,7 @@ class ClrmemContainer : public testing::TestWithParam<std::tuple<Runtime, Collec
     if (const auto why = WhyNotRunnable(runtime())) GTEST_SKIP() << *why;
     const char* file = std::get<1>(GetParam()).file;
     if (file != nullptr && !FileExists(RuntimeFolder(runtime()) + "\\" + file)) {
-      GTEST_SKIP() << file << " came with a later .NET than " << runtime().version << "; it runs there";
+      GTEST_SKIP() << file << " needs a later .NET than " << runtime().version;
     }
   }
   [[nodiscard]] static const Runtime& runtime() { return std::get<0>(GetParam()); }
@@ -232,8 +232,9 @@ class ClrmemContainer : public testing::TestWithParam<std::tuple<Runtime, Collec
 };
 
 TEST_P(ClrmemContainer, GcTakesItsShareOfTheLimit) {
-  EXPECT_EQ(Available({"--limit", "200M", "--gc-container"}), 150 * kMiB) << "75 % of it";
-  EXPECT_EQ(Available({"--limit", "200M", "--gc-limit", "off"}), 200 * kMiB) << "unless it is asked to";
+  EXPECT_EQ(Available({"--limit", "200M", "--gc-container"}), 150 * kMiB) << "75 % of the limit";
+  EXPECT_EQ(Available({"--limit", "200M", "--gc-limit", "off"}), 200 * kMiB)
+      << "the whole limit without --gc-container";
   EXPECT_EQ(Available({"--limit", "200M", "--gc-container"}, {{"DOTNET_GCHeapHardLimitPercent", "0x32"}}), 100 * kMiB);
 }
 

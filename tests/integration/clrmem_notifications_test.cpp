@@ -108,7 +108,7 @@ TEST_P(ClrmemNotifications, LowCollectsAnIdleProgramUntilNeutral) {
   EXPECT_EQ(NumberAfter(run.process.out, "before"), 0) << run.process.out;
   EXPECT_GE(NumberAfter(run.process.out, "low"), 2) << run.process.out;
   EXPECT_EQ(NumberAfter(run.process.out, "neutral"), 0) << run.process.out;
-  EXPECT_EQ(run.summary["calls"]["register_memory_notification_callback"]["ok"], 1) << "by the bridge, once";
+  EXPECT_EQ(run.summary["calls"]["register_memory_notification_callback"]["ok"], 1) << "the bridge registers once";
 }
 
 // Returns the number of refusals by the limit, summed over all levels.

@@ -137,7 +137,7 @@ TEST_P(ClrmemPolicy, HeadroomIsWithheldFromTaskCriticalRequests) {
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
   EXPECT_EQ(run.summary["process_headroom_bytes"], 32 * kMiB);
   EXPECT_EQ(run.summary["app_domain_headroom_bytes"], 16 * kMiB);
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 96 * kMiB) << "80 MiB and what is process-critical";
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 96 * kMiB) << "80 MiB and process-critical requests";
   EXPECT_GE(run.summary["memory"]["peak_charged_bytes"], 60 * kMiB);
   EXPECT_THAT(run.process.error, HasSubstr("headroom                             32.0 MiB for the process, 16.0 MiB"));
 }
@@ -207,7 +207,7 @@ TEST_P(ClrmemPolicy, CountAllIsRefusedWithoutRoomForARuntime) {
   const RunWithSummary run = Run({"--limit", "4M", "--count-all", "--emergency-reserve", "0"}, "Hello");
   EXPECT_EQ(run.process.exit_code, 2u) << run.process.error;
   EXPECT_THAT(run.process.error, HasSubstr("clrmem: --count-all counts "));
-  EXPECT_THAT(run.process.error, HasSubstr("; give a higher --limit, or leave --count-all out\n"));
+  EXPECT_THAT(run.process.error, HasSubstr("; give a higher --limit, or remove --count-all\n"));
   EXPECT_TRUE(run.summary.is_null());
 }
 
@@ -239,7 +239,8 @@ TEST_P(ClrmemPolicy, ThrashGuardStopsASpinningRuntime) {
   EXPECT_EQ(run.process.exit_code, 124u) << run.process.out << run.process.error;
   EXPECT_EQ(run.summary["exit_code"], 124);
   EXPECT_EQ(run.summary["ended_by"], "stopped by the thrash guard");
-  EXPECT_THAT(run.process.error, HasSubstr("clrmem: the app is stopped, its runtime spins at the limit of 64.0 MiB: "));
+  EXPECT_THAT(run.process.error,
+              HasSubstr("clrmem: the app is stopped because its runtime spins at the limit of 64.0 MiB: "));
   EXPECT_THAT(run.process.error, HasSubstr("spun at its limit"));
   const auto& thrash = run.summary["thrash"];
   EXPECT_EQ(thrash["windows"], 1);
@@ -268,17 +269,17 @@ TEST_P(ClrmemPolicy, ThrashGuardSparesAProgramThatMakesProgress) {
     const char* program;
     std::vector<std::string> arguments;
     std::uint32_t exit_code;
-  } lives[] = {
+  } runs[] = {
       {"SpinAtLimit", {"refill", "9"}, 0},
       {"SpinAtLimit", {"occasional", "9"}, 0},
       {"AllocateUntilOom", {}, 42},
   };
-  for (const auto& life : lives) {
-    const RunWithSummary run = Run(options, life.program, life.arguments);
+  for (const auto& one : runs) {
+    const RunWithSummary run = Run(options, one.program, one.arguments);
     ExpectSound(run);
-    EXPECT_EQ(run.process.exit_code, life.exit_code) << life.program << run.process.out << run.process.error;
-    EXPECT_EQ(run.summary["thrash"]["windows"], 0) << life.program << run.summary.dump(2);
-    EXPECT_GT(run.summary["limit_refusals"]["task_critical"], 0) << life.program;
+    EXPECT_EQ(run.process.exit_code, one.exit_code) << one.program << run.process.out << run.process.error;
+    EXPECT_EQ(run.summary["thrash"]["windows"], 0) << one.program << run.summary.dump(2);
+    EXPECT_GT(run.summary["limit_refusals"]["task_critical"], 0) << one.program;
   }
 }
 

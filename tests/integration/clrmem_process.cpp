@@ -239,7 +239,7 @@ std::string RuntimeFolder(const Runtime& runtime) {
 std::optional<std::string> WhyNotRunnable(const Runtime& runtime) {
   for (const std::string& file : {RuntimeFolder(runtime) + "\\coreclr.dll", ProgramPath(runtime, "Hello")}) {
     if (!FileExists(file)) {
-      return "no " + file + "; cmake -P cmake/test.cmake puts it there when there is a .NET SDK";
+      return "no " + file + "; cmake -P cmake/test.cmake installs it if there is a .NET SDK";
     }
   }
   return std::nullopt;

@@ -117,6 +117,17 @@ const GcVariant kGcVariants[] = {
     kWriteXorExecuteOff,
 };
 
+// Returns whether Churn ran out of memory although the manager refused nothing and half of the limit was free.
+bool RanOutOfMemoryByItself(const RunWithSummary& run, std::uint64_t limit) {
+  constexpr std::uint32_t kOutOfMemory = 42;
+  if (run.process.exit_code != kOutOfMemory || !run.summary.is_object()) return false;
+  if (run.summary["memory"]["peak_charged_bytes"].get<std::uint64_t>() > limit / 2) return false;
+  for (const auto& [level, codes] : run.summary["refusals"].items()) {
+    if (codes["total"] != 0) return false;
+  }
+  return true;
+}
+
 class ClrmemChurn : public testing::TestWithParam<std::tuple<Runtime, GcVariant>> {};
 
 TEST_P(ClrmemChurn, KeepsObjectsIntactAndAccountingExact) {
@@ -125,8 +136,16 @@ TEST_P(ClrmemChurn, KeepsObjectsIntactAndAccountingExact) {
   if (variant.gc_module != nullptr && !FileExists(RuntimeFolder(runtime) + "\\" + variant.gc_module)) {
     GTEST_SKIP() << ".NET " << runtime.version << " has no " << variant.gc_module;
   }
-  const RunWithSummary run =
-      RunProgram({"--limit", "256M"}, ProgramPath(runtime, "Churn"), {"128"}, variant.environment);
+  const auto churn = [&, r = runtime, v = variant] {
+    return RunProgram({"--limit", "256M"}, ProgramPath(r, "Churn"), {"128"}, v.environment);
+  };
+  RunWithSummary run = churn();
+  // .NET 10 with the server GC did so under Wine once in some 1,000 runs. If the manager were the cause, it would
+  // happen again.
+  if (RanOutOfMemoryByItself(run, 256 * kMiB)) {
+    ExpectSound(run);
+    run = churn();
+  }
   ExpectWithin(run, 256 * kMiB);
   EXPECT_THAT(run.process.out, HasSubstr("churned 128 MiB, 0 changed, finalizers ran"));
   if (variant.gc_module == nullptr) return;

@@ -1,4 +1,4 @@
-// Ends in the way that its argument names, and prints the watch's report: "<how> <exit code>".
+// Ends as its argument says, and prints the watch's report: "<how> <exit code>".
 #include <cstdio>
 #include <string>
 
@@ -18,7 +18,7 @@ DWORD WINAPI ExitFromAThread(void* /*unused*/) { ExitProcess(5); }
 
 }  // namespace
 
-static LONG WINAPI SayFilterFirst(EXCEPTION_POINTERS* /*exception*/) {
+static LONG WINAPI PrintFilterFirst(EXCEPTION_POINTERS* /*exception*/) {
   clr_host_memory::tool::StandardSink(STD_OUTPUT_HANDLE).Write("filter first, ");
   return EXCEPTION_EXECUTE_HANDLER;
 }
@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
   if (way == "watched-terminate") TerminateProcess(GetCurrentProcess(), 7);
   if (way == "exception") RaiseException(0xE0434352, EXCEPTION_NONCONTINUABLE, 0, nullptr);
   if (way == "replaced-filter") {
-    SetUnhandledExceptionFilter(SayFilterFirst);
+    SetUnhandledExceptionFilter(PrintFilterFirst);
     RaiseException(0xE0434352, EXCEPTION_NONCONTINUABLE, 0, nullptr);
   }
   return 1;

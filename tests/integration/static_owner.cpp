@@ -18,10 +18,10 @@ std::optional<clr_host_memory::CoreClrBridge> bridge;
 extern "C" __declspec(dllexport) HRESULT OwnBridge(HMODULE coreclr) {
   using namespace clr_host_memory;
   auto made = CreateMemoryManager();
-  if (!made) return made.code();
+  if (!made) return made.error().code();
   manager.emplace(*std::move(made));
   auto attached = AttachToCoreClr(coreclr, *manager);
-  if (!attached) return attached.code();
+  if (!attached) return attached.error().code();
   bridge.emplace(*std::move(attached));
   for (int index = 0; index < 4; ++index) {
     std::thread([asked = bridge->get()] {

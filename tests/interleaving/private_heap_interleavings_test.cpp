@@ -15,13 +15,22 @@ namespace {
 constexpr std::size_t kSize = 4096;  // eight blocks per slab, all in one word
 constexpr std::uint32_t kSlots = kClasses[ClassOf(kSize)].slots;
 
+class HeapWorld;
+using HeapOperation = std::function<void(HeapWorld&)>;
+
+struct HeapScene {
+  std::vector<std::size_t> taken;  // the sizes of the blocks that are allocated before the operations begin
+  std::vector<HeapOperation> operations;
+  HeapOperation prepare = [](HeapWorld&) {};  // runs before the operations, and settle after them
+  HeapOperation settle = [](HeapWorld&) {};
+};
+
 class HeapWorld final : public InterleavedWorld {
  public:
-  using Operation = std::function<void(HeapWorld&)>;
-  // `taken` blocks are allocated before the operations begin.
-  HeapWorld(std::uint32_t taken, const std::vector<Operation>& operations) : operations_(operations) {
+  explicit HeapWorld(const HeapScene& scene) : scene_(scene) {
     EXPECT_TRUE(heap_->Open(Criticality::kProcess).ok());
-    for (std::uint32_t i = 0; i < taken; ++i) first_.push_back(Take(kSize));
+    for (const std::size_t size : scene_.taken) first_.push_back(Take(size));
+    scene_.prepare(*this);
   }
   void* Take(std::size_t size) {
     const BlockOutcome made = heap_->Allocate(size, Criticality::kTask);
@@ -45,20 +54,28 @@ class HeapWorld final : public InterleavedWorld {
     EXPECT_EQ(live_.erase(first_[i]), 1u);
     EXPECT_TRUE(heap_->Discard(first_[i]).ok());
   }
+  void SealFirst(std::size_t i) {
+    const auto pages = PageRange::Covering(AddressOfFirst(i), heap_->SizeOf(first_[i]));
+    EXPECT_EQ(manager_.engine.Seal(*pages), SealedRegions::Result::kDone);
+  }
+  void UnsealFirst(std::size_t i) { EXPECT_TRUE(manager_.engine.Unseal(AddressOfFirst(i))); }
+  [[nodiscard]] Bytes Charged() const { return manager_.Charged(); }
   // Seals the whole region of the first block, and unseals it at once.
   void PinAndUnpin() {
-    const auto region = manager_.engine.ledger().FindRegion(reinterpret_cast<std::uintptr_t>(first_[0]));
+    const auto region = manager_.engine.ledger().FindRegion(AddressOfFirst(0));
     EXPECT_EQ(manager_.engine.Seal(region->Range()), SealedRegions::Result::kDone);
     EXPECT_TRUE(manager_.engine.Unseal(region->base));
   }
 
   std::vector<std::function<void()>> Operations() override {
     std::vector<std::function<void()>> runs;
-    for (const Operation& operation : operations_) runs.emplace_back([this, &operation] { operation(*this); });
+    for (const HeapOperation& operation : scene_.operations)
+      runs.emplace_back([this, &operation] { operation(*this); });
     return runs;
   }
   bool Check(const std::string& schedule) override {
     SCOPED_TRACE(schedule);
+    scene_.settle(*this);
     EXPECT_LE(freed_again_, 1);
     if (freed_again_ != 0) live_.erase(first_[0]);
     EXPECT_EQ(heap_->Figures().blocks, live_.size());
@@ -77,25 +94,35 @@ class HeapWorld final : public InterleavedWorld {
   }
 
  private:
-  const std::vector<Operation>& operations_;
+  [[nodiscard]] Address AddressOfFirst(std::size_t i) const { return reinterpret_cast<std::uintptr_t>(first_[i]); }
+
+  const HeapScene& scene_;
   ManagedEngine manager_;
-  std::unique_ptr<PrivateHeap> heap_ = std::make_unique<PrivateHeap>(manager_.engine, 1, 1);  // 1 shard
+  // One shard: its threads contend for the same slab. Further shards would only add empty slots for Trim to visit.
+  std::unique_ptr<PrivateHeap> heap_ = std::make_unique<PrivateHeap>(manager_.engine, 1, 1);
   std::vector<void*> first_;
   std::set<void*> live_;
   int freed_again_ = 0;
 };
 
-bool ExploreHeap(std::uint32_t taken, const std::vector<HeapWorld::Operation>& operations, int preemptions,
-                 std::uint64_t* schedules) {
-  const Exploration exploration = Explore([&] { return std::make_unique<HeapWorld>(taken, operations); }, preemptions);
+// Where pairs of operations conflict most, two preemptions are played. The first operation is suspended at any step,
+// and the second at any step after that. Then the first continues in a state that the second has half changed. With
+// one preemption, as for triples, the other operations run to their ends while the first is suspended.
+bool ExploreHeap(const HeapScene& scene, int preemptions, std::uint64_t* schedules) {
+  const Exploration exploration = Explore([&] { return std::make_unique<HeapWorld>(scene); }, preemptions);
   *schedules += exploration.schedules;
   EXPECT_TRUE(exploration.complete);
   return exploration.passed;
 }
+// `taken` blocks of kSize are allocated before the operations begin.
+bool ExploreHeap(std::uint32_t taken, std::vector<HeapOperation> operations, int preemptions,
+                 std::uint64_t* schedules) {
+  return ExploreHeap({std::vector<std::size_t>(taken, kSize), std::move(operations)}, preemptions, schedules);
+}
 
 struct Named {
   const char* name;
-  HeapWorld::Operation run;
+  HeapOperation run;
 };
 
 TEST(PrivateHeapInterleavings, TwoOperationsReceiveDistinctBlocks) {
@@ -136,7 +163,7 @@ TEST(PrivateHeapInterleavings, KeptRunIsReusedByOneThread) {
                                             w.Free(one);
                                           }},
                                          {"trim", [](HeapWorld& w) { w.Trim(); }}};
-  const HeapWorld::Operation keeps_one = [](HeapWorld& w) { w.Free(w.Take(kRun)); };
+  const HeapOperation keeps_one = [](HeapWorld& w) { w.Free(w.Take(kRun)); };
   std::uint64_t schedules = 0;
   for (std::size_t a = 0; a < operations.size(); ++a) {
     for (std::size_t b = a; b < operations.size(); ++b) {
@@ -150,7 +177,7 @@ TEST(PrivateHeapInterleavings, KeptRunIsReusedByOneThread) {
 
 TEST(PrivateHeapInterleavings, LastBlocksOfASlabCanBeFreedInAnyOrder) {
   std::uint64_t schedules = 0;
-  const std::vector<HeapWorld::Operation> frees = {
+  const std::vector<HeapOperation> frees = {
       [](HeapWorld& w) { w.FreeFirst(0); },
       [](HeapWorld& w) { w.FreeFirst(1); },
   };
@@ -171,8 +198,8 @@ TEST(PrivateHeapInterleavings, LastBlocksOfASlabCanBeFreedInAnyOrder) {
 
 TEST(PrivateHeapInterleavings, BlocksFreedWhileSealedAreNotLost) {
   std::uint64_t schedules = 0;
-  const HeapWorld::Operation seal = [](HeapWorld& w) { w.PinAndUnpin(); };
-  const HeapWorld::Operation discard = [](HeapWorld& w) { w.DiscardFirst(1); };
+  const HeapOperation seal = [](HeapWorld& w) { w.PinAndUnpin(); };
+  const HeapOperation discard = [](HeapWorld& w) { w.DiscardFirst(1); };
   // With kSlots + 2 blocks the second slab is current, and the first is retired when it becomes empty.
   for (const std::uint32_t taken : {2u, kSlots + 2}) {
     SCOPED_TRACE(taken);
@@ -184,9 +211,39 @@ TEST(PrivateHeapInterleavings, BlocksFreedWhileSealedAreNotLost) {
   std::cout << schedules << " schedules\n";
 }
 
+// A thread finds a run or a large block sealed and is suspended before it parks it. Meanwhile the block is unsealed,
+// and other memory is parked that stays sealed.
+TEST(PrivateHeapInterleavings, BlockParkedAfterItsUnsealIsGivenBack) {
+  constexpr std::size_t kRun = 20000;
+  constexpr std::size_t kLarge = PrivateHeap::kLargestRun + kPageSize;
+  std::uint64_t schedules = 0;
+  for (const std::size_t size : {kRun, kLarge}) {
+    SCOPED_TRACE(size);
+    const HeapScene scene = {{size, kLarge},
+                             {[](HeapWorld& w) { w.DiscardFirst(0); },
+                              [](HeapWorld& w) {
+                                w.UnsealFirst(0);
+                                w.DiscardFirst(1);
+                                w.Trim();
+                              }},
+                             [](HeapWorld& w) {
+                               w.SealFirst(0);
+                               w.SealFirst(1);
+                             },
+                             [](HeapWorld& w) {
+                               w.Trim();
+                               EXPECT_EQ(w.Charged(), Bytes{kLarge}) << "only what is still sealed";
+                               w.UnsealFirst(1);
+                             }};
+    // The second preemption suspends the thread that gives parked memory back, too. That part is the same for both.
+    if (!ExploreHeap(scene, size == kRun ? 2 : 1, &schedules)) return;
+  }
+  std::cout << schedules << " schedules\n";
+}
+
 TEST(PrivateHeapInterleavings, ConcurrentDoubleFreeSucceedsOnce) {
   std::uint64_t schedules = 0;
-  const HeapWorld::Operation free = [](HeapWorld& w) { w.FreeAgain(0); };
+  const HeapOperation free = [](HeapWorld& w) { w.FreeAgain(0); };
   static_cast<void>(ExploreHeap(3, {free, free}, 3, &schedules));
 }
 

@@ -8,15 +8,12 @@
 #include "budget/budget.h"
 #include "budget/wait_list.h"
 #include "os/thread_system.h"
+#include "support/wait_list_support.h"
 
 namespace clr_host_memory::test {
 namespace {
 
 using std::chrono_literals::operator""ms;
-
-constexpr Criticality kTask = Criticality::kTask;
-constexpr Criticality kAppDomain = Criticality::kAppDomain;
-constexpr Criticality kProcess = Criticality::kProcess;
 
 // Events and a clock for the operations of an exploration.
 class InterleavedThreads final : public ThreadSystem {
@@ -63,20 +60,6 @@ class InterleavedThreads final : public ThreadSystem {
  private:
   Milliseconds now_ = 1000ms;
   std::map<std::size_t, Milliseconds> asleep_;  // the deadline of each sleeping operation
-};
-
-class EventWaker final : public Waker {
- public:
-  explicit EventWaker(ThreadSystem& threads) : threads_(threads), event_(threads.MakeEvent()) {}
-  ~EventWaker() { threads_.CloseEvent(event_); }
-  EventWaker(const EventWaker&) = delete;
-  EventWaker& operator=(const EventWaker&) = delete;
-  void Wake() noexcept override { threads_.Signal(event_); }
-  [[nodiscard]] EventHandle event() const { return event_; }
-
- private:
-  ThreadSystem& threads_;
-  EventHandle event_;
 };
 
 class WaitingWorld;
@@ -128,18 +111,9 @@ class WaitingWorld final : public InterleavedWorld {
   bool Check(const std::string& schedule) override {
     if (closing) static_cast<void>(list.Serve(threads.Now()));  // the dispatcher ended before the waiters that left
     Expect(budget.Charged().value == expected_charge, "the charge is exact");
-    Expect(budget.Waiting() == 0, "nobody counts as waiting");
-    Expect(list.FreeRecords() == WaitList::kMostWaiters, "all records are free");
-    WaitCounts sum;
-    for (const Criticality level : {kTask, kAppDomain, kProcess}) {
-      const WaitCounts counts = list.Counts(level);
-      sum.waits += counts.waits;
-      sum.granted += counts.granted;
-      sum.timed_out += counts.timed_out;
-      sum.abandoned += counts.abandoned;
-    }
-    Expect(sum.waits == results_[0] + results_[1] + results_[2] && sum.granted == results_[0] &&
-               sum.timed_out == results_[1] && sum.abandoned == results_[2],
+    Expect(IsIdle(budget, list), "the list is idle");
+    const WaitCounts total = TotalCounts(list);
+    Expect(total.granted == results_[0] && total.timed_out == results_[1] && total.abandoned == results_[2],
            "the counts are exact");
     scene_.check(*this);
     if (why_.empty()) return true;
@@ -202,7 +176,7 @@ class WaitingWorld final : public InterleavedWorld {
       const Milliseconds sleep = list.Serve(threads.Now());
       server_over_ = last;
       if (last) return;
-      threads.WaitFor(server.event(), sleep);
+      server.Sleep(sleep);
     }
   }
 

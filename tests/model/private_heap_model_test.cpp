@@ -149,7 +149,7 @@ void HeapModel::Play(unsigned seed, int steps, bool seals) {
       const BlockOutcome made = line == 0 ? heap->Allocate(size, Criticality::kTask)
                                           : heap->AllocateAt(size, Criticality::kTask, "model.cpp", line);
       if (made.outcome.ok()) {
-        // If there was no memory for the site, the block has none. Only the figures show this to the model.
+        // If there was no memory for the site, the block has no site. Only the figures show this to the model.
         SiteFigures figures;
         std::uint64_t known = 0;
         for (std::size_t i = 0; line != 0 && heap->sites().Read(i, &figures); ++i) known += figures.blocks;

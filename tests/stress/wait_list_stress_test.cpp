@@ -12,6 +12,7 @@
 #include "budget/wait_list.h"
 #include "support/fake_memory_system.h"
 #include "support/std_thread_system.h"
+#include "support/wait_list_support.h"
 
 namespace clr_host_memory::test {
 namespace {
@@ -20,20 +21,6 @@ using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
 
 constexpr std::uint64_t kLimit = 100;
-
-class EventWaker final : public Waker {
- public:
-  explicit EventWaker(ThreadSystem& threads) : threads_(threads), event_(threads.MakeEvent()) {}
-  ~EventWaker() { threads_.CloseEvent(event_); }
-  EventWaker(const EventWaker&) = delete;
-  EventWaker& operator=(const EventWaker&) = delete;
-  void Wake() noexcept override { threads_.Signal(event_); }
-  void Sleep(Milliseconds at_most) { static_cast<void>(threads_.WaitFor(event_, at_most)); }
-
- private:
-  ThreadSystem& threads_;
-  EventHandle event_;
-};
 
 class WaitListStress : public testing::Test {
  protected:
@@ -102,21 +89,12 @@ class WaitListStress : public testing::Test {
   void ExpectNothingLeft() {
     StopServing();
     EXPECT_EQ(budget_.Charged(), Bytes{});
-    EXPECT_EQ(budget_.Waiting(), 0u);
-    EXPECT_EQ(list_.FreeRecords(), WaitList::kMostWaiters);
-    std::array<std::uint64_t, 4> sum{};
-    std::uint64_t waits = 0;
-    for (const Criticality level : {Criticality::kTask, Criticality::kAppDomain, Criticality::kProcess}) {
-      const WaitCounts counts = list_.Counts(level);
-      waits += counts.waits;
-      sum[0] += counts.granted;
-      sum[1] += counts.timed_out;
-      sum[2] += counts.abandoned;
-    }
-    EXPECT_EQ(waits, sum[0] + sum[1] + sum[2]);
-    for (std::size_t i = 0; i < sum.size(); ++i) EXPECT_EQ(sum[i], results_[i].load()) << i;
-    std::cout << waits << " waits: " << sum[0] << " granted, " << sum[1] << " timed out, " << sum[2] << " abandoned; "
-              << rounds_.load() << " rounds of the server\n";
+    EXPECT_TRUE(IsIdle(budget_, list_));
+    const WaitCounts total = TotalCounts(list_);
+    const std::uint64_t counted[] = {total.granted, total.timed_out, total.abandoned, 0};
+    for (std::size_t i = 0; i < results_.size(); ++i) EXPECT_EQ(counted[i], results_[i].load()) << i;
+    std::cout << total.waits << " waits: " << total.granted << " granted, " << total.timed_out << " timed out, "
+              << total.abandoned << " abandoned; " << rounds_.load() << " rounds of the dispatcher\n";
   }
 
   FakeMemorySystem memory_;

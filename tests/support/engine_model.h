@@ -19,9 +19,9 @@ class EngineModel {
   using Chooser = std::function<std::uint64_t(std::uint64_t n)>;
   explicit EngineModel(Chooser below);
 
-  // Plays one request and compares the outcome and the charge with the model. Returns the difference, if there is one.
+  // Plays one request and compares the outcome and the charge with the model. Returns the difference, if any.
   [[nodiscard]] std::optional<std::string> Step();
-  // Audits the whole ledger. Returns the difference, if there is one.
+  // Audits the whole ledger. Returns the difference, if any.
   [[nodiscard]] std::optional<std::string> Audit() const;
   // Frees everything that the manager reserved and every view. Returns what is left charged or differs, if anything.
   [[nodiscard]] std::optional<std::string> FreeEverything();

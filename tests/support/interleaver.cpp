@@ -50,11 +50,11 @@ class Scheduler {
     if (running_ == caller_ || time_passes_) return;
     ++steps_.back().points;
     if (used_ == preemptions_) return;
-    std::vector<std::size_t> options{running_};
-    for (const std::size_t other : Ready()) {
-      if (other != running_) options.push_back(other);
-    }
+    std::vector<std::size_t>& options = Ready();
     if (options.size() == 1) return;
+    // The first choice is that no other operation interrupts.
+    const auto own = std::find(options.begin(), options.end(), running_);
+    std::rotate(options.begin(), own, own + 1);
     const std::size_t next = Choose(options);
     if (next == running_) return;
     ++used_;
@@ -102,7 +102,7 @@ class Scheduler {
   std::size_t NextAfterStop() {
     bool more_time = true;
     while (std::find(finished_.begin(), finished_.end(), false) != finished_.end()) {
-      std::vector<std::size_t> options = Ready();
+      std::vector<std::size_t>& options = Ready();
       const bool idle = std::all_of(options.begin(), options.end(), [this](std::size_t i) { return suspended_[i]; });
       if (idle && more_time && SomeoneWaits()) options.push_back(caller_);  // stands for the passing of time
       if (options.empty()) {
@@ -127,13 +127,13 @@ class Scheduler {
     return switcher_.Transfer(std::exchange(running_, next), next);
   }
 
-  // Returns the operations that can continue, including suspended ones.
-  [[nodiscard]] std::vector<std::size_t> Ready() const {
-    std::vector<std::size_t> tasks;
+  // Returns the operations that can continue, including suspended ones. The next call overwrites the result.
+  [[nodiscard]] std::vector<std::size_t>& Ready() {
+    ready_.clear();
     for (std::size_t i = 0; i < finished_.size(); ++i) {
-      if (!finished_[i] && (waits_for_[i] == nullptr || (*waits_for_[i])())) tasks.push_back(i);
+      if (!finished_[i] && (waits_for_[i] == nullptr || (*waits_for_[i])())) ready_.push_back(i);
     }
-    return tasks;
+    return ready_;
   }
 
   [[nodiscard]] bool SomeoneWaits() const {
@@ -171,6 +171,7 @@ class Scheduler {
   std::vector<bool> finished_;
   std::vector<bool> suspended_;  // suspended at an interleaving point
   std::vector<const std::function<bool()>*> waits_for_;
+  std::vector<std::size_t> ready_;
   std::vector<Choice> choices_;
   std::size_t position_ = 0;
   int used_ = 0;

@@ -41,12 +41,12 @@ TEST(ParseDuration, ErrorNamesTheProblemAndShowsTheFormat) {
     } catch (const ToolError& error) {
       return error.what();
     }
-    return "it was taken";
+    return "no error";
   };
-  EXPECT_EQ(message("2x"), "--wait 2x is not a length of time; write it like 500ms, 2s, 1.5s or 1m");
+  EXPECT_EQ(message("2x"), "--wait 2x is not a duration; write it like 500ms, 2s, 1.5s or 1m");
   EXPECT_EQ(message("0.5ms"),
             "--wait 0.5ms is not a whole number of milliseconds; write it like 500ms, 2s, 1.5s or 1m");
-  EXPECT_EQ(message("2000h"), "--wait 2000h is longer than 1,000 hours; name a shorter time");
+  EXPECT_EQ(message("2000h"), "--wait 2000h is longer than 1,000 hours; give a shorter time");
 }
 
 TEST(FormatSeconds, RoundsToOneDecimal) {

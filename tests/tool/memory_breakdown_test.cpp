@@ -49,7 +49,7 @@ TEST(MemoryBreakdown, CountsEachPageInExactlyOneRow) {
   EXPECT_EQ(accounting.hosted.data, 65536u + 8192);
   EXPECT_EQ(accounting.hosted.executable, 16384u);
   EXPECT_EQ(accounting.hosted.image, 0u);
-  EXPECT_EQ(accounting.hosted.mapped, 12288u) << "what is on account beyond private pages";
+  EXPECT_EQ(accounting.hosted.mapped, 12288u) << "charged pages other than private ones";
   EXPECT_EQ(accounting.hosted.by_purpose[1], 65536u);
   EXPECT_EQ(accounting.hosted.by_purpose[3], 16384u);
   EXPECT_EQ(accounting.hosted.by_purpose[4], 8192u);
@@ -57,7 +57,7 @@ TEST(MemoryBreakdown, CountsEachPageInExactlyOneRow) {
   EXPECT_EQ(accounting.not_hosted.stack_count, 1u);
   EXPECT_EQ(accounting.not_hosted.thread_data, 24576u);
   EXPECT_EQ(accounting.not_hosted.heaps, 8192u);
-  EXPECT_EQ(accounting.not_hosted.images, 20480u) << "code that is the file's is nobody's commit";
+  EXPECT_EQ(accounting.not_hosted.images, 20480u) << "unmodified pages of the file are not committed";
   ASSERT_EQ(accounting.not_hosted.by_image.size(), 2u);
   EXPECT_EQ(accounting.not_hosted.by_image[0].name, "b.dll");
   EXPECT_EQ(accounting.not_hosted.by_image[0].bytes, 12288u);
@@ -79,7 +79,7 @@ TEST(MemoryBreakdown, SubtractsOwnBytesFromUnknownDownToZero) {
     EXPECT_EQ(accounting.not_hosted.own, row.said) << row.own;
     EXPECT_EQ(accounting.not_hosted.unknown, row.unknown) << row.own;
     EXPECT_EQ(accounting.hosted.heap, 4096u);
-    EXPECT_EQ(HostedBytes(accounting), 4096u) << "which the heaps' pages are a part of";
+    EXPECT_EQ(HostedBytes(accounting), 4096u) << "includes the pages of the heaps";
     EXPECT_EQ(accounting.unexplained, 0) << row.own;
     ExpectExact(accounting);
   }
@@ -107,8 +107,8 @@ TEST(MemoryBreakdown, PrintsExactBytesInTableAndJson) {
   accounting.process_figure = "PagefileUsage";
   Table table;
   AddBreakdown(table, accounting);
-  for (const char* part : {"PagefileUsage of the process", "70,000\n", "hosted", "69,632  on the manager's account",
-                           "4,096  no private bytes", "for GC heap", "65,536\n", "4,096  of 1 threads", "ntdll.dll",
+  for (const char* part : {"PagefileUsage of the process", "70,000\n", "hosted", "69,632  charged by the manager",
+                           "4,096  not private bytes", "for GC heap", "65,536\n", "4,096  of 1 threads", "ntdll.dll",
                            "not explained", "-7,824 of PagefileUsage"}) {
     EXPECT_THAT(table.text(), HasSubstr(part));
   }
@@ -128,8 +128,8 @@ TEST(MemoryBreakdown, ShowsBytesPresentBeforeTheRuntime) {
   accounting.before->unknown = 4096;
   Table table;
   AddBreakdown(table, accounting);
-  EXPECT_THAT(table.text(), HasSubstr("65,536  12,345 before the runtime\n"));
-  EXPECT_THAT(table.text(), HasSubstr("8,192  4,096 before the runtime\n"));
+  EXPECT_THAT(table.text(), HasSubstr("65,536  12,345 before the runtime started\n"));
+  EXPECT_THAT(table.text(), HasSubstr("8,192  4,096 before the runtime started\n"));
   const Json json = BreakdownJson(accounting);
   EXPECT_EQ(json["not_hosted"]["before"]["heap_bytes"], 12345);
   EXPECT_EQ(json["not_hosted"]["before"]["stack_bytes"], 0);

@@ -52,10 +52,10 @@ TEST(Options, BridgedModulesAndGcContainerNeedTheBridge) {
   EXPECT_THAT(run.bridged_modules, ElementsAre("a.dll", "b.dll"));
   EXPECT_THAT(run.arguments, ElementsAre("--bridge"));
   EXPECT_FALSE(std::get<RunOptions>(ParseOptions({"run", "App.dll"})).gc_container);
-  EXPECT_EQ(run.policy.gc_limit, 0u) << "the GC finds out by itself";
+  EXPECT_EQ(run.policy.gc_limit, 0u) << "the GC derives its own limit";
   EXPECT_THROW((void)ParseOptions({"run", "--limit", "64M", "--gc-container", "--gc-limit", "32M", "App.dll"}),
                ToolError);
-  EXPECT_THROW((void)ParseOptions({"run", "--gc-container", "App.dll"}), ToolError) << "no limit to show";
+  EXPECT_THROW((void)ParseOptions({"run", "--gc-container", "App.dll"}), ToolError) << "needs a limit";
   EXPECT_THROW((void)ParseOptions({"run", "--no-bridge", "--bridge", "a.dll", "App.dll"}), ToolError);
   EXPECT_THROW((void)ParseOptions({"run", "--no-bridge", "--gc-container", "App.dll"}), ToolError);
 }

@@ -69,10 +69,11 @@ TEST(PolicyOptions, OnThrashReportsUnlessSetToStop) {
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop"}).on_thrash, OnThrash::kStop);
   EXPECT_EQ(PolicyOf({"--limit-at", "1s=64M", "--on-thrash=stop"}).on_thrash, OnThrash::kStop);
   EXPECT_GT(PolicyOf({"--limit", "64M", "--on-thrash=report"}).gc_limit, 0u);
-  EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop"}).gc_limit, 0u) << "nobody would see it spin";
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop"}).gc_limit, 0u)
+      << "the thrash guard would not see the runtime spin";
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop", "--gc-limit", "32M"}).gc_limit, 32_MiB);
   EXPECT_THROW(PolicyOf({"--limit", "64M", "--on-thrash", "kill"}), ToolError);
-  EXPECT_THROW(PolicyOf({"--on-thrash", "stop"}), ToolError) << "there is no limit to spin at";
+  EXPECT_THROW(PolicyOf({"--on-thrash", "stop"}), ToolError) << "needs a limit";
 }
 
 TEST(PolicyOptions, EmergencyReserveNeedsNoLimit) {
@@ -92,7 +93,7 @@ TEST(PolicyOptions, DefaultReserveReplacesHeadroomAndScalesWithTheLimit) {
     EXPECT_EQ(policy.HeadroomToKeep().process, 0u) << limit;
     EXPECT_EQ(policy.HeadroomToKeep().app_domain, 0u) << limit;
   }
-  EXPECT_EQ(PolicyOf({"--limit", "4M", "--gc-limit", "off"}).emergency_reserve, 4_MiB) << "no more than the limit";
+  EXPECT_EQ(PolicyOf({"--limit", "4M", "--gc-limit", "off"}).emergency_reserve, 4_MiB) << "at most the limit";
   EXPECT_EQ(PolicyOf({}).emergency_reserve, 0u);
   EXPECT_EQ(PolicyOf({"--limit-at", "1s=64M"}).emergency_reserve, 0u);
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--headroom", "8M"}).emergency_reserve, 0u);
@@ -177,70 +178,75 @@ struct BadPolicy {
 
 TEST(PolicyOptions, RefusesInvalidValuesWithTheExactMessage) {
   const BadPolicy policies[] = {
-      {{"--headroom", "8M"}, "--headroom is a part of the limit, and there is none; give --limit, too"},
-      {{"--headroom", "8M", "--limit-at", "1s=none"},
-       "--headroom is a part of the limit, and there is none; give --limit, too"},
+      {{"--headroom", "8M"}, "--headroom needs a limit; add --limit"},
+      {{"--headroom", "8M", "--limit-at", "1s=none"}, "--headroom needs a limit; add --limit"},
       {{"--limit", "64M", "--headroom", ""}, "--headroom  is not a size; write it like 256M, 1.5G, 512K or 268435456"},
       {{"--limit", "64M", "--headroom", "8Q"},
        "--headroom 8Q is not a size; write it like 256M, 1.5G, 512K or 268435456"},
       {{"--limit", "64M", "--headroom", "101%"},
-       "--headroom 101% is no percentage of the limit; give a whole one from 0% to 100%, or a size like 16M"},
+       "--headroom 101% is not a percentage from 0% to 100%; give a whole percentage, or a size such as 16M"},
       {{"--limit", "64M", "--headroom", "1.5%"},
-       "--headroom 1.5% is no percentage of the limit; give a whole one from 0% to 100%, or a size like 16M"},
+       "--headroom 1.5% is not a percentage from 0% to 100%; give a whole percentage, or a size such as 16M"},
       {{"--limit", "64M", "--headroom", "%"},
-       "--headroom % is no percentage of the limit; give a whole one from 0% to 100%, or a size like 16M"},
+       "--headroom % is not a percentage from 0% to 100%; give a whole percentage, or a size such as 16M"},
       {{"--limit", "64M", "--headroom", "1M,1M,1M"},
-       "--headroom 1M,1M,1M has more than two parts; give the process's, then the application domain's, like "
-       "16M,4M or 10%,5%"},
+       "--headroom 1M,1M,1M has more than two parts; give the headroom of the process, then that of the application "
+       "domain, such as 16M,4M or 10%,5%"},
       {{"--limit", "64M", "--headroom", "48M,17M"},
-       "--headroom 48M,17M is 48.0 MiB for the process and 17.0 MiB for the application domain, more than the limit of "
-       "64.0 MiB; lower the headroom or raise the limit"},
+       "--headroom 48M,17M exceeds the limit of 64.0 MiB with 48.0 MiB for the process and 17.0 MiB for the "
+       "application domain; lower the headroom or raise the limit"},
       {{"--limit", "64M", "--headroom", "48M,1M", "--limit-at", "1s=48M"},
-       "--headroom 48M,1M is 48.0 MiB for the process and 1.0 MiB for the application domain, more than the limit of "
-       "48.0 MiB; lower the headroom or raise the limit"},
-      {{"--wait", ""}, "--wait  is not a length of time; write it like 500ms, 2s, 1.5s or 1m"},
-      {{"--wait", "soon"}, "--wait soon is not a length of time; write it like 500ms, 2s, 1.5s or 1m"},
-      {{"--wait", "61m"}, "--wait 61m is longer than an hour; name a shorter time"},
+       "--headroom 48M,1M exceeds the limit of 48.0 MiB with 48.0 MiB for the process and 1.0 MiB for the "
+       "application domain; lower the headroom or raise the limit"},
+      {{"--wait", ""}, "--wait  is not a duration; write it like 500ms, 2s, 1.5s or 1m"},
+      {{"--wait", "soon"}, "--wait soon is not a duration; write it like 500ms, 2s, 1.5s or 1m"},
+      {{"--wait", "61m"}, "--wait 61m is longer than an hour; give a shorter time"},
       {{"--wait", "task=1s,thread=2s"},
-       "--wait task=1s,thread=2s names no level in 'thread=2s'; write it like task=2s,domain=500ms,process=500ms, or "
-       "one time for all three"},
+       "--wait task=1s,thread=2s has the part 'thread=2s', which is not a level and a time; write "
+       "task=2s,domain=500ms,process=500ms, or one time for all three levels"},
       {{"--wait", "task=1s,2s"},
-       "--wait task=1s,2s names no level in '2s'; write it like task=2s,domain=500ms,process=500ms, or one time for "
-       "all three"},
+       "--wait task=1s,2s has the part '2s', which is not a level and a time; write "
+       "task=2s,domain=500ms,process=500ms, or one time for all three levels"},
       {{"--wait", "task=1s,task"},
-       "--wait task=1s,task names no level in 'task'; write it like task=2s,domain=500ms,process=500ms, or one time "
-       "for all three"},
+       "--wait task=1s,task has the part 'task', which is not a level and a time; write "
+       "task=2s,domain=500ms,process=500ms, or one time for all three levels"},
       {{"--wait", "task=1s,task=2s"}, "--wait task=1s,task=2s names task twice; name each level once"},
-      {{"--wait", "task="}, "--wait  is not a length of time; write it like 500ms, 2s, 1.5s or 1m"},
+      {{"--wait", "task="}, "--wait  is not a duration; write it like 500ms, 2s, 1.5s or 1m"},
       {{"--emergency-reserve", "many"},
        "--emergency-reserve many is not a size; write it like 256M, 1.5G, 512K or 268435456"},
       {{"--limit", "64M", "--emergency-reserve", "65M"},
-       "--emergency-reserve 65M is larger than the limit of 64.0 MiB; make it a small part of the limit, on top of "
-       "which it comes"},
-      {{"--count-all"}, "--count-all counts against the limit, and there is none; give --limit, too"},
-      {{"--limit-at", "64M"}, "--limit-at 64M is not a time and a limit; write it like 2s=64M, or 1m=none"},
-      {{"--limit-at", "=64M"}, "--limit-at =64M is not a time and a limit; write it like 2s=64M, or 1m=none"},
-      {{"--limit-at", "2s="}, "--limit-at 2s= is not a time and a limit; write it like 2s=64M, or 1m=none"},
-      {{"--limit-at", "2x=64M"}, "--limit-at 2x is not a length of time; write it like 500ms, 2s, 1.5s or 1m"},
+       "--emergency-reserve 65M is larger than the limit of 64.0 MiB; give a small part of the limit: the reserve "
+       "comes on top of it"},
+      {{"--count-all"}, "--count-all needs a limit; add --limit"},
+      {{"--limit-at", "64M"}, "--limit-at 64M is not a time and a limit; write it like 2s=64M or 1m=none"},
+      {{"--limit-at", "=64M"}, "--limit-at =64M is not a time and a limit; write it like 2s=64M or 1m=none"},
+      {{"--limit-at", "2s="}, "--limit-at 2s= is not a time and a limit; write it like 2s=64M or 1m=none"},
+      {{"--limit-at", "2x=64M"}, "--limit-at 2x is not a duration; write it like 500ms, 2s, 1.5s or 1m"},
       {{"--limit-at", "2s=64Q"}, "--limit-at 64Q is not a size; write it like 256M, 1.5G, 512K or 268435456"},
-      {{"--limit-at", "2s=3985407"}, "--limit-at 3985407 is below the 3892K a CLR needs to start; give at least that"},
+      {{"--limit-at", "2s=3985407"},
+       "--limit-at 3985407 is below the 3892K that a CLR needs to start; give at least 3892K"},
       {{"--limit-at", "2s=64M", "--limit-at", "2000=8M"},
-       "--limit-at gives two limits for the same time, the second by 2000=8M; leave one of them out"},
+       "--limit-at 2000=8M is the second limit for the same time; remove one of the two"},
       {{"--no-bridge", "--headroom", "8M"},
-       "--no-bridge leaves the memory manager out, so --headroom would not hold; leave one of them out"},
+       "--no-bridge runs APP without the memory manager, so --headroom would have no effect; remove one of the two "
+       "options"},
       {{"--no-bridge", "--wait", "1s"},
-       "--no-bridge leaves the memory manager out, so --wait would not hold; leave one of them out"},
+       "--no-bridge runs APP without the memory manager, so --wait would have no effect; remove one of the two "
+       "options"},
       {{"--no-bridge", "--emergency-reserve", "4M"},
-       "--no-bridge leaves the memory manager out, so --emergency-reserve would not hold; leave one of them out"},
+       "--no-bridge runs APP without the memory manager, so --emergency-reserve would have no effect; remove one of "
+       "the two options"},
       {{"--no-bridge", "--count-all"},
-       "--no-bridge leaves the memory manager out, so --count-all would not hold; leave one of them out"},
+       "--no-bridge runs APP without the memory manager, so --count-all would have no effect; remove one of the two "
+       "options"},
       {{"--no-bridge", "--limit-at", "1s=64M"},
-       "--no-bridge leaves the memory manager out, so --limit-at would not hold; leave one of them out"},
+       "--no-bridge runs APP without the memory manager, so --limit-at would have no effect; remove one of the two "
+       "options"},
   };
   for (const BadPolicy& policy : policies) {
     try {
       (void)PolicyOf(policy.options);
-      ADD_FAILURE() << "taken: " << testing::PrintToString(policy.options);
+      ADD_FAILURE() << "accepted: " << testing::PrintToString(policy.options);
     } catch (const ToolError& error) {
       EXPECT_STREQ(error.what(), policy.message);
     }
@@ -248,7 +254,7 @@ TEST(PolicyOptions, RefusesInvalidValuesWithTheExactMessage) {
 }
 
 TEST(PolicyOptions, RefusesAnEmptyLimit) {
-  EXPECT_THROW((void)ParseOptions({"run", "--limit", "", "App.dll"}), ToolError) << "a script's empty variable";
+  EXPECT_THROW((void)ParseOptions({"run", "--limit", "", "App.dll"}), ToolError) << "an empty variable of a script";
 }
 
 TEST(PolicyOptions, HelpNamesEveryPolicyOption) {

@@ -50,7 +50,7 @@ TEST(PolicySummary, ShowsNotificationsInOneLineByDefault) {
   PolicyFigures policy;
   policy.events.pressure_changes = {{1000, eMemoryAvailableLow, 3}};
   policy.events.repeated_low = 2;
-  EXPECT_EQ(PolicyTable(statistics, policy), "  memory pressure, told to the CLR     3 Low, 1 High\n");
+  EXPECT_EQ(PolicyTable(statistics, policy), "  memory pressure notifications        3 Low, 1 High\n");
 }
 
 TEST(PolicySummary, ReportsAThrashingRuntime) {
@@ -62,7 +62,7 @@ TEST(PolicySummary, ReportsAThrashingRuntime) {
   policy.options.on_thrash = OnThrash::kStop;
   policy.events.first_thrash = ThrashFigures{7000, 5100, 1800, 400, 0};
   EXPECT_EQ(PolicyTable(statistics, policy),
-            "  spun at its limit                    2 times\n"
+            "  runtime spun at its limit            2 times\n"
             "    after 7.0 s                        1,800 refused, 400 collections and 0.0 MiB obtained in 5.1 s\n");
   const Json json = PolicyJson(statistics, policy)["thrash"];
   EXPECT_EQ(json["on_thrash"], "stop");
@@ -136,7 +136,7 @@ TEST(PolicySummary, ShowsWaitsByLevelAndOutcome) {
   statistics.waits[eProcessCritical] = 5;
   statistics.waits_granted[eProcessCritical] = 5;
   EXPECT_EQ(PolicyTable(statistics, policy),
-            "  waits of\n"
+            "  waits by level\n"
             "    eTaskCritical                            1,234  1,230 granted, 2 timed out, 1 abandoned, 1 at the "
             "end\n"
             "    eProcessCritical                             5  5 granted\n");
@@ -160,17 +160,17 @@ TEST(PolicySummary, ShowsReserveSizeUsesAndHeldBytes) {
   statistics.emergency_held = 4_MiB;
   EXPECT_EQ(PolicyTable(statistics, {}),
             "  emergency reserve                    4.0 MiB, 4.0 MiB held now; never used\n");
-  PolicyFigures unasked;
-  unasked.options.emergency_reserve = 4_MiB;
-  unasked.options.own_reserve = true;
-  EXPECT_EQ(PolicyTable(statistics, unasked), "") << "nobody asked, and nothing happened";
+  PolicyFigures by_default;
+  by_default.options.emergency_reserve = 4_MiB;
+  by_default.options.own_reserve = true;
+  EXPECT_EQ(PolicyTable(statistics, by_default), "") << "the reserve was neither requested nor used";
   statistics.emergency_held = 1_MiB;
   statistics.emergency_uses = 2;
   statistics.emergency_given = 5_MiB;
   statistics.emergency_taken_back = 2_MiB;
   EXPECT_EQ(PolicyTable(statistics, {}),
-            "  emergency reserve                    4.0 MiB, 1.0 MiB held now; used 2 times, 5.0 MiB in all, 2.0 MiB "
-            "taken back\n");
+            "  emergency reserve                    4.0 MiB, 1.0 MiB held now; used 2 times, 5.0 MiB in total, 2.0 MiB "
+            "restored\n");
   EXPECT_EQ(PolicyJson(statistics, {})["emergency_reserve"].dump(),
             R"({"bytes":4194304,"held_bytes":1048576,"uses":2,"given_bytes":5242880,"taken_back_bytes":2097152})");
 }
@@ -207,11 +207,11 @@ TEST(PolicySummary, ListsPressureChangesIfAPolicyOptionIsSet) {
   policy.events.unlisted_pressure_changes = 5;
   policy.events.repeated_low = 3;
   EXPECT_EQ(PolicyTable(statistics, policy),
-            "  memory pressure, told to the CLR     4 Low, 1 Neutral\n"
+            "  memory pressure notifications        4 Low, 1 Neutral\n"
             "    0.1 s before managed code          High, 90% available\n"
             "    after 2.0 s                        Low, 3% available\n"
             "    later                              5 more changes\n"
-            "    while it was Low                   said again 3 times\n");
+            "    Low repeated                       3 times\n");
   const Json json = PolicyJson(statistics, policy)["pressure"];
   EXPECT_EQ(json["availability"], "neutral");
   EXPECT_EQ(json["told"].dump(), R"({"low":4,"neutral":1,"high":0})");
@@ -227,10 +227,10 @@ TEST(PolicySummary, NamesTheCauseOfALatch) {
   statistics.latch_cause = kClrHostMemoryLatchedByException;
   statistics.latch_method = kClrHostMemoryVirtualFree;
   EXPECT_EQ(PolicyTable(statistics, {}),
-            "  latched                              E_FAIL, by an exception in VirtualFree\n");
+            "  latched                              E_FAIL, caused by an exception in VirtualFree\n");
   statistics.latch_cause = kClrHostMemoryLatchedByOs;
   statistics.latch_error = 487;
-  EXPECT_THAT(PolicyTable(statistics, {}), HasSubstr("E_FAIL, by an answer of the OS in VirtualFree, error 487 ("));
+  EXPECT_THAT(PolicyTable(statistics, {}), HasSubstr("E_FAIL, caused by an OS call in VirtualFree, error 487 ("));
   EXPECT_EQ(PolicyJson(statistics, {})["latch"].dump(), R"({"cause":"os","method":"virtual_free","win32_error":487})");
 }
 

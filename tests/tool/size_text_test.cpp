@@ -48,7 +48,7 @@ TEST(ParseSize, RefusesInvalidSizesAndShowsTheFormat) {
   }
   try {
     (void)ParseSize("3Q", "--limit");
-    FAIL() << "3Q was taken";
+    FAIL() << "3Q was accepted";
   } catch (const ToolError& error) {
     EXPECT_STREQ(error.what(), "--limit 3Q is not a size; write it like 256M, 1.5G, 512K or 268435456");
   }

@@ -55,13 +55,13 @@ TEST(SummaryTable, ListsFiguresAndOmitsUnusedRows) {
   for (const char* part :
        {"clrmem: .NET 8.0.33\n", "returned from Main, exit code 42", "128.0 MiB",
         "100.0 MiB now, 120.0 MiB at the peak", "1,239  5 E_OUTOFMEMORY", "5 E_OUTOFMEMORY; 4 by the limit",
-        "addresses that were taken", "no memory was lacking", "9,999 calls through 1 module", "coreclr.dll", "GC heap",
-        "77  5 refused\n", "code heap", " 8\n",
+        "requests for an occupied address", "not counted as refused", "9,999 calls through 1 module", "coreclr.dll",
+        "GC heap", "77  5 refused\n", "code heap", " 8\n",
         "audit: ledger 104,857,600 bytes, VirtualQuery 104,857,600 bytes, mismatch 0 bytes\n"}) {
     EXPECT_THAT(table, HasSubstr(part));
   }
   EXPECT_THAT(table, Not(HasSubstr("DebugAlloc"))) << "methods that were not called are left out";
-  EXPECT_THAT(table, Not(HasSubstr("loader heap"))) << "and so are purposes nobody asked for";
+  EXPECT_THAT(table, Not(HasSubstr("loader heap"))) << "and so are purposes without requests";
 }
 
 TEST(SummaryTable, StatesThatTheManagerWasLeftOut) {

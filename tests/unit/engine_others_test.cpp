@@ -97,10 +97,10 @@ TEST_F(EngineAndOthers, FailedCommitInAForeignRegionIsRolledBack) {
   EXPECT_TRUE(Exact());
   os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
   engine.ledger().budget().SetLimits({});
-  const Address far =
+  const Address distant =
       os.RawAllocate({.address = 0x7000'0000, .size = kMiB, .type = win32::kMemReserve, .protect = kPageReadWrite})
           .address;
-  EXPECT_EQ(Commit(far, kPageSize).outcome, Outcome::NoMetadata());
+  EXPECT_EQ(Commit(distant, kPageSize).outcome, Outcome::NoMetadata());
   EXPECT_TRUE(Exact());
 }
 

@@ -4,16 +4,13 @@
 #include <memory>
 #include <vector>
 
+#include "support/wait_list_support.h"
 #include "support/wait_stage.h"
 
 namespace clr_host_memory::test {
 namespace {
 
 using std::chrono_literals::operator""ms;
-
-constexpr Criticality kTask = Criticality::kTask;
-constexpr Criticality kAppDomain = Criticality::kAppDomain;
-constexpr Criticality kProcess = Criticality::kProcess;
 
 // The limit is 100, and all of it is in use unless a test changes this.
 class WaitListTest : public testing::Test {
@@ -31,12 +28,7 @@ class WaitListTest : public testing::Test {
       EXPECT_FALSE(stage.Waits(i)) << i;
     }
     static_cast<void>(stage.Serve());
-    EXPECT_EQ(stage.budget().Waiting(), 0u);
-    EXPECT_EQ(stage.list().FreeRecords(), WaitList::kMostWaiters);
-    for (const Criticality level : {kTask, kAppDomain, kProcess}) {
-      const WaitCounts counts = stage.list().Counts(level);
-      EXPECT_EQ(counts.waits, counts.granted + counts.timed_out + counts.abandoned);
-    }
+    EXPECT_TRUE(IsIdle(stage.budget(), stage.list()));
   }
 
   WaitRequest Request(std::uint64_t bytes, Criticality level = kTask, Milliseconds deadline = 1000ms) {

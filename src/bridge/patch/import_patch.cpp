@@ -83,7 +83,7 @@ HRESULT HoldModule(HMODULE module, std::string* reason) {
   constexpr std::uintptr_t kDataFileBits = 3;
   const auto address = reinterpret_cast<std::uintptr_t>(module);
   if (module == nullptr) {
-    *reason = "The module handle is null: LoadLibraryExW failed, or was not called yet.";
+    *reason = "The module handle is null: LoadLibraryExW failed or was not called; check its result.";
     return E_INVALIDARG;
   }
   if ((address & kDataFileBits) != 0) {
@@ -99,7 +99,8 @@ HRESULT HoldModule(HMODULE module, std::string* reason) {
   }
   if (held != module) {
     FreeLibrary(held);
-    *reason = Hex(module) + " lies inside the module at " + Hex(held) + " but is not its handle.";
+    *reason = Hex(module) + " lies inside the module at " + Hex(held) +
+              " but is not its handle; pass the handle that LoadLibraryExW returned.";
     return E_INVALIDARG;
   }
   return S_OK;
@@ -173,12 +174,13 @@ HRESULT ImportPatch::Find(gsl::span<const ImportHook> hooks, gsl::span<const cha
     if (!(hook->of_c_runtime ? IsCRuntimeLibrary(import.library) : IsWin32BaseLibrary(import.library))) continue;
     void* const original = *static_cast<void* volatile*>(import.slot);
     if (original == hook->replacement) {
-      *reason = Utf8(ModulePath(module_)) + ": its import of " + hook->name + " is patched already; undo that first.";
+      *reason = std::string("The import of ") + hook->name + " in " + Utf8(ModulePath(module_)) +
+                " is patched already; undo that patch first.";
       return HOST_E_INVALIDOPERATION;
     }
     if ((ProtectionOf(original) & kExecutable) == 0) {
-      *reason = Utf8(ModulePath(module_)) + ": its import of " + hook->name +
-                " points at no code; load it without DONT_RESOLVE_DLL_REFERENCES.";
+      *reason = std::string("The import of ") + hook->name + " in " + Utf8(ModulePath(module_)) +
+                " does not point at code; load the module without DONT_RESOLVE_DLL_REFERENCES.";
       return E_INVALIDARG;
     }
     slots_.push_back({import.slot, original, hook->replacement, hook->name, hook->original});
@@ -193,8 +195,8 @@ HRESULT ImportPatch::Find(gsl::span<const ImportHook> hooks, gsl::span<const cha
   }
   if (!missing.empty()) {
     *reason = Utf8(ModulePath(module_)) + " does not import " + missing +
-              " by name from the Win32 base libraries, so its calls cannot be taken over; check that it is the module "
-              "you mean.";
+              " by name from the Win32 base libraries, so its calls cannot be redirected; check that it is the right "
+              "module.";
     return E_INVALIDARG;
   }
   return S_OK;
@@ -229,8 +231,8 @@ HRESULT ImportPatch::Write(std::string* reason) {
   std::erase_if(slots_, [](const Slot& slot) { return slot.address == nullptr; });
   pages.Close(&ignored);
   if (complete) return NotWritable(module_, error, reason);
-  *reason = Utf8(ModulePath(module_)) + ": its import of " + refused +
-            " was changed by someone else while it was being patched; try again.";
+  *reason = "Other code changed the import of " + std::string(refused) + " in " + Utf8(ModulePath(module_)) +
+            " during the patch; try again.";
   return HOST_E_INVALIDOPERATION;
 }
 

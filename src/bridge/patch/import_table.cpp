@@ -91,7 +91,7 @@ HRESULT Invalid(std::string* reason, const void* image, const char* what) {
 
 HRESULT Damaged(std::string* reason, const void* image, const char* what) {
   *reason = "The import table of the module at " + Hex(image) + " cannot be used: " + what +
-            ". Check the file: it is damaged or was packed.";
+            ". Check whether the file is damaged or packed.";
   return E_INVALIDARG;
 }
 

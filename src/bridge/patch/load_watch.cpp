@@ -2,6 +2,9 @@
 
 #include <array>
 #include <atomic>
+#include <mutex>
+
+#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 namespace {
@@ -31,7 +34,7 @@ struct Watch {
   HANDLE thread = nullptr;
   void* cookie = nullptr;
 };
-constinit SRWLOCK watch_lock = SRWLOCK_INIT;  // serialises starting and stopping
+constinit SrwLock watch_lock;  // serialises starting and stopping
 constinit Watch watch{};
 
 template <typename Function>
@@ -69,7 +72,7 @@ void Close() noexcept {
 }  // namespace
 
 HRESULT StartLoadWatch(const LoadWatchCalls& calls, std::string* reason) noexcept {
-  AcquireSRWLockExclusive(&watch_lock);
+  std::unique_lock lock(watch_lock);
   HRESULT hr = S_OK;
   if (watch.thread == nullptr) {
     watch.calls = calls;
@@ -86,15 +89,17 @@ HRESULT StartLoadWatch(const LoadWatchCalls& calls, std::string* reason) noexcep
     }
     if (FAILED(hr)) Close();
   }
-  ReleaseSRWLockExclusive(&watch_lock);
-  if (FAILED(hr)) *reason = "Modules that are loaded later cannot be watched for: the system has no thread for it.";
+  lock.unlock();
+  if (FAILED(hr))
+    *reason =
+        "Modules that are loaded later cannot be watched for: the system has no thread for it; free some and try "
+        "again.";
   return hr;
 }
 
 void StopLoadWatchUnless(bool (*needed)() noexcept) noexcept {
-  AcquireSRWLockExclusive(&watch_lock);
+  const std::lock_guard lock(watch_lock);
   if (!needed()) Close();
-  ReleaseSRWLockExclusive(&watch_lock);
 }
 
 HMODULE HoldWhenLoaded(const std::wstring& path) noexcept {

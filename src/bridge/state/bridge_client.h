@@ -2,11 +2,14 @@
 #ifndef CLRHM_BRIDGE_STATE_BRIDGE_CLIENT_H
 #define CLRHM_BRIDGE_STATE_BRIDGE_CLIENT_H
 
+#include <clr_host_memory/com_ptr.h>
 #include <clr_host_memory/memory_manager_abi.h>
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <string>
 
 #include "base/stack_shard.h"
 #include "bridge/state/memory_notifications.h"
@@ -15,11 +18,11 @@
 
 namespace clr_host_memory {
 
-// The objects that calls are forwarded to. The publisher of the client owns the references.
+// The objects that calls are forwarded to.
 struct BridgeClient {
-  IHostMemoryManager* manager = nullptr;
-  IManagerBackend* backend = nullptr;
-  MemoryNotificationCallback* notifications = nullptr;
+  ComPtr<IHostMemoryManager> manager;
+  ComPtr<IManagerBackend> backend;
+  ComPtr<MemoryNotificationCallback> notifications;
   std::atomic<bool> runtime_started{false};
   std::atomic<bool> as_container{false};  // present the limit as a container's limit
   mutable SectionHandles sections;
@@ -33,6 +36,10 @@ struct alignas(64) InsideCounter {
 };
 extern std::array<InsideCounter, kStackShards> calls_inside;
 }  // namespace internal
+
+// Makes a client of manager. E_NOINTERFACE: manager was not made by this library. Throws std::bad_alloc.
+[[nodiscard]] HRESULT MakeClient(IHostMemoryManager* manager, std::unique_ptr<BridgeClient>* client,
+                                 std::string* reason);
 
 // Directs calls to client from now on. null: directs them to the functions that the imports pointed at before.
 void PublishClient(BridgeClient* client) noexcept;

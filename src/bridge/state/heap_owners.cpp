@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 #include <string_view>
@@ -14,9 +15,10 @@
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 #include "bridge/state/bridge_client.h"
-#include "bridge/thunks/thunk_support.h"
-#include "bridge/thunks/thunks.h"
+#include "bridge/thunks/thunk_table.h"
 #include "com/backend.h"
+#include "os/windows/kept_last_error.h"
+#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 namespace {
@@ -24,7 +26,6 @@ namespace {
 constexpr std::size_t kMostHeaps = 64;
 constexpr DWORD kQuietMilliseconds = 1000;
 constexpr DWORD kGuardMilliseconds = 1000;
-constexpr std::array<const char*, kBorderFunctionCount> kBorders = {"HeapReAlloc", "HeapFree", "HeapSize"};
 
 // An entry of the table of heaps. retiring is guarded by the lock: a thread holds the entry's reference and waits to
 // release it.
@@ -33,7 +34,7 @@ struct Owner {
   bool retiring = false;
 };
 
-// A set of thunks (GuardThunksOf) and the module whose imports point at it. A patch is never destroyed at the end of
+// A set of thunks (BorderHooksOf) and the module whose imports point at it. A patch is never destroyed at the end of
 // the process: threads may pass through these imports as long as the process lives.
 struct Guard {
   HMODULE module = nullptr;      // also of a guard that was removed: a late call finds the same originals
@@ -44,42 +45,18 @@ struct Guard {
 constinit std::array<Owner, kMostHeaps> owners{};
 constinit std::atomic<std::size_t> owner_count{0};  // end of the entries that were ever used
 constinit std::atomic<IHeapBackend*> serving_heap{nullptr};
-constinit SRWLOCK owners_lock = SRWLOCK_INIT;  // guards changes of the table; no other lock is taken under it
+constinit SrwLock owners_lock;  // guards changes of the table; no other lock is taken under it
 constinit std::array<Guard, kMaxGuardedModules> guards{};
-constinit SRWLOCK guards_lock = SRWLOCK_INIT;  // the loader lock is taken under it
-
-class Locked {
- public:
-  explicit Locked(SRWLOCK& lock) noexcept : lock_(lock) { AcquireSRWLockExclusive(&lock_); }
-  ~Locked() { ReleaseSRWLockExclusive(&lock_); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-
- private:
-  SRWLOCK& lock_;
-};
+constinit SrwLock guards_lock;  // the loader lock is taken under it
 
 // Acquires guards_lock with a time limit: the thread that holds it may wait for the loader lock, which the caller may
-// hold.
-class LockedGuards {
- public:
-  LockedGuards() noexcept {
-    const ULONGLONG start = GetTickCount64();
-    while ((locked_ = TryAcquireSRWLockExclusive(&guards_lock) != FALSE) == false) {
-      if (GetTickCount64() - start >= kGuardMilliseconds) return;
-      Sleep(1);
-    }
-  }
-  ~LockedGuards() {
-    if (locked_) ReleaseSRWLockExclusive(&guards_lock);
-  }
-  LockedGuards(const LockedGuards&) = delete;
-  LockedGuards& operator=(const LockedGuards&) = delete;
-  explicit operator bool() const noexcept { return locked_; }
-
- private:
-  bool locked_ = false;
-};
+// hold. The result holds no lock if the time was not enough.
+[[nodiscard]] std::unique_lock<SrwLock> LockGuards() noexcept {
+  std::unique_lock lock(guards_lock, std::defer_lock);
+  const ULONGLONG start = GetTickCount64();
+  while (!lock.try_lock() && GetTickCount64() - start < kGuardMilliseconds) Sleep(1);
+  return lock;
+}
 
 // Calls visit(heap) for every heap until visit returns true; returns whether it did. Nearly always there is one heap.
 template <typename Visitor>
@@ -189,12 +166,15 @@ HRESULT GuardModule(HMODULE module, bool is_runtime) {
   const auto index = static_cast<std::size_t>(guard - guards.begin());
   auto patch = std::make_unique<ImportPatch>();
   std::string ignored;
-  gsl::span<const char* const> required;
-  if (is_runtime) required = kBorders;
-  const HRESULT hr = ImportPatch::Apply(module, GuardHooksOf(index), required, patch.get(), &ignored);
+  const std::vector<ImportHook> hooks = BorderHooksOf(index);
+  std::vector<const char*> required;
+  if (is_runtime) {
+    for (const ImportHook& hook : hooks) required.push_back(hook.name);
+  }
+  const HRESULT hr = ImportPatch::Apply(module, hooks, required, patch.get(), &ignored);
   guard->module = module;
   guard->patch = patch.release();
-  if (SUCCEEDED(hr) && (!is_runtime || ComesBy(module, GuardThunksOf(index)))) return S_OK;
+  if (SUCCEEDED(hr) && (!is_runtime || ComesBy(module, GuardedModule(index)))) return S_OK;
   TakeBack(*guard);
   return hr == E_OUTOFMEMORY ? hr : S_FALSE;
 }
@@ -232,7 +212,7 @@ Resized ResizeIfOwned(void* memory, SIZE_T size, uint32_t flags, void** resized)
 }
 
 bool ServeFrom(IHeapBackend* heap) noexcept {
-  const Locked lock(owners_lock);
+  const std::lock_guard lock(owners_lock);
   const auto free = std::find_if(owners.begin(), owners.end(),
                                  [](const Owner& owner) { return owner.heap.load() == nullptr && !owner.retiring; });
   if (free == owners.end()) return false;
@@ -250,7 +230,7 @@ void StopServing() noexcept { serving_heap.store(nullptr, std::memory_order_seq_
 void RetireHeaps() noexcept {
   std::array<IHeapBackend*, kMostHeaps> leaving{};
   {
-    const Locked lock(owners_lock);
+    const std::lock_guard lock(owners_lock);
     for (std::size_t i = 0; i < owners.size(); ++i) {
       IHeapBackend* heap = owners[i].heap.load();
       if (heap == nullptr || heap == ServingHeap() || HasBlocks(*heap)) continue;
@@ -263,7 +243,7 @@ void RetireHeaps() noexcept {
   const bool any_leaves = std::any_of(leaving.begin(), leaving.end(), [](auto* heap) { return heap != nullptr; });
   const bool quiet = any_leaves && WaitUntilNoCallIsInside(kQuietMilliseconds);
   {
-    const Locked lock(owners_lock);
+    const std::lock_guard lock(owners_lock);
     for (std::size_t i = 0; i < owners.size(); ++i) {
       if (leaving[i] == nullptr) continue;
       owners[i].retiring = false;
@@ -274,7 +254,7 @@ void RetireHeaps() noexcept {
     if (heap != nullptr && quiet) heap->Release();
   }
 
-  const LockedGuards lock;
+  const std::unique_lock<SrwLock> lock = LockGuards();
   if (!lock) return;
   // A bridge that was attached meanwhile adds its heap to the table before it guards any module.
   const bool any_left = FindOwner([](IHeapBackend&) { return true; });
@@ -294,12 +274,15 @@ HRESULT GuardBlocksOf(HMODULE module) noexcept try {
   };
   if (has("HeapAlloc") && !has("HeapFree")) return S_FALSE;
 
-  const LockedGuards lock;
+  const std::unique_lock<SrwLock> lock = LockGuards();
   if (!lock) return S_FALSE;
   for (const HMODULE runtime : runtimes) {
     if (const HRESULT hr = GuardModule(runtime, true); hr != S_OK) return hr;
   }
-  return std::any_of(kBorders.begin(), kBorders.end(), has) ? GuardModule(module, false) : S_OK;
+  const std::vector<ImportHook> borders = BorderHooksOf(0);
+  const bool has_border =
+      std::any_of(borders.begin(), borders.end(), [&](const ImportHook& hook) { return has(hook.name); });
+  return has_border ? GuardModule(module, false) : S_OK;
 } catch (const std::bad_alloc&) {
   return E_OUTOFMEMORY;
 }

@@ -1,8 +1,8 @@
 // The heaps of the bridge, and the borders that their blocks cross.
 //
-// A bridged module's malloc, calloc and HeapAlloc are served from a heap of the manager (thunk_calls.h). The place
-// where a block is freed is unknown. Another module may free it with the C run-time's free, which any code can have
-// looked up by name. All such calls arrive at the imports of HeapFree, HeapReAlloc and HeapSize of two kinds of
+// A bridged module's malloc, calloc and HeapAlloc are served from a heap of the manager (thunk_calls_heap.cpp). The
+// place where a block is freed is unknown. Another module may free it with the C run-time's free, which any code can
+// have looked up by name. All such calls arrive at the imports of HeapFree, HeapReAlloc and HeapSize of two kinds of
 // modules:
 // - modules that get blocks;
 // - the C run-times from which those modules import malloc and related functions.

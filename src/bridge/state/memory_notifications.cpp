@@ -7,8 +7,6 @@
 namespace clr_host_memory {
 namespace {
 
-constexpr GUID kIidUnknown = {0x00000000, 0x0000, 0x0000, {0xC0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x46}};
-
 // Indexed by MEMORY_RESOURCE_NOTIFICATION_TYPE. Null until the first handle is requested.
 constinit std::array<std::atomic<HANDLE>, 2> events{};
 
@@ -102,23 +100,6 @@ std::optional<bool> NotificationState(HANDLE handle) noexcept {
     return WaitForSingleObject(event, 0) == WAIT_OBJECT_0;
   }
   return std::nullopt;
-}
-
-HRESULT MemoryNotificationCallback::QueryInterface(REFIID riid, void** object) noexcept {
-  if (object == nullptr) return E_POINTER;
-  *object = nullptr;
-  if (!IsEqualIID(riid, kIidUnknown) && !IsEqualIID(riid, kIidClrMemoryNotificationCallback)) return E_NOINTERFACE;
-  AddRef();
-  *object = static_cast<ICLRMemoryNotificationCallback*>(this);
-  return S_OK;
-}
-
-ULONG MemoryNotificationCallback::AddRef() noexcept { return references_.fetch_add(1, std::memory_order_relaxed) + 1; }
-
-ULONG MemoryNotificationCallback::Release() noexcept {
-  const ULONG left = references_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-  if (left == 0) delete this;
-  return left;
 }
 
 HRESULT MemoryNotificationCallback::OnMemoryNotification(EMemoryAvailable available) noexcept {

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "com/com_object.h"
+
 namespace clr_host_memory {
 
 // Returns a new handle for the caller, which may wait on it and close it; type is Low or High. Null, with the last
@@ -27,16 +29,10 @@ namespace clr_host_memory {
 // one counts.
 //
 // A notification may arrive on any thread at any time. After Withdraw it changes nothing.
-class MemoryNotificationCallback final : public ICLRMemoryNotificationCallback {
+class MemoryNotificationCallback final
+    : public ComObject<MemoryNotificationCallback,
+                       Implements<ICLRMemoryNotificationCallback, kIidClrMemoryNotificationCallback>> {
  public:
-  // Starts with one reference, owned by the caller.
-  MemoryNotificationCallback() = default;
-  MemoryNotificationCallback(const MemoryNotificationCallback&) = delete;
-  MemoryNotificationCallback& operator=(const MemoryNotificationCallback&) = delete;
-
-  STDMETHODIMP QueryInterface(REFIID riid, void** object) noexcept override;
-  STDMETHODIMP_(ULONG) AddRef() noexcept override;
-  STDMETHODIMP_(ULONG) Release() noexcept override;
   // S_OK; E_INVALIDARG: available is not an EMemoryAvailable, and nothing changes.
   STDMETHODIMP OnMemoryNotification(EMemoryAvailable available) noexcept override;
 
@@ -50,10 +46,10 @@ class MemoryNotificationCallback final : public ICLRMemoryNotificationCallback {
  private:
   enum class State { kNotRegistered, kRegistering, kRegistered, kWithdrawn };
 
+  friend ComObject;
   ~MemoryNotificationCallback() = default;
   void Leave(IHostMemoryManager* manager) noexcept;
 
-  std::atomic<ULONG> references_{1};
   std::atomic<State> state_{State::kNotRegistered};
   std::atomic<std::uint64_t> turn_{0};  // its position in the order of registrations in this process
 };

@@ -1,9 +1,19 @@
 // Blocks: malloc and related functions, HeapAlloc, and the borders that take blocks back (heap_owners.h).
+//
+// Blocks come, as eProcessCritical, from a heap of the manager that replaces the C run-time's heap and the process
+// heap. Other heaps belong to the OS.
+//
+// On a refusal the original function is called with an impossible size and fails: errno, the last error and
+// HEAP_GENERATE_EXCEPTIONS thus work as usual. The bytes after the requested size, up to what HeapSize reports, are
+// zero, since _recalloc and HEAP_ZERO_MEMORY fill from there on. After shutdown new blocks come from the original
+// functions. Then a block of the manager that is reallocated moves to a block of the original functions.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "bridge/state/heap_owners.h"
 #include "bridge/thunks/thunk_support.h"
+#include "bridge/thunks/thunk_table.h"
 #include "com/backend.h"
 
 namespace clr_host_memory::thunks {
@@ -64,51 +74,49 @@ void NotePassing(ThunkModule& module, const void* memory) noexcept {
   }
 }
 
-}  // namespace
-
-void* Malloc(ThunkModule& module, std::size_t size) noexcept {
-  const auto original = Original<void* __cdecl(std::size_t)>(module, BridgedFunction::kMalloc);
+void* Malloc(Thunk<void* __cdecl(std::size_t)>& thunk, std::size_t size) noexcept {
+  const auto original = thunk.Original();
   void* memory = nullptr;
   Served served = Served::kByOriginal;
   {
     const CallScope scope;
-    served = AllocateFor(module, Count(module, BridgedFunction::kMalloc, scope), size, kHeapZeroBeyond, &memory);
+    served = AllocateFor(thunk.module, thunk.Count(scope), size, kHeapZeroBeyond, &memory);
   }
   if (served == Served::kYes) return memory;
   return original(served == Served::kRefused ? kMoreThanMalloc : size);
 }
 
-void* Calloc(ThunkModule& module, std::size_t count, std::size_t size) noexcept {
-  const auto original = Original<void* __cdecl(std::size_t, std::size_t)>(module, BridgedFunction::kCalloc);
+void* Calloc(Thunk<void* __cdecl(std::size_t, std::size_t)>& thunk, std::size_t count, std::size_t size) noexcept {
+  const auto original = thunk.Original();
   void* memory = nullptr;
   Served served = Served::kByOriginal;
   {
     const CallScope scope;
-    const BridgeClient* client = Count(module, BridgedFunction::kCalloc, scope);
+    const BridgeClient* client = thunk.Count(scope);
     const bool overflows = size != 0 && count > SIZE_MAX / size;
-    if (!overflows) served = AllocateFor(module, client, count * size, kHeapZero, &memory);
+    if (!overflows) served = AllocateFor(thunk.module, client, count * size, kHeapZero, &memory);
   }
   if (served == Served::kYes) return memory;
   return served == Served::kRefused ? original(2, kMoreThanMalloc) : original(count, size);
 }
 
-void* Realloc(ThunkModule& module, void* memory, std::size_t size) noexcept {
-  const auto original = Original<void* __cdecl(void*, std::size_t)>(module, BridgedFunction::kRealloc);
+void* Realloc(Thunk<void* __cdecl(void*, std::size_t)>& thunk, void* memory, std::size_t size) noexcept {
+  const auto original = thunk.Original();
   void* made = nullptr;
   Served served = Served::kByOriginal;
   Resized resized = Resized::kNotOwned;
   {
     const CallScope scope;
-    const BridgeClient* client = Count(module, BridgedFunction::kRealloc, scope);
+    const BridgeClient* client = thunk.Count(scope);
     if (memory == nullptr) {
-      served = AllocateFor(module, client, size, kHeapZeroBeyond, &made);
+      served = AllocateFor(thunk.module, client, size, kHeapZeroBeyond, &made);
     } else if (size == 0) {
       if (FreeIfOwned(memory)) return nullptr;
     } else {
       const KeptLastError kept;
       resized = ResizeIfOwned(memory, size, kHeapZeroBeyond, &made);
       if (resized == Resized::kDone) served = Served::kYes;
-      if (resized == Resized::kRefused) served = Refused(module);
+      if (resized == Resized::kRefused) served = Refused(thunk.module);
     }
   }
   if (served == Served::kYes) return made;
@@ -119,33 +127,35 @@ void* Realloc(ThunkModule& module, void* memory, std::size_t size) noexcept {
   return original(memory, size);
 }
 
-void Free(ThunkModule& module, void* memory) noexcept {
+void Free(Thunk<void __cdecl(void*)>& thunk, void* memory) noexcept {
   if (memory == nullptr) return;
   {
     const CallScope scope;
-    static_cast<void>(Count(module, BridgedFunction::kFree, scope));
+    static_cast<void>(thunk.Count(scope));
     if (FreeIfOwned(memory)) return;
   }
-  Original<void __cdecl(void*)>(module, BridgedFunction::kFree)(memory);
+  thunk.Original()(memory);
 }
 
-LPVOID HeapAlloc(ThunkModule& module, HANDLE heap, DWORD flags, SIZE_T size) {
-  const auto original = Original<decltype(::HeapAlloc)>(module, BridgedFunction::kHeapAlloc);
+LPVOID HeapAlloc(Thunk<decltype(::HeapAlloc)>& thunk, HANDLE heap, DWORD flags, SIZE_T size) {
+  const auto original = thunk.Original();
   void* memory = nullptr;
   Served served = Served::kByOriginal;
   {
     const CallScope scope;
-    const BridgeClient* client = Count(module, BridgedFunction::kHeapAlloc, scope);
+    const BridgeClient* client = thunk.Count(scope);
     if (heap == GetProcessHeap()) {
       const bool zero = (flags & HEAP_ZERO_MEMORY) != 0;
-      served = AllocateFor(module, client, size, zero ? kHeapZero : kHeapZeroBeyond, &memory);
+      served = AllocateFor(thunk.module, client, size, zero ? kHeapZero : kHeapZeroBeyond, &memory);
     }
   }
   if (served == Served::kYes) return memory;
   return original(heap, flags, served == Served::kRefused ? kMoreThanHeapAlloc : size);
 }
 
-LPVOID HeapReAlloc(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory, SIZE_T size) {
+// The borders. The manager serves its own blocks, whichever heap is passed. The original functions of the guarded
+// module serve all other blocks. The borders work also when no bridge is attached any more.
+LPVOID HeapReAlloc(Thunk<decltype(::HeapReAlloc)>& thunk, HANDLE heap, DWORD flags, LPVOID memory, SIZE_T size) {
   const bool in_place = (flags & HEAP_REALLOC_IN_PLACE_ONLY) != 0;
   void* made = nullptr;
   Resized resized = Resized::kNotOwned;
@@ -168,26 +178,42 @@ LPVOID HeapReAlloc(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory,
     case Resized::kRefused: return allocate(kMoreThanHeapAlloc);
     case Resized::kNotOwned: break;
   }
-  NotePassing(module, memory);
-  return Original<decltype(::HeapReAlloc)>(module, BridgedFunction::kHeapReAlloc)(heap, flags, memory, size);
+  NotePassing(thunk.module, memory);
+  return thunk.Original()(heap, flags, memory, size);
 }
 
-BOOL HeapFree(ThunkModule& module, HANDLE heap, DWORD flags, LPVOID memory) {
+BOOL HeapFree(Thunk<decltype(::HeapFree)>& thunk, HANDLE heap, DWORD flags, LPVOID memory) {
   if (memory != nullptr) {
     const CallScope scope;
     if (FreeIfOwned(memory)) return TRUE;
   }
-  NotePassing(module, memory);
-  return Original<decltype(::HeapFree)>(module, BridgedFunction::kHeapFree)(heap, flags, memory);
+  NotePassing(thunk.module, memory);
+  return thunk.Original()(heap, flags, memory);
 }
 
-SIZE_T HeapSize(ThunkModule& module, HANDLE heap, DWORD flags, LPCVOID memory) {
+SIZE_T HeapSize(Thunk<decltype(::HeapSize)>& thunk, HANDLE heap, DWORD flags, LPCVOID memory) {
   {
     const CallScope scope;
     if (const SIZE_T size = SizeIfOwned(memory); size != 0) return size;
   }
-  NotePassing(module, memory);
-  return Original<decltype(::HeapSize)>(module, BridgedFunction::kHeapSize)(heap, flags, memory);
+  NotePassing(thunk.module, memory);
+  return thunk.Original()(heap, flags, memory);
+}
+
+}  // namespace
+
+gsl::span<const ThunkRow> HeapRows() noexcept {
+  static constexpr std::array kRows = {
+      Win32Row<&HeapAlloc, ThunkKind::kGivesBlocks>("HeapAlloc"),
+      CRuntimeRow<&Malloc, ThunkKind::kGivesBlocks>("malloc"),
+      CRuntimeRow<&Calloc, ThunkKind::kGivesBlocks>("calloc"),
+      CRuntimeRow<&Realloc, ThunkKind::kGivesBlocks>("realloc"),
+      CRuntimeRow<&Free, ThunkKind::kFreesBlocks>("free"),
+      Win32Row<&HeapReAlloc, ThunkKind::kBorder>("HeapReAlloc"),
+      Win32Row<&HeapFree, ThunkKind::kBorder>("HeapFree"),
+      Win32Row<&HeapSize, ThunkKind::kBorder>("HeapSize"),
+  };
+  return kRows;
 }
 
 }  // namespace clr_host_memory::thunks

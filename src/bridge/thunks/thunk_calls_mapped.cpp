@@ -1,10 +1,10 @@
-#include "bridge/thunks/thunk_calls.h"
-
 #include <clr_host_memory/memory_manager_abi.h>
 
+#include <array>
 #include <cstdint>
 
 #include "bridge/thunks/thunk_support.h"
+#include "bridge/thunks/thunk_table.h"
 
 namespace clr_host_memory::thunks {
 namespace {
@@ -81,15 +81,13 @@ HANDLE CreateSection(ThunkModule& module, const BridgeClient& client, HANDLE fil
 
 // Common code of CreateFileMappingA and CreateFileMappingW, which differ only in the name's type.
 template <typename Function, typename Name>
-HANDLE CreateThrough(ThunkModule& module, BridgedFunction function, HANDLE file, LPSECURITY_ATTRIBUTES attributes,
-                     DWORD protect, DWORD size_high, DWORD size_low, Name name) noexcept {
+HANDLE CreateThrough(Thunk<Function>& thunk, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
+                     DWORD size_high, DWORD size_low, Name name) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, function, scope);
-  const auto create = [&] {
-    return Original<Function>(module, function)(file, attributes, protect, size_high, size_low, name);
-  };
+  const BridgeClient* client = thunk.Count(scope);
+  const auto create = [&] { return thunk.Original()(file, attributes, protect, size_high, size_low, name); };
   return client == nullptr ? create()
-                           : CreateSection(module, *client, file, protect, Join(size_high, size_low), create);
+                           : CreateSection(thunk.module, *client, file, protect, Join(size_high, size_low), create);
 }
 
 // Maps a view. map is the original function, bound to its arguments.
@@ -118,25 +116,24 @@ LPVOID MapThrough(const BridgeClient& client, HANDLE mapping, std::uint64_t offs
   return view;
 }
 
-}  // namespace
-
-HANDLE CreateFileMappingW(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
-                          DWORD size_high, DWORD size_low, LPCWSTR name) noexcept {
-  return CreateThrough<decltype(::CreateFileMappingW)>(module, BridgedFunction::kCreateFileMappingW, file, attributes,
-                                                       protect, size_high, size_low, name);
+// Sections backed by the paging file are registered with the manager, along with their views, until their handle is
+// closed. Thus the manager can recognise views of the same pages. The manager's limit may refuse a section that is
+// committed as a whole.
+HANDLE CreateFileMappingW(Thunk<decltype(::CreateFileMappingW)>& thunk, HANDLE file, LPSECURITY_ATTRIBUTES attributes,
+                          DWORD protect, DWORD size_high, DWORD size_low, LPCWSTR name) noexcept {
+  return CreateThrough(thunk, file, attributes, protect, size_high, size_low, name);
 }
 
-HANDLE CreateFileMappingA(ThunkModule& module, HANDLE file, LPSECURITY_ATTRIBUTES attributes, DWORD protect,
-                          DWORD size_high, DWORD size_low, LPCSTR name) noexcept {
-  return CreateThrough<decltype(::CreateFileMappingA)>(module, BridgedFunction::kCreateFileMappingA, file, attributes,
-                                                       protect, size_high, size_low, name);
+HANDLE CreateFileMappingA(Thunk<decltype(::CreateFileMappingA)>& thunk, HANDLE file, LPSECURITY_ATTRIBUTES attributes,
+                          DWORD protect, DWORD size_high, DWORD size_low, LPCSTR name) noexcept {
+  return CreateThrough(thunk, file, attributes, protect, size_high, size_low, name);
 }
 
-BOOL CloseHandle(ThunkModule& module, HANDLE handle) noexcept {
+BOOL CloseHandle(Thunk<decltype(::CloseHandle)>& thunk, HANDLE handle) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kCloseHandle, scope);
+  const BridgeClient* client = thunk.Count(scope);
   const std::uint64_t section = client == nullptr ? 0 : client->sections.Take(handle);
-  const BOOL closed = Original<decltype(::CloseHandle)>(module, BridgedFunction::kCloseHandle)(handle);
+  const BOOL closed = thunk.Original()(handle);
   if (section == 0) return closed;
   const KeptLastError kept;
   const bool kept_open = !closed && client->sections.Add(handle, section);
@@ -144,35 +141,45 @@ BOOL CloseHandle(ThunkModule& module, HANDLE handle) noexcept {
   return closed;
 }
 
-LPVOID MapViewOfFile(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
-                     SIZE_T size) noexcept {
+// Announces the view to the manager. If address space is short, asks the manager to make room and tries the call once
+// more.
+LPVOID MapViewOfFile(Thunk<decltype(::MapViewOfFile)>& thunk, HANDLE mapping, DWORD access, DWORD offset_high,
+                     DWORD offset_low, SIZE_T size) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kMapViewOfFile, scope);
-  const auto map = [&] {
-    return Original<decltype(::MapViewOfFile)>(module, BridgedFunction::kMapViewOfFile)(mapping, access, offset_high,
-                                                                                        offset_low, size);
-  };
+  const BridgeClient* client = thunk.Count(scope);
+  const auto map = [&] { return thunk.Original()(mapping, access, offset_high, offset_low, size); };
   return client == nullptr ? map() : MapThrough(*client, mapping, Join(offset_high, offset_low), size, nullptr, map);
 }
 
-LPVOID MapViewOfFileEx(ThunkModule& module, HANDLE mapping, DWORD access, DWORD offset_high, DWORD offset_low,
-                       SIZE_T size, LPVOID base) noexcept {
+LPVOID MapViewOfFileEx(Thunk<decltype(::MapViewOfFileEx)>& thunk, HANDLE mapping, DWORD access, DWORD offset_high,
+                       DWORD offset_low, SIZE_T size, LPVOID base) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kMapViewOfFileEx, scope);
-  const auto map = [&] {
-    return Original<decltype(::MapViewOfFileEx)>(module, BridgedFunction::kMapViewOfFileEx)(
-        mapping, access, offset_high, offset_low, size, base);
-  };
+  const BridgeClient* client = thunk.Count(scope);
+  const auto map = [&] { return thunk.Original()(mapping, access, offset_high, offset_low, size, base); };
   return client == nullptr ? map() : MapThrough(*client, mapping, Join(offset_high, offset_low), size, base, map);
 }
 
-BOOL UnmapViewOfFile(ThunkModule& module, LPCVOID address) noexcept {
+BOOL UnmapViewOfFile(Thunk<decltype(::UnmapViewOfFile)>& thunk, LPCVOID address) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kUnmapViewOfFile, scope);
-  const auto unmap = Original<decltype(::UnmapViewOfFile)>(module, BridgedFunction::kUnmapViewOfFile);
+  const BridgeClient* client = thunk.Count(scope);
+  const auto unmap = thunk.Original();
   BOOL unmapped = FALSE;
   if (client == nullptr || client->backend->UnmapView(address, unmap, &unmapped) != S_OK) return unmap(address);
   return unmapped;
+}
+
+}  // namespace
+
+gsl::span<const ThunkRow> MappedRows() noexcept {
+  static constexpr std::array kRows = {
+      Win32Row<&CreateFileMappingW>("CreateFileMappingW"),
+      Win32Row<&CreateFileMappingA>("CreateFileMappingA"),
+      Win32Row<&CloseHandle>("CloseHandle"),
+      Win32Row<&MapViewOfFile>("MapViewOfFile"),
+      Win32Row<&MapViewOfFileEx>("MapViewOfFileEx"),
+      Win32Row<&UnmapViewOfFile>("UnmapViewOfFile"),
+  };
+  return kRows;
 }
 
 }  // namespace clr_host_memory::thunks

@@ -1,9 +1,10 @@
-#include "bridge/thunks/thunk_calls.h"
-
 #include <clr_host_memory/memory_manager_abi.h>
+
+#include <array>
 
 #include "bridge/thunks/purpose.h"
 #include "bridge/thunks/thunk_support.h"
+#include "bridge/thunks/thunk_table.h"
 #include "com/backend.h"
 
 namespace clr_host_memory::thunks {
@@ -79,41 +80,37 @@ bool IsOfPlaceholders(DWORD free_type) noexcept {
   return (free_type & (kCoalescePlaceholders | kPreservePlaceholder)) != 0;
 }
 
-}  // namespace
-
-LPVOID VirtualAlloc(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type, DWORD protect) noexcept {
+LPVOID VirtualAlloc(Thunk<decltype(::VirtualAlloc)>& thunk, LPVOID address, SIZE_T size, DWORD type,
+                    DWORD protect) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kVirtualAlloc, scope);
-  const auto allocate = [&] {
-    return Original<decltype(::VirtualAlloc)>(module, BridgedFunction::kVirtualAlloc)(address, size, type, protect);
-  };
+  const BridgeClient* client = thunk.Count(scope);
+  const auto allocate = [&] { return thunk.Original()(address, size, type, protect); };
   if (client == nullptr) return allocate();
   const DWORD error_before = GetLastError();
   void* memory = nullptr;
-  PurposedRequest request(module, *client, address, size, type, protect);
+  PurposedRequest request(thunk.module, *client, address, size, type, protect);
   const HRESULT hr = client->manager->VirtualAlloc(address, size, type, protect, request.level(), &memory);
   return request.Settle(hr == S_OK ? memory : AllocateAfterShutdown(*client, hr, error_before, allocate));
 }
 
-LPVOID VirtualAllocExNuma(ThunkModule& module, HANDLE process, LPVOID address, SIZE_T size, DWORD type, DWORD protect,
-                          DWORD node) noexcept {
+// Calls the original function if process is another process.
+LPVOID VirtualAllocExNuma(Thunk<decltype(::VirtualAllocExNuma)>& thunk, HANDLE process, LPVOID address, SIZE_T size,
+                          DWORD type, DWORD protect, DWORD node) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kVirtualAllocExNuma, scope);
-  const auto allocate = [&] {
-    return Original<decltype(::VirtualAllocExNuma)>(module, BridgedFunction::kVirtualAllocExNuma)(
-        process, address, size, type, protect, node);
-  };
+  const BridgeClient* client = thunk.Count(scope);
+  const auto allocate = [&] { return thunk.Original()(process, address, size, type, protect, node); };
   if (client == nullptr || !IsThisProcess(process)) return allocate();
   const DWORD error_before = GetLastError();
   void* memory = nullptr;
-  PurposedRequest request(module, *client, address, size, type, protect);
+  PurposedRequest request(thunk.module, *client, address, size, type, protect);
   const HRESULT hr = client->backend->VirtualAllocOnNode(address, size, type, protect, node, request.level(), &memory);
   return request.Settle(hr == S_OK ? memory : AllocateAfterShutdown(*client, hr, error_before, allocate));
 }
 
-BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) noexcept {
+// Calls the original function for memory that did not come from the manager, and for placeholders of VirtualAlloc2.
+BOOL VirtualFree(Thunk<decltype(::VirtualFree)>& thunk, LPVOID address, SIZE_T size, DWORD type) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kVirtualFree, scope);
+  const BridgeClient* client = thunk.Count(scope);
   if (client != nullptr && !IsOfPlaceholders(type)) {
     const DWORD error_before = GetLastError();
     const HRESULT hr = client->manager->VirtualFree(address, size, type);
@@ -122,12 +119,14 @@ BOOL VirtualFree(ThunkModule& module, LPVOID address, SIZE_T size, DWORD type) n
     if (hr != HOST_E_INVALIDOPERATION && hr != HOST_E_CLRNOTAVAILABLE) return hr == S_OK ? TRUE : FALSE;
     SetLastError(error_before);
   }
-  return Original<decltype(::VirtualFree)>(module, BridgedFunction::kVirtualFree)(address, size, type);
+  return thunk.Original()(address, size, type);
 }
 
-SIZE_T VirtualQuery(ThunkModule& module, LPCVOID address, PMEMORY_BASIC_INFORMATION buffer, SIZE_T length) noexcept {
+// Calls the original function after the manager has shut down, and if buffer is null.
+SIZE_T VirtualQuery(Thunk<decltype(::VirtualQuery)>& thunk, LPCVOID address, PMEMORY_BASIC_INFORMATION buffer,
+                    SIZE_T length) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kVirtualQuery, scope);
+  const BridgeClient* client = thunk.Count(scope);
   if (client != nullptr && buffer != nullptr) {
     const DWORD error_before = GetLastError();
     SIZE_T written = 0;
@@ -135,20 +134,32 @@ SIZE_T VirtualQuery(ThunkModule& module, LPCVOID address, PMEMORY_BASIC_INFORMAT
     if (hr != HOST_E_CLRNOTAVAILABLE) return FAILED(hr) ? 0 : written;
     SetLastError(error_before);  // a query takes no memory, so it works after the manager is shut down
   }
-  return Original<decltype(::VirtualQuery)>(module, BridgedFunction::kVirtualQuery)(address, buffer, length);
+  return thunk.Original()(address, buffer, length);
 }
 
-BOOL VirtualProtect(ThunkModule& module, LPVOID address, SIZE_T size, DWORD protect, PDWORD old_protect) noexcept {
+// Calls the original function after the manager has shut down, and if old_protect is null.
+BOOL VirtualProtect(Thunk<decltype(::VirtualProtect)>& thunk, LPVOID address, SIZE_T size, DWORD protect,
+                    PDWORD old_protect) noexcept {
   const CallScope scope;
-  const BridgeClient* client = Count(module, BridgedFunction::kVirtualProtect, scope);
+  const BridgeClient* client = thunk.Count(scope);
   if (client != nullptr && old_protect != nullptr) {
     const DWORD error_before = GetLastError();
     const HRESULT hr = client->manager->VirtualProtect(address, size, protect, old_protect);
     if (hr != HOST_E_CLRNOTAVAILABLE) return hr == S_OK ? TRUE : FALSE;
     SetLastError(error_before);  // changing a protection takes no memory either
   }
-  return Original<decltype(::VirtualProtect)>(module, BridgedFunction::kVirtualProtect)(address, size, protect,
-                                                                                        old_protect);
+  return thunk.Original()(address, size, protect, old_protect);
+}
+
+}  // namespace
+
+gsl::span<const ThunkRow> VirtualRows() noexcept {
+  static constexpr std::array kRows = {
+      Win32Row<&VirtualAlloc>("VirtualAlloc"),     Win32Row<&VirtualAllocExNuma>("VirtualAllocExNuma"),
+      Win32Row<&VirtualFree>("VirtualFree"),       Win32Row<&VirtualQuery>("VirtualQuery"),
+      Win32Row<&VirtualProtect>("VirtualProtect"),
+  };
+  return kRows;
 }
 
 }  // namespace clr_host_memory::thunks

@@ -4,7 +4,7 @@
 
 #include <atomic>
 
-#include "os/windows/last_error_scope.h"
+#include "os/windows/kept_last_error.h"
 
 namespace clr_host_memory {
 namespace {
@@ -16,8 +16,8 @@ constinit std::atomic<ShutdownInProgressFunction> shutdown_in_progress{nullptr};
 
 void PrepareProcessIsEnding() noexcept {
   if (shutdown_in_progress.load(std::memory_order_relaxed) != nullptr) return;
-  const LastErrorKeeper keep;
-  // Microsoft documents the function, but no import library of MinGW has it.
+  const KeptLastError kept;
+  // Microsoft documents the function, but no import library of MinGW exports it.
   const FARPROC found = ::GetProcAddress(::GetModuleHandleW(L"ntdll.dll"), "RtlDllShutdownInProgress");
   shutdown_in_progress.store(reinterpret_cast<ShutdownInProgressFunction>(reinterpret_cast<void*>(found)));
 }

@@ -12,7 +12,7 @@
 #include <new>
 
 #include "os/job_bound.h"
-#include "os/windows/last_error_scope.h"
+#include "os/windows/kept_last_error.h"
 
 namespace clr_host_memory {
 namespace {
@@ -116,6 +116,13 @@ class ResourceNotification {
 
 class WindowsSystem final : public MemorySystem {
  public:
+  // Wine 8 answers zeros to a thread whose call meets the process's first call on another thread. So the first call is
+  // made here, before the manager has threads and before a CLR asks.
+  WindowsSystem() {
+    MemoryLoad load;
+    (void)Load(&load);
+  }
+
   AllocateResult Allocate(const AllocateRequest& request) override {
     void* memory = request.node == win32::kNoPreferredNode
                        ? ::VirtualAlloc(ToPointer(request.address), ToSize(request.size), request.type, request.protect)
@@ -145,7 +152,7 @@ class WindowsSystem final : public MemorySystem {
   }
 
   PageRun Describe(Address address) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     MEMORY_BASIC_INFORMATION info{};
     if (::VirtualQuery(ToPointer(address), &info, sizeof(info)) == 0) return {};
     return {.base = ToAddress(info.BaseAddress),
@@ -158,7 +165,7 @@ class WindowsSystem final : public MemorySystem {
   bool ViewsShareCommits() const override { return views_share_commits_; }
 
   win32::Error Load(MemoryLoad* load) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     MEMORYSTATUSEX status{};
     status.dwLength = sizeof(status);
     if (!::GlobalMemoryStatusEx(&status)) return FailureOf(::GetLastError());
@@ -178,12 +185,12 @@ class WindowsSystem final : public MemorySystem {
   }
 
   void* AllocateMetadata(std::size_t size) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     return ::VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   }
 
   void FreeMetadata(void* memory, std::size_t /*size*/) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     ::VirtualFree(memory, 0, MEM_RELEASE);
   }
 

@@ -9,7 +9,7 @@
 #include <memory>
 #include <new>
 
-#include "os/windows/last_error_scope.h"
+#include "os/windows/kept_last_error.h"
 
 namespace clr_host_memory {
 namespace {
@@ -59,15 +59,15 @@ class WindowsThreads final : public ThreadSystem {
 
   EventHandle MakeEvent() override { return ::CreateEventW(nullptr, FALSE, FALSE, nullptr); }
   void CloseEvent(EventHandle event) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     ::CloseHandle(event);
   }
   void Signal(EventHandle event) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     ::SetEvent(event);
   }
   bool WaitFor(EventHandle event, Milliseconds at_most) override {
-    LastErrorKeeper keep;
+    const KeptLastError kept;
     // Win32 waits at most 49 days, or forever.
     constexpr Milliseconds kMost{INFINITE - 1};
     const DWORD timeout = at_most > kMost ? INFINITE : at_most.count() < 0 ? 0 : static_cast<DWORD>(at_most.count());

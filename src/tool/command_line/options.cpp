@@ -36,78 +36,83 @@ std::size_t FindApp(const CLI::App& run, const std::vector<std::string>& argumen
 std::string Quoted(const std::string& text) { return "'" + text + "'"; }
 
 ToolError UnknownOption(const std::string& option, const std::string& command) {
-  return ToolError("unknown option " + option, "'clrmem " + command + "--help' lists what there is");
+  return ToolError("unknown option " + option, "'clrmem " + command + "--help' lists the options");
 }
 
 }  // namespace
 
 Options ParseOptions(const std::vector<std::string>& arguments) {
-  CLI::App app("Runs managed programs with every memory request of their runtime going through ClrHostMemory.",
+  CLI::App app("Runs a managed program and routes every memory request of its runtime through ClrHostMemory.",
                "clrmem");
   // Under Wine "/x" is a path, so options do not begin with a slash.
   app.allow_windows_style_options(false);
   app.get_formatter()->column_width(36);
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(0, 1);
-  app.footer("Exit code: the app's; 2 for an error of clrmem's own, with one line that says what to do.");
+  app.footer(
+      "Exit code: APP's own. 2: an error of clrmem; one line on standard error names the problem and the remedy.");
 
   RunOptions run;
   std::optional<std::string> run_limit;
   PolicyTexts policy;
   CLI::App* run_command = app.add_subcommand("run", "Run APP under the memory manager");
-  run_command->add_option("--limit", run_limit, "Memory the runtime may have committed: 256M, 1.5G (default: no limit)")
+  run_command->add_option("--limit", run_limit, "Memory that the runtime may commit: 256M, 1.5G (default: no limit)")
       ->type_name("SIZE");
   run_command
       ->add_option("--headroom", policy.headroom,
-                   "Part of the limit for process-critical requests only, and for domain-critical ones")
+                   "Part of the limit kept for process-critical requests, and part kept for domain-critical ones, too")
       ->type_name("SIZE|N%[,SIZE|N%]");
   run_command
-      ->add_option("--wait", policy.wait, "How long requests may wait for memory: 2s, or task=2s,domain=1s,process=1s")
+      ->add_option("--wait", policy.wait,
+                   "Longest wait of a request for memory: 2s, or task=2s,domain=1s,process=1s (default: no wait)")
       ->type_name("TIME|LEVEL=TIME,...");
   run_command
       ->add_option("--emergency-reserve", policy.emergency_reserve,
-                   "Kept back on top of the limit, for when nothing else is left")
+                   "Memory committed at the start, on top of the limit, and used when the limit or the OS refuses")
       ->type_name("SIZE");
   run_command
       ->add_option("--gc-limit", policy.gc_limit,
-                   "What the GC is told to keep to when it starts: auto (default; to fit the limit), off, or a size")
+                   "Heap limit that the GC receives at its start: auto (default: derived from --limit), off, or a size")
       ->type_name("auto|off|SIZE");
   run_command->add_flag("--count-all", policy.count_whole_process,
-                        "What the process has committed besides counts, too");
+                        "Count all memory that the process commits against the limit");
   run_command->add_option("--limit-at", policy.limit_at, "Change the limit while APP runs: 2s=64M, 1m=none; repeatable")
       ->type_name("TIME=SIZE|none")
       ->expected(1)
       ->take_all();
   run_command
-      ->add_option("--on-thrash", policy.on_thrash, "When the runtime spins at its limit: report it, or stop APP")
+      ->add_option("--on-thrash", policy.on_thrash,
+                   "Reaction to a runtime that spins at its limit: report it (default), or stop APP")
       ->type_name("report|stop");
   run_command->add_option("--runtime", run.runtime, "A dotnet root, a runtime folder, or auto (default)")
       ->type_name("PATH");
-  run_command->add_option("--summary", run.summary, "Write the summary to this file as JSON, too")->type_name("FILE");
-  run_command->add_flag("--quiet", run.quiet, "No summary on standard error, and no audit for it");
+  run_command->add_option("--summary", run.summary, "Also write the summary to this file, as JSON")->type_name("FILE");
+  run_command->add_flag("--quiet", run.quiet, "Write no summary to standard error");
   run_command
       ->add_option("--bridge", run.bridged_modules,
-                   "Bridge modules of this file name, too, whenever they are loaded: plugin.dll; repeatable")
+                   "Also bridge modules with this file name, whenever they are loaded: plugin.dll; repeatable")
       ->type_name("NAME.dll")
       ->expected(1)
       ->take_all();
-  run_command->add_flag("--gc-container", run.gc_container,
-                        "The GC takes the limit for a container's and keeps its heap to 75 % of it");
-  run_command->add_flag("--accounting", run.accounting, "Say at the end where the process's memory is, hosted or not");
-  run_command->add_flag("--no-bridge", run.no_bridge, "Host APP the same way, but without the memory manager");
-  run_command->footer("Everything after APP belongs to APP, options too.");
+  run_command->add_flag(
+      "--gc-container", run.gc_container,
+      "Present the limit to the GC as a container's limit; the GC then limits its heap to 75 % of it");
+  run_command->add_flag("--accounting", run.accounting,
+                        "Report at the end where the process's memory is, hosted and not hosted");
+  run_command->add_flag("--no-bridge", run.no_bridge, "Host APP in the same way, but without the memory manager");
+  run_command->footer("Everything after APP is passed to APP, including options.");
 
   InfoOptions info;
-  CLI::App* info_command = app.add_subcommand("info", "List the runtimes found and what the OS says of memory");
-  info_command->add_option("--runtime", info.runtime, "Also look in this dotnet root")->type_name("PATH");
+  CLI::App* info_command = app.add_subcommand("info", "List the runtimes found and the memory figures of the OS");
+  info_command->add_option("--runtime", info.runtime, "Also search this dotnet root")->type_name("PATH");
 
   ScriptedOptions scripted;
   std::optional<std::string> scripted_limit;
   CLI::App* scripted_command =
-      app.add_subcommand("scripted", "Play a desktop CLR's calls against the manager, without any CLR");
-  scripted_command->add_option("--limit", scripted_limit, "Memory the script may have committed (default: none)")
+      app.add_subcommand("scripted", "Make the calls of a desktop CLR to the memory manager, without a CLR");
+  scripted_command->add_option("--limit", scripted_limit, "Memory that the script may commit (default: no limit)")
       ->type_name("SIZE");
-  scripted_command->add_option("--summary", scripted.summary, "Write the summary to this file as JSON, too")
+  scripted_command->add_option("--summary", scripted.summary, "Also write the summary to this file, as JSON")
       ->type_name("FILE");
 
   const bool runs = !arguments.empty() && arguments.front() == "run";
@@ -135,10 +140,10 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
       const auto commands = app.get_subcommands();
       throw UnknownOption(first, commands.empty() ? "" : commands.front()->get_name() + " ");
     }
-    if (*info_command || *scripted_command) throw ToolError("too many arguments, " + Quoted(first), "leave it out");
+    if (*info_command || *scripted_command) throw ToolError("unexpected argument " + Quoted(first), "remove it");
     throw ToolError("unknown command " + Quoted(first), "use clrmem run, clrmem info or clrmem scripted");
   } catch (const CLI::ParseError& error) {
-    throw ToolError(Problem(error), "'clrmem --help' says how to write it");
+    throw ToolError(Problem(error), "'clrmem --help' shows the syntax");
   }
 
   if (*info_command) return info;
@@ -146,26 +151,30 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
     if (scripted_limit) scripted.limit = ParseSize(*scripted_limit, "--limit");
     return scripted;
   }
-  if (!*run_command) throw ToolError("no command", "use clrmem run APP, clrmem info or clrmem scripted");
+  if (!*run_command) throw ToolError("the command is missing", "use clrmem run APP, clrmem info or clrmem scripted");
 
-  if (rest.empty()) throw ToolError("no program to run", "use clrmem run [OPTIONS] APP [ARGUMENTS...]");
+  if (rest.empty()) throw ToolError("the program to run is missing", "use clrmem run [OPTIONS] APP [ARGUMENTS...]");
   const char* limiting = run_limit ? "--limit" : policy.FirstGiven();
   if (run.no_bridge && run.accounting) {
-    throw ToolError("--no-bridge leaves the memory manager out, so there is no account", "leave one of them out");
+    throw ToolError("--no-bridge runs APP without the memory manager, so --accounting would have no figures",
+                    "remove one of the two options");
   }
   if (run.no_bridge && limiting != nullptr) {
-    throw ToolError("--no-bridge leaves the memory manager out, so " + std::string(limiting) + " would not hold",
-                    "leave one of them out");
+    throw ToolError(
+        "--no-bridge runs APP without the memory manager, so " + std::string(limiting) + " would have no effect",
+        "remove one of the two options");
   }
   if (run.no_bridge && (run.gc_container || !run.bridged_modules.empty())) {
-    throw ToolError("--no-bridge leaves no bridge for " + std::string(run.gc_container ? "--gc-container" : "--bridge"),
-                    "leave one of them out");
+    throw ToolError(
+        std::string(run.gc_container ? "--gc-container" : "--bridge") + " needs the bridge, which --no-bridge omits",
+        "remove one of the two options");
   }
-  if (run.gc_container && !run_limit) throw ToolError("--gc-container has no limit to show", "give a --limit");
+  if (run.gc_container && !run_limit) throw ToolError("--gc-container needs a limit", "add --limit");
   if (run_limit) run.limit = ParseLimit(*run_limit, "--limit");
   if (run.gc_container) {
     if (policy.gc_limit && *policy.gc_limit != "off") {
-      throw ToolError("--gc-limit and --gc-container both tell the GC what to keep to", "leave one of them out");
+      throw ToolError("--gc-limit and --gc-container both set the heap limit of the GC",
+                      "remove one of the two options");
     }
     policy.gc_limit = "off";  // the GC computes its limit itself from the container's limit
   }

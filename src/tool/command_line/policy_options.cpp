@@ -33,8 +33,8 @@ std::uint64_t ParseOneHeadroom(std::string_view text) {
                      std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
   const int percent = whole ? std::stoi(std::string(digits)) : 101;
   if (percent > 100) {
-    throw ToolError("--headroom " + std::string(text) + " is no percentage of the limit",
-                    "give a whole one from 0% to 100%, or a size like 16M");
+    throw ToolError("--headroom " + std::string(text) + " is not a percentage from 0% to 100%",
+                    "give a whole percentage, or a size such as 16M");
   }
   return CLR_HOST_MEMORY_PERCENT(percent);
 }
@@ -43,7 +43,7 @@ Headroom ParseHeadroom(std::string_view text) {
   const std::vector<std::string_view> parts = SplitAtCommas(text);
   if (parts.size() > 2) {
     throw ToolError("--headroom " + std::string(text) + " has more than two parts",
-                    "give the process's, then the application domain's, like 16M,4M or 10%,5%");
+                    "give the headroom of the process, then that of the application domain, such as 16M,4M or 10%,5%");
   }
   Headroom headroom{.process = ParseOneHeadroom(parts[0])};
   if (parts.size() == 2) headroom.app_domain = ParseOneHeadroom(parts[1]);
@@ -53,7 +53,7 @@ Headroom ParseHeadroom(std::string_view text) {
 std::uint32_t ParseOneWait(std::string_view text) {
   const std::uint64_t milliseconds = ParseDuration(text, "--wait");
   if (milliseconds > kLongestWait) {
-    throw ToolError("--wait " + std::string(text) + " is longer than an hour", "name a shorter time");
+    throw ToolError("--wait " + std::string(text) + " is longer than an hour", "give a shorter time");
   }
   return gsl::narrow<std::uint32_t>(milliseconds);
 }
@@ -69,8 +69,9 @@ WaitsByLevel ParseWait(std::string_view text) {
     const std::string_view name = part.substr(0, part.find('='));
     const auto level = static_cast<std::size_t>(std::find(kLevels.begin(), kLevels.end(), name) - kLevels.begin());
     if (level == kLevels.size() || name == part) {
-      throw ToolError("--wait " + std::string(text) + " names no level in '" + std::string(part) + "'",
-                      "write it like task=2s,domain=500ms,process=500ms, or one time for all three");
+      throw ToolError(
+          "--wait " + std::string(text) + " has the part '" + std::string(part) + "', which is not a level and a time",
+          "write task=2s,domain=500ms,process=500ms, or one time for all three levels");
     }
     if (named[level]) {
       throw ToolError("--wait " + std::string(text) + " names " + std::string(name) + " twice", "name each level once");
@@ -85,7 +86,7 @@ LimitChange ParseLimitChange(const std::string& text) {
   const std::string_view view = text;
   const std::size_t equals = view.find('=');
   if (equals == std::string_view::npos || equals == 0 || equals + 1 == view.size()) {
-    throw ToolError("--limit-at " + text + " is not a time and a limit", "write it like 2s=64M, or 1m=none");
+    throw ToolError("--limit-at " + text + " is not a time and a limit", "write it like 2s=64M or 1m=none");
   }
   LimitChange change{.after_ms = ParseDuration(view.substr(0, equals), "--limit-at"), .limit = std::nullopt};
   const std::string_view limit = view.substr(equals + 1);
@@ -100,7 +101,7 @@ std::vector<LimitChange> ParseLimitChanges(const std::vector<std::string>& texts
     const auto later = std::lower_bound(changes.begin(), changes.end(), change.after_ms,
                                         [](const LimitChange& at, std::uint64_t ms) { return at.after_ms < ms; });
     if (later != changes.end() && later->after_ms == change.after_ms) {
-      throw ToolError("--limit-at gives two limits for the same time, the second by " + text, "leave one of them out");
+      throw ToolError("--limit-at " + text + " is the second limit for the same time", "remove one of the two");
     }
     changes.insert(later, change);
   }
@@ -141,9 +142,9 @@ void CheckHeadroom(const Headroom& headroom, std::uint64_t limit, const std::str
   const char* reason = nullptr;
   const Limits limits = LimitsOf(limit, headroom.app_domain, headroom.process, &reason);
   if (reason == nullptr) return;
-  throw ToolError("--headroom " + text + " is " + FormatSize(limits.process_headroom.value) + " for the process and " +
-                      FormatSize(limits.app_domain_headroom.value) +
-                      " for the application domain, more than the limit of " + FormatSize(limit),
+  throw ToolError("--headroom " + text + " exceeds the limit of " + FormatSize(limit) + " with " +
+                      FormatSize(limits.process_headroom.value) + " for the process and " +
+                      FormatSize(limits.app_domain_headroom.value) + " for the application domain",
                   "lower the headroom or raise the limit");
 }
 
@@ -154,7 +155,7 @@ namespace {
 OnThrash ParseOnThrash(std::string_view text) {
   if (text == "report") return OnThrash::kReport;
   if (text == "stop") return OnThrash::kStop;
-  throw ToolError("--on-thrash " + std::string(text) + " is neither report nor stop", "give one of them");
+  throw ToolError("--on-thrash " + std::string(text) + " is neither report nor stop", "give one of the two");
 }
 
 }  // namespace
@@ -174,8 +175,8 @@ std::uint64_t ParseLimit(std::string_view text, std::string_view option) {
   const std::uint64_t limit = ParseSize(text, option);
   if (limit >= kLeastLimit) return limit;
   throw ToolError(
-      std::string(option) + " " + std::string(text) + " is below the " + kLeastLimitText + " a CLR needs to start",
-      "give at least that");
+      std::string(option) + " " + std::string(text) + " is below the " + kLeastLimitText + " that a CLR needs to start",
+      std::string("give at least ") + kLeastLimitText);
 }
 
 PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
@@ -189,7 +190,7 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
 
   if (texts.headroom) {
     policy.headroom = ParseHeadroom(*texts.headroom);
-    if (limits.empty()) throw ToolError("--headroom is a part of the limit, and there is none", "give --limit, too");
+    if (limits.empty()) throw ToolError("--headroom needs a limit", "add --limit");
     for (const std::uint64_t each : limits) CheckHeadroom(*policy.headroom, each, *texts.headroom);
   }
   if (texts.wait) policy.wait_ms = ParseWait(*texts.wait);
@@ -199,17 +200,17 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
     if (limit && policy.emergency_reserve > *limit) {
       throw ToolError(
           "--emergency-reserve " + *texts.emergency_reserve + " is larger than the limit of " + FormatSize(*limit),
-          "make it a small part of the limit, on top of which it comes");
+          "give a small part of the limit: the reserve comes on top of it");
     }
   }
   policy.count_whole_process = texts.count_whole_process;
   if (policy.count_whole_process && limits.empty()) {
-    throw ToolError("--count-all counts against the limit, and there is none", "give --limit, too");
+    throw ToolError("--count-all needs a limit", "add --limit");
   }
   if (texts.on_thrash) {
     policy.on_thrash = ParseOnThrash(*texts.on_thrash);
     if (limits.empty()) {
-      throw ToolError("--on-thrash is about a runtime at its limit, and there is none", "give --limit, too");
+      throw ToolError("--on-thrash needs a limit", "add --limit");
     }
   }
   policy.gc_limit = ParseGcLimit(texts.gc_limit.value_or("auto"), policy, limit);

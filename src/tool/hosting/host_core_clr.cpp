@@ -71,14 +71,15 @@ ToolError RuntimeDidNotStart(const Session& session, const RunOptions& options, 
   if (refused == 0 && session.gc_limit() != 0) {
     return ToolError(
         "the runtime did not start with a limit of " + FormatSize(session.gc_limit()) + " for its GC: " + what,
-        "give a higher --limit, or --gc-limit off");
+        "give a higher --limit, or add --gc-limit off");
   }
-  if (refused == 0) return ToolError("the runtime did not start: " + what, "install it again, or name another one");
-  return ToolError("the runtime did not start within " + FormatSize(options.limit.value_or(0)) +
-                       (outside == 0 ? "" : ", of which " + FormatSize(outside) + " were in use besides") + ", " +
-                       FormatCount(refused) + (refused == 1 ? " request was refused: " : " requests were refused: ") +
-                       what,
-                   outside == 0 ? "give a higher --limit" : "give a higher --limit, or leave --count-all out");
+  if (refused == 0)
+    return ToolError("the runtime did not start: " + what, "install it again, or name another one with --runtime");
+  return ToolError(
+      "the runtime did not start within the limit of " + FormatSize(options.limit.value_or(0)) +
+          (outside == 0 ? "" : ", of which " + FormatSize(outside) + " are in use outside of the manager") +
+          ", because the limit refused " + FormatCount(refused) + (refused == 1 ? " request: " : " requests: ") + what,
+      outside == 0 ? "give a higher --limit" : "give a higher --limit, or remove --count-all");
 }
 
 std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const Program& program,
@@ -102,7 +103,8 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
   const auto execute = FunctionOf<CoreClrExecuteAssembly>(coreclr, "coreclr_execute_assembly");
   const auto shut_down = FunctionOf<CoreClrShutdown2>(coreclr, "coreclr_shutdown_2");
   if (initialize == nullptr || execute == nullptr || shut_down == nullptr) {
-    throw ToolError(ToUtf8(file) + " lacks coreclr's hosting functions", "name another runtime with --runtime");
+    throw ToolError(ToUtf8(file) + " does not export the hosting functions of coreclr",
+                    "name another runtime with --runtime");
   }
   session.SetRuntime(".NET", VersionOfRuntimeFile(file), file);
   session.AttachToCoreClr(coreclr);
@@ -120,11 +122,11 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
                              "coreclr_initialize failed with " + HexCode(static_cast<std::uint32_t>(initialized)));
   }
   if (bridge != nullptr) {
-    std::string reason;
-    if (FAILED(bridge->VerifyCallsArrive(&reason))) throw ToolError(reason, "or run it with --no-bridge");
+    const auto verified = bridge->VerifyCallsArrive();
+    if (!verified) throw ToolError(verified.error().reason(), "or run APP with --no-bridge");
   }
 
-  if (FAILED(session.NoteManagedCodeBegins())) throw *session.WhyNoRoom();
+  if (FAILED(session.NoteManagedCodeBegins())) throw *session.NoRoomError();
   std::vector<const char*> arguments;
   for (const std::string& argument : options.arguments) arguments.push_back(argument.c_str());
   unsigned int exit_code = 0;

@@ -1,7 +1,7 @@
 #include "tool/hosting/hosts.h"
 
-#include "bridge/start/runtime_start.h"
 #include "tool/hosting/hostfxr_abi.h"
+#include "tool/hosting/runtime_start.h"
 
 #include <algorithm>
 #include <iterator>
@@ -29,7 +29,7 @@ std::string HostMessage(std::int32_t result) {
   const std::wstring& messages = HostMessages();
   const std::size_t links = std::min(messages.find(L"Learn more"), messages.find(L"To install missing framework"));
   const std::string text = AsOneLine(ToUtf8(std::wstring_view(messages).substr(0, links)));
-  return text.empty() ? "it answers " + HexCode(static_cast<std::uint32_t>(result)) : text;
+  return text.empty() ? "hostfxr returned " + HexCode(static_cast<std::uint32_t>(result)) : text;
 }
 
 struct HostFxr {
@@ -51,7 +51,7 @@ HostFxr LoadHostFxr(const DotnetRoot& root) {
   };
   if (fxr.initialize == nullptr || fxr.property == nullptr || fxr.run == nullptr || fxr.close == nullptr ||
       fxr.set_error_writer == nullptr) {
-    throw ToolError(ToUtf8(root.hostfxr) + " is older than .NET 5's", "name a newer dotnet root with --runtime");
+    throw ToolError(ToUtf8(root.hostfxr) + " is older than .NET 5", "name a newer dotnet root with --runtime");
   }
   return fxr;
 }
@@ -85,55 +85,8 @@ fs::path RuntimeFile(const HostFxr& fxr, HostFxrHandle context) {
     if (fs::is_regular_file(folder / L"coreclr.dll", ignored)) return folder / L"coreclr.dll";
   }
   throw ToolError("hostfxr resolved a runtime without coreclr.dll",
-                  "install .NET again, or name another root with --runtime");
+                  "install .NET again, or name another dotnet root with --runtime");
 }
-
-// A wrapper around the session's bridge, passed to WatchRuntimeStart. NoteRuntimeStarted notifies the bridge first,
-// and on success the session. The wrapper lives as long as the process, as the session does.
-class StartTellingBridge final : public IClrHostMemoryBridge {
- public:
-  StartTellingBridge(Session& session, IClrHostMemoryBridge& bridge) : session_(session), bridge_(bridge) {}
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) noexcept override {
-    return bridge_.QueryInterface(riid, object);
-  }
-  ULONG STDMETHODCALLTYPE AddRef() noexcept override { return bridge_.AddRef(); }
-  ULONG STDMETHODCALLTYPE Release() noexcept override { return bridge_.Release(); }
-  HRESULT STDMETHODCALLTYPE AttachModule(HMODULE module, char* reason, SIZE_T reason_size) noexcept override {
-    return bridge_.AttachModule(module, reason, reason_size);
-  }
-  HRESULT STDMETHODCALLTYPE NoteRuntimeStarted() noexcept override {
-    const HRESULT hr = bridge_.NoteRuntimeStarted();
-    return FAILED(hr) ? hr : session_.NoteManagedCodeBegins();
-  }
-  HRESULT STDMETHODCALLTYPE GetCallCount(uint64_t* calls) noexcept override { return bridge_.GetCallCount(calls); }
-  HRESULT STDMETHODCALLTYPE GetModule(uint32_t index, ClrHostMemoryBridgedModule* module) noexcept override {
-    return bridge_.GetModule(index, module);
-  }
-  HRESULT STDMETHODCALLTYPE VerifyCallsArrive(char* reason, SIZE_T reason_size) noexcept override {
-    return bridge_.VerifyCallsArrive(reason, reason_size);
-  }
-  HRESULT STDMETHODCALLTYPE Detach() noexcept override { return bridge_.Detach(); }
-  HRESULT STDMETHODCALLTYPE GetPurposes(ClrHostMemoryPurposes* purposes) noexcept override {
-    return bridge_.GetPurposes(purposes);
-  }
-  HRESULT STDMETHODCALLTYPE AttachModulesNamed(const wchar_t* file_name, char* reason,
-                                               SIZE_T reason_size) noexcept override {
-    return bridge_.AttachModulesNamed(file_name, reason, reason_size);
-  }
-  HRESULT STDMETHODCALLTYPE PresentAsContainer(BOOL as_container) noexcept override {
-    return bridge_.PresentAsContainer(as_container);
-  }
-  HRESULT STDMETHODCALLTYPE GetStartProperties(uint32_t count, const char* const* keys, const char* const* values,
-                                               uint64_t gc_hard_limit,
-                                               ClrHostMemoryStartProperties* additions) noexcept override {
-    return bridge_.GetStartProperties(count, keys, values, gc_hard_limit, additions);
-  }
-
- private:
-  ~StartTellingBridge() = default;
-  Session& session_;
-  IClrHostMemoryBridge& bridge_;
-};
 
 }  // namespace
 
@@ -154,7 +107,7 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
   const std::int32_t initialized = fxr.initialize(static_cast<int>(argv.size()), argv.data(), &parameters, &context);
   if (initialized < 0 || context == nullptr) {
     throw ToolError("hostfxr cannot start " + ToUtf8(program.file) + ": " + HostMessage(initialized),
-                    "install what it asks for, or name another dotnet root with --runtime");
+                    "install what hostfxr asks for, or name another dotnet root with --runtime");
   }
 
   const fs::path file = RuntimeFile(fxr, context);
@@ -164,23 +117,23 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
   if (bridge != nullptr) {
     std::string reason;
     HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
-    auto* const watched = new StartTellingBridge(session, *bridge->get());
-    if (FAILED(clr_host_memory::WatchRuntimeStart(hostpolicy, watched, &reason, session.gc_limit()))) {
-      throw ToolError("the runtime's start cannot be watched: " + reason, "run it with --no-bridge");
+    const auto started = [&session] { return session.NoteManagedCodeBegins(); };
+    if (FAILED(WatchRuntimeStart(hostpolicy, bridge->get(), &reason, session.gc_limit(), started))) {
+      throw ToolError("the start of the runtime cannot be watched: " + reason, "run APP with --no-bridge");
     }
   }
 
   const std::int32_t result = fxr.run(context);
   // hostpolicy's failures are HRESULT-like. An app may end with such a code, but only after its runtime has started.
-  const std::optional<HRESULT> start = clr_host_memory::RuntimeStartResult();
+  const std::optional<HRESULT> start = RuntimeStartResult();
   const bool started = bridge != nullptr ? start && *start >= 0 : HostMessages().empty();
   if (bridge != nullptr) {
-    std::string reason;
-    if (FAILED(bridge->VerifyCallsArrive(&reason)) && (started || start == HOST_E_CLRNOTAVAILABLE)) {
-      throw ToolError(reason, "or run it with --no-bridge, without any limit");
+    const auto verified = bridge->VerifyCallsArrive();
+    if (!verified && (started || start == HOST_E_CLRNOTAVAILABLE)) {
+      throw ToolError(verified.error().reason(), "or run APP with --no-bridge, without a limit");
     }
   }
-  if (const std::optional<ToolError> no_room = session.WhyNoRoom()) throw *no_room;
+  if (const std::optional<ToolError> no_room = session.NoRoomError()) throw *no_room;
   if (!started) throw RuntimeDidNotStart(session, options, HostMessage(result));
   if (!HostMessages().empty()) session.WriteError(ToUtf8(HostMessages()));
   fxr.close(context);

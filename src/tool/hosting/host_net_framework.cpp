@@ -52,7 +52,7 @@ class StringArray {
 
 void Check(HRESULT hr, const char* call) {
   if (SUCCEEDED(hr)) return;
-  throw ToolError(std::string("the .NET Framework cannot be hosted, ") + call + " answers " +
+  throw ToolError(std::string("the .NET Framework cannot be hosted: ") + call + " returned " +
                       HexCode(static_cast<std::uint32_t>(hr)),
                   "repair the .NET Framework");
 }
@@ -81,7 +81,7 @@ ComPtr<RuntimeInfo> FindRuntime(MetaHost& meta_host, const Program& program, con
     if (options.runtime != "auto") break;
   }
   throw ToolError("the .NET Framework's runtime " + ToUtf8(version) + " is not present",
-                  "'clrmem info' lists the ones that are; name one with --runtime");
+                  "'clrmem info' lists the installed ones; name one with --runtime");
 }
 
 // Creates a domain with the program's folder as its base and its App.exe.config. The base of the default domain would
@@ -109,8 +109,8 @@ ComPtr<AppDomain> CreateDomainFor(CorRuntimeHost& host, const Program& program) 
 std::uint32_t RunNetFramework(Session& session, const Program& program, const RunOptions& options) {
   if (options.gc_container || !options.bridged_modules.empty()) {
     throw ToolError(std::string(options.gc_container ? "--gc-container" : "--bridge") +
-                        " is for modern .NET; the .NET Framework asks for its memory without a bridge",
-                    "leave it out");
+                        " is for .NET 6 and later; the .NET Framework calls the memory manager without a bridge",
+                    "remove it");
   }
   const ComPtr<MetaHost> meta_host = OpenMetaHost();
   const ComPtr<RuntimeInfo> info = FindRuntime(*meta_host.get(), program, options);
@@ -128,21 +128,20 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
         "ICLRRuntimeInfo::GetInterface");
   if (session.manager() != nullptr) {
     // The CLR keeps its own reference to the control.
-    const ComPtr<IHostControl> control = CreateHostControl(*session.manager());
+    const auto control = CreateHostControl(*session.manager());
     if (!control) throw std::bad_alloc();
-    Check(runtime->SetHostControl(control.get()), "ICLRRuntimeHost::SetHostControl");
+    Check(runtime->SetHostControl(control->get()), "ICLRRuntimeHost::SetHostControl");
   }
   const HRESULT started = runtime->Start();
   if (FAILED(started)) {
     throw RuntimeDidNotStart(session, options,
-                             "ICLRRuntimeHost::Start answers " + HexCode(static_cast<std::uint32_t>(started)));
+                             "ICLRRuntimeHost::Start returned " + HexCode(static_cast<std::uint32_t>(started)));
   }
   // A CLR that uses the manager first requests a heap from it.
   if (session.manager() != nullptr &&
       session.manager()->Statistics().calls[kClrHostMemoryCreateMalloc][kClrHostMemoryOk] == 0) {
-    throw ToolError(
-        "the .NET Framework's runtime started without asking for the memory manager, so no limit would hold",
-        "run the program with --no-bridge");
+    throw ToolError("the .NET Framework's runtime did not ask for the memory manager, so no limit would hold",
+                    "run the program with --no-bridge");
   }
   if (HMODULE clr = GetModuleHandleW(L"clr.dll"); clr != nullptr) WatchProcessEndOf(clr);
 
@@ -150,7 +149,7 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
   Check(info->GetInterface(kClsidCorRuntimeHost, kIidCorRuntimeHost, reinterpret_cast<void**>(domains.Receive())),
         "ICLRRuntimeInfo::GetInterface");
   const ComPtr<AppDomain> domain = CreateDomainFor(*domains.get(), program);
-  if (FAILED(session.NoteManagedCodeBegins())) throw *session.WhyNoRoom();
+  if (FAILED(session.NoteManagedCodeBegins())) throw *session.NoRoomError();
   LONG exit_code = 0;
   const HRESULT executed = domain->ExecuteAssembly3(Bstr(program.file.native()).get(), nullptr,
                                                     StringArray(options.arguments).get(), &exit_code);

@@ -10,7 +10,7 @@ namespace clr_host_memory::tool {
 namespace {
 
 ToolError NotPresent(const std::string& why) {
-  return ToolError("the .NET Framework is not present, " + why,
+  return ToolError("the .NET Framework is not present: " + why,
                    "run this program on Windows with the .NET Framework 4.x, or build it for .NET 8 or later");
 }
 
@@ -41,7 +41,7 @@ constexpr std::array<Release, 11> kReleases{{{533320, "4.8.1"},
 }  // namespace
 
 ComPtr<MetaHost> OpenMetaHost() {
-  if (IsWine()) throw NotPresent("Wine has none");
+  if (IsWine()) throw NotPresent("Wine does not have it");
   HMODULE mscoree = LoadLibraryExW(L"mscoree.dll", nullptr, LOAD_LIBRARY_SEARCH_SYSTEM32);
   if (mscoree == nullptr) throw NotPresent("mscoree.dll cannot be loaded, " + DescribeWin32Error(GetLastError()));
   const auto create = FunctionOf<ClrCreateInstance>(mscoree, "CLRCreateInstance");
@@ -49,7 +49,7 @@ ComPtr<MetaHost> OpenMetaHost() {
   ComPtr<MetaHost> meta_host;
   const HRESULT hr = create(kClsidMetaHost, kIidMetaHost, reinterpret_cast<void**>(meta_host.Receive()));
   if (FAILED(hr) || !meta_host) {
-    throw NotPresent("CLRCreateInstance answers " + HexCode(static_cast<std::uint32_t>(hr)));
+    throw NotPresent("CLRCreateInstance returned " + HexCode(static_cast<std::uint32_t>(hr)));
   }
   return meta_host;
 }

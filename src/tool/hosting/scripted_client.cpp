@@ -1,5 +1,6 @@
 #include "tool/hosting/scripted_client.h"
 
+#include "com/com_object.h"
 #include "tool/text/text.h"
 
 #include <clr_host_memory/memory_manager.h>
@@ -18,23 +19,20 @@ constexpr SIZE_T kMebibyte = 1024 * 1024;
 constexpr SIZE_T kSegment = 256 * kMebibyte;  // reservation of a 64-bit workstation GC for its first segment
 
 // The client's notification callback. It is static and never destroyed, like the CLR's callback.
-class NotificationCallback final : public ICLRMemoryNotificationCallback {
+class NotificationCallback final
+    : public ComObject<NotificationCallback,
+                       Implements<ICLRMemoryNotificationCallback, kIidClrMemoryNotificationCallback>> {
  public:
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) override {
-    if (object == nullptr) return E_POINTER;
-    constexpr GUID iid_unknown = {0, 0, 0, {0xC0, 0, 0, 0, 0, 0, 0, 0x46}};
-    const bool known = IsEqualGUID(riid, iid_unknown) || IsEqualGUID(riid, kIidClrMemoryNotificationCallback);
-    *object = known ? this : nullptr;
-    return known ? S_OK : E_NOINTERFACE;
-  }
-  ULONG STDMETHODCALLTYPE AddRef() override { return 1; }
-  ULONG STDMETHODCALLTYPE Release() override { return 1; }
-  HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable /*available*/) override { return S_OK; }
+  HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable /*available*/) noexcept override { return S_OK; }
+
+ private:
+  friend ComObject;
+  void End() noexcept {}
 };
 NotificationCallback g_callback;
 
 std::string Answered(const char* call, HRESULT hr) {
-  return std::string(call) + " answered " + HexCode(static_cast<std::uint32_t>(hr));
+  return std::string(call) + " returned " + HexCode(static_cast<std::uint32_t>(hr));
 }
 
 // The problem of a step; empty if the step passed.
@@ -103,7 +101,8 @@ Problem GcSegment(IHostMemoryManager& manager) {
   hr = manager.VirtualFree(segment.at(2 * kGranularity), kGranularity, MEM_DECOMMIT);
   CLRHM_STEP_CHECK(hr == S_OK, Answered("the decommit", hr));
   CLRHM_STEP_CHECK(StateOf(manager, segment.at(2 * kGranularity)) == MEM_RESERVE, "decommitted pages are not reserved");
-  CLRHM_STEP_CHECK(StateOf(manager, segment.at(kGranularity)) == MEM_COMMIT, "the neighbour of the decommit is gone");
+  CLRHM_STEP_CHECK(StateOf(manager, segment.at(kGranularity)) == MEM_COMMIT,
+                   "the pages beside the decommitted ones are not committed");
   hr = segment.Release();
   CLRHM_STEP_CHECK(hr == S_OK, Answered("the release", hr));
   return {};
@@ -175,7 +174,7 @@ Problem NearCode(IHostMemoryManager& manager) {
     const Block near_block(manager, wanted, kGranularity, MEM_RESERVE, PAGE_EXECUTE_READWRITE, eProcessCritical);
     CLRHM_STEP_CHECK(near_block.ok() && near_block.at(0) == wanted, Answered("the reservation", near_block.hr()));
     const Block lost(manager, wanted, kGranularity, MEM_RESERVE, PAGE_EXECUTE_READWRITE, eProcessCritical);
-    CLRHM_STEP_CHECK(lost.refused(), Answered("the same place again", lost.hr()));
+    CLRHM_STEP_CHECK(lost.refused(), Answered("the second reservation at the same address", lost.hr()));
     return {};
   }
   return "there is no free space";
@@ -183,8 +182,9 @@ Problem NearCode(IHostMemoryManager& manager) {
 
 Problem ForeignMemory(IHostMemoryManager& manager) {
   int on_the_stack = 0;
-  CLRHM_STEP_CHECK(StateOf(manager, &on_the_stack) == MEM_COMMIT, "VirtualQuery does not know the stack");
-  CLRHM_STEP_CHECK(StateOf(manager, GetModuleHandleW(nullptr)) == MEM_COMMIT, "VirtualQuery does not know an image");
+  CLRHM_STEP_CHECK(StateOf(manager, &on_the_stack) == MEM_COMMIT, "VirtualQuery does not show the stack as committed");
+  CLRHM_STEP_CHECK(StateOf(manager, GetModuleHandleW(nullptr)) == MEM_COMMIT,
+                   "VirtualQuery does not show an image as committed");
   void* foreign = ::VirtualAlloc(nullptr, kPage, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
   DWORD old_protect = 0;
   const HRESULT protected_hr = manager.VirtualProtect(foreign, kPage, PAGE_READONLY, &old_protect);
@@ -229,13 +229,14 @@ Problem NeedAddressSpace(IHostMemoryManager& manager, IClrHostMemoryControl& con
   const HRESULT hr = manager.NeedsVirtualAddressSpace(nullptr, kGranularity);
   const bool given = StatisticsOf(control).address_space_uses > before.address_space_uses;
   CLRHM_STEP_CHECK(hr == (given ? S_OK : E_OUTOFMEMORY), Answered("NeedsVirtualAddressSpace", hr));
-  CLRHM_STEP_CHECK(given || before.address_space_held < kGranularity, "the reserve that is held was not given up");
+  CLRHM_STEP_CHECK(given || before.address_space_held < kGranularity,
+                   "the held reserve of address space was not released");
   return {};
 }
 
 Problem MappedFile(IHostMemoryManager& manager) {
   HANDLE mapping = CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE, 0, kGranularity, nullptr);
-  CLRHM_STEP_CHECK(mapping != nullptr, "a section cannot be made");
+  CLRHM_STEP_CHECK(mapping != nullptr, "a section cannot be created");
   void* view = MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, kGranularity);
   CloseHandle(mapping);
   CLRHM_STEP_CHECK(view != nullptr, "a view cannot be mapped");
@@ -277,7 +278,7 @@ Problem GrowToTheLimit(IHostMemoryManager& manager, IClrHostMemoryControl& contr
   hr = manager.VirtualFree(heap.at(0), grown, MEM_DECOMMIT);
   CLRHM_STEP_CHECK(grown == 0 || hr == S_OK, Answered("the decommit", hr));
   hr = Commit(manager, heap.at(0), kMebibyte, PAGE_READWRITE, eTaskCritical, &memory);
-  CLRHM_STEP_CHECK(limit < 2 * kMebibyte || hr == S_OK, Answered("a commit after memory came back", hr));
+  CLRHM_STEP_CHECK(limit < 2 * kMebibyte || hr == S_OK, Answered("a commit after memory was released", hr));
   return {};
 }
 
@@ -299,7 +300,7 @@ ScriptedRun PlayDesktopClr(IHostMemoryManager& manager) {
   };
 
   ComPtr<IHostMalloc> heap;
-  play("start: make the heap", [&]() -> Problem {
+  play("start: create the heap", [&]() -> Problem {
     const HRESULT hr = manager.CreateMalloc(MALLOC_THREADSAFE, heap.Receive());
     CLRHM_STEP_CHECK(hr == S_OK && heap, Answered("CreateMalloc", hr));
     return {};
@@ -310,24 +311,24 @@ ScriptedRun PlayDesktopClr(IHostMemoryManager& manager) {
     return {};
   });
   play("GC: reserve a segment, commit, commit again, decommit, release", [&] { return GcSegment(manager); });
-  play("GC: reset pages it does not need now", [&] { return GcReset(manager); });
+  play("GC: reset unused pages", [&] { return GcReset(manager); });
   play("GC: probe for write watch", [&] { return GcWriteWatch(manager); });
   play("JIT: commit without a reservation", [&] { return JitBlock(manager); });
   play("loader heap: commit a prefix and a guard page, protect", [&] { return LoaderHeap(manager); });
   play("stubs: reserve from the top down", [&] { return Stubs(manager); });
   play("code heap: find free space near the code and reserve it", [&] { return NearCode(manager); });
-  play("query, protect and free memory of others", [&] { return ForeignMemory(manager); });
+  play("other code's memory: query, protect, free", [&] { return ForeignMemory(manager); });
   if (heap) play("heap: allocate and free", [&] { return HostHeap(*heap.get()); });
   ComPtr<IClrHostMemoryControl> control;
   const bool has_control =
       SUCCEEDED(manager.QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
   if (has_control) {
-    play("mapped file: ask for address space", [&] { return NeedAddressSpace(manager, *control.get()); });
+    play("mapped file: request address space", [&] { return NeedAddressSpace(manager, *control.get()); });
   }
   play("mapped file: announce the view and its end", [&] { return MappedFile(manager); });
-  play("GC: ask for the memory load", [&] { return MemoryLoad(manager); });
+  play("GC: query the memory load", [&] { return MemoryLoad(manager); });
   if (has_control && StatisticsOf(*control.get()).limit != CLR_HOST_MEMORY_NO_LIMIT) {
-    play("GC: grow the heap to the limit, be refused, shrink, grow",
+    play("GC: grow the heap to the limit, receive a refusal, shrink, grow",
          [&] { return GrowToTheLimit(manager, *control.get()); });
   }
   return run;
@@ -336,7 +337,7 @@ ScriptedRun PlayDesktopClr(IHostMemoryManager& manager) {
 std::string FormatSteps(const ScriptedRun& run) {
   std::string text;
   for (const ScriptedStep& step : run.steps) {
-    text += (step.passed ? "  ok    " : "  WRONG ") + step.name + (step.passed ? "" : ": " + step.problem) + "\n";
+    text += (step.passed ? "  ok     " : "  FAILED ") + step.name + (step.passed ? "" : ": " + step.problem) + "\n";
   }
   return text;
 }

@@ -61,7 +61,7 @@ ManagedImage ReadManagedImage(gsl::span<const std::byte> bytes) {
   const auto magic = file.U16(optional);
   if (!machine || !section_count || !optional_size || !magic) return Damaged(image, "its PE header is cut off");
   image.machine = *machine;
-  if (*magic != 0x10B && *magic != 0x20B) return Damaged(image, "its optional header is of no known kind");
+  if (*magic != 0x10B && *magic != 0x20B) return Damaged(image, "its optional header is of an unknown kind");
 
   // Data directory 14 is the CLR header. The directories start after the fixed part of the optional header.
   const std::uint64_t directories = *magic == 0x20B ? 112 : 96;

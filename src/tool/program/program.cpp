@@ -58,7 +58,7 @@ Program FindProgram(const std::string& app) {
   std::error_code error;
   Program program;
   program.file = fs::absolute(fs::path(ToWide(app)), error).lexically_normal();
-  if (error) throw ToolError("'" + app + "' is no path", "name a .NET program's .dll or .exe");
+  if (error) throw ToolError("'" + app + "' is not a path", "name a .NET program's .dll or .exe");
   if (fs::is_directory(program.file, error)) {
     throw ToolError(app + " is a folder", "name a .NET program's .dll or .exe in it");
   }
@@ -69,8 +69,8 @@ Program FindProgram(const std::string& app) {
     fs::path managed = program.file;
     managed.replace_extension(".dll");
     if (managed == program.file || !IsFile(managed)) {
-      throw ToolError(app + " is a native program and has no managed .dll of its name beside it",
-                      "name a .NET program; a single-file program has to be published as separate files");
+      throw ToolError(app + " is a native program without a managed .dll of the same name beside it",
+                      "name a .NET program; publish a single-file program as separate files");
     }
     program.file = managed;
     program.image = ReadImage(managed);

@@ -74,7 +74,7 @@ std::wstring RegisteredRoot() {
   return status == ERROR_SUCCESS ? std::wstring(value.data()) : std::wstring();
 }
 
-// Returns a file's version resource; empty if it has none.
+// Returns a file's version resource; empty if the file has no such resource.
 std::vector<char> ReadVersionResource(const fs::path& file) {
   DWORD handle = 0;
   const DWORD size = GetFileVersionInfoSizeW(file.c_str(), &handle);
@@ -180,8 +180,8 @@ ModernRuntime ChooseModernRuntime(const std::string& option) {
     // coreclr accepts no slashes in the paths of its properties.
     const fs::path path = fs::absolute(fs::path(ToWide(option)), error).lexically_normal();
     if (error || !fs::is_directory(path, error)) {
-      throw ToolError("--runtime " + option + " is no folder",
-                      "name a dotnet root or a runtime folder, or leave it out");
+      throw ToolError("--runtime " + option + " is not a folder",
+                      "give a dotnet root or a runtime folder, or remove --runtime");
     }
     if (IsRuntimeFolder(path)) {
       runtime.folder = path;
@@ -189,10 +189,11 @@ ModernRuntime ChooseModernRuntime(const std::string& option) {
     }
     runtime.root = AsDotnetRoot({path, "--runtime"});
     if (!runtime.root) {
-      throw ToolError("--runtime " + option +
-                          " has neither host\\fxr\\<version>\\hostfxr.dll, as a dotnet root has, nor coreclr.dll and "
-                          "System.Private.CoreLib.dll, as a runtime folder has",
-                      "name a folder that has");
+      throw ToolError(
+          "--runtime " + option +
+              " is neither a dotnet root, which has host\\fxr\\<version>\\hostfxr.dll, nor a runtime folder, "
+              "which has coreclr.dll and System.Private.CoreLib.dll",
+          "give a folder of one of the two kinds");
     }
     return runtime;
   }
@@ -202,8 +203,10 @@ ModernRuntime ChooseModernRuntime(const std::string& option) {
     if (runtime.root) return runtime;
     looked_at += (looked_at.empty() ? "" : ", ") + ToUtf8(place.path) + " (" + place.source + ")";
   }
-  throw ToolError("no .NET runtime was found; looked in " + (looked_at.empty() ? "no place at all" : looked_at),
-                  "install .NET, set DOTNET_ROOT, or name a dotnet root with --runtime");
+  throw ToolError(
+      "no .NET runtime was found" +
+          (looked_at.empty() ? ": DOTNET_ROOT is not set, and no location is registered" : " in " + looked_at),
+      "install .NET, set DOTNET_ROOT, or name a dotnet root with --runtime");
 }
 
 std::string VersionOfRuntimeFile(const fs::path& coreclr) {

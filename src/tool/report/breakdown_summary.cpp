@@ -21,7 +21,7 @@ std::size_t ListedImages(const MemoryBreakdown& accounting) {
 
 // Formats the part of a row that existed before the bridge was attached.
 std::string OfBefore(const MemoryBreakdown& accounting, std::uint64_t MemoryBreakdown::NotHosted::* row) {
-  return accounting.before ? FormatCount((*accounting.before).*row) + " before the runtime" : "";
+  return accounting.before ? FormatCount((*accounting.before).*row) + " before the runtime started" : "";
 }
 
 std::string Signed(std::int64_t bytes) {
@@ -36,12 +36,12 @@ void AddBreakdown(Table& table, const MemoryBreakdown& accounting) {
   const auto& rest = accounting.not_hosted;
   table.Line("  accounting, in bytes");
   table.Count("  " + accounting.process_figure + " of the process", accounting.process, "");
-  table.Count("  hosted", HostedBytes(accounting), "on the manager's account");
+  table.Count("  hosted", HostedBytes(accounting), "charged by the manager");
   table.Count("    data", hosted.data, "");
   table.Count("    executable", hosted.executable, "");
   table.Count("    image-backed", hosted.image, "");
-  table.Count("    in mapped views", hosted.mapped, "no private bytes of the process");
-  table.Count("    of it in IHostMalloc's heaps", hosted.heap, "");
+  table.Count("    in mapped views", hosted.mapped, "not private bytes of the process");
+  table.Count("    in IHostMalloc's heaps", hosted.heap, "included above");
   for (std::size_t purpose = 0; purpose < hosted.by_purpose.size(); ++purpose) {
     if (hosted.by_purpose[purpose] == 0) continue;
     table.Count(std::string("    for ") + PurposeName(static_cast<ClrHostMemoryPurpose>(purpose)),
@@ -50,13 +50,13 @@ void AddBreakdown(Table& table, const MemoryBreakdown& accounting) {
   table.Count("  not hosted", NotHostedBytes(accounting), "");
   using NotHosted = MemoryBreakdown::NotHosted;
   table.Count("    stacks", rest.stacks, "of " + FormatCount(rest.stack_count) + " threads");
-  table.Count("    threads besides", rest.thread_data, OfBefore(accounting, &NotHosted::thread_data));
+  table.Count("    other thread memory", rest.thread_data, OfBefore(accounting, &NotHosted::thread_data));
   table.Count("    heaps", rest.heaps, OfBefore(accounting, &NotHosted::heaps));
   table.Count("    images", rest.images, OfBefore(accounting, &NotHosted::images));
   for (std::size_t i = 0; i < ListedImages(accounting); ++i) {
     table.Count("      " + rest.by_image[i].name, rest.by_image[i].bytes, "");
   }
-  table.Count("    the manager's own", rest.own, "");
+  table.Count("    the manager's tables and reserve", rest.own, "");
   table.Count("    unknown", rest.unknown, OfBefore(accounting, &NotHosted::unknown));
   table.Row("  not explained", Signed(accounting.unexplained) + " of " + accounting.process_figure);
 }

@@ -18,7 +18,7 @@ const Names& NamesOf(std::uint32_t availability) {
 
 constexpr std::array<Names, 3> kLatchCauses{{
     {"none", "nothing"},
-    {"os", "an answer of the OS"},
+    {"os", "an OS call"},
     {"exception", "an exception"},
 }};
 
@@ -88,8 +88,8 @@ void AddReserve(Table& table, const ClrHostMemoryStatistics& statistics, const P
   if (options.own_reserve && statistics.emergency_uses == 0) return;
   std::string used = "never used";
   if (statistics.emergency_uses != 0) {
-    used = "used " + Times(statistics.emergency_uses) + ", " + FormatSize(statistics.emergency_given) + " in all, " +
-           FormatSize(statistics.emergency_taken_back) + " taken back";
+    used = "used " + Times(statistics.emergency_uses) + ", " + FormatSize(statistics.emergency_given) + " in total, " +
+           FormatSize(statistics.emergency_taken_back) + " restored";
   }
   table.Row("emergency reserve", FormatSize(statistics.emergency_reserve) + ", " +
                                      FormatSize(statistics.emergency_held) + " held now; " + used);
@@ -100,7 +100,7 @@ void AddWaits(Table& table, const ClrHostMemoryStatistics& statistics, const Pol
     if (AsksForWaits(options)) table.Row("waits", "none");
     return;
   }
-  table.Line("  waits of");
+  table.Line("  waits by level");
   for (std::size_t level = 0; level < kLevels.size(); ++level) {
     if (statistics.waits[level] == 0) continue;
     const std::uint64_t ended =
@@ -120,7 +120,7 @@ void AddPressure(Table& table, const ClrHostMemoryStatistics& statistics, const 
                                  {statistics.notifications[2], "High"}});
   const bool lists = AsksForAnything(policy.options) && !events.pressure_changes.empty();
   if (told.empty() && !lists) return;
-  table.Row("memory pressure, told to the CLR", told.empty() ? "nothing" : told);
+  table.Row("memory pressure notifications", told.empty() ? "none" : told);
   if (!lists) return;
   for (const PressureChange& change : events.pressure_changes) {
     table.Row(After(change.at_ms), std::string(NamesOf(change.availability).shown) + ", " +
@@ -129,13 +129,13 @@ void AddPressure(Table& table, const ClrHostMemoryStatistics& statistics, const 
   if (events.unlisted_pressure_changes != 0) {
     table.Row("  later", FormatCount(events.unlisted_pressure_changes) + " more changes");
   }
-  if (events.repeated_low != 0) table.Row("  while it was Low", "said again " + Times(events.repeated_low));
+  if (events.repeated_low != 0) table.Row("  Low repeated", Times(events.repeated_low));
 }
 
 void AddThrash(Table& table, const ClrHostMemoryStatistics& statistics, const EventFigures& events) {
   if (!events.first_thrash) return;
   const ThrashFigures& first = *events.first_thrash;
-  table.Row("spun at its limit", Times(statistics.thrashes));
+  table.Row("runtime spun at its limit", Times(statistics.thrashes));
   table.Row(After(first.at_ms), FormatCount(first.refusals) + " refused, " + FormatCount(first.collections) +
                                     " collections and " + FormatSize(first.obtained_bytes) + " obtained in " +
                                     Seconds(static_cast<std::int64_t>(first.window_ms)));
@@ -143,7 +143,7 @@ void AddThrash(Table& table, const ClrHostMemoryStatistics& statistics, const Ev
 
 void AddLatch(Table& table, const ClrHostMemoryStatistics& statistics) {
   if (statistics.latch_cause == kClrHostMemoryNotLatched) return;
-  table.Row("latched", std::string("E_FAIL, by ") + kLatchCauses.at(statistics.latch_cause).shown + " in " +
+  table.Row("latched", std::string("E_FAIL, caused by ") + kLatchCauses.at(statistics.latch_cause).shown + " in " +
                            MethodName(static_cast<ClrHostMemoryMethod>(statistics.latch_method)) +
                            (statistics.latch_error == 0 ? "" : ", " + DescribeWin32Error(statistics.latch_error)));
 }

@@ -79,10 +79,10 @@ void AddManager(Table& table, const ManagerFigures& figures, const PolicyFigures
   AddLimit(table, statistics, policy);
   table.Row("committed",
             FormatSize(statistics.charged) + " now, " + FormatSize(statistics.peak_charged) + " at the peak");
-  table.Row("of it in IHostMalloc's heap", FormatSize(statistics.heap_bytes));
+  table.Row("  in IHostMalloc's heaps", FormatSize(statistics.heap_bytes));
   table.Row("reserved",
             FormatSize(statistics.reserved) + " now, " + FormatSize(statistics.peak_reserved) + " at the peak");
-  table.Line("  calls of");
+  table.Line("  calls by method");
   for (std::size_t method = 0; method < kMethods.size(); ++method) {
     const std::uint64_t total = Total(statistics.calls[method]);
     if (total != 0) table.Count(std::string("  ") + kMethods[method].shown, total, Failures(statistics.calls[method]));
@@ -91,7 +91,7 @@ void AddManager(Table& table, const ManagerFigures& figures, const PolicyFigures
   for (std::size_t level = 0; level < kLevels.size(); ++level) {
     const std::uint64_t total = Total(statistics.refusals[level]);
     if (total == 0) continue;
-    if (!refused) table.Line("  refused allocations of");
+    if (!refused) table.Line("  refused allocations by level");
     refused = true;
     const bool by_limit_or_os = statistics.refusals[level][kClrHostMemoryOutOfMemory] != 0;
     table.Count(std::string("  ") + kLevels[level].shown, total,
@@ -100,7 +100,7 @@ void AddManager(Table& table, const ManagerFigures& figures, const PolicyFigures
   }
   if (!refused) table.Row("refused allocations", "none");
   if (statistics.placement_refusals != 0) {
-    table.Count("addresses that were taken", statistics.placement_refusals, "no memory was lacking");
+    table.Count("requests for an occupied address", statistics.placement_refusals, "not counted as refused");
   }
   AddPolicy(table, statistics, policy);
 }
@@ -114,7 +114,7 @@ void AddBridge(Table& table, const BridgeFigures& bridge) {
                 "imports");
   }
   if (Total(bridge.purposes.requests) == 0) return;
-  table.Line("  requests for memory for");
+  table.Line("  memory requests by purpose");
   for (std::size_t purpose = 0; purpose < kPurposes.size(); ++purpose) {
     const std::uint64_t refused = bridge.purposes.refusals[purpose];
     if (bridge.purposes.requests[purpose] == 0) continue;

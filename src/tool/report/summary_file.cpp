@@ -12,8 +12,7 @@ namespace clr_host_memory::tool {
 namespace {
 
 ToolError CannotWrite(const std::filesystem::path& path, const std::string& why) {
-  return ToolError("the summary cannot be written to " + ToUtf8(path) + ", " + why,
-                   "name a file in a folder that can be written");
+  return ToolError("the summary cannot be written to " + ToUtf8(path) + ": " + why, "name a file in a writable folder");
 }
 
 }  // namespace
@@ -21,8 +20,8 @@ ToolError CannotWrite(const std::filesystem::path& path, const std::string& why)
 SummaryFile::SummaryFile(const std::filesystem::path& path) {
   std::error_code error;
   path_ = std::filesystem::absolute(path, error);
-  if (path.empty() || error) throw CannotWrite(path, "which is no path");
-  if (std::filesystem::is_directory(path_, error)) throw CannotWrite(path_, "which is a folder");
+  if (path.empty() || error) throw CannotWrite(path, "it is not a path");
+  if (std::filesystem::is_directory(path_, error)) throw CannotWrite(path_, "it is a folder");
   temporary_ = path_;
   temporary_ += L"." + std::to_wstring(GetCurrentProcessId()) + L".tmp";
   HANDLE file = CreateFileW(temporary_.c_str(), GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,

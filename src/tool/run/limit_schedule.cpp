@@ -62,11 +62,11 @@ std::optional<LimitSchedule::Clock::time_point> LimitSchedule::ApplyDue() noexce
 
 void LimitSchedule::Apply(Entry& entry) noexcept {
   const Limit& limit = entry.change.limit;
-  entry.answer = limit ? manager_.SetLimit(*limit, headroom_.app_domain, headroom_.process)
-                       : manager_.SetLimit(CLR_HOST_MEMORY_NO_LIMIT);
+  const auto set = limit ? manager_.SetLimit(*limit, headroom_.app_domain, headroom_.process)
+                         : manager_.SetLimit(CLR_HOST_MEMORY_NO_LIMIT);
+  entry.answer = set.error().code();
   entry.applied_ms = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *began_).count();
-  entry.outcome.store(FAILED(entry.answer) ? ChangeOutcome::kRefused : ChangeOutcome::kApplied,
-                      std::memory_order_release);
+  entry.outcome.store(set ? ChangeOutcome::kApplied : ChangeOutcome::kRefused, std::memory_order_release);
 }
 
 std::vector<LimitChangeFigures> LimitSchedule::Figures() const {

@@ -2,6 +2,7 @@
 #ifndef CLRHM_TOOL_RUN_LIMIT_SCHEDULE_H
 #define CLRHM_TOOL_RUN_LIMIT_SCHEDULE_H
 
+#include "os/windows/srw_lock.h"
 #include "tool/command_line/policy_options.h"
 
 #include <clr_host_memory/memory_manager.h>
@@ -69,7 +70,7 @@ class LimitSchedule {
   const MemoryManager& manager_;
   const Headroom headroom_;
   std::deque<Entry> entries_;  // sorted by time
-  std::mutex lock_;
+  SrwLock lock_;
   std::optional<Clock::time_point> began_;
   // Wakes the thread. An event is used because MinGW's condition variable lost a wakeup about once in ten test runs
   // on a busy machine.

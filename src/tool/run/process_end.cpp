@@ -1,6 +1,7 @@
 #include "tool/run/process_end.h"
 
 #include "bridge/patch/import_patch.h"
+#include "os/windows/kept_last_error.h"
 #include "tool/hosting/hostfxr_abi.h"
 #include "tool/text/text.h"
 #include "tool/text/tool_error.h"
@@ -49,7 +50,7 @@ DWORD WINAPI ReporterThread(void* /*unused*/) {
 // Reports the end unless another end was claimed, and waits for the report in progress. Returns whether this call's
 // end is the reported one. Preserves GetLastError.
 bool Report(EndedBy how, std::uint32_t exit_code) noexcept {
-  const DWORD last_error = GetLastError();
+  const KeptLastError kept;
   const bool claimed = Claim();
   if (claimed) {
     g_watch.how = how;
@@ -60,7 +61,6 @@ bool Report(EndedBy how, std::uint32_t exit_code) noexcept {
   if (g_watch.reported != nullptr && WaitForSingleObject(g_watch.requested, 0) == WAIT_OBJECT_0) {
     WaitForSingleObject(g_watch.reported, kReportTimeoutMilliseconds);
   }
-  SetLastError(last_error);
   return claimed;
 }
 

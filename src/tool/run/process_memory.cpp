@@ -209,10 +209,16 @@ KnownAllocations FindKnownAllocations(const std::vector<MemoryRun>& runs, const 
 
 }  // namespace
 
-MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
+ProcessCommit ReadProcessCommit() noexcept {
   PROCESS_MEMORY_COUNTERS_EX counters{};
   counters.cb = sizeof(counters);
   K32GetProcessMemoryInfo(GetCurrentProcess(), reinterpret_cast<PROCESS_MEMORY_COUNTERS*>(&counters), sizeof(counters));
+  if (counters.PrivateUsage != 0) return {counters.PrivateUsage, "PrivateUsage"};
+  return {counters.PagefileUsage, "PagefileUsage"};
+}
+
+MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
+  const ProcessCommit process = ReadProcessCommit();
   ComPtr<IManagerBackend> client;
   if (FAILED(manager.get()->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(client.Receive())))) {
     return {};
@@ -220,14 +226,12 @@ MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
   const std::vector<SeenRun> seen = Walk(manager.control(), client.get());
   const std::vector<MemoryRun> runs = WithPurposes(seen);
   const ClrHostMemoryStatistics statistics = manager.Statistics();
-  // Wine sets only the older of the two counters, PagefileUsage.
-  const bool has_private_usage = counters.PrivateUsage != 0;
   MemoryBreakdown accounting = BreakDown(runs, FindKnownAllocations(runs, Guarded(seen)),
-                                         {.process = has_private_usage ? counters.PrivateUsage : counters.PagefileUsage,
+                                         {.process = process.bytes,
                                           .hosted_pages = statistics.charged,
                                           .hosted_heap = statistics.heap_bytes,
                                           .own = statistics.metadata + statistics.emergency_held});
-  accounting.process_figure = has_private_usage ? "PrivateUsage" : "PagefileUsage";
+  accounting.process_figure = process.figure;
   return accounting;
 }
 

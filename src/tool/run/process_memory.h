@@ -6,7 +6,16 @@
 
 #include <clr_host_memory/memory_manager.h>
 
+#include <cstdint>
+
 namespace clr_host_memory::tool {
+
+// The OS's figure for what this process has committed, including memory that the manager does not see.
+struct ProcessCommit {
+  std::uint64_t bytes = 0;  // 0 if the OS does not report it
+  const char* figure = "";  // "PrivateUsage", or "PagefileUsage" where the OS sets only that (Wine)
+};
+[[nodiscard]] ProcessCommit ReadProcessCommit() noexcept;
 
 // Walks the whole address space with VirtualQuery and breaks it down. Takes some milliseconds where hundreds of GiB
 // are reserved. Takes only the loader's lock and the process heap's lock, so it may be called while threads hang in

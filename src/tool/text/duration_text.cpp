@@ -28,13 +28,13 @@ std::uint64_t ParseDuration(std::string_view text, std::string_view option) {
   const Quantity milliseconds = ParseQuantity(text, kUnits);
   switch (milliseconds.problem) {
     case QuantityProblem::kNone: break;
-    case QuantityProblem::kNotANumber: throw fail("is not a length of time", example);
+    case QuantityProblem::kNotANumber: throw fail("is not a duration", example);
     case QuantityProblem::kTooManyDecimals: throw fail("has more than six decimals", example);
     case QuantityProblem::kNotWhole: throw fail("is not a whole number of milliseconds", example);
     case QuantityProblem::kTooLarge: break;
   }
   if (milliseconds.problem == QuantityProblem::kTooLarge || milliseconds.value > kLongest) {
-    throw fail("is longer than 1,000 hours", "name a shorter time");
+    throw fail("is longer than 1,000 hours", "give a shorter time");
   }
   return milliseconds.value;
 }

@@ -45,9 +45,9 @@ std::uint64_t ParseSize(std::string_view text, std::string_view option) {
     case QuantityProblem::kTooLarge: break;
   }
   if (bytes.problem == QuantityProblem::kTooLarge || bytes.value > kLargestSize) {
-    throw fail("is larger than any address space", "name a smaller size");
+    throw fail("is larger than any address space", "give a smaller size");
   }
-  if (bytes.value == 0) throw fail("is no memory at all", example);
+  if (bytes.value == 0) throw fail("is zero", example);
   return bytes.value;
 }
 

@@ -15,10 +15,11 @@ inline constexpr int kExitUsage = 2;
 inline constexpr int kExitThrash = 124;
 
 // An error thrown inside the tool and caught once, in RunClrMem. what() is "<fault>; <remedy>", UTF-8, without a line
-// end.
+// end. The fault may be a sentence of the library: its period is left out.
 class ToolError : public std::runtime_error {
  public:
-  ToolError(const std::string& wrong, const std::string& remedy) : std::runtime_error(wrong + "; " + remedy) {}
+  ToolError(const std::string& wrong, const std::string& remedy)
+      : std::runtime_error(wrong.substr(0, wrong.size() - (wrong.ends_with('.') ? 1 : 0)) + "; " + remedy) {}
 };
 
 }  // namespace clr_host_memory::tool

@@ -16,8 +16,11 @@ using System.Runtime.CompilerServices;
 // does not wait for the cache.
 // Run it with a generation 0 of 64 MiB (DOTNET_GCgen0size=4000000), of which it fills less than a quarter. So without a
 // notification, there is no collection before the first refusal.
-// Exit code 0 with "served <n> requests"; 42 with "OutOfMemoryException after <n> requests"; 3 with "nothing was
-// given up after <n> requests"; 2 if it cannot begin.
+// Exit codes, with the line printed:
+// - 0: "served <n> requests"
+// - 42: "OutOfMemoryException after <n> requests"
+// - 3: "nothing was given up after <n> requests"
+// - 2: it cannot begin
 internal static class BufferCache
 {
     private const int Requests = 80;

@@ -4,8 +4,9 @@ using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.Loader;
 
-// CollectibleContexts [ROUNDS [CONTEXTS]]: ROUNDS (12) times loads CONTEXTS (10) copies of this assembly, each into its
-// own collectible context, runs code in them, and unloads them. Prints a line after each round, when all are unloaded:
+// CollectibleContexts [ROUNDS [CONTEXTS]]: loads CONTEXTS (10) copies of this assembly, each into its own collectible
+// context, runs code in them, and unloads them. Repeats that ROUNDS (12) times. Prints a line after each round, when all
+// are unloaded:
 // "round <n> charged <bytes>", the memory manager's charge, or 0 without a manager. Exit code 1: a context was not
 // unloaded.
 // .NET 10 under Wine 8 needs DOTNET_EnableWriteXorExecute=0, as LoadAssemblies does.

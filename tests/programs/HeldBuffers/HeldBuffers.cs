@@ -6,8 +6,12 @@ using System.Threading;
 // HeldBuffers COUNT FIRST LIMIT_MIB|none: allocates FIRST buffers of 2 MiB from the memory manager. Then waits until
 // the manager's limit is LIMIT_MIB, and allocates the rest of COUNT. While it waits, it allocates and frees 64 KiB
 // again and again. The buffers are native memory and are held to the end, so no collection makes room for the next
-// buffer. Exit code 0 with "holds <n> buffers"; 42 with "refused after <n> buffers"; 3 if the limit does not become
-// LIMIT_MIB within a minute; 2 if it cannot begin.
+// buffer.
+// Exit codes, with the line printed:
+// - 0: "holds <n> buffers"
+// - 42: "refused after <n> buffers"
+// - 3: the limit does not become LIMIT_MIB within a minute
+// - 2: it cannot begin
 internal static class HeldBuffers
 {
     private const int BufferBytes = 2 * 1024 * 1024, SmallBytes = 64 * 1024;

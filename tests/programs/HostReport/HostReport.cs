@@ -6,9 +6,9 @@ using System.Text;
 using System.Threading;
 
 // HostReport WHAT ...: reports what a program sees of its host.
-//   report [ARG...]   prints the runtime, the arguments (as UTF-16 code units in hexadecimal), the working directory,
-//                     the base directory, the environment variable CLRHM_REPORT and the setting Clrhm.Setting, one per
-//                     line
+//   report [ARG...]   prints the runtime, the arguments, the working directory, the base directory, the environment
+//                     variable CLRHM_REPORT and the setting Clrhm.Setting, one per line. Arguments are printed as
+//                     UTF-16 code units in hexadecimal.
 //   load NAME...      loads each assembly and prints its name and its file
 //   cat               copies standard input to standard output unchanged
 //   wait              prints "waiting" and waits, at most 20 seconds, for Ctrl+C or Ctrl+Break. Handles the key and

@@ -3,7 +3,7 @@ using System.Collections.Generic;
 using System.Runtime.CompilerServices;
 using System.Threading;
 
-// LoaderHeapAtLimit [MIB]: fills the GC's heap until memory runs out, releases a little, and then allocates MIB (16)
+// LoaderHeapAtLimit [MIB]: fills the GC's heap until memory runs out, and releases a little. Then it allocates MIB (16)
 // from a loader heap, as loading types does. Exit code 0: all was allocated; 1: memory never ran out; 2: the loader
 // heap was refused.
 internal static class LoaderHeapAtLimit

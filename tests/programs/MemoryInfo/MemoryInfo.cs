@@ -1,8 +1,8 @@
 using System;
 
 // MemoryInfo [LIMIT_MIB...] [+MIB]: prints what the GC takes for the machine's memory, at the start and after each
-// change of the manager's limit. Each line is "<total> <high load threshold> <memory load>", in bytes. If the manager
-// refuses a limit, the line is "refused 0x..." and the exit code is 1.
+// change of the manager's limit. Each line is "<total> <high load threshold> <memory load>", in bytes, or, if the
+// manager refuses a limit, "refused 0x<code>". Exit code 1: a limit was refused.
 // +MIB: finally allocates and holds that many MiB in arrays. Exit code 42: they did not fit.
 internal static class MemoryInfo
 {

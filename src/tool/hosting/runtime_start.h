@@ -1,27 +1,32 @@
 // Detects the runtime's start when hostfxr and hostpolicy host it. hostpolicy.dll asks GetProcAddress for
-// coreclr_initialize. It receives a function that calls coreclr_initialize and then notifies the bridge.
-#ifndef CLRHM_BRIDGE_START_RUNTIME_START_H
-#define CLRHM_BRIDGE_START_RUNTIME_START_H
+// coreclr_initialize. It receives a function that calls coreclr_initialize and then notifies the bridge and clrmem.
+#ifndef CLRHM_TOOL_HOSTING_RUNTIME_START_H
+#define CLRHM_TOOL_HOSTING_RUNTIME_START_H
 
 #include <clr_host_memory/bridge_abi.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
-namespace clr_host_memory {
+namespace clr_host_memory::tool {
+
+// Called once the runtime has started, before managed code begins. If it returns a failure, managed code does not
+// begin. It must not throw.
+using RuntimeStarted = std::function<HRESULT()>;
 
 // Redirects hostpolicy's import of GetProcAddress to the watch. Holds a reference to hostpolicy and bridge until
 // StopWatchingRuntimeStart. A process can have one watch at a time, since the intermediate functions are plain
-// functions.
+// functions. Both functions must be called by one thread at a time.
 //
-// The runtime receives its own properties and those that the bridge's GetStartProperties adds.
+// The runtime receives its own properties and those that the bridge's GetStartProperties adds. gc_hard_limit is passed
+// to IClrHostMemoryBridge::GetStartProperties. After the start calls the bridge's NoteRuntimeStarted, then started
+// unless it is empty.
 //
 // If the runtime about to start is not one of bridge's modules, it is not started, since no limit would hold. Then
 // coreclr_initialize returns HOST_E_CLRNOTAVAILABLE, and IClrHostMemoryBridge::VerifyCallsArrive gives the reason. If
-// bridge's NoteRuntimeStarted fails, coreclr_initialize returns that failure.
-//
-// gc_hard_limit is passed to IClrHostMemoryBridge::GetStartProperties.
+// started fails, coreclr_initialize returns that failure.
 //
 // Returns:
 // - S_OK
@@ -30,7 +35,7 @@ namespace clr_host_memory {
 // - HOST_E_INVALIDOPERATION: there is a watch already.
 // - Otherwise the results of ImportPatch::Apply.
 [[nodiscard]] HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason,
-                                        std::uint64_t gc_hard_limit = 0) noexcept;
+                                        std::uint64_t gc_hard_limit = 0, RuntimeStarted started = {}) noexcept;
 
 // Restores the import; idempotent. Must not be called while hostpolicy starts the runtime on another thread.
 void StopWatchingRuntimeStart() noexcept;
@@ -39,6 +44,6 @@ void StopWatchingRuntimeStart() noexcept;
 // or was never called.
 [[nodiscard]] std::optional<HRESULT> RuntimeStartResult() noexcept;
 
-}  // namespace clr_host_memory
+}  // namespace clr_host_memory::tool
 
-#endif  // CLRHM_BRIDGE_START_RUNTIME_START_H
+#endif  // CLRHM_TOOL_HOSTING_RUNTIME_START_H

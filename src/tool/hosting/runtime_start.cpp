@@ -1,4 +1,4 @@
-#include "bridge/start/runtime_start.h"
+#include "tool/hosting/runtime_start.h"
 
 #include <clr_host_memory/core_clr_bridge.h>
 
@@ -6,13 +6,14 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <optional>
 #include <utility>
 
 #include "bridge/patch/import_patch.h"
 
-namespace clr_host_memory {
+namespace clr_host_memory::tool {
 namespace {
 
 // coreclr_initialize of coreclrhost.h (dotnet/runtime).
@@ -22,23 +23,19 @@ using InitializeFunction = int(WINAPI*)(const char* exe_path, const char* app_do
 
 constexpr std::int64_t kNoResult = INT64_MIN;  // not an HRESULT
 
-// The plain functions below find their state through these variables. The patch is never destroyed at exit.
-constinit SRWLOCK watch_lock = SRWLOCK_INIT;  // guards patch
-constinit ImportPatch* patch = nullptr;
-constinit std::atomic<IClrHostMemoryBridge*> watching_bridge{nullptr};
-constinit std::atomic<std::uint64_t> gc_hard_limit_to_pass{0};
+struct Watch {
+  ComPtr<IClrHostMemoryBridge> bridge;
+  std::uint64_t gc_hard_limit = 0;
+  RuntimeStarted started;
+  ImportPatch patch;
+};
+
+// The plain functions below find their state through these variables. The watch is never destroyed at exit.
+constinit std::atomic<Watch*> current_watch{nullptr};
 constinit std::atomic<void*> original_get_proc_address{nullptr};
 constinit std::atomic<void*> original_initialize{nullptr};
 constinit std::atomic<HMODULE> starting_module{nullptr};
 constinit std::atomic<std::int64_t> start_result{kNoResult};
-
-class Locked {
- public:
-  Locked() noexcept { AcquireSRWLockExclusive(&watch_lock); }
-  ~Locked() { ReleaseSRWLockExclusive(&watch_lock); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-};
 
 bool IsBridged(IClrHostMemoryBridge* bridge, HMODULE module) noexcept {
   ClrHostMemoryBridgedModule info;
@@ -49,18 +46,29 @@ bool IsBridged(IClrHostMemoryBridge* bridge, HMODULE module) noexcept {
   return false;
 }
 
+// Returns the failure that keeps managed code from beginning; S_OK: it may begin.
+HRESULT NoteStarted(const Watch& watch) {
+  // The GC is loaded by now. If it could not be bridged, no limit would hold.
+  if (FAILED(watch.bridge->VerifyCallsArrive(nullptr, 0))) return HOST_E_CLRNOTAVAILABLE;
+  const HRESULT hr = watch.bridge->NoteRuntimeStarted();
+  return FAILED(hr) || !watch.started ? hr : watch.started();
+}
+
 int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int property_count, const char** property_keys,
                       const char** property_values, void** host_handle, unsigned int* domain_id) {
   const auto initialize = reinterpret_cast<InitializeFunction>(original_initialize.load(std::memory_order_acquire));
-  IClrHostMemoryBridge* const bridge = watching_bridge.load(std::memory_order_acquire);
-  if (bridge != nullptr && !IsBridged(bridge, starting_module.load(std::memory_order_acquire))) {
+  const Watch* const watch = current_watch.load(std::memory_order_acquire);
+  if (watch == nullptr) {
+    return initialize(exe_path, app_domain_name, property_count, property_keys, property_values, host_handle,
+                      domain_id);
+  }
+  if (!IsBridged(watch->bridge.get(), starting_module.load(std::memory_order_acquire))) {
     start_result.store(HOST_E_CLRNOTAVAILABLE, std::memory_order_release);
     return HOST_E_CLRNOTAVAILABLE;
   }
   std::optional<StartProperties> properties;
   try {
-    properties.emplace(bridge, property_count, property_keys, property_values,
-                       gc_hard_limit_to_pass.load(std::memory_order_acquire));
+    properties.emplace(watch->bridge.get(), property_count, property_keys, property_values, watch->gc_hard_limit);
     property_count = properties->count();
     property_keys = properties->keys();
     property_values = properties->values();
@@ -69,13 +77,8 @@ int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int pro
   }
   int result =
       initialize(exe_path, app_domain_name, property_count, property_keys, property_values, host_handle, domain_id);
-  // The GC is loaded by now. If it could not be bridged, no limit would hold, so managed code must not begin.
-  if (result >= 0 && bridge != nullptr && FAILED(bridge->VerifyCallsArrive(nullptr, 0))) {
-    result = HOST_E_CLRNOTAVAILABLE;
-  }
-  if (result >= 0 && bridge != nullptr) {
-    // The bridge may refuse to let the runtime continue: then managed code does not begin.
-    if (const HRESULT noted = bridge->NoteRuntimeStarted(); FAILED(noted)) result = noted;
+  if (result >= 0) {
+    if (const HRESULT noted = NoteStarted(*watch); FAILED(noted)) result = noted;
   }
   start_result.store(result, std::memory_order_release);
   return result;
@@ -95,47 +98,37 @@ FARPROC WINAPI GetProcAddressOrWatch(HMODULE module, LPCSTR name) {
 }  // namespace
 
 HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason,
-                          std::uint64_t gc_hard_limit) noexcept try {
+                          std::uint64_t gc_hard_limit, RuntimeStarted started) noexcept try {
   if (bridge == nullptr) {
-    *reason = "There is no bridge to tell of the runtime's start; attach one first.";
+    *reason = "The bridge to notify of the runtime's start is null; attach a bridge first.";
     return E_POINTER;
   }
-  const Locked lock;
-  if (patch != nullptr) {
-    *reason = "The start of a runtime is being watched already; stop that first.";
+  if (current_watch.load(std::memory_order_acquire) != nullptr) {
+    *reason = "The start of another runtime is already watched; stop that watch first.";
     return HOST_E_INVALIDOPERATION;
   }
   const std::array<ImportHook, 1> hooks = {
       {{"GetProcAddress", reinterpret_cast<void*>(&GetProcAddressOrWatch), &original_get_proc_address}}};
   const std::array<const char*, 1> required = {"GetProcAddress"};
-  auto* const owner = new ImportPatch();
+  auto watch = std::make_unique<Watch>();
   bridge->AddRef();
-  watching_bridge.store(bridge, std::memory_order_release);
-  gc_hard_limit_to_pass.store(gc_hard_limit, std::memory_order_release);
+  watch->bridge = ComPtr<IClrHostMemoryBridge>(bridge);
+  watch->gc_hard_limit = gc_hard_limit;
+  watch->started = std::move(started);
   start_result.store(kNoResult, std::memory_order_release);
-  const HRESULT hr = ImportPatch::Apply(hostpolicy, hooks, required, owner, reason);
+  current_watch.store(watch.get(), std::memory_order_release);
+  const HRESULT hr = ImportPatch::Apply(hostpolicy, hooks, required, &watch->patch, reason);
   if (SUCCEEDED(hr)) {
-    patch = owner;
-    return hr;
+    watch.release();
+  } else {
+    current_watch.store(nullptr, std::memory_order_release);
   }
-  delete owner;
-  watching_bridge.store(nullptr, std::memory_order_release);
-  bridge->Release();
   return hr;
 } catch (...) {
   return E_OUTOFMEMORY;
 }
 
-void StopWatchingRuntimeStart() noexcept {
-  ImportPatch* stopped = nullptr;
-  {
-    const Locked lock;
-    stopped = std::exchange(patch, nullptr);
-  }
-  if (stopped == nullptr) return;
-  delete stopped;
-  if (IClrHostMemoryBridge* const bridge = watching_bridge.exchange(nullptr); bridge != nullptr) bridge->Release();
-}
+void StopWatchingRuntimeStart() noexcept { delete current_watch.exchange(nullptr); }
 
 std::optional<HRESULT> RuntimeStartResult() noexcept {
   const std::int64_t result = start_result.load(std::memory_order_acquire);
@@ -143,4 +136,4 @@ std::optional<HRESULT> RuntimeStartResult() noexcept {
   return static_cast<HRESULT>(result);
 }
 
-}  // namespace clr_host_memory
+}  // namespace clr_host_memory::tool
