@@ -31,12 +31,7 @@ bool AllDone(const LimitSchedule& schedule) {
 
 class LimitScheduleTest : public testing::Test {
  protected:
-  void SetUp() override {
-    auto made = CreateMemoryManager({.limit = 256_MiB});
-    ASSERT_TRUE(made) << made.reason();
-    manager_ = *std::move(made);
-  }
-  MemoryManager manager_;
+  MemoryManager manager_ = CreateMemoryManager({.limit = 256_MiB}).value();
 };
 
 TEST_F(LimitScheduleTest, ChangesNothingBeforeBegin) {
