@@ -78,7 +78,7 @@ TEST_F(SectionsOfAFakeClr, RefusedByTheManagerAreNotMade) {
   EXPECT_EQ(purposes.requests[kClrHostMemoryMappedView], 1U);
   EXPECT_EQ(purposes.refusals[kClrHostMemoryMappedView], 1U);
   HANDLE reserved = Create(PAGE_READWRITE | SEC_RESERVE, kGranule);
-  EXPECT_NE(reserved, nullptr) << "takes no memory, and goes on without an account of its own";
+  EXPECT_NE(reserved, nullptr) << "commits no memory, and works without being charged";
   CloseHandle(reserved);
   manager_.section_answer = HOST_E_CLRNOTAVAILABLE;
   EXPECT_EQ(Create(PAGE_READWRITE, kGranule), nullptr) << "a manager that is latched goes on refusing";

@@ -131,7 +131,7 @@ class WaitingWorld final : public InterleavedWorld {
     it.ended = threads.Now();
     it.started = false;
     if (it.result == WaitResult::kGranted) expected_charge += request.bytes.value;
-    Expect(it.result != WaitResult::kTimedOut || it.ended >= end, "nobody times out before its deadline");
+    Expect(it.result != WaitResult::kTimedOut || it.ended >= end, "no wait times out before its deadline");
     Expect(it.result != WaitResult::kNoRoom, "there is room");
     ++results_[static_cast<std::size_t>(it.result)];
     return it.result;
@@ -201,7 +201,8 @@ class WaitingWorld final : public InterleavedWorld {
     }
     if (first == nullptr || !first_sleeps || first->refused_by_os) return;
     const Bytes beyond = first->level == kProcess ? beyond_allowed : Bytes{};
-    Expect(budget.Charged() + first->bytes > budget.Ceiling(first->level, beyond), "nobody sleeps over what is there");
+    Expect(budget.Charged() + first->bytes > budget.Ceiling(first->level, beyond),
+           "no request sleeps while there is memory for it");
   }
 
   const WaitingScene& scene_;
@@ -254,7 +255,7 @@ TEST(WaitListInterleavings, EveryReturnReachesTheWaiter) {
                 {wait, {[](WaitingWorld& world, std::size_t) { world.budget.SetLimits({.limit = {14}}); }}},
                 GrantedInTime},
                2);
-  ExploreWaits({"a wait, and less besides",
+  ExploreWaits({"a wait, and less uncharged memory",
                 {wait, {[](WaitingWorld& world, std::size_t) { world.budget.SetUncharged({}); }}},
                 GrantedInTime,
                 [](WaitingWorld& world) {
@@ -269,7 +270,7 @@ TEST(WaitListInterleavings, EveryReturnReachesTheWaiter) {
                  }}},
                 [](WaitingWorld& world) {
                   GrantedInTime(world);
-                  world.Expect(world.Granted(1) || world.TimePassed(), "who needs no memory is let through");
+                  world.Expect(world.Granted(1) || world.TimePassed(), "a request that needs no memory is granted");
                 },
                 [](WaitingWorld& world) {
                   world.Return(4);
@@ -300,7 +301,7 @@ TEST(WaitListInterleavings, SimultaneousDeadlineAndGrantAgree) {
                  }}}},
                1);
   // The second wait uses the record of the first.
-  ExploreWaits({"one who waits again at once",
+  ExploreWaits({"a request that waits again at once",
                 {{[](WaitingWorld& world, std::size_t self) {
                    world.Wait(self, {{4}, kTask, 5ms, 1});
                    world.Wait(self, {{3}, kTask, 100ms, 2});
@@ -357,7 +358,7 @@ TEST(WaitListInterleavings, QueueOrderIsKept) {
                  "the first in line is granted");
   };
   const auto second_first = [only_second](WaitingWorld& world) {
-    if (world.Granted(0)) world.Expect(world.waiters[1].ended >= 1100ms, "nobody passes the first in line");
+    if (world.Granted(0)) world.Expect(world.waiters[1].ended >= 1100ms, "no request overtakes the first in the queue");
     if (!world.TimePassed()) only_second(world);
   };
   ExploreWaits({"an earlier one announced later", {Wait(4, 2), Wait(4, 1), both_wait_first(4)}, second_first}, 1);
@@ -380,7 +381,7 @@ TEST(WaitListInterleavings, QueueOrderIsKept) {
     world.AwaitSleepOf(0);
     if (world.budget.TryCharge({4}, kTask) != Admission::kAdmitted) return;
     world.expected_charge += 4;
-    world.Expect(world.waiters[0].over || world.threads.Now() >= 1100ms, "a newcomer passes nobody who waits");
+    world.Expect(world.waiters[0].over || world.threads.Now() >= 1100ms, "a new request overtakes no waiting request");
   }};
   ExploreWaits({"a newcomer while memory comes back", {Wait(4, 1), Return(4), newcomer}, GrantedInTime}, 1);
 }
@@ -410,12 +411,12 @@ TEST(WaitListInterleavings, SuspendedThreadDelaysNoOtherRequest) {
                 [](WaitingWorld& world) { world.Expect(world.Granted(0), "there is enough for both"); },
                 [](WaitingWorld& world) { world.Return(8); }},
                2);
-  ExploreWaits({"one who asks for more as soon as it is granted",
+  ExploreWaits({"a request that needs more as soon as it is granted",
                 {{[](WaitingWorld& world, std::size_t self) {
                   world.Wait(self, {{4}, kTask, 100ms, 1});
                   const bool admitted = world.budget.TryCharge({1}, kTask) == Admission::kAdmitted;
                   world.expected_charge += admitted ? 1 : 0;
-                  world.Expect(admitted, "nobody is in its own way");
+                  world.Expect(admitted, "a request does not block itself");
                 }}},
                 GrantedInTime,
                 [](WaitingWorld& world) { world.Return(8); }},
@@ -447,12 +448,13 @@ TEST(WaitListInterleavings, RecordsAreTakenByOneThreadAtATime) {
     world.Wait(self, {{0}, kTask, 100ms, 1});
     world.Wait(self, {{1}, kTask, 100ms, 2});
   }};
-  ExploreWaits({"two who wait twice", {twice, twice}, GrantedInTime, [](WaitingWorld& world) { world.Return(9); }}, 1);
+  ExploreWaits(
+      {"two requests that wait twice", {twice, twice}, GrantedInTime, [](WaitingWorld& world) { world.Return(9); }}, 1);
   // The record that one thread is about to take is taken and freed by another, while a third keeps the next one.
-  ExploreWaits({"two who are let through, and one who waits on",
+  ExploreWaits({"two granted requests, and one that continues to wait",
                 {Wait(0, 1, 10'000ms), Wait(0, 2, 10'000ms), Wait(5, 3, 100ms)},
                 [](WaitingWorld& world) {
-                  world.Expect(world.Granted(0) && world.Granted(1), "who needs no memory is let through");
+                  world.Expect(world.Granted(0) && world.Granted(1), "a request that needs no memory is granted");
                   world.Expect(!world.Granted(2), "there is nothing for the third");
                 }},
                1);

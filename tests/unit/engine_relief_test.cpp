@@ -100,7 +100,7 @@ TEST_F(ReliefTest, SharedReserveServesEveryLevelAboveTheLimit) {
   ASSERT_EQ(engine.OpenReserves(kReserve, {}, true), win32::kSuccess);
   constexpr std::uint64_t kSlice = 64 * kKiB;
   ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
-  EXPECT_EQ(Held(), kReserve) << "within the limit nobody needs it";
+  EXPECT_EQ(Held(), kReserve) << "within the limit no request needs it";
   EXPECT_TRUE(Take(3 * kMiB, Criticality::kTask).outcome.ok());
   EXPECT_EQ(Held().value, kReserve.value / 4);
   EXPECT_EQ(Take(kSlice, Criticality::kTask).outcome, Outcome::OverLimit());

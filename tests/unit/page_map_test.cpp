@@ -234,7 +234,7 @@ TEST_F(PageMapTest, SectionViewGoesToExactlyOneRemoverOrReplacer) {
   ASSERT_TRUE(taken);
   EXPECT_EQ(taken->section_view, 77u);
   ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved}, &replaced, &shown));
-  EXPECT_EQ(shown, 0u) << "whoever took it has it";
+  EXPECT_EQ(shown, 0u) << "the call that removed the region received it";
   ASSERT_TRUE(map.RemoveRegion(base, Region::Kind::kReserved));
   map.RestoreRegion(*taken);
   ASSERT_TRUE(map.AddRegion({base, {16}, Region::Kind::kReserved}, &replaced, &shown));
@@ -329,9 +329,10 @@ TEST_F(PageMapTest, NodeAllocationFailureChangesNothing) {
       std::uint64_t shown = 0;
       EXPECT_FALSE(fresh.AddRegion({0x10000, {1}, Region::Kind::kReserved}, &replaced, &shown));
       EXPECT_FALSE(fresh.FindRegion(0x10000));
-      fresh.ForEachRegion([](const Region&) { ADD_FAILURE() << "a region nobody added"; });
-      fresh.ForEachTouchedWord(
-          {0, {kEnd}}, [](const PageWord&, std::uint64_t, std::uint64_t) { ADD_FAILURE() << "a word nobody touched"; });
+      fresh.ForEachRegion([](const Region&) { ADD_FAILURE() << "a region that was never added"; });
+      fresh.ForEachTouchedWord({0, {kEnd}}, [](const PageWord&, std::uint64_t, std::uint64_t) {
+        ADD_FAILURE() << "a word that was never touched";
+      });
       EXPECT_TRUE(fresh.AddRegion({0x10000, {1}, Region::Kind::kReserved}, &replaced, &shown));
       EXPECT_TRUE(fresh.FindRegion(0x10000));
     }

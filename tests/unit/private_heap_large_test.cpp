@@ -25,7 +25,7 @@ TEST_F(PrivateHeapTest, FreedShortRunIsReusedWithoutTheOs) {
   ASSERT_TRUE(heap->Free(block).ok());
   EXPECT_EQ(Charged(), charged);
   EXPECT_EQ(heap->SizeOf(block), 0u);
-  EXPECT_EQ(heap->Free(block), Outcome::NotOurs()) << "kept, it is nobody's block";
+  EXPECT_EQ(heap->Free(block), Outcome::NotOurs()) << "a kept run is no block";
   EXPECT_EQ(heap->Figures().blocks, 0u);
   EXPECT_EQ(heap->Figures().live, Bytes{});
   EXPECT_TRUE(ExactAndTheHeaps());

@@ -36,7 +36,7 @@ TEST_F(PrivateHeapTest, ShutdownRefusesAllocationsAndServesFrees) {
   const Bytes before = Charged();
   char* run = *std::find_if(blocks.begin(), blocks.end(), [&](char* block) { return heap->SizeOf(block) == 65536; });
   for (char* block : blocks) EXPECT_TRUE(heap->Free(block).ok());
-  EXPECT_LE(Charged(), before - Bytes{65536}) << "kept for nobody";
+  EXPECT_LE(Charged(), before - Bytes{65536}) << "kept although no heap can use it";
   EXPECT_EQ(heap->SizeOf(run), 0u);
   EXPECT_EQ(heap->Figures().blocks, 0u);
   PrivateHeap late(engine, 1);
