@@ -228,7 +228,7 @@ void TakeTickets(WaitingWorld& world) {
 }
 
 void ExploreWaits(const WaitingScene& scene, int preemptions) {
-  const Exploration exploration = Explore([&] { return std::make_unique<WaitingWorld>(scene); }, preemptions, 150'000);
+  const Exploration exploration = Explore([&] { return std::make_unique<WaitingWorld>(scene); }, preemptions, 60'000);
   EXPECT_TRUE(exploration.passed) << scene.name;
   EXPECT_GT(exploration.schedules, 20u) << scene.name;
   std::cout << exploration.schedules << (exploration.complete ? " schedules: " : " schedules, and there are more: ")
