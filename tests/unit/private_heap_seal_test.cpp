@@ -17,7 +17,7 @@ class PinnedHeapTest : public PrivateHeapTest {
   }
   void Unseal(const void* address) { ASSERT_TRUE(engine.Unseal(At(address) / kPageSize * kPageSize)); }
   // Seals the whole region of each block. Returns the bases of the sealed regions.
-  std::vector<void*> PinRegionsOf(const std::vector<void*>& blocks) {
+  std::vector<void*> SealRegionsOf(const std::vector<void*>& blocks) {
     std::vector<void*> sealed;
     for (const void* block : blocks) {
       const auto region = engine.ledger().FindRegion(At(block));
@@ -81,7 +81,7 @@ TEST_F(PinnedHeapTest, AllocationAvoidsSealedPages) {
     char* const neighbour = Block(size);
     char* const freed = Block(size);
     ASSERT_TRUE(heap->Free(freed).ok());
-    const auto sealed = PinRegionsOf({neighbour});
+    const auto sealed = SealRegionsOf({neighbour});
     std::vector<char*> taken;
     for (int i = 0; i < 40; ++i) {
       char* const block = Block(size);
@@ -118,7 +118,7 @@ TEST_F(PinnedHeapTest, DiscardedSealedBlockIsFreedAfterUnseal) {
     SCOPED_TRACE(size);
     std::vector<void*> blocks;
     for (int i = 0; i < 8; ++i) blocks.push_back(Block(size));
-    const auto sealed = PinRegionsOf(blocks);
+    const auto sealed = SealRegionsOf(blocks);
     for (void* const block : blocks) {
       ASSERT_TRUE(heap->Discard(block).ok());
       ASSERT_EQ(heap->SizeOf(block), 0u);
@@ -143,7 +143,7 @@ TEST_F(PinnedHeapTest, RepeatedSealingLeavesTheChargeUnchanged) {
     for (int cycle = 0; cycle < 10; ++cycle) {
       std::vector<void*> blocks;
       for (int i = 0; i < 200; ++i) blocks.push_back(Block(4096));
-      const auto sealed = PinRegionsOf(blocks);
+      const auto sealed = SealRegionsOf(blocks);
       for (void* const block : blocks) {
         EXPECT_EQ(discards ? heap->Discard(block) : heap->Free(block),
                   discards ? Outcome::Done() : Outcome::NotOwner());
@@ -180,7 +180,7 @@ TEST_F(PinnedHeapTest, LastingSealDelaysNoOtherFree) {
 TEST_F(PinnedHeapTest, HeapDestroyedWhileSealedIsFreedAfterUnseal) {
   std::vector<void*> blocks;
   for (const std::size_t size : kOfEachKind) blocks.push_back(Block(size));
-  const auto sealed = PinRegionsOf(blocks);
+  const auto sealed = SealRegionsOf(blocks);
   heap.reset();
   EXPECT_NE(Charged(), Bytes{});
   // The CLR cannot free the region either.
