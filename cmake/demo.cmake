@@ -85,7 +85,7 @@ if(CMAKE_HOST_WIN32 AND EXISTS "${framework_clr}" AND EXISTS "${CLRHM_BUILD}/pro
 endif()
 
 if(shown EQUAL 0)
-  clrhm_say("No CLR to be had here: a scripted client plays a .NET Framework CLR's calls instead")
+  clrhm_say("No CLR can be installed here: a scripted client makes a .NET Framework CLR's calls instead")
   demo("A scripted client, not a CLR" EXPECT 0 OUTPUT "[Ss]cripted" COMMAND scripted --limit 128M)
   set(shown 1)
 endif()

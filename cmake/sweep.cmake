@@ -23,7 +23,7 @@ clrhm_setup(WINDOWS_TARGETS)
 clrhm_start_wine()
 clrhm_dotnet()
 if(NOT CLRHM_HAS_DOTNET)
-  clrhm_fail("The runtimes or the sample programs could not be had: there is nothing to run")
+  clrhm_fail("The runtimes or the sample programs could not be installed: there is nothing to run")
 endif()
 clrhm_run("Configuring ${preset}" QUIET COMMAND "${CMAKE_COMMAND}" --preset ${preset})
 clrhm_run("Building clrmem and the sweep" COMMAND "${CMAKE_COMMAND}" --build --preset ${preset} --target clrmem

@@ -23,7 +23,7 @@ clrhm_setup(WINDOWS_TARGETS X86_TARGETS NATIVE_TOOLS)
 clrhm_start_wine()
 clrhm_dotnet()
 if(NOT CLRHM_HAS_DOTNET AND NOT CLRHM_WITHOUT_DOTNET)
-  clrhm_fail("The runtimes or the sample programs could not be had, so the tests on real CLRs would all be left out;
+  clrhm_fail("The runtimes or the sample programs could not be installed, so the tests on real CLRs would all be left out;
   mend what is said above, or run cmake -DCLRHM_WITHOUT_DOTNET=ON -P cmake/test.cmake to test without them")
 endif()
 

@@ -23,7 +23,7 @@ class Budget {
 
   // Sets the waker of the dispatcher, which serves the requests that wait. Call before any request waits. The budget
   // wakes the dispatcher when memory is uncharged while requests wait.
-  void SetDispatcher(Waker* server) { dispatcher_.store(server); }
+  void SetDispatcher(Waker* dispatcher) { dispatcher_.store(dispatcher); }
 
   // Charges amount if the policy admits it at this level. If it refuses, changes nothing. While requests of the same
   // or a higher level wait for memory, no request overtakes them.

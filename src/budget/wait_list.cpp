@@ -31,11 +31,11 @@ WaitList::~WaitList() {
   memory_.FreeMetadata(tables, sizeof(Tables));
 }
 
-bool WaitList::Open(Waker* server) {
+bool WaitList::Open(Waker* dispatcher) {
   void* const memory = memory_.AllocateMetadata(sizeof(Tables));
   if (memory == nullptr) return false;
-  dispatcher_.store(server);
-  budget_.SetDispatcher(server);
+  dispatcher_.store(dispatcher);
+  budget_.SetDispatcher(dispatcher);
   tables_.store(new (memory) Tables{});
   for (Name name = kMostWaiters; name != 0; --name) FreeRecord(name);
   return true;
@@ -159,7 +159,7 @@ void WaitList::Hold(bool held) {
 }
 
 void WaitList::WakeDispatcher() {
-  if (Waker* const server = dispatcher_.load(); server != nullptr) server->Wake();
+  if (Waker* const waker = dispatcher_.load(); waker != nullptr) waker->Wake();
 }
 
 Milliseconds WaitList::Serve(Milliseconds now) {

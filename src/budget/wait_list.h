@@ -76,9 +76,9 @@ class WaitList {
   WaitList(const WaitList&) = delete;
   WaitList& operator=(const WaitList&) = delete;
 
-  // Creates the records. Call once, before the first Wait. server: the dispatcher's waker, woken when Serve has
+  // Creates the records. Call once, before the first Wait. dispatcher: its waker, woken when Serve has
   // something to do. False: no memory.
-  [[nodiscard]] bool Open(Waker* server);
+  [[nodiscard]] bool Open(Waker* dispatcher);
 
   [[nodiscard]] std::uint64_t TakeTicket() { return last_ticket_.fetch_add(1) + 1; }
   // Waits on the caller's thread until the request is granted or abandoned, or its deadline has passed. Do not pass a

@@ -1,5 +1,6 @@
-// The frame around every COM method of the manager. No exception leaves a method. The thread's last error is the one
-// that Win32 would leave. The result is counted. A broken invariant latches the manager.
+// The frame around every COM method that is counted: those that a CLR or the bridge calls for memory. No exception
+// leaves a method. The thread's last error is the one that Win32 would leave. The result is counted. A broken invariant
+// latches the manager.
 #ifndef CLRHM_COM_BARRIER_H
 #define CLRHM_COM_BARRIER_H
 

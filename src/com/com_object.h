@@ -1,7 +1,6 @@
 // IUnknown for the COM objects of the library and of clrmem.
 //
-// EventFunction in memory_manager.h has its own: the public headers include nothing from src. So has a wrapper whose
-// references are those of the object that it wraps.
+// EventFunction in memory_manager.h has its own: the public headers include nothing from src.
 #ifndef CLRHM_COM_COM_OBJECT_H
 #define CLRHM_COM_COM_OBJECT_H
 

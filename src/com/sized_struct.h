@@ -1,4 +1,4 @@
-// Copies structs of the binary interface whose size may differ between versions: see clr_host_memory.h.
+// Copies structs of the binary interface whose size may differ between versions: see memory_manager_abi.h.
 #ifndef CLRHM_COM_SIZED_STRUCT_H
 #define CLRHM_COM_SIZED_STRUCT_H
 

@@ -219,8 +219,8 @@ class Engine final : private WaitList::Reserve {
 
   // Sets the waker to call when a request is refused, waits, or uses a reserve; before any request.
   void SetAlarm(Waker* alarm) { alarm_ = alarm; }
-  // Prepares waiting; once, before the first SetWait. server: woken when ServeWaiters has work. False: no memory.
-  [[nodiscard]] bool OpenWaits(Waker* server) { return waits_.Open(server); }
+  // Prepares waiting; once, before the first SetWait. dispatcher: woken when ServeWaiters has work. False: no memory.
+  [[nodiscard]] bool OpenWaits(Waker* dispatcher) { return waits_.Open(dispatcher); }
   void SetWait(Criticality level, Milliseconds bound) { BoundOf(level).store(bound.count()); }
   void CancelWaits() { waits_.Abandon(false); }
   [[nodiscard]] Milliseconds ServeWaiters(Milliseconds now) { return waits_.Serve(now); }

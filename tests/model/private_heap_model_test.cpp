@@ -36,9 +36,9 @@ class HeapModel : public PrivateHeapTest {
  private:
   // Seals some or all pages of a live block's region, or unseals one sealed range.
   template <typename Below>
-  void PinOrUnpin(Below below, Address about) {
-    if (about == 0 || pinned_.size() > 4 || (!pinned_.empty() && below(2) == 0)) {
-      if (!pinned_.empty()) UnpinOne(below(pinned_.size()));
+  void SealOrUnseal(Below below, Address about) {
+    if (about == 0 || sealed_.size() > 4 || (!sealed_.empty() && below(2) == 0)) {
+      if (!sealed_.empty()) UnsealOne(below(sealed_.size()));
       return;
     }
     const auto region = engine.ledger().FindRegion(about);
@@ -47,11 +47,11 @@ class HeapModel : public PrivateHeapTest {
     const Address end = region->base + region->pages.InBytes().value;
     const std::uint64_t size = start == region->base ? end - start : std::min(end - start, kPageSize * (1 + below(8)));
     const auto range = PageRange::Covering(start, size);
-    if (engine.Seal(*range) == SealedRegions::Result::kDone) pinned_.push_back(start);
+    if (engine.Seal(*range) == SealedRegions::Result::kDone) sealed_.push_back(start);
   }
-  void UnpinOne(std::size_t i) {
-    ASSERT_TRUE(engine.Unseal(pinned_[i]));
-    pinned_.erase(pinned_.begin() + static_cast<std::ptrdiff_t>(i));
+  void UnsealOne(std::size_t i) {
+    ASSERT_TRUE(engine.Unseal(sealed_[i]));
+    sealed_.erase(sealed_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   struct Block {
     std::size_t size = 0;  // as requested
@@ -98,7 +98,7 @@ class HeapModel : public PrivateHeapTest {
   }
 
   std::map<Address, Block> live_;
-  std::vector<Address> pinned_;
+  std::vector<Address> sealed_;
 };
 
 void HeapModel::Play(unsigned seed, int steps, bool seals) {
@@ -125,7 +125,7 @@ void HeapModel::Play(unsigned seed, int steps, bool seals) {
     } else if (choice == 3 && below(20) == 0) {
       heap->Trim();
     } else if (choice == 3 && seals && below(20) == 0) {
-      PinOrUnpin(below, live_.empty() ? 0 : pick()->first);
+      SealOrUnseal(below, live_.empty() ? 0 : pick()->first);
     } else if (choice == 4 && !live_.empty()) {
       const auto it = pick();
       const Block block = it->second;
@@ -181,7 +181,7 @@ void HeapModel::Play(unsigned seed, int steps, bool seals) {
     if (HasFatalFailure()) return;
   }
   os.ClearFaults();
-  while (!pinned_.empty()) UnpinOne(0);
+  while (!sealed_.empty()) UnsealOne(0);
   for (const auto& [address, block] : live_) {
     ASSERT_TRUE(heap->Free(reinterpret_cast<void*>(static_cast<std::uintptr_t>(address))).ok());
   }

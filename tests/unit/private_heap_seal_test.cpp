@@ -10,7 +10,7 @@ namespace {
 // Blocks in slabs, a run, and a block with its own region.
 constexpr std::size_t kOfEachKind[] = {100, 4096, 100000, 1 << 20};
 
-class PinnedHeapTest : public PrivateHeapTest {
+class SealedHeapTest : public PrivateHeapTest {
  protected:
   void Seal(const void* address, std::uint64_t size = 1) {
     ASSERT_EQ(engine.Seal(*PageRange::Covering(At(address), size)), SealedRegions::Result::kDone);
@@ -32,7 +32,7 @@ class PinnedHeapTest : public PrivateHeapTest {
   void TakeAndFreeOne() { ASSERT_TRUE(heap->Free(Block(300000)).ok()); }
 };
 
-TEST_F(PinnedHeapTest, FreeOfABlockOnASealedPageIsRefused) {
+TEST_F(SealedHeapTest, FreeOfABlockOnASealedPageIsRefused) {
   for (const std::size_t size : kOfEachKind) {
     SCOPED_TRACE(size);
     char* const block = Block(size);
@@ -53,7 +53,7 @@ TEST_F(PinnedHeapTest, FreeOfABlockOnASealedPageIsRefused) {
   EXPECT_TRUE(ExactAndTheHeaps());
 }
 
-TEST_F(PinnedHeapTest, SealedBlockCanShrinkButNotMove) {
+TEST_F(SealedHeapTest, SealedBlockCanShrinkButNotMove) {
   for (const std::size_t size : kOfEachKind) {
     SCOPED_TRACE(size);
     char* const block = Block(size);
@@ -73,7 +73,7 @@ TEST_F(PinnedHeapTest, SealedBlockCanShrinkButNotMove) {
   }
 }
 
-TEST_F(PinnedHeapTest, AllocationAvoidsSealedPages) {
+TEST_F(SealedHeapTest, AllocationAvoidsSealedPages) {
   for (const std::size_t size : {std::size_t{16}, std::size_t{100}, std::size_t{3072}, std::size_t{4096},
                                  std::size_t{16384}, std::size_t{20000}, std::size_t{100000}}) {
     SCOPED_TRACE(size);
@@ -98,7 +98,7 @@ TEST_F(PinnedHeapTest, AllocationAvoidsSealedPages) {
   EXPECT_EQ(Charged(), Bytes{});
 }
 
-TEST_F(PinnedHeapTest, SealedPageBlocksOnlyItsOwnSlots) {
+TEST_F(SealedHeapTest, SealedPageBlocksOnlyItsOwnSlots) {
   char* const first = Block(4096);
   char* const second = Block(4096);
   ASSERT_TRUE(heap->Free(second).ok());
@@ -112,7 +112,7 @@ TEST_F(PinnedHeapTest, SealedPageBlocksOnlyItsOwnSlots) {
   for (char* const block : taken) EXPECT_TRUE(heap->Free(block).ok());
 }
 
-TEST_F(PinnedHeapTest, DiscardedSealedBlockIsFreedAfterUnseal) {
+TEST_F(SealedHeapTest, DiscardedSealedBlockIsFreedAfterUnseal) {
   const Bytes before = Charged();
   for (const std::size_t size : kOfEachKind) {
     SCOPED_TRACE(size);
@@ -137,7 +137,7 @@ TEST_F(PinnedHeapTest, DiscardedSealedBlockIsFreedAfterUnseal) {
   }
 }
 
-TEST_F(PinnedHeapTest, RepeatedSealingLeavesTheChargeUnchanged) {
+TEST_F(SealedHeapTest, RepeatedSealingLeavesTheChargeUnchanged) {
   for (const bool discards : {false, true}) {
     Bytes after_first;
     for (int cycle = 0; cycle < 10; ++cycle) {
@@ -162,7 +162,7 @@ TEST_F(PinnedHeapTest, RepeatedSealingLeavesTheChargeUnchanged) {
   }
 }
 
-TEST_F(PinnedHeapTest, LastingSealDelaysNoOtherFree) {
+TEST_F(SealedHeapTest, LastingSealDelaysNoOtherFree) {
   char* const stays = Block(600000);
   Seal(stays);
   char* const run = Block(100000);
@@ -177,7 +177,7 @@ TEST_F(PinnedHeapTest, LastingSealDelaysNoOtherFree) {
   Unseal(stays);
 }
 
-TEST_F(PinnedHeapTest, HeapDestroyedWhileSealedIsFreedAfterUnseal) {
+TEST_F(SealedHeapTest, HeapDestroyedWhileSealedIsFreedAfterUnseal) {
   std::vector<void*> blocks;
   for (const std::size_t size : kOfEachKind) blocks.push_back(Block(size));
   const auto sealed = SealRegionsOf(blocks);
