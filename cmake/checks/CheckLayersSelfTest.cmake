@@ -1,6 +1,7 @@
 # cmake -DWORK=<scratch folder> -P CheckLayersSelfTest.cmake
 # Tests that CheckLayers.cmake reports each kind of violation and accepts correct trees.
 cmake_minimum_required(VERSION 3.25)
+include("${CMAKE_CURRENT_LIST_DIR}/SelfTest.cmake")
 
 # check(<what> <file under src> <its text> <regular expression for the expected output, or OK>)
 # Runs CheckLayers.cmake on a small tree with this file added.
@@ -13,17 +14,7 @@ function(check what path text expected)
   file(WRITE "${WORK}/src/os/windows/memory.h" "#include <windows.h>\n#include \"base/size.h\"\n")
   file(WRITE "${WORK}/src/com/manager.h" "#include <windows.h>\n#include \"ledger/map.h\"\n")
   file(WRITE "${WORK}/src/${path}" "${text}")
-  execute_process(
-    COMMAND "${CMAKE_COMMAND}" "-DTREE=${WORK}" -P "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/CheckLayers.cmake"
-    RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(expected STREQUAL "OK")
-    if(NOT result EQUAL 0)
-      message(FATAL_ERROR "${what}: should pass, but:\n${output}")
-    endif()
-  elseif(result EQUAL 0 OR NOT output MATCHES "${expected}")
-    message(FATAL_ERROR "${what}: should fail with '${expected}', but (${result}):\n${output}")
-  endif()
-  message("ok ${what}")
+  expect_check("${what}" CheckLayers.cmake "${expected}" "-DTREE=${WORK}")
 endfunction()
 
 check("a clean tree" base/other.h "#include \"base/size.h\"\n" OK)

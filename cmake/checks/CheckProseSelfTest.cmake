@@ -2,6 +2,7 @@
 #
 # Tests that CheckProse.cmake reports long sentences and words to avoid at their file and line, and accepts plain English.
 cmake_minimum_required(VERSION 3.25)
+include("${CMAKE_CURRENT_LIST_DIR}/SelfTest.cmake")
 
 # check(<what> <file> <its text> <regular expression for the expected output, or OK>)
 # Runs CheckProse.cmake on a small tree with this file added.
@@ -13,21 +14,7 @@ function(check what path text expected)
        "[{\"file\": \"README.md\", \"text\": \"for good.\", \"reason\": \"a name\"}]")
   file(WRITE "${WORK}/src/a.cpp" "// Charges pages.\nint Charge();  // bytes\nconst char* text = \"// in vain\";\n")
   file(WRITE "${WORK}/${path}" "${text}")
-  execute_process(
-    COMMAND "${CMAKE_COMMAND}" "-DTREE=${WORK}" "-DMODULES=${MODULES}" -P
-            "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/CheckProse.cmake"
-    RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(output MATCHES "SKIPPED:[^\n]*")
-    message(FATAL_ERROR "${CMAKE_MATCH_0}")
-  endif()
-  if(expected STREQUAL "OK")
-    if(NOT result EQUAL 0)
-      message(FATAL_ERROR "${what}: should pass, but:\n${output}")
-    endif()
-  elseif(result EQUAL 0 OR NOT output MATCHES "${expected}")
-    message(FATAL_ERROR "${what}: should fail with '${expected}', but (${result}):\n${output}")
-  endif()
-  message("ok ${what}")
+  expect_check("${what}" CheckProse.cmake "${expected}" "-DTREE=${WORK}" "-DMODULES=${MODULES}")
 endfunction()
 
 set(five "one two three four five")

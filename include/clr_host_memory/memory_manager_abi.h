@@ -152,7 +152,8 @@ DECLARE_INTERFACE_(IClrHostMemoryEventSink, IUnknown) {
 };
 
 // Receives a report, one line at a time: UTF-8, null-terminated, without a line break, at most 511 bytes. line is valid
-// during the call only. context: the argument of WriteReport. The function may call the manager. It must not throw.
+// during the call only. context: the argument of WriteReport. The function may call the manager, and may release it. It
+// must not throw.
 typedef void(STDMETHODCALLTYPE* ClrHostMemoryReportLine)(const char* line, void* context);
 
 #undef INTERFACE

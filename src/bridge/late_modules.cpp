@@ -59,8 +59,10 @@ bool IsAnyWanted() noexcept {
   return first_wanting != nullptr;
 }
 
+// An empty reason means that there is not enough memory.
 std::string FailureOf(std::wstring_view module, const std::string& reason) {
-  return Utf8(module) + " was loaded later and could not be bridged, so no limit applies to its memory: " + reason;
+  return Utf8(module) + " was loaded later and could not be bridged, so no limit applies to its memory: " +
+         (reason.empty() ? kOutOfMemory : reason);
 }
 
 // Attaches all loaded modules with that name; returns the first failure.

@@ -130,6 +130,7 @@ HRESULT HostMemoryManager::GetCharged(const void* address, uint64_t size, uint64
 
 HRESULT HostMemoryManager::WriteReport(ClrHostMemoryReportLine write_line, void* context) noexcept {
   if (write_line == nullptr) return E_POINTER;
+  const Reference keep(*this);
   WriteReportLines(ReadStatistics(engine_, counters_, notifier_), engine_, write_line, context);
   return S_OK;
 }

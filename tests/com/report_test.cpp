@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "heap/arena.h"
@@ -212,6 +213,23 @@ TEST_F(Report, MayBeWrittenByACallbackThatCallsTheManager) {
   };
   EXPECT_HR(S_OK, manager()->WriteReport(&Act, &act));
   EXPECT_EQ(1, calls);
+}
+
+TEST_F(Report, KeepsTheManagerThatItsCallbackReleases) {
+  FakeMemorySystem os;
+  auto* const other = new HostMemoryManager(os, threads_, kLimits);
+  ASSERT_NE(nullptr, Allocate(other, PlaceAt(0x10000000), kMiB, MEM_RESERVE, PAGE_NOACCESS));
+  bool released = false;
+  bool alive_at_the_end = false;
+  std::function<void(std::string)> act = [&](const std::string& line) {
+    if (!std::exchange(released, true)) {
+      EXPECT_EQ(1u, other->Release());
+    }
+    if (line == "end of report") alive_at_the_end = os.LiveMetadata() != 0;
+  };
+  EXPECT_HR(S_OK, other->WriteReport(&Act, &act));
+  EXPECT_TRUE(alive_at_the_end);
+  EXPECT_EQ(0u, os.LiveMetadata());
 }
 
 TEST_F(Report, RefusesANullFunction) { EXPECT_HR(E_POINTER, manager()->WriteReport(nullptr, nullptr)); }
