@@ -5,7 +5,7 @@
 
 #include <clr_host_memory/memory_manager_abi.h>
 
-#define CLR_HOST_MEMORY_IID_BRIDGE {0x95b6dd9f, 0xb085, 0x4560, {0x83, 0xb5, 0x6d, 0xce, 0xfc, 0xe1, 0xb1, 0x7f}}
+#define CLR_HOST_MEMORY_IID_BRIDGE {0x2f61c7a8, 0x94be, 0x4d03, {0xa7, 0x5d, 0x18, 0xe3, 0x60, 0xfb, 0x2c, 0x91}}
 
 // One bridged module.
 typedef struct ClrHostMemoryBridgedModule {
@@ -15,6 +15,10 @@ typedef struct ClrHostMemoryBridgedModule {
   wchar_t path[1024];  // full path of its file; the end of a longer path is cut
   char imports[2048];  // their names, separated by single spaces; the end of a longer list is cut
 } ClrHostMemoryBridgedModule;
+
+// For the GC's limit: what the manager's limit leaves to a heap; a companion keeps it up to date (docs/policy.md, The
+// GC's limit).
+#define CLR_HOST_MEMORY_GC_LIMIT_AUTO UINT64_MAX
 
 // Properties to start a runtime with.
 enum { kClrHostMemoryStartPropertyCapacity = 8 };
@@ -53,9 +57,12 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // blocks cannot all be guarded on their way back (a debug C run-time). GetModule then lists its imports without
   // malloc.
   STDMETHOD(AttachModule)(THIS_ HMODULE module, char* reason, SIZE_T reason_size) PURE;
-  // Tells the bridge that the runtime has started. Before the start every request counts as eProcessCritical;
-  // afterwards growth of the GC's heap counts as eTaskCritical. The call is optional: the bridge also notices that the
-  // runtime loads the first assembly after its core library, which follows coreclr_initialize.
+  // Tells the bridge that the runtime has started: call it after coreclr_initialize, before managed code runs. Before
+  // the start every request counts as eProcessCritical and is granted regardless of the limit; afterwards growth of the
+  // GC's heap counts as eTaskCritical, and the limit holds. E_OUTOFMEMORY: the runtime does not fit the limit. Do not
+  // run managed code then; IClrHostMemoryControl::EndStart, called before this, returns the least limit that works.
+  // Without this call the bridge notices that the runtime loads the first assembly after its core library, which
+  // follows coreclr_initialize.
   STDMETHOD(NoteRuntimeStarted)(THIS) PURE;
   // Returns how many calls came through bridged imports.
   STDMETHOD(GetCallCount)(THIS_ uint64_t* calls) PURE;
@@ -88,7 +95,11 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // - System.GC.RegionRange, if the manager leaves less memory than the machine has. Without it the workstation GC of
   //   .NET 10 does not start below 10 MiB, and cannot use a limit that is raised later;
   // - System.GC.HeapHardLimit, if gc_hard_limit (bytes) is not 0: a GC plans for a limit that it knows.
-  // It adds neither where the properties or the environment (DOTNET_..., COMPlus_...) already set it.
+  //   CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves to a heap at the start, if there is a limit;
+  // - ClrHostMemory.Control, the address of the manager's IClrHostMemoryControl for a companion in this runtime, in
+  //   decimal digits;
+  // - ClrHostMemory.FollowGcLimit with the value 1, if the limit is AUTO and was added: the companion may change it.
+  // It adds neither of the first two where the properties or the environment (DOTNET_..., COMPlus_...) already set it.
   // E_POINTER; E_INVALIDARG: a size of no known version; HOST_E_CLRNOTAVAILABLE: detached.
   STDMETHOD(GetStartProperties)(THIS_ uint32_t count, const char* const* keys, const char* const* values,
                                 uint64_t gc_hard_limit, ClrHostMemoryStartProperties* additions) PURE;

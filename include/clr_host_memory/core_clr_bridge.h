@@ -32,8 +32,8 @@ namespace clr_host_memory {
 // IClrHostMemoryBridge::GetStartProperties). The host's strings must outlive it. Move-only.
 class StartProperties {
  public:
-  // If bridge is null or detached, adds nothing. gc_hard_limit: bytes for System.GC.HeapHardLimit; 0: none. Throws
-  // std::bad_alloc.
+  // If bridge is null or detached, adds nothing. gc_hard_limit: bytes for System.GC.HeapHardLimit; 0: none;
+  // CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves. Throws std::bad_alloc.
   StartProperties(IClrHostMemoryBridge* bridge, int count, const char* const* keys, const char* const* values,
                   std::uint64_t gc_hard_limit = 0)
       : additions_(std::make_unique<ClrHostMemoryStartProperties>()) {
@@ -88,7 +88,12 @@ class CoreClrBridge {
     if (FAILED(hr)) return Error(hr, "the bridge is detached: call PresentAsContainer before Detach");
     return {};
   }
-  void NoteRuntimeStarted() const noexcept { bridge_->NoteRuntimeStarted(); }
+  // E_OUTOFMEMORY: the runtime does not fit the limit. See IClrHostMemoryBridge.
+  Result<void> NoteRuntimeStarted() const noexcept {
+    const HRESULT hr = bridge_->NoteRuntimeStarted();
+    if (FAILED(hr)) return Error(hr, "the runtime needs more than the limit to start: raise the limit");
+    return {};
+  }
   // Returns the host's properties and those the runtime needs under the manager's limit. See the class of that name.
   [[nodiscard]] clr_host_memory::StartProperties StartProperties(int count, const char* const* keys,
                                                                  const char* const* values,

@@ -63,12 +63,10 @@ struct MemoryManagerOptions {
   std::uint64_t limit = CLR_HOST_MEMORY_NO_LIMIT;                        // at least 64_KiB
   std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;  // bytes, or Percent(n)
   std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;     // bytes, or Percent(n)
-  std::uint64_t emergency_reserve = 0;
+  std::uint64_t committed_headroom = 0;  // part of process_headroom
   std::uint64_t address_space_reserve = 0;
   std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};  // by EMemoryCriticalLevel
   bool count_whole_process = false;
-  bool let_start = false;
-  bool share_reserve = false;
   std::uint32_t sampling_ms = 100;
   ClrHostMemoryThresholds thresholds = CLR_HOST_MEMORY_THRESHOLDS_INIT;
   std::uint32_t thrash_window_ms = 5000;
@@ -228,9 +226,7 @@ inline Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions& opt
   abi_options.app_domain_headroom = options.app_domain_headroom;
   abi_options.process_headroom = options.process_headroom;
   if (options.count_whole_process) abi_options.flags |= kClrHostMemoryCountWholeProcess;
-  if (options.let_start) abi_options.flags |= kClrHostMemoryLetStart;
-  if (options.share_reserve) abi_options.flags |= kClrHostMemoryShareReserve;
-  abi_options.emergency_reserve = options.emergency_reserve;
+  abi_options.committed_headroom = options.committed_headroom;
   abi_options.address_space_reserve = options.address_space_reserve;
   std::copy(options.wait_ms.begin(), options.wait_ms.end(), abi_options.wait_ms);
   abi_options.sampling_ms = options.sampling_ms;

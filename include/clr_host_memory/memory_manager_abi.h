@@ -19,7 +19,7 @@
 #endif
 
 // IIDs as initialisers of a GUID, for C. C++ has kIidClrHostMemoryControl and so on.
-#define CLR_HOST_MEMORY_IID_CONTROL {0x07105823, 0xafe7, 0x4c8a, {0xa9, 0x6c, 0x3c, 0x5e, 0x7e, 0x73, 0x8f, 0x65}}
+#define CLR_HOST_MEMORY_IID_CONTROL {0x5d0b7e12, 0x3c4f, 0x4b9a, {0x8e, 0x21, 0x6a, 0x97, 0xd4, 0x0f, 0x5b, 0xc3}}
 #define CLR_HOST_MEMORY_IID_HEAP {0xfc188362, 0x7d9b, 0x45ab, {0xbf, 0x46, 0xe5, 0xb9, 0xc5, 0x0a, 0xc0, 0xe8}}
 #define CLR_HOST_MEMORY_IID_EVENT_SINK {0x06158559, 0x1aff, 0x436f, {0x99, 0x04, 0xcd, 0x20, 0x9c, 0xf9, 0x9e, 0x68}}
 
@@ -50,14 +50,7 @@ enum {
   // The limit also counts what the rest of the process has committed: its private bytes less the charged bytes. The
   // manager samples that figure, so the limit can be exceeded by what is committed between two samples. Pages committed
   // in mapped views are charged but are no private bytes, and can exceed the limit, too.
-  kClrHostMemoryCountWholeProcess = 1,
-  // Do not enforce the limit for eProcessCritical until SetLimit is called; the CLR still sees it. So a host can
-  // measure what its runtime needs to start before it decides (docs/tool.md, The least limit).
-  kClrHostMemoryLetStart = 2,
-  // The emergency reserve serves requests of every level that the limit refuses: eTaskCritical leaves a quarter of it
-  // to the higher levels, eAppDomainCritical an eighth. Meant for a CLR whose heap limit lies below this limit. Its GC
-  // plans for its heap limit, and is not refused because of the CLR's other memory.
-  kClrHostMemoryShareReserve = 4
+  kClrHostMemoryCountWholeProcess = 1
 };
 
 // The host's choices. Start from CLR_HOST_MEMORY_OPTIONS_INIT.
@@ -67,10 +60,9 @@ typedef struct ClrHostMemoryOptions {
   uint64_t limit;                // bytes the CLR may commit, at least 65536, or CLR_HOST_MEMORY_NO_LIMIT
   uint64_t app_domain_headroom;  // left by eTaskCritical requests to the higher levels: bytes, PERCENT or DEFAULT
   uint64_t process_headroom;     // kept for eProcessCritical requests: bytes, PERCENT or DEFAULT
-  uint64_t emergency_reserve;    // bytes committed at the start and decommitted when the OS refuses a request, or the
-                                 // limit an eProcessCritical one. The reserve lies above the limit: limit + reserve is
-                                 // the bound. At most as large as the limit, unless it is shared
-                                 // (kClrHostMemoryShareReserve)
+  uint64_t committed_headroom;   // bytes of process_headroom that are committed at the start, and decommitted for an
+                                 // eProcessCritical request that the OS or the limit would refuse. They count against
+                                 // the limit while they are held. At most process_headroom; any size without a limit
   uint64_t address_space_reserve;  // bytes of address space released when a view or a reservation finds no room
   uint32_t wait_ms[kClrHostMemoryLevelCount];  // how long a request of each level may wait for memory; 0: no wait
   uint32_t sampling_ms;                        // how often the manager asks the OS about memory, 1 to 60000
@@ -101,8 +93,9 @@ typedef enum ClrHostMemoryEventKind {
   kClrHostMemoryEventRefusal = 1,  // the manager refused `count` requests of `level` with `code` since the last such
                                    // event
   kClrHostMemoryEventPressure,     // `availability` changed, or Low is repeated
-  kClrHostMemoryEventReserveUsed,  // the manager gave up `bytes` of a reserve, of memory or of address space
-  kClrHostMemoryEventReserveRestored,  // both reserves are whole again
+  // The manager gave up `bytes` of the committed headroom or of the address space reserve
+  kClrHostMemoryEventReserveUsed,
+  kClrHostMemoryEventReserveRestored,  // both are whole again
   kClrHostMemoryEventOverLimit,        // memory in use exceeds the limit by `bytes`; 0: it fits again
   kClrHostMemoryEventLatch,            // E_FAIL latched; the statistics name the cause
   kClrHostMemoryEventState,            // `state` changed
@@ -151,6 +144,24 @@ DECLARE_INTERFACE_(IClrHostMemoryEventSink, IUnknown) {
   STDMETHOD(OnEvent)(THIS_ const ClrHostMemoryEvent* event) PURE;
 };
 
+// A reading of a running GC. Bytes, unless a name tells otherwise; all since the start of the runtime.
+typedef struct ClrHostMemoryGcReading {
+  uint32_t size;            // sizeof(ClrHostMemoryGcReading) of the caller
+  uint32_t follows;         // 1: the caller tells the GC the limit of each order. 0: it cannot, or must not
+  uint64_t gc_limit;        // the limit that the GC has now, or CLR_HOST_MEMORY_NO_LIMIT
+  uint64_t pause_ms;        // time that the GC has paused the program
+  uint64_t collections;     // number of collections
+  uint64_t allocated;       // allocated by the program
+  uint64_t heap;            // the heap's size after the last collection
+} ClrHostMemoryGcReading;
+
+// What a GC has to do.
+typedef struct ClrHostMemoryGcOrder {
+  uint32_t size;      // sizeof(ClrHostMemoryGcOrder) of the caller
+  uint32_t collect;   // 1: collect, compact and decommit now, since more is in use than the limit allows
+  uint64_t gc_limit;  // the limit to tell the GC, or CLR_HOST_MEMORY_NO_LIMIT
+} ClrHostMemoryGcOrder;
+
 // Receives a report, one line at a time: UTF-8, null-terminated, without a line break, at most 511 bytes. line is valid
 // during the call only. context: the argument of WriteReport. The function may call the manager, and may release it. It
 // must not throw.
@@ -170,8 +181,10 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // Compares all memory the manager knows with VirtualQuery. Takes milliseconds. Calls may run meanwhile.
   STDMETHOD(Audit)(THIS_ ClrHostMemoryAudit * audit) PURE;
   // Sets the limit and both headrooms for the next request. DEFAULT headrooms replace earlier choices.
-  // Memory in use stays. While it exceeds the new limit, the manager refuses new memory to the lower levels and reports
-  // Low to the CLR. eProcessCritical requests may use what the CLR already has, and the emergency reserve.
+  // Memory in use stays. If it leaves less than process_headroom free, eProcessCritical requests may have
+  // process_headroom on top of what is in use now, but never more than the limit before; ClrHostMemoryStatistics::bound
+  // is the most that can be in use. The bound goes down with the memory in use. Meanwhile the manager refuses new
+  // memory to the lower levels and reports Low to the CLR.
   // E_INVALIDARG: the limit is below 65536 bytes, a percentage exceeds 100, or the headrooms add up to more than the
   // limit; ClrHostMemoryCheckOptions names the field.
   STDMETHOD(SetLimit)(THIS_ uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) PURE;
@@ -228,6 +241,20 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // wording may change with every version. Allocates nothing and works in every state. Calls may run meanwhile, and
   // regions may then differ from the figures. E_POINTER: write_line is null.
   STDMETHOD(WriteReport)(THIS_ ClrHostMemoryReportLine write_line, void* context) PURE;
+  // Begins a start of a runtime: until EndStart, eProcessCritical requests are granted regardless of the limit. A
+  // runtime that is refused memory while it starts fails in hundreds of ways. The CLR sees the limit. A bridge begins a
+  // start when it is attached, and ends it when the runtime has started. Always S_OK.
+  STDMETHOD(BeginStart)(THIS) PURE;
+  // Ends the start: the limit holds from now on. least_limit may be null. S_FALSE: no start was in progress.
+  // E_OUTOFMEMORY: the runtime has so much in use that managed code cannot begin within the limit. Do not run it. Then
+  // *least_limit receives the least limit that works, bytes; 0: none with this headroom.
+  STDMETHOD(EndStart)(THIS_ uint64_t* least_limit) PURE;
+  // For a companion in the runtime, which tells the GC its limit (docs/policy.md, The GC's limit): passes a reading of
+  // the GC, and waits up to `milliseconds` until the GC's limit or its need for a collection changes. *order receives
+  // what the GC has to do. S_OK: it has to do something. S_FALSE: nothing. E_POINTER; E_INVALIDARG: a size below 8.
+  // HOST_E_CLRNOTAVAILABLE: shut down. Call it on a thread that no GC waits for, such as a thread in preemptive mode.
+  STDMETHOD(FollowGc)(THIS_ const ClrHostMemoryGcReading* reading, uint32_t milliseconds,
+                      ClrHostMemoryGcOrder* order) PURE;
 };
 
 #undef INTERFACE

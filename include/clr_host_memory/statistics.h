@@ -62,7 +62,7 @@ typedef enum ClrHostMemoryLatchCause {
 // that (docs/stats.md).
 typedef struct ClrHostMemoryStatistics {
   uint32_t size;     // sizeof(ClrHostMemoryStatistics) of the caller
-  uint32_t version;  // 4
+  uint32_t version;  // 5
   uint64_t limit;    // bytes, or CLR_HOST_MEMORY_NO_LIMIT
   uint64_t app_domain_headroom;
   uint64_t process_headroom;
@@ -88,7 +88,8 @@ typedef struct ClrHostMemoryStatistics {
   uint32_t latch_method;      // ClrHostMemoryMethod that latched
   uint32_t latch_error;       // Win32 error, or 0
   uint32_t availability;      // EMemoryAvailable as the manager sees it
-  uint64_t over_limit;        // bytes in use above the limit, after it was lowered or `outside` grew; 0: all fits
+  uint64_t over_limit;        // bytes in use and held above the limit, after it was lowered or `outside` grew; 0: all
+                              // fits
   uint64_t outside;           // private bytes of the process that are not charged, at the last sample
   uint64_t notifications[3];  // Low, Neutral and High notifications sent to the CLR
   uint64_t waiting;           // requests waiting now
@@ -96,11 +97,12 @@ typedef struct ClrHostMemoryStatistics {
   uint64_t waits_granted[kClrHostMemoryLevelCount];  // part of `waits`: granted
   uint64_t waits_timed_out[kClrHostMemoryLevelCount];
   uint64_t waits_abandoned[kClrHostMemoryLevelCount];
-  uint64_t emergency_reserve;      // bytes of the whole reserve
-  uint64_t emergency_held;         // bytes of it that are committed now
-  uint64_t emergency_given;        // sum of the bytes decommitted from it
-  uint64_t emergency_uses;         // how often some of it was decommitted
-  uint64_t emergency_taken_back;   // sum of the bytes committed again
+  uint64_t committed_headroom;     // bytes of the process headroom to be kept committed
+  uint64_t headroom_held;          // bytes of it that are committed now; they count against the limit, but are no
+                                   // part of `charged`
+  uint64_t headroom_given;         // sum of the bytes decommitted from it
+  uint64_t headroom_uses;          // how often some of it was decommitted
+  uint64_t headroom_taken_back;    // sum of the bytes committed again
   uint64_t address_space_reserve;  // bytes of the whole address space reserve
   uint64_t address_space_held;     // bytes of it that are reserved now
   uint64_t address_space_uses;     // how often it was released
@@ -112,6 +114,13 @@ typedef struct ClrHostMemoryStatistics {
   // Version 4
   uint64_t placement_refusals;  // VirtualAlloc at a taken address: E_OUTOFMEMORY without a lack of memory, therefore
                                 // not in `refusals`. A CLR that searches for room near its code tries the next address
+
+  // Version 5
+  uint64_t bound;       // the most that `charged` + `headroom_held` can be now: the limit, except after SetLimit to
+                        // less than is in use; NO_LIMIT during a start
+  uint64_t over_bound;  // the most by which they ever exceeded it; 0 is the invariant
+  uint64_t gc_charged;  // part of `charged`: committed in what GCs have reserved
+  uint64_t gc_limit;    // the limit that the running GC has, as its companion says; 0: no companion
 } ClrHostMemoryStatistics;
 
 // The ledger compared with what VirtualQuery reports of the same memory.

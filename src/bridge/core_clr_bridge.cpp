@@ -64,7 +64,10 @@ class Bridge final : public ComObject<Bridge, Implements<IClrHostMemoryBridge, k
   // Attaches the first module together with the manager; see ClrHostMemoryAttachToCoreClr.
   HRESULT Attach(HMODULE coreclr, IHostMemoryManager* manager, std::string* reason) {
     const HRESULT hr = OpenBridge(manager, record_, reason);
-    return FAILED(hr) ? hr : clr_host_memory::AttachModule(record_, coreclr, reason);
+    if (FAILED(hr)) return hr;
+    const HRESULT attached = clr_host_memory::AttachModule(record_, coreclr, reason);
+    if (SUCCEEDED(attached)) NoteRuntimeStarts(record_);
+    return attached;
   }
 
   STDMETHODIMP AttachModule(HMODULE module, char* reason, SIZE_T reason_size) noexcept override {
@@ -73,8 +76,7 @@ class Bridge final : public ComObject<Bridge, Implements<IClrHostMemoryBridge, k
   }
 
   STDMETHODIMP NoteRuntimeStarted() noexcept override {
-    clr_host_memory::NoteRuntimeStarted(record_);
-    return S_OK;
+    return clr_host_memory::NoteRuntimeStarted(record_);
   }
 
   STDMETHODIMP GetCallCount(uint64_t* calls) noexcept override {

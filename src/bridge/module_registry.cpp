@@ -188,11 +188,13 @@ bool ServesStartedRuntime(const BridgeRecord* bridge) noexcept try {
   return true;  // A bridge kept without need can be adopted and detached; a removed limit cannot be restored.
 }
 
-// Called under the lock.
-void NoteStartLocked(BridgeRecord* bridge) noexcept {
-  if (!bridge->attached) return;
-  bridge->runtime_started = true;
+// Called under the lock. Returns the manager whose limit holds from now on; null: the start was known, or the bridge is
+// detached.
+ComPtr<IClrHostMemoryControl> NoteStartLocked(BridgeRecord* bridge) noexcept {
+  if (!bridge->attached || std::exchange(bridge->runtime_started, true)) return {};
   client->runtime_started.store(true, std::memory_order_relaxed);
+  client->control->AddRef();
+  return ComPtr<IClrHostMemoryControl>(client->control.get());
 }
 
 }  // namespace
@@ -287,6 +289,7 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   std::unique_ptr<BridgeClient> withdrawn;
   {
     const Locked lock;
+    if (!bridge->runtime_started) static_cast<void>(client->control->EndStart(nullptr));
     if (started) {
       client->backend->AddRef();
       told = ComPtr<IManagerBackend>(client->backend.get());
@@ -334,9 +337,19 @@ HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) 
   return hr;
 }
 
-void NoteRuntimeStarted(BridgeRecord* bridge) noexcept {
+void NoteRuntimeStarts(BridgeRecord* bridge) noexcept {
   const Locked lock;
-  NoteStartLocked(bridge);
+  if (bridge->attached) static_cast<void>(client->control->BeginStart());
+}
+
+HRESULT NoteRuntimeStarted(BridgeRecord* bridge) noexcept {
+  ComPtr<IClrHostMemoryControl> control;
+  {
+    const Locked lock;
+    control = NoteStartLocked(bridge);
+  }
+  const HRESULT hr = control ? control->EndStart(nullptr) : S_FALSE;
+  return FAILED(hr) ? hr : S_OK;
 }
 
 bool PresentAsContainer(const BridgeRecord* bridge, bool as_container) noexcept {
@@ -426,8 +439,13 @@ void NoteStartBy(std::size_t loader_index, HMODULE loaded) {
     loader = entry.module;
   }
   if (KindOf(loader) != ClrModule::kRuntime || !IsAssemblyOfProgram(loaded)) return;
-  const Locked lock;
-  if (entry.bridge != nullptr && entry.module == loader) NoteStartLocked(entry.bridge);
+  ComPtr<IClrHostMemoryControl> control;
+  {
+    const Locked lock;
+    if (entry.bridge != nullptr && entry.module == loader) control = NoteStartLocked(entry.bridge);
+  }
+  // Managed code is about to run, so a start that does not fit the limit can no longer be refused. The bound holds.
+  if (control) static_cast<void>(control->EndStart(nullptr));
 }
 
 BridgeRecord* BridgeOf(std::size_t index) noexcept {

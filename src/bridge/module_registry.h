@@ -58,7 +58,10 @@ void CloseBridge(BridgeRecord* bridge) noexcept;
 // to start.
 [[nodiscard]] HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason);
 
-void NoteRuntimeStarted(BridgeRecord* bridge) noexcept;
+// Begins the start of the bridge's runtime: IClrHostMemoryControl::BeginStart.
+void NoteRuntimeStarts(BridgeRecord* bridge) noexcept;
+// Ends it. Returns E_OUTOFMEMORY if the runtime does not fit the limit, as EndStart does, otherwise S_OK.
+[[nodiscard]] HRESULT NoteRuntimeStarted(BridgeRecord* bridge) noexcept;
 // Sets IClrHostMemoryBridge::PresentAsContainer for the process. False: the bridge is closed.
 [[nodiscard]] bool PresentAsContainer(const BridgeRecord* bridge, bool as_container) noexcept;
 [[nodiscard]] std::uint64_t CallCount(const BridgeRecord* bridge) noexcept;

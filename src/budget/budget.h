@@ -33,10 +33,10 @@ class Budget {
       if (amount != Bytes{} && AnyWaitingFrom(level)) return Admission::kBehindQueue;
     }
     // Relaxed is enough. A request that acts on figures in change acts as if it had come a moment earlier.
-    return ChargeIfAdmitted(amount, level, {}, std::memory_order_relaxed);
+    return ChargeIfAdmitted({amount, level}, std::memory_order_relaxed, [this, level](std::memory_order order) { return Ceiling(level, order); });
   }
-  // Charges as TryCharge does. A process-critical request may also use the allowance. If the reserve is shared, any
-  // request may.
+  // Charges as TryCharge does. A process-critical request may also use the part of the committed headroom that was
+  // decommitted.
   [[nodiscard]] Admission TryChargeWithReserve(Bytes amount, Criticality level) {
     if (amount != Bytes{} && AnyWaitingFrom(level)) {
       WakeForArrivals();
@@ -51,23 +51,16 @@ class Budget {
   [[nodiscard]] Admission TryChargeAheadOfQueue(Bytes amount, Criticality level) {
     // These loads are in one total order with Uncharge and SetLimits. If a waiter's try does not see such a change,
     // the change wakes the dispatcher again.
-    constexpr auto kOrder = std::memory_order_seq_cst;
-    const bool may_exceed_limit = level == Criticality::kProcess || ReserveIsShared();
     AddPending(amount);
-    while (true) {
-      const Bytes beyond = may_exceed_limit && amount != Bytes{} ? Allowance() : Bytes{};
-      const Admission verdict = ChargeIfAdmitted(amount, level, beyond, kOrder);
-      if (verdict != Admission::kAdmitted) SubtractPending(amount);
-      if (verdict != Admission::kAdmitted || beyond == Bytes{} || FitsAllowance()) return verdict;
-      CancelCharge(amount);  // part of the allowance was recommitted meanwhile
-    }
+    const Admission verdict = ChargeIfAdmitted({amount, level}, std::memory_order_seq_cst,
+                                               [this, level](std::memory_order) { return WholeCeiling(level); });
+    if (verdict != Admission::kAdmitted) SubtractPending(amount);
+    return verdict;
   }
   // Returns whether TryChargeWithReserve would admit it now. Charges nothing.
   [[nodiscard]] bool WouldAdmit(Bytes amount, Criticality level) const {
     if (amount == Bytes{}) return true;
-    const bool may_exceed_limit = level == Criticality::kProcess || ReserveIsShared();
-    const Bytes ceiling = Ceiling(level, may_exceed_limit ? Allowance() : Bytes{});
-    return !AnyWaitingFrom(level) && Admit({amount, level}, {Charged()}, ceiling) == Admission::kAdmitted;
+    return !AnyWaitingFrom(level) && Admit({amount, level}, {Charged()}, WholeCeiling(level)) == Admission::kAdmitted;
   }
   // Confirms a pending charge: the OS has granted the memory.
   void Confirm(Bytes amount) {
@@ -144,67 +137,81 @@ class Budget {
   // Returns a count that changes whenever memory goes back to the OS while requests wait.
   [[nodiscard]] std::uint64_t UnchargeCount() const { return returns_.load(); }
 
-  // ---- the allowance: the part of the emergency reserve that was decommitted, for use above the limit. A thread that
-  // recommits a part lowers the allowance first, and then checks that the charge still fits. A thread that uses the
-  // allowance charges first, and then checks. So one of them sees the other. Together they never have more than limit
-  // and reserve.
-  void RaiseAllowance(Bytes given_up) {
-    allowance_.fetch_add(given_up.value);
+  // ---- the committed headroom: the part of the process headroom that is committed ahead. It counts against the limit
+  // while it is held: charged + held <= bound. A thread that recommits a part raises `held` first, and then checks that
+  // the charge still fits. A thread that uses a decommitted part charges first, and then checks. So one of them sees
+  // the other.
+  void LowerHeld(Bytes decommitted) {
+    held_.fetch_sub(decommitted.value);
     WakeDispatcherIfNeeded();
   }
-  void LowerAllowance(Bytes taken_back) { allowance_.fetch_sub(taken_back.value); }
-  [[nodiscard]] bool FitsAllowance() const {
-    return Charged() <= Ceiling(Criticality::kProcess, Allowance(), std::memory_order_seq_cst);
+  // Raises `held`, unless charged + held would exceed the bound, or held would exceed what the limits provide for.
+  [[nodiscard]] bool TryRaiseHeld(Bytes recommitted) {
+    held_.fetch_add(recommitted.value);
+    if (Held() <= CommittedHeadroom() && Charged() <= WholeCeiling(Criticality::kProcess)) return true;
+    LowerHeld(recommitted);
+    return false;
   }
-  [[nodiscard]] Bytes Allowance() const { return {allowance_.load()}; }
+  [[nodiscard]] Bytes Held() const { return {held_.load()}; }
+  // Returns how much the limits provide for.
+  [[nodiscard]] Bytes CommittedHeadroom() const { return {committed_headroom_.load()}; }
 
   // ---- limits. All take effect for the next request, each level's limit by itself. A limit below the charged bytes
-  // admits nothing for lower levels. Process-critical requests may reuse the uncharged part of the excess, until
-  // SettleCeilings.
-  // limits: valid by Validate.
-  // reserve: bytes that the emergency reserve can pay, instead of the ceilings. It pays for what was charged while
-  // process-critical requests were not held to the limit. Returns how much it has to pay.
-  Bytes SetLimits(const Limits& limits, Bytes reserve = {}) {
-    Bytes to_pay;
+  // admits nothing for lower levels. Process-critical requests may then have the process headroom on top of what is in
+  // use: see Bound.
+  // limits: valid by Validate. limits.committed_headroom is at least what is held.
+  void SetLimits(const Limits& limits) {
     {
       const std::lock_guard lock(limits_lock_);
       limits_ = limits;
-      const Bytes charged = Charged();
-      if (std::exchange(process_unlimited_, false)) {
-        to_pay = std::min(charged - std::min(charged, limits.limit), reserve);
-      }
-      StoreCeilings(charged, to_pay);
+      StoreLimits();
     }
     WakeDispatcherIfNeeded();
-    return to_pay;
   }
-  // Lets process-critical requests exceed the limit until SetLimits.
-  void SuspendProcessCriticalLimit() {
+  // Lets process-critical requests exceed the limit until EndStart: a runtime that starts cannot be refused anything.
+  void BeginStart() {
     {
       const std::lock_guard lock(limits_lock_);
-      process_unlimited_ = true;
-      StoreCeilings(Charged());
+      starting_ = true;
+      StoreLimits();
     }
     WakeDispatcherIfNeeded();
   }
-  // Opens the emergency reserve to every level. Call before any request.
-  void ShareReserve() { shared_.store(true, std::memory_order_relaxed); }
-  [[nodiscard]] bool ReserveIsShared() const { return shared_.load(std::memory_order_relaxed); }
+  // Applies the limit. False: no start was in progress, and nothing changes.
+  bool EndStart() {
+    const std::lock_guard lock(limits_lock_);
+    if (!std::exchange(starting_, false)) return false;
+    StoreLimits();
+    return true;
+  }
   // Sets the memory that counts against the limit without being charged: the rest of the process's memory.
   void SetUncharged(Bytes outside) {
     {
       const std::lock_guard lock(limits_lock_);
       uncharged_ = outside;
-      StoreCeilings(Charged());
+      StoreLimits();
     }
     WakeDispatcherIfNeeded();
   }
-  // Lowers the process-critical ceiling to the charge, but not below the limit. Excess that was uncharged cannot be
-  // used again. Call periodically.
-  void SettleCeilings() {
+  // Lowers the bound as far as the memory in use has gone down. Excess that was uncharged cannot be used again. Call
+  // periodically while there is an excess.
+  void SettleBound() {
     const std::lock_guard lock(limits_lock_);
-    StoreCeilings(Charged());
+    StoreLimits();
   }
+  // Returns the most that charged + held can be: the limit, less the uncharged memory that counts. After a limit was set
+  // that leaves less than the process headroom free, it is what was in use then plus the process headroom, but never
+  // more than the bound before. It goes down with the memory in use. kUnlimited during a start.
+  [[nodiscard]] Bytes Bound() const { return {bound_.load()}; }
+  // Whether the bound exceeds the limit, after the limit was set below what is in use.
+  [[nodiscard]] bool IsBoundRaised() const {
+    const std::uint64_t bound = bound_.load();
+    return bound != kUnlimited.value &&
+           bound + counted_uncharged_.load(std::memory_order_relaxed) > whole_limit_.load(std::memory_order_relaxed);
+  }
+  // Returns by how much charged + held ever exceeded the bound. It is 0 unless this class is wrong, or memory was
+  // charged that was committed already (Charge).
+  [[nodiscard]] Bytes MostOverBound() const { return {over_bound_.load()}; }
   [[nodiscard]] Limits CurrentLimits() const {
     const std::lock_guard lock(limits_lock_);
     return limits_;
@@ -213,14 +220,20 @@ class Budget {
   [[nodiscard]] LimitUse Use() const {
     return {.limit = {whole_limit_.load(std::memory_order_relaxed)},
             .charged = Charged(),
+            .held = Held(),
             .outside = {counted_uncharged_.load(std::memory_order_relaxed)},
             .headroom = {headroom_.load(std::memory_order_relaxed)}};
   }
 
-  [[nodiscard]] Bytes Ceiling(Criticality level, Bytes beyond = {},
-                              std::memory_order order = std::memory_order_relaxed) const {
-    const std::uint64_t ceiling = ceilings_[static_cast<std::size_t>(level)].load(order);
-    return {ceiling + std::min(beyond.value, kUnlimited.value - ceiling)};
+  // Returns what a request of this level may raise the charge to, without and with the decommitted part of the
+  // committed headroom.
+  [[nodiscard]] Bytes Ceiling(Criticality level, std::memory_order order = std::memory_order_relaxed) const {
+    return {ceilings_[static_cast<std::size_t>(level)].load(order)};
+  }
+  [[nodiscard]] Bytes WholeCeiling(Criticality level) const {
+    if (level != Criticality::kProcess) return Ceiling(level, std::memory_order_seq_cst);
+    const Bytes bound = Bound();
+    return bound == kUnlimited ? bound : bound - std::min(bound, Held());
   }
   [[nodiscard]] Bytes Charged() const { return {charged_.load()}; }
   [[nodiscard]] Bytes Pending() const { return {PendingIn(pending_.load())}; }
@@ -240,21 +253,27 @@ class Budget {
     if (amount != Bytes{}) pending_.fetch_add(kPendingChange - (amount.value >> kPageShift));
   }
   void RaisePeak();
+  void NoteTotal(Bytes charged, std::uint64_t bound_changes);
 
   // The layout of waiting_: the name last announced, and above it the number of waiting requests, 16 bits per level.
   static constexpr std::uint64_t kArrivalMask = 0xFFFF;
   [[nodiscard]] static constexpr unsigned ShiftOf(Criticality level) { return 16 + 16 * static_cast<unsigned>(level); }
 
-  // order: memory order of the loads that a refusal is based on.
-  [[nodiscard]] Admission ChargeIfAdmitted(Bytes amount, Criticality level, Bytes beyond, std::memory_order order) {
-    const Request request{amount, level};
+  // order: memory order of the loads that a refusal is based on. ceiling(order) → Bytes: the ceiling now. It is read
+  // again after the charge. So a request that a lowered ceiling overtook does not keep its charge.
+  template <typename CeilingNow>
+  [[nodiscard]] Admission ChargeIfAdmitted(const Request& request, std::memory_order order, CeilingNow ceiling) {
     std::uint64_t charged = charged_.load(order);
-    const Bytes ceiling = Ceiling(level, beyond, order);
     do {
-      const Admission verdict = Admit(request, {{charged}}, ceiling);
-      if (verdict != Admission::kAdmitted) return verdict;
-    } while (!charged_.compare_exchange_weak(charged, charged + amount.value));
-    return Admission::kAdmitted;
+      do {
+        const Admission verdict = Admit(request, {{charged}}, ceiling(order));
+        if (verdict != Admission::kAdmitted) return verdict;
+      } while (!charged_.compare_exchange_weak(charged, charged + request.bytes.value));
+      if (Admit(request, {{charged}}, ceiling(std::memory_order_seq_cst)) == Admission::kAdmitted) [[likely]]
+        return Admission::kAdmitted;
+      CancelCharge(request.bytes);
+      charged = charged_.load();
+    } while (true);
   }
   void WakeDispatcherIfNeeded() {
     if (waiting_.load() != 0) [[unlikely]]
@@ -264,40 +283,58 @@ class Budget {
   void WakeForArrivals() {
     if (HasArrivals()) dispatcher_.load()->Wake();
   }
-  // charged: bytes in use. paid: how many of them the emergency reserve pays for.
-  void StoreCeilings(Bytes charged, Bytes paid = {}) {
+  // Stores what requests read, from limits_, uncharged_ and starting_. Called under limits_lock_.
+  void StoreLimits() {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
     counted_uncharged_.store(uncharged_.value, std::memory_order_relaxed);
     headroom_.store((limits_.app_domain_headroom + limits_.process_headroom).value, std::memory_order_relaxed);
-    Ceilings ceilings = CeilingsOf(limits_);
-    for (Bytes& ceiling : ceilings) {
-      if (ceiling != kUnlimited) ceiling = ceiling - std::min(ceiling, uncharged_);
-    }
-    // Bytes in use stay admitted. The process must be able to continue with them, and with the emergency reserve above
-    // them.
-    const Bytes held = std::min(charged, Ceiling(Criticality::kProcess));
-    const Bytes in_use = held - std::min(held, paid);
-    ceilings.back() = process_unlimited_ ? kUnlimited : std::max(ceilings.back(), in_use);
-    for (std::size_t i = 0; i < ceilings.size(); ++i) ceilings_[i].store(ceilings[i].value);
+    committed_headroom_.store(limits_.committed_headroom.value);
+    const Bytes before = Bound();
+    // Bytes in use stay, and the process must be able to continue with them.
+    const auto bound = [&] {
+      const Bytes needed = Charged() + Held() + limits_.process_headroom;
+      return starting_ ? kUnlimited : std::max(Within(limits_.limit), std::min(before, needed));
+    };
+    bound_changes_.fetch_add(1);
+    // Requests may be charged while the bound is computed. Those that are charged later see the new ceilings.
+    Bytes most = bound();
+    do {
+      most = std::max(most, bound());
+      bound_.store(most.value);
+      const Bytes least = most == kUnlimited ? most : most - std::min(most, limits_.committed_headroom);
+      const Ceilings ceilings = CeilingsOf(limits_);
+      for (std::size_t i = 0; i + 1 < ceilings.size(); ++i) {
+        ceilings_[i].store(std::min(Within(ceilings[i]), least).value);
+      }
+      ceilings_.back().store(least.value);
+    } while (bound() > most);
+    bound_changes_.fetch_add(1);
+  }
+  // Returns what is left of a ceiling when the uncharged bytes are counted.
+  [[nodiscard]] Bytes Within(Bytes ceiling) const {
+    return ceiling == kUnlimited ? ceiling : ceiling - std::min(ceiling, uncharged_);
   }
 
   mutable std::mutex limits_lock_;  // for threads that set or report limits; no request takes it
   Limits limits_;
   Bytes uncharged_;
-  bool process_unlimited_ = false;
+  bool starting_ = false;
   std::atomic<Waker*> dispatcher_ = nullptr;
   std::atomic<std::uint64_t> whole_limit_ = 0;
   std::atomic<std::uint64_t> counted_uncharged_ = 0;
   std::atomic<std::uint64_t> headroom_ = 0;
+  std::atomic<std::uint64_t> committed_headroom_ = 0;
+  std::atomic<std::uint64_t> bound_ = kUnlimited.value;
+  std::atomic<std::uint64_t> bound_changes_ = 0;  // odd while the bound changes
+  std::atomic<std::uint64_t> over_bound_ = 0;
   // On another cache line than the limits, which every request reads and few threads write.
   alignas(64) std::atomic<std::uint64_t> charged_ = 0;
   std::atomic<std::uint64_t> peak_ = 0;
   alignas(64) std::array<std::atomic<std::uint64_t>, kCriticalityCount> ceilings_{};
   std::atomic<std::uint64_t> waiting_ = 0;
   std::atomic<std::uint64_t> returns_ = 0;
-  std::atomic<std::uint64_t> allowance_ = 0;
+  std::atomic<std::uint64_t> held_ = 0;
   std::atomic<std::uint64_t> pending_ = 0;
-  std::atomic<bool> shared_ = false;
 };
 
 }  // namespace clr_host_memory

@@ -58,7 +58,7 @@ class WaitList {
   // How long a request that the OS refused waits before it is tried again, if nothing is uncharged earlier.
   static constexpr Milliseconds kOsRetry{50};
 
-  // The emergency reserve, for process-critical requests whose turn it is.
+  // The committed headroom, for process-critical requests whose turn it is.
   class Reserve {
    public:
     // Decommits what `asked` lacks, if the reserve is large enough. Runs on the dispatcher's thread.

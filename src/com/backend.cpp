@@ -3,6 +3,7 @@
 
 #include "com/host_memory_manager.h"
 #include "com/sized_struct.h"
+#include "policy/gc_limit.h"
 
 namespace clr_host_memory {
 namespace {
@@ -57,6 +58,7 @@ HRESULT HostMemoryManager::GetMemoryStatus(BackendMemoryStatus* status) noexcept
   ours.available_physical = result.status.available_physical.value;
   ours.total_commit = result.status.total_commit.value;
   ours.available_commit = result.status.available_commit.value;
+  ours.gc_limit_at_start = GcLimitAtStart(engine_.Use()).value;
   return CopySized(ours, status);
 }
 

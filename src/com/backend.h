@@ -30,6 +30,7 @@ struct BackendMemoryStatus {
   std::uint64_t available_physical;
   std::uint64_t total_commit;  // the least of limit, job and commit limit
   std::uint64_t available_commit;
+  std::uint64_t gc_limit_at_start;  // what the limit leaves to a GC's heap at the start, or CLR_HOST_MEMORY_NO_LIMIT
 };
 
 // What the bridge needs in addition to IHostMemoryManager in order to replace the Win32 functions. QueryInterface of

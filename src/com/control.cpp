@@ -3,6 +3,7 @@
 #include "com/host_memory_manager.h"
 #include "com/report.h"
 #include "com/sized_struct.h"
+#include "com/start_room.h"
 #include "com/statistics.h"
 #include "os/windows/process_ending.h"
 
@@ -30,13 +31,50 @@ HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
 HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) noexcept {
   if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const char* reason = nullptr;
-  const Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason);
+  const Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason,
+                                 engine_.headroom_pool().Size().value);
   if (reason != nullptr) return E_INVALIDARG;
-  // The watcher lowers the process-critical ceiling as the excess goes down. If no thread can start, the excess still
-  // stays bounded.
-  if (engine_.SetLimits(limits) != Bytes{}) static_cast<void>(notifier_.Watch());
-  notifier_.Wake();
+  NoteHeadrooms(app_domain_headroom, process_headroom);
+  engine_.SetLimits(limits);
+  LimitChanged();
   return S_OK;
+}
+
+// Starts what a new limit needs. The watcher lowers a bound above the limit as the memory in use goes down. If no
+// thread can start, the bound stays.
+void HostMemoryManager::LimitChanged() noexcept {
+  if (engine_.budget().IsBoundRaised()) static_cast<void>(notifier_.Watch());
+  notifier_.Wake();
+}
+
+HRESULT HostMemoryManager::BeginStart() noexcept {
+  engine_.BeginStart();
+  return S_OK;
+}
+
+HRESULT HostMemoryManager::EndStart(uint64_t* least_limit) noexcept {
+  if (least_limit != nullptr) *least_limit = 0;
+  if (!engine_.EndStart()) return S_FALSE;
+  LimitChanged();
+  const LimitUse use = engine_.Use();
+  const std::uint64_t in_use = (InUse(use) + use.held).value;
+  const std::uint64_t app_domain = app_domain_headroom_.load(std::memory_order_relaxed);
+  const std::uint64_t process = process_headroom_.load(std::memory_order_relaxed);
+  if (FitsAfterStart(use.limit.value, in_use, app_domain, process)) return S_OK;
+  if (least_limit != nullptr) *least_limit = LeastLimitAfterStart(in_use, app_domain, process);
+  return E_OUTOFMEMORY;
+}
+
+HRESULT HostMemoryManager::FollowGc(const ClrHostMemoryGcReading* reading, uint32_t milliseconds,
+                                    ClrHostMemoryGcOrder* order) noexcept {
+  if (reading == nullptr || order == nullptr) return E_POINTER;
+  if (reading->size != sizeof(*reading)) return E_INVALIDARG;
+  const Reference keep(*this);
+  ClrHostMemoryGcOrder ours{};
+  const std::optional<bool> ordered = notifier_.gc_follower().Follow(*reading, Milliseconds{milliseconds}, &ours);
+  if (!ordered) return HOST_E_CLRNOTAVAILABLE;
+  const HRESULT copied = CopySized(ours, order);
+  return FAILED(copied) ? copied : *ordered ? S_OK : S_FALSE;
 }
 
 HRESULT HostMemoryManager::SetThresholds(const ClrHostMemoryThresholds* thresholds) noexcept {

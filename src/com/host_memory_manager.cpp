@@ -9,13 +9,12 @@
 namespace clr_host_memory {
 
 const char* HostMemoryManager::Configure(const ManagerSettings& settings) noexcept {
-  if (engine_.OpenReserves(settings.emergency_reserve, settings.address_space_reserve, settings.share_reserve) !=
-      win32::kSuccess) {
-    return "emergency_reserve or address_space_reserve is larger than the memory that the OS has now: lower it";
+  NoteHeadrooms(settings.app_domain_headroom, settings.process_headroom);
+  if (engine_.OpenReserves(settings.limits.committed_headroom, settings.address_space_reserve) != win32::kSuccess) {
+    return "committed_headroom or address_space_reserve is larger than the memory that the OS has now: lower it";
   }
-  const bool watched = settings.monitor.count_whole_process || settings.emergency_reserve != Bytes{} ||
+  const bool watched = settings.monitor.count_whole_process || settings.limits.committed_headroom != Bytes{} ||
                        settings.address_space_reserve != Bytes{};
-  if (settings.let_start) engine_.SuspendProcessCriticalLimit();
   bool started = !watched || notifier_.Watch();
   for (std::size_t level = 0; level < settings.wait_ms.size(); ++level) {
     started = started && SetWait(static_cast<EMemoryCriticalLevel>(level), settings.wait_ms[level]) == S_OK;

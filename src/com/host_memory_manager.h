@@ -6,6 +6,7 @@
 
 #include <clr_host_memory/memory_manager_abi.h>
 
+#include <atomic>
 #include <cstdint>
 
 #include "com/backend.h"
@@ -73,6 +74,10 @@ class HostMemoryManager final
   HRESULT STDMETHODCALLTYPE SetThrashGuard(uint32_t window_ms, uint32_t refusals) noexcept override;
   HRESULT STDMETHODCALLTYPE GetCharged(const void* address, uint64_t size, uint64_t* bytes) noexcept override;
   HRESULT STDMETHODCALLTYPE WriteReport(ClrHostMemoryReportLine write_line, void* context) noexcept override;
+  HRESULT STDMETHODCALLTYPE BeginStart() noexcept override;
+  HRESULT STDMETHODCALLTYPE EndStart(uint64_t* least_limit) noexcept override;
+  HRESULT STDMETHODCALLTYPE FollowGc(const ClrHostMemoryGcReading* reading, uint32_t milliseconds,
+                                     ClrHostMemoryGcOrder* order) noexcept override;
 
   // IManagerBackend, in backend.cpp
   HRESULT STDMETHODCALLTYPE VirtualAllocOnNode(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,
@@ -108,6 +113,11 @@ class HostMemoryManager final
   ~HostMemoryManager();
   // Shuts the manager down and destroys it after its threads have ended.
   void End() noexcept;
+  void LimitChanged() noexcept;
+  void NoteHeadrooms(uint64_t app_domain, uint64_t process) noexcept {
+    app_domain_headroom_.store(app_domain, std::memory_order_relaxed);
+    process_headroom_.store(process, std::memory_order_relaxed);
+  }
   [[nodiscard]] static Address ToAddress(const void* pointer) noexcept {
     return reinterpret_cast<std::uintptr_t>(pointer);
   }
@@ -119,6 +129,9 @@ class HostMemoryManager final
   CallCounters counters_;
   Barrier barrier_;
   Notifier notifier_;
+  // The headrooms as the host gave them, for the least limit of a start.
+  std::atomic<std::uint64_t> app_domain_headroom_ = CLR_HOST_MEMORY_DEFAULT_HEADROOM;
+  std::atomic<std::uint64_t> process_headroom_ = CLR_HOST_MEMORY_DEFAULT_HEADROOM;
 };
 
 }  // namespace clr_host_memory

@@ -11,7 +11,7 @@ static_assert(static_cast<int>(Stage::kRunning) == kClrHostMemoryRunning &&
 
 Notifier::Notifier(Engine& engine, ThreadSystem& threads, const CallCounters& counters,
                    const Monitor::Settings& settings)
-    : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), callback_(&EndLow, this),
+    : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), gc_follower_(engine, threads), callback_(&EndLow, this),
       monitor_(engine.budget(), engine.sampler(), *this, *this, settings, began_), watcher_(threads, monitor_),
       wait_dispatch_(*this), dispatcher_(threads, wait_dispatch_) {
   monitor_.SetWaker(&watcher_);
@@ -64,7 +64,13 @@ void Notifier::CountNotification(EMemoryAvailable available) {
   notifications_[static_cast<std::size_t>(available - eMemoryAvailableLow)].fetch_add(1, std::memory_order_relaxed);
 }
 
+void Notifier::Wake() {
+  watcher_.Wake();
+  gc_follower_.Wake();
+}
+
 void Notifier::Stop() {
+  gc_follower_.Wake();
   dispatcher_.Stop();  // safe to wait for inside a callback: the dispatcher's thread calls neither CLR nor host
   // The dispatcher has ended, so only this thread serves the queue. Engine::Shutdown abandoned the waiting requests;
   // this removes them from the queue.
@@ -99,7 +105,7 @@ Milliseconds Notifier::WaitDispatch::Run(Milliseconds now) {
 
 Bytes Notifier::GivenSoFar() {
   const AddressSpaceReserve& address_space = engine_.address_space();
-  return engine_.emergency().GivenSoFar() + address_space.Size() * address_space.Uses();
+  return engine_.headroom_pool().GivenSoFar() + address_space.Size() * address_space.Uses();
 }
 
 void Notifier::OnPressure(Availability availability, std::uint32_t available_percent) {
@@ -223,6 +229,7 @@ void Notifier::CopyTo(ClrHostMemoryStatistics* statistics) const {
   statistics->availability = static_cast<std::uint32_t>(monitor_.Told());
   statistics->outside = monitor_.Uncharged().value;
   statistics->thrashes = thrashes_.load(std::memory_order_relaxed);
+  statistics->gc_limit = gc_follower_.GcLimit().value;
   for (std::size_t i = 0; i < notifications_.size(); ++i) {
     statistics->notifications[i] = notifications_[i].load(std::memory_order_relaxed);
   }

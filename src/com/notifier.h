@@ -12,6 +12,7 @@
 
 #include "com/call_counters.h"
 #include "com/callback_slot.h"
+#include "com/gc_follower.h"
 #include "engine/engine.h"
 #include "notify/monitor.h"
 #include "notify/worker.h"
@@ -41,7 +42,8 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
   // Records that a bridge was detached from a runtime that still runs. The watcher reports it to the host.
   void NoteDetached();
   // Starts a round of the watcher, because something that it watches has changed.
-  void Wake() { watcher_.Wake(); }
+  void Wake();
+  [[nodiscard]] GcFollower& gc_follower() { return gc_follower_; }
   [[nodiscard]] Monitor& monitor() { return monitor_; }
   [[nodiscard]] const Monitor& monitor() const { return monitor_; }
   void CopyTo(ClrHostMemoryStatistics* statistics) const;
@@ -74,7 +76,7 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
   void OnRound(Milliseconds now) override;
   void OnEnd() override;
   Bytes GivenSoFar() override;
-  Bytes Held() override { return engine_.emergency().Held(); }
+  Bytes Held() override { return engine_.headroom_pool().Held(); }
   bool TakeBack() override { return engine_.TakeBackReserves(); }
   ThrashCounts CountsNow() override;
 
@@ -92,6 +94,7 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
   ThreadSystem& threads_;
   const CallCounters& counters_;
   const Milliseconds began_;
+  GcFollower gc_follower_;
   CallbackSlot<ICLRMemoryNotificationCallback> callback_;
   CallbackSlot<IClrHostMemoryEventSink> sink_;
   Monitor monitor_;

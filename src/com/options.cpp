@@ -4,11 +4,14 @@
 #include <cstddef>
 #include <cstring>
 
+#include "budget/headroom_pool.h"
+
 namespace clr_host_memory {
 namespace {
 
 constexpr std::uint64_t kPercent = CLR_HOST_MEMORY_PERCENT(0);
 constexpr std::uint32_t kNotAPercentage = 101;
+constexpr std::uint64_t kLargestSpace = std::uint64_t{1} << 47;  // bytes: no address space is larger
 
 [[nodiscard]] bool IsPercent(uint64_t headroom) {
   return headroom >= kPercent && headroom != CLR_HOST_MEMORY_DEFAULT_HEADROOM;
@@ -28,7 +31,8 @@ constexpr std::uint32_t kNotAPercentage = 101;
 
 }  // namespace
 
-Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom, const char** reason) noexcept {
+Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom, const char** reason,
+                uint64_t committed_headroom) noexcept {
   *reason = nullptr;
   if (IsPercent(app_domain_headroom) && PercentIn(app_domain_headroom) > 100) {
     *reason = "app_domain_headroom is above 100 percent: give CLR_HOST_MEMORY_PERCENT(0) to (100)";
@@ -41,10 +45,12 @@ Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_h
         "limit is below 65536 bytes (64 KiB), the smallest reservation: give the bytes the CLR may commit, such as "
         "67108864";
   }
-  const Headroom defaults = DefaultHeadroom({limit});
+  const Bytes committed = HeadroomPool::SizeFor({std::min(committed_headroom, kLargestSpace)});
+  const Headroom defaults = DefaultHeadroom({limit}, committed);
   const Limits limits{.limit = {limit},
                       .app_domain_headroom = HeadroomOf(app_domain_headroom, {limit}, defaults.app_domain),
-                      .process_headroom = HeadroomOf(process_headroom, {limit}, defaults.process)};
+                      .process_headroom = HeadroomOf(process_headroom, {limit}, defaults.process),
+                      .committed_headroom = committed};
   if (*reason != nullptr) return limits;
   switch (Validate(limits)) {
     case LimitsError::kNone: break;
@@ -105,33 +111,28 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
   }
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   std::memcpy(&options, &given, given.size);
-  constexpr std::uint32_t kFlags =
-      kClrHostMemoryCountWholeProcess | kClrHostMemoryLetStart | kClrHostMemoryShareReserve;
-  if ((options.flags & ~kFlags) != 0) {
-    *reason =
-        "options->flags has a bit that is not defined: set kClrHostMemoryCountWholeProcess, kClrHostMemoryLetStart, "
-        "kClrHostMemoryShareReserve, or 0";
+  if ((options.flags & ~std::uint32_t{kClrHostMemoryCountWholeProcess}) != 0) {
+    *reason = "options->flags has a bit that is not defined: set kClrHostMemoryCountWholeProcess, or 0";
     return settings;
   }
-  settings.limits = LimitsOf(options.limit, options.app_domain_headroom, options.process_headroom, reason);
+  const bool has_limit = options.limit != CLR_HOST_MEMORY_NO_LIMIT;
+  settings.limits = LimitsOf(options.limit, options.app_domain_headroom, options.process_headroom, reason,
+                             options.committed_headroom);
+  if (*reason != nullptr) return settings;
+  if (options.committed_headroom >= kLargestSpace) {
+    *reason = "committed_headroom is larger than any address space: lower it";
+  } else if (has_limit && settings.limits.committed_headroom > settings.limits.process_headroom) {
+    *reason = "committed_headroom is larger than process_headroom, of which it is a part: lower it, or raise that";
+  }
   if (*reason != nullptr) return settings;
   settings.monitor.thresholds = ThresholdsOf(options.thresholds, reason);
   if (*reason != nullptr) return settings;
   settings.monitor.count_whole_process = (options.flags & kClrHostMemoryCountWholeProcess) != 0;
-  settings.let_start = (options.flags & kClrHostMemoryLetStart) != 0;
-  settings.share_reserve = (options.flags & kClrHostMemoryShareReserve) != 0;
 
   settings.monitor.thrash = ThrashSettingsOf(options.thrash_window_ms, options.thrash_refusals, reason);
   if (*reason != nullptr) return settings;
 
-  constexpr std::uint64_t kLargestSpace = std::uint64_t{1} << 47;
-  const bool has_limit = options.limit != CLR_HOST_MEMORY_NO_LIMIT;
-  if (has_limit && options.emergency_reserve > options.limit && !settings.share_reserve) {
-    *reason =
-        "emergency_reserve is larger than limit: give a small part of limit, since the reserve comes on top of it";
-  } else if (options.emergency_reserve >= kLargestSpace) {
-    *reason = "emergency_reserve is larger than any address space: lower it";
-  } else if (options.address_space_reserve >= kLargestSpace) {
+  if (options.address_space_reserve >= kLargestSpace) {
     *reason = "address_space_reserve is larger than any address space: lower it";
   } else if (*std::max_element(std::begin(options.wait_ms), std::end(options.wait_ms)) > kLongestWait) {
     *reason = "wait_ms is above an hour (3600000) for a level: lower it, or give 0 for no wait";
@@ -140,7 +141,8 @@ ManagerSettings SettingsOf(const ClrHostMemoryOptions& given, const char** reaso
         "sampling_ms is not within 1 to 60000: give the milliseconds between two samples of the memory load, such as "
         "100";
   }
-  settings.emergency_reserve = {options.emergency_reserve};
+  settings.app_domain_headroom = options.app_domain_headroom;
+  settings.process_headroom = options.process_headroom;
   settings.address_space_reserve = {options.address_space_reserve};
   settings.sampling = Milliseconds{options.sampling_ms};
   std::copy(std::begin(options.wait_ms), std::end(options.wait_ms), settings.wait_ms.begin());

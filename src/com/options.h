@@ -21,12 +21,11 @@ inline constexpr std::uint32_t kLongestThrashWindow = 60 * 60 * 1000;  // millis
 
 struct ManagerSettings {
   Limits limits;
+  std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;  // as given
+  std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;
   Monitor::Settings monitor;
   Milliseconds sampling{};
-  Bytes emergency_reserve;
   Bytes address_space_reserve;
-  bool let_start = false;      // the limit does not bind process-critical requests until it is set again
-  bool share_reserve = false;  // requests of every level may use the emergency reserve
   std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};
 };
 
@@ -34,7 +33,7 @@ struct ManagerSettings {
 // is wrong, sets *reason to a sentence that names the field and the correction. Otherwise sets *reason to null.
 [[nodiscard]] ManagerSettings SettingsOf(const ClrHostMemoryOptions& options, const char** reason) noexcept;
 [[nodiscard]] Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom,
-                              const char** reason) noexcept;
+                              const char** reason, uint64_t committed_headroom = 0) noexcept;
 [[nodiscard]] PressureThresholds ThresholdsOf(const ClrHostMemoryThresholds& thresholds, const char** reason) noexcept;
 
 [[nodiscard]] ThrashSettings ThrashSettingsOf(uint32_t window_ms, uint32_t refusals, const char** reason) noexcept;

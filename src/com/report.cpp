@@ -107,8 +107,10 @@ void WriteCharge(const ClrHostMemoryStatistics& now, const Report& report) {
                now.heap_bytes, ", over the limit ", now.over_limit, ", outside ", now.outside);
   report.Write("reserved: ", now.reserved, ", peak ", now.peak_reserved, ", views ", now.mapped, ", metadata ",
                now.metadata);
-  report.Write("emergency reserve: ", now.emergency_reserve, ", held ", now.emergency_held, ", given ",
-               now.emergency_given, ", uses ", now.emergency_uses, ", taken back ", now.emergency_taken_back);
+  report.Write("bound: ", Limit{now.bound}, ", ever exceeded by ", now.over_bound);
+  report.Write("committed headroom: ", now.committed_headroom, ", held ", now.headroom_held, ", given ",
+               now.headroom_given, ", uses ", now.headroom_uses, ", taken back ", now.headroom_taken_back);
+  report.Write("GC: charged ", now.gc_charged, ", limit ", now.gc_limit);
   report.Write("address space reserve: ", now.address_space_reserve, ", held ", now.address_space_held, ", uses ",
                now.address_space_uses);
 }

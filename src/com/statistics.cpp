@@ -15,6 +15,9 @@ void FillCharge(const EngineFigures& figures, ClrHostMemoryStatistics* ours) {
   ours->peak_charged = figures.peak_charged.value;
   ours->page_bytes = ours->charged - std::min(ours->charged, ours->heap_bytes);
   ours->over_limit = OverLimit(figures.use).value;
+  ours->committed_headroom = figures.limits.committed_headroom.value;
+  ours->bound = figures.bound.value;
+  ours->over_bound = figures.most_over_bound.value;
 }
 
 void FillLedger(const LedgerFigures& figures, ClrHostMemoryStatistics* ours) {
@@ -46,12 +49,11 @@ void FillWaits(const Engine& engine, ClrHostMemoryStatistics* ours) {
   }
 }
 
-void FillReserves(const EmergencyPool& emergency, const AddressSpaceReserve& space, ClrHostMemoryStatistics* ours) {
-  ours->emergency_reserve = emergency.Size().value;
-  ours->emergency_held = emergency.Held().value;
-  ours->emergency_given = emergency.GivenSoFar().value;
-  ours->emergency_uses = emergency.Uses();
-  ours->emergency_taken_back = emergency.TakenBackSoFar().value;
+void FillReserves(const HeadroomPool& headroom, const AddressSpaceReserve& space, ClrHostMemoryStatistics* ours) {
+  ours->headroom_held = headroom.Held().value;
+  ours->headroom_given = headroom.GivenSoFar().value;
+  ours->headroom_uses = headroom.Uses();
+  ours->headroom_taken_back = headroom.TakenBackSoFar().value;
   ours->address_space_reserve = space.Size().value;
   ours->address_space_held = space.Held().value;
   ours->address_space_uses = space.Uses();
@@ -59,14 +61,15 @@ void FillReserves(const EmergencyPool& emergency, const AddressSpaceReserve& spa
 
 ClrHostMemoryStatistics ReadOnce(const Engine& engine, const CallCounters& counters, const Notifier& notifier) {
   ClrHostMemoryStatistics ours{};
-  ours.version = 4;
+  ours.version = 5;
   const EngineFigures figures = engine.Figures();
   FillCharge(figures, &ours);
   FillLedger(figures.ledger, &ours);
   counters.CopyTo(&ours);
   FillState(engine, &ours);
   FillWaits(engine, &ours);
-  FillReserves(engine.emergency(), engine.address_space(), &ours);
+  ours.gc_charged = engine.GcCharged().value;
+  FillReserves(engine.headroom_pool(), engine.address_space(), &ours);
   notifier.CopyTo(&ours);
   return ours;
 }

@@ -34,7 +34,7 @@ AddressOutcome Engine::AllocateWithRetries(const AllocateRequest& request, Criti
 AddressOutcome Engine::RetryAllocation(const AllocateRequest& request, Criticality level, AddressOutcome first,
                                        Pages requested) {
   RequestCharge request_charge(ledger_.budget(), level, requested.InBytes());
-  // The first attempt charged without the emergency pool, so a refusal by the limit is tried once with it.
+  // The first attempt charged without the committed headroom, so a refusal by the limit is tried once with it.
   if (first.outcome.verdict == Verdict::kOverLimit) first = AllocateOnce(request, request_charge);
   return RetryUntilDone(request, request_charge, first);
 }

@@ -61,7 +61,7 @@ bool Engine::IsHostOwned(Address address, std::uint64_t size) const {
   }
   if (!range) return false;
   const auto meets = [&](PageRange own) { return own.first < range->end() && range->first < own.end(); };
-  return meets(emergency_.Range()) || meets(address_space_.Range()) || seals_.Touches(*range);
+  return meets(headroom_pool_.Range()) || meets(address_space_.Range()) || seals_.Touches(*range);
 }
 
 }  // namespace clr_host_memory

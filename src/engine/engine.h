@@ -1,6 +1,6 @@
 // The engine: serves one request from admission to settlement. Each function reads admit → charge → act → settle, and
 // has its rollback in the same place. If memory is lacking, PrepareRetry helps the request as the host allows: with
-// the emergency pool, and by waiting.
+// the committed headroom, and by waiting.
 //
 // Threads: any number, at any time. A request takes no lock and allocates from no heap. It waits only if the host has
 // set a bound for its level. Frees, queries and protections never wait. A thread suspended anywhere inside blocks no
@@ -18,7 +18,7 @@
 #include "base/outcome.h"
 #include "base/time.h"
 #include "base/waker.h"
-#include "budget/emergency_pool.h"
+#include "budget/headroom_pool.h"
 #include "budget/request_charge.h"
 #include "budget/wait_list.h"
 #include "engine/address_space_reserve.h"
@@ -47,6 +47,8 @@ struct EngineFigures {
   Limits limits;
   LimitUse use;
   Bytes peak_charged;
+  Bytes bound;            // see Budget
+  Bytes most_over_bound;  // see Budget
   Bytes heap_bytes;  // part of the charge: pages of private heaps
   LedgerFigures ledger;
 };
@@ -68,7 +70,7 @@ class Engine final : private WaitList::Reserve {
   // figures.
   Engine(MemorySystem& os, ThreadSystem& threads, const Limits& limits, Milliseconds sampling = kDefaultSampling)
       : os_(os), threads_(threads), ledger_(os, limits), sampler_(os, threads, sampling),
-        waits_(os, threads, ledger_.budget(), this), emergency_(os, ledger_.budget()), address_space_(os) {}
+        waits_(os, threads, ledger_.budget(), this), headroom_pool_(os, ledger_.budget()), address_space_(os) {}
   static constexpr Milliseconds kDefaultSampling{100};
 
   // For tests, which look inside. The layers above call the functions below.
@@ -184,18 +186,18 @@ class Engine final : private WaitList::Reserve {
 
   // ---- the host's side; from any thread. May wait for other threads of the host, never for a request
 
-  // Commits the emergency pool and reserves the address space reserve; once, before any request. Returns the OS's
-  // error. shared: requests of every level may use the emergency pool.
-  [[nodiscard]] win32::Error OpenReserves(Bytes emergency, Bytes address_space, bool shared = false);
+  // Commits a part of the process headroom and reserves the address space reserve; once, before any request.
+  // committed_headroom: at most the process headroom, unless there is no limit. Returns the OS's error.
+  [[nodiscard]] win32::Error OpenReserves(Bytes committed_headroom, Bytes address_space);
   // Takes the given-up reserves back as soon as the charged memory fits the limit without them. True: both are whole.
   bool TakeBackReserves();
-  // Sets the limits for the next request; see Budget. limits: accepted by Validate. If the emergency pool is shared, it
-  // pays for bytes that were charged above the limit while SuspendProcessCriticalLimit was in effect. Returns by how
-  // many bytes the memory in use exceeds the limit. While it does, the caller has to keep the monitor running, which
-  // lowers the process-critical ceiling as the excess goes down.
-  [[nodiscard]] Bytes SetLimits(const Limits& limits);
-  // Lets process-critical requests exceed the limit until SetLimits.
-  void SuspendProcessCriticalLimit() { ledger_.budget().SuspendProcessCriticalLimit(); }
+  // Sets the limits for the next request; see Budget. limits: accepted by Validate. The pool keeps at most the process
+  // headroom. While the budget's bound is raised above the limit, the caller has to keep the monitor running.
+  void SetLimits(Limits limits);
+  // Lets process-critical requests exceed the limit until EndStart.
+  void BeginStart() { ledger_.budget().BeginStart(); }
+  // Applies the limit. False: no start was in progress.
+  bool EndStart() { return ledger_.budget().EndStart(); }
   // Returns how the limit stands, without a lock.
   [[nodiscard]] LimitUse Use() const { return ledger_.budget().Use(); }
   // Returns how many requests wait for memory.
@@ -207,6 +209,8 @@ class Engine final : private WaitList::Reserve {
   [[nodiscard]] Pages ChargedIn(PageRange range) const { return ledger_.ChargedIn(range); }
   // Returns the known region that holds address. Asks the ledger only.
   [[nodiscard]] std::optional<Region> FindRegion(Address address) const { return ledger_.FindRegion(address); }
+  // Returns the charged bytes in what GCs have reserved. Visits every region.
+  [[nodiscard]] Bytes GcCharged() const;
   // Whether a private heap divides the region into blocks.
   [[nodiscard]] bool IsOwned(const Region& region) const { return ledger_.IsOwned(region); }
   // Calls visit(Region) for every known region.
@@ -214,7 +218,7 @@ class Engine final : private WaitList::Reserve {
   void ForEachRegion(Visitor visit) const {
     ledger_.ForEachRegionIn(PageMap::kEverything, visit);
   }
-  [[nodiscard]] const EmergencyPool& emergency() const { return emergency_; }
+  [[nodiscard]] const HeadroomPool& headroom_pool() const { return headroom_pool_; }
   [[nodiscard]] const AddressSpaceReserve& address_space() const { return address_space_; }
 
   // Sets the waker to call when a request is refused, waits, or uses a reserve; before any request.
@@ -301,14 +305,10 @@ class Engine final : private WaitList::Reserve {
   AddressOutcome Forward(const AllocateRequest& request);
   // Looks for help after a refusal. True: try the request again. False: *refused is the result.
   bool PrepareRetry(Outcome* refused, RequestCharge& request_charge, RetryState* retry);
-  bool RetryWithReserve(bool by_os, RequestCharge& request_charge, RetryState* retry);
+  bool RetryWithHeadroom(bool by_os, RequestCharge& request_charge, RetryState* retry);
   bool RetryAfterFreedElsewhere(Criticality level, RetryState* retry);
-  // Whether requests of this level may exceed the limit by the allowance.
-  [[nodiscard]] bool MayExceedLimit(Criticality level) const {
-    return level == Criticality::kProcess || ledger_.budget().ReserveIsShared();
-  }
-  [[nodiscard]] bool CoverFromReserve(Bytes asked, Criticality level);
-  bool CoverForWaiter(Bytes asked) override { return CoverFromReserve(asked, Criticality::kProcess); }
+  [[nodiscard]] bool CoverFromHeadroom(Bytes asked);
+  bool CoverForWaiter(Bytes asked) override { return CoverFromHeadroom(asked); }
   void UpdateSealGate();
   bool RetryAfterWaiting(Outcome* refused, bool by_os, RequestCharge& request_charge, RetryState* retry);
 
@@ -342,12 +342,13 @@ class Engine final : private WaitList::Reserve {
   // Below: not used by a request that is granted at once.
   LoadSampler sampler_;
   WaitList waits_;
-  EmergencyPool emergency_;
+  HeadroomPool headroom_pool_;
   AddressSpaceReserve address_space_;
   SealedRegions seals_;
   Waker* alarm_ = nullptr;
   std::atomic<std::uint64_t> unseals_ = 0;
   std::mutex seals_lock_;  // serialises the host's threads
+  std::mutex pool_lock_;   // serialises what the host and the monitor do with the pool; no request takes it
   std::array<std::atomic<Milliseconds::rep>, kCriticalityCount> bounds_{};
   std::atomic<std::uint64_t> questions_ = 0;
   std::atomic<std::uint64_t> allocations_in_progress_ = 0;

@@ -5,24 +5,24 @@
 
 namespace clr_host_memory {
 
-win32::Error Engine::OpenReserves(Bytes emergency, Bytes address_space, bool shared) {
-  if (shared) ledger_.budget().ShareReserve();
-  if (emergency != Bytes{} || address_space != Bytes{}) host_owns_.store(true);
-  if (const win32::Error error = emergency_.Open(emergency); error != win32::kSuccess) return error;
+win32::Error Engine::OpenReserves(Bytes committed_headroom, Bytes address_space) {
+  if (committed_headroom != Bytes{} || address_space != Bytes{}) host_owns_.store(true);
+  Limits limits = ledger_.budget().CurrentLimits();
+  limits.committed_headroom = HeadroomPool::SizeFor(committed_headroom);
+  ledger_.budget().SetLimits(limits);
+  if (const win32::Error error = headroom_pool_.Open(committed_headroom); error != win32::kSuccess) return error;
   return address_space_.Open(address_space);
 }
 
-Bytes Engine::SetLimits(const Limits& limits) {
-  Budget& budget = ledger_.budget();
-  // From here on, limit + reserve is the maximum. Set the ceilings before giving up the pool. With them, the paid bytes
-  // need the allowance. So TakeBackReserves does not recommit the decommitted part of the pool at once.
-  const Bytes to_pay = budget.SetLimits(limits, budget.ReserveIsShared() ? emergency_.Size() : Bytes{});
-  const Bytes lacking = to_pay - std::min(to_pay, budget.Allowance());
-  if (lacking != Bytes{}) {
-    (void)emergency_.GiveUp(std::min(lacking, emergency_.Held()), {});
-    Alarm();
-  }
-  return OverLimit(budget.Use());
+void Engine::SetLimits(Limits limits) {
+  const std::lock_guard lock(pool_lock_);
+  const Bytes size = headroom_pool_.Size();
+  const Bytes most = limits.limit == kUnlimited ? size : std::min(size, limits.process_headroom);
+  // The pool shrinks before the limits do, so that what is held fits both. If the OS does not take a part back, it
+  // stays, and counts.
+  (void)headroom_pool_.ShrinkTo(most);
+  limits.committed_headroom = std::max(most, headroom_pool_.Held());
+  ledger_.budget().SetLimits(limits);
 }
 
 EngineFigures Engine::Figures() const {
@@ -30,8 +30,18 @@ EngineFigures Engine::Figures() const {
   return {.limits = budget.CurrentLimits(),
           .use = budget.Use(),
           .peak_charged = budget.Peak(),
+          .bound = budget.Bound(),
+          .most_over_bound = budget.MostOverBound(),
           .heap_bytes = ledger_.HeapBytes(),
           .ledger = ledger_.Figures()};
+}
+
+Bytes Engine::GcCharged() const {
+  Pages pages;
+  ForEachRegion([&](const Region& region) {
+    if (IsReservedByGc(region) && !IsOwned(region)) pages += ChargedIn(region.Range());
+  });
+  return pages.InBytes();
 }
 
 LedgerAudit Engine::Audit() {
@@ -40,7 +50,8 @@ LedgerAudit Engine::Audit() {
 }
 
 bool Engine::TakeBackReserves() {
-  const bool whole = emergency_.TakeBack();
+  const std::lock_guard lock(pool_lock_);
+  const bool whole = headroom_pool_.TakeBack();
   return address_space_.TakeBack() && whole;
 }
 
@@ -97,7 +108,7 @@ bool Engine::Unseal(Address address) {
 
 void Engine::UpdateSealGate() {
   const bool any = seals_.Count() != 0;
-  host_owns_.store(any || emergency_.Size() != Bytes{} || address_space_.Size() != Bytes{});
+  host_owns_.store(any || headroom_pool_.Size() != Bytes{} || address_space_.Size() != Bytes{});
   if (any) {
     gate_.fetch_or(kSealed);
   } else {
@@ -114,7 +125,7 @@ void Engine::Shutdown() {
 
 void Engine::NoteStopped() {
   stage_.store(Stage::kStopped);
-  emergency_.Close();
+  headroom_pool_.Close();
   address_space_.Close();
 }
 

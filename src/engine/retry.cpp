@@ -17,7 +17,7 @@ bool Engine::PrepareRetry(Outcome* refused, RequestCharge& request_charge, Retry
   const bool possible = retry->possible && request_charge.requested() < kAnySpace;
   if (refused->verdict == Verdict::kOverLimit && possible && RetryAfterFreedElsewhere(request_charge.level(), retry))
     return true;
-  if (possible && !held && RetryWithReserve(by_os, request_charge, retry)) return true;
+  if (possible && !held && RetryWithHeadroom(by_os, request_charge, retry)) return true;
   const bool again = possible && RetryAfterWaiting(refused, by_os, request_charge, retry);
   if (!again) Alarm();
   return again;
@@ -38,9 +38,10 @@ bool Engine::UnchargeFreedElsewhere(Milliseconds at_most_every) {
   return looked_for_freed_at_.compare_exchange_strong(before, now) && UnchargeFreedElsewhere();
 }
 
-bool Engine::RetryWithReserve(bool by_os, RequestCharge& request_charge, RetryState* retry) {
+bool Engine::RetryWithHeadroom(bool by_os, RequestCharge& request_charge, RetryState* retry) {
   const AllocationInProgress visit(*this);  // an exclusive section also forbids the use of the reserves
   if (!CheckGate().ok()) return false;
+  const bool may_use_headroom = request_charge.level() == Criticality::kProcess && headroom_pool_.Size() != Bytes{};
   bool given = false;
   if (by_os) {
     // The OS does not tell whether it lacks address space or memory. A request without pages, such as a heap's, may
@@ -49,14 +50,14 @@ bool Engine::RetryWithReserve(bool by_os, RequestCharge& request_charge, RetrySt
         request_charge.requested() != Bytes{} || (retry->room == 0 && !std::exchange(retry->helped_a_little, true));
     const Bytes wanted = std::max(request_charge.requested(), Bytes{kGranuleSize});
     given = (retry->room != 0 && address_space_.GiveUp({retry->room})) ||
-            (some && emergency_.GiveUp(wanted, ReserveToLeave(request_charge.level(), emergency_.Size())));
-  } else if (MayExceedLimit(request_charge.level()) && emergency_.Size() != Bytes{}) {
+            (some && may_use_headroom && headroom_pool_.GiveUp(wanted));
+  } else if (may_use_headroom) {
     const Bytes lacks = request_charge.requested() - std::min(request_charge.requested(), request_charge.credit());
-    if (!ledger_.budget().AnyWaitingFrom(request_charge.level())) {
-      given = CoverFromReserve(lacks, request_charge.level());
-    } else if (request_charge.level() == Criticality::kProcess) {
+    if (!ledger_.budget().AnyWaitingFrom(Criticality::kProcess)) {
+      given = CoverFromHeadroom(lacks);
+    } else {
       // A request that gives up all it needs from the pool takes nothing from the queue.
-      given = emergency_.GiveUp(lacks, {});
+      given = headroom_pool_.GiveUp(lacks);
       if (given) request_charge.SkipQueue();
     }
   }
@@ -64,19 +65,18 @@ bool Engine::RetryWithReserve(bool by_os, RequestCharge& request_charge, RetrySt
   return given;
 }
 
-// Gives up as much of the pool as a request above the limit lacks, except the part kept for higher levels.
-bool Engine::CoverFromReserve(Bytes asked, Criticality level) {
+// Gives up as much of the pool as a process-critical request lacks.
+bool Engine::CoverFromHeadroom(Bytes asked) {
   const Budget& budget = ledger_.budget();
-  const Bytes kept = level == Criticality::kProcess ? Bytes{} : ReserveToLeave(level, emergency_.Size());
   Bytes lacking;
   for (Bytes before = kUnlimited;; before = lacking) {
-    const Bytes allowed = budget.Ceiling(level, budget.Allowance());
+    const Bytes allowed = budget.WholeCeiling(Criticality::kProcess);
     const Bytes needed = budget.Charged() + asked;
     if (needed <= allowed) return true;
     lacking = needed - allowed;
     // Other threads charge and give up meanwhile, so figures of two moments may demand more than exists.
     if (lacking == before) return false;
-    if (emergency_.GiveUp(lacking, kept)) return true;
+    if (headroom_pool_.GiveUp(lacking)) return true;
   }
 }
 
@@ -90,8 +90,9 @@ bool Engine::RetryAfterWaiting(Outcome* refused, bool by_os, RequestCharge& requ
   const Bytes asked =
       held ? Bytes{} : request_charge.requested() - std::min(request_charge.requested(), request_charge.credit());
   // Waiting yields memory, but no address space, and never more than the limit with nothing in use.
-  const Bytes beyond = level == Criticality::kProcess ? emergency_.Size() : Bytes{};
-  if (!held && (asked == Bytes{} || asked > ledger_.budget().Ceiling(level, beyond))) return false;
+  const Bytes all = ledger_.budget().Ceiling(level);
+  const Bytes beyond = level == Criticality::kProcess ? headroom_pool_.Size() : Bytes{};
+  if (!held && (asked == Bytes{} || (asked > all && asked - all > beyond))) return false;
   const Milliseconds now = threads_.Now();
   if (!retry->waited) {
     retry->waited = true;

@@ -138,7 +138,7 @@ Outcome PrivateHeap::Commit(Address address, std::uint64_t size, Criticality lev
     return engine_.Allocate({.address = address, .size = size, .type = win32::kMemCommit, .protect = protect_}, level)
         .outcome;
   };
-  // Give up what the heap keeps before a request is refused, waits, or uses the emergency reserve for it.
+  // Give up what the heap keeps before a request is refused, waits, or uses the committed headroom for it.
   if (!engine_.HasRoom({size}, level)) [[unlikely]]
     Trim();
   Outcome outcome = commit();

@@ -72,7 +72,7 @@ LimitUse Monitor::LookAtLimit(bool count_whole_process) {
     counted_uncharged_ = counted;
     budget_.SetUncharged(counted);
   }
-  if (over_limit_.load() != 0) budget_.SettleCeilings();
+  if (budget_.IsBoundRaised()) budget_.SettleBound();
   return budget_.Use();
 }
 

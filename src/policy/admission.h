@@ -1,7 +1,8 @@
 // The admission policy: a pure function of request, usage and limits. It uses no clock, no lock and no error number.
 //
 // Criticality in tiers (docs/policy.md): eTaskCritical may fill the limit less the headrooms for domain and process.
-// eAppDomainCritical may fill the limit less the headroom for the process. eProcessCritical may fill all of it. A
+// eAppDomainCritical may fill the limit less the headroom for the process. eProcessCritical may fill all of it. The
+// host may keep a part of the headroom for the process committed; that part is charged to nobody, and counts. A
 // request that needs no new memory, because its pages are charged already, is always admitted: it does not raise the
 // charge.
 #ifndef CLRHM_POLICY_ADMISSION_H
@@ -20,6 +21,7 @@ struct Limits {
   Bytes limit = kUnlimited;
   Bytes app_domain_headroom;
   Bytes process_headroom;
+  Bytes committed_headroom = {};  // the most of the process headroom that the host keeps committed
 };
 
 struct Request {
@@ -56,24 +58,14 @@ using Ceilings = std::array<Bytes, kCriticalityCount>;
   return Admit(request, usage, ceilings[static_cast<std::size_t>(request.level)]);
 }
 
-// The default headroom. Process: 1/16 of the limit, between 1 and 64 MiB. Domain: a quarter of that. Together never
-// more than a quarter of the limit. Without a limit there is none.
+// The default headroom. Process: 1/32 of the limit, between 2 and 32 MiB, but never more than 1/8 of the limit. Domain:
+// a quarter of that. If `committed` of it are to be kept committed, the process's is at least as large, up to a quarter
+// of the limit. Without a limit there is none.
 struct Headroom {
   Bytes app_domain;
   Bytes process;
 };
-[[nodiscard]] Headroom DefaultHeadroom(Bytes limit);
-
-// Returns how much of the emergency reserve a request of this level must leave for higher levels: a quarter, an
-// eighth, nothing.
-[[nodiscard]] constexpr Bytes ReserveToLeave(Criticality level, Bytes reserve) {
-  switch (level) {
-    case Criticality::kTask: return {reserve.value / 4};
-    case Criticality::kAppDomain: return {reserve.value / 8};
-    case Criticality::kProcess: break;
-  }
-  return {};
-}
+[[nodiscard]] Headroom DefaultHeadroom(Bytes limit, Bytes committed = {});
 
 enum class LimitsError : std::uint8_t { kNone, kLimitIsZero, kHeadroomExceedsLimit };
 [[nodiscard]] LimitsError Validate(const Limits& limits);

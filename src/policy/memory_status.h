@@ -3,6 +3,7 @@
 #ifndef CLRHM_POLICY_MEMORY_STATUS_H
 #define CLRHM_POLICY_MEMORY_STATUS_H
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -16,16 +17,19 @@ namespace clr_host_memory {
 struct LimitUse {
   Bytes limit = kUnlimited;  // the whole limit
   Bytes charged;
+  Bytes held = {};      // committed headroom
   Bytes outside;        // uncharged bytes that count against the limit
   Bytes headroom = {};  // part of the limit that task-critical requests, by which a heap grows, cannot use
 };
 
+// Returns the bytes in use, without the committed headroom, which is nobody's yet.
 [[nodiscard]] constexpr Bytes InUse(const LimitUse& use) {
   return {use.charged > kUnlimited - use.outside ? kUnlimited : use.charged + use.outside};
 }
-// Returns the bytes in use above the limit; 0 while they fit.
+// Returns by how much the bytes in use and the committed headroom exceed the limit; 0 while they fit.
 [[nodiscard]] constexpr Bytes OverLimit(const LimitUse& use) {
-  return use.limit == kUnlimited || InUse(use) <= use.limit ? Bytes{} : InUse(use) - use.limit;
+  const Bytes all = InUse(use) + std::min(use.held, kUnlimited - InUse(use));
+  return use.limit == kUnlimited || all <= use.limit ? Bytes{} : all - use.limit;
 }
 
 // The memory figures under all bounds: limit, job, the machine's commit limit, physical memory. A bound that the OS

@@ -38,6 +38,15 @@ struct ThrashCounts {
   std::uint64_t collections = 0;  // queries of available memory by the CLR; each of its collections makes one
 };
 
+// What a running GC says of itself. Totals since the start of the runtime.
+struct GcReading {
+  Milliseconds at{};      // time of the reading
+  Milliseconds paused{};  // time for which the GC has paused the program
+  std::uint64_t collections = 0;
+  Bytes allocated;  // by the program
+  Bytes heap;       // size of the heap after the last collection
+};
+
 struct ThrashReading {
   ThrashCounts counts;
   Bytes charged;

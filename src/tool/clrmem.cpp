@@ -34,7 +34,6 @@ std::uint32_t HostProgram(Session& session, const Program& program, const RunOpt
 
 int Execute(RunOptions options, Streams streams) {
   const Program program = FindProgram(options.app);
-  if (program.is_net_framework) options.policy.LeaveGcLimitOut(options.limit);
   Session& session = Session::Begin(options, streams);
   session.SetProgram(program.file);
   try {

@@ -1,6 +1,5 @@
 #include "tool/session.h"
 
-#include "tool/run/least_limit.h"
 #include "tool/run/process_memory.h"
 #include "tool/text/duration_text.h"
 #include "tool/text/size_text.h"
@@ -66,7 +65,7 @@ Session::Session(const RunOptions& options, Streams streams)
 
 void Session::CheckRoomForRuntime(std::uint64_t limit) const {
   const std::uint64_t committed = ReadProcessCommit().bytes;
-  const std::uint64_t counted = committed - std::min(committed, policy_.emergency_reserve);
+  const std::uint64_t counted = committed - std::min(committed, policy_.committed_headroom);
   if (limit >= kLeastLimit && limit - kLeastLimit >= counted) return;
   throw ToolError("--count-all counts " + FormatSize(counted) +
                       " that are committed before the runtime starts, so the limit of " + FormatSize(limit) +
@@ -77,24 +76,22 @@ void Session::CheckRoomForRuntime(std::uint64_t limit) const {
 void Session::MakeManager(const RunOptions& options) {
   MemoryManagerOptions manager_options;
   if (options.limit) {
-    const Headroom headroom = policy_.HeadroomToKeep();
     manager_options.limit = *options.limit;
-    manager_options.app_domain_headroom = headroom.app_domain;
-    manager_options.process_headroom = headroom.process;
-    manager_options.let_start = true;
-    manager_options.share_reserve = policy_.gc_limit != 0;
+    manager_options.app_domain_headroom = policy_.headroom.app_domain;
+    manager_options.process_headroom = policy_.headroom.process;
   }
-  manager_options.emergency_reserve = policy_.emergency_reserve;
+  manager_options.committed_headroom = policy_.committed_headroom;
   manager_options.wait_ms = policy_.wait_ms;
   manager_options.count_whole_process = policy_.count_whole_process;
   auto manager = CreateMemoryManager(manager_options);
   if (!manager) {
-    const bool no_reserve = manager.error().code() == E_OUTOFMEMORY && policy_.emergency_reserve != 0;
+    const bool no_memory = manager.error().code() == E_OUTOFMEMORY && policy_.committed_headroom != 0;
     throw ToolError("the memory manager cannot be created: " + std::string(manager.error().reason()),
-                    no_reserve ? "give a smaller --emergency-reserve" : "change that option");
+                    no_memory ? "give a smaller --commit-headroom" : "change that option");
   }
   manager_.emplace(*std::move(manager));
   manager_made_at_ = GetTickCount64();
+  static_cast<void>(manager_->control()->BeginStart());
   if (policy_.count_whole_process && options.limit) CheckRoomForRuntime(*options.limit);
   if (!manager_->OnEvent([this](const ClrHostMemoryEvent& event) { OnEvent(event); })) {
     throw ToolError("the memory manager cannot start its thread for events", "close other programs and try again");
@@ -121,36 +118,28 @@ void Session::ReportThrashing(const ClrHostMemoryEvent& event) const {
 }
 
 bool Session::ApplyLimit() noexcept {
-  if (!manager_ || !initial_limit_) return true;
-  const Headroom headroom = policy_.HeadroomToKeep();
-  const ClrHostMemoryStatistics statistics = manager_->Statistics();
-  const std::uint64_t in_use = statistics.charged + (policy_.count_whole_process ? statistics.outside : 0);
-  // A shared reserve pays for memory in use at the start. Half of it stays available for requests after the start.
-  const std::uint64_t paid = policy_.gc_limit != 0 ? std::min(in_use, policy_.emergency_reserve / 2) : 0;
-  if (!FitsAfterStart(*initial_limit_, in_use - paid, headroom)) {
-    too_much_at_start_ = {.in_use = in_use, .within_limit = in_use - paid};
-    return false;
-  }
-  // This call succeeds: the manager was created with the same limit and headroom.
-  static_cast<void>(manager_->SetLimit(*initial_limit_, headroom.app_domain, headroom.process));
-  return true;
+  if (!manager_) return true;
+  in_use_at_start_ = manager_->Statistics().charged;
+  return SUCCEEDED(manager_->control()->EndStart(&least_limit_));
 }
 
 HRESULT Session::NoteManagedCodeBegins() noexcept {
-  if (!ApplyLimit()) return E_OUTOFMEMORY;
+  if (!ApplyLimit()) {
+    start_was_refused_ = true;
+    return E_OUTOFMEMORY;
+  }
   managed_code_began_at_.store(GetTickCount64());
   if (schedule_) schedule_->Begin();
   return S_OK;
 }
 
 std::optional<ToolError> Session::NoRoomError() const {
-  if (too_much_at_start_.in_use == 0) return std::nullopt;
-  const std::uint64_t least = LeastLimitAfterStart(too_much_at_start_.within_limit, policy_.HeadroomToKeep());
-  return ToolError(
-      "the limit of " + FormatSize(*initial_limit_) + " is less than " + summary_.runtime_name + " " +
-          summary_.runtime_version + " needs to start: " + FormatSize(too_much_at_start_.in_use) +
-          " are in use before Main",
-      least == 0 ? "give a smaller --headroom" : "give --limit " + std::to_string(least >> 20) + "M or more");
+  if (!start_was_refused_) return std::nullopt;
+  return ToolError("the limit of " + FormatSize(*initial_limit_) + " is less than " + summary_.runtime_name + " " +
+                       summary_.runtime_version + " needs to start: " + FormatSize(in_use_at_start_) +
+                       " are in use before Main",
+                   least_limit_ == 0 ? "give a smaller --headroom"
+                                     : "give --limit " + std::to_string(least_limit_ >> 20) + "M or more");
 }
 
 void Session::SetProgram(const std::filesystem::path& app) { summary_.app = ToUtf8(app); }

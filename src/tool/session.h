@@ -41,7 +41,7 @@ class Session {
   // Returns the error to report after E_OUTOFMEMORY from NoteManagedCodeBegins; empty if the runtime fits.
   [[nodiscard]] std::optional<ToolError> NoRoomError() const;
 
-  // Returns the heap limit passed to the GC, bytes; 0 if none.
+  // Returns the heap limit passed to the GC: bytes, CLR_HOST_MEMORY_GC_LIMIT_AUTO, or 0 if none.
   [[nodiscard]] std::uint64_t gc_limit() const noexcept { return policy_.gc_limit; }
 
   void SetProgram(const std::filesystem::path& app);
@@ -79,12 +79,10 @@ class Session {
   std::vector<std::string> bridged_modules_;
   Limit initial_limit_;
   EventLog events_;
-  // Bytes in use for which the limit has no room. within_limit: the part of them that the reserve does not pay. Both
-  // are 0 while there is room.
-  struct {
-    std::uint64_t in_use = 0;
-    std::uint64_t within_limit = 0;
-  } too_much_at_start_;
+  // Set if the runtime did not fit the limit. Bytes.
+  bool start_was_refused_ = false;
+  std::uint64_t in_use_at_start_ = 0;
+  std::uint64_t least_limit_ = 0;
   const bool accounting_;
   std::optional<MemoryBreakdown::NotHosted> not_hosted_before_;
   std::optional<MemoryManager> manager_;

@@ -12,15 +12,27 @@
 namespace clr_host_memory {
 namespace {
 
-// Returns the machine's physical memory in bytes if it exceeds what a bridged runtime receives; otherwise 0.
-std::uint64_t PhysicalMemoryIfHidden() noexcept {
-  MEMORYSTATUSEX machine{};
-  machine.dwLength = sizeof(machine);
+// What the currently bridged manager contributes to the properties; all 0 if there is none.
+struct StartFigures {
+  std::uint64_t physical_memory_if_hidden = 0;  // bytes of the machine, if they exceed what a bridged runtime receives
+  std::uint64_t gc_limit = 0;                   // bytes that the limit leaves to a GC at its start; 0: no limit
+  IClrHostMemoryControl* control = nullptr;     // a bridge of the manager keeps it alive
+};
+
+StartFigures FiguresAtStart() noexcept {
+  StartFigures figures;
+  const CallScope scope;
+  if (scope.client() == nullptr) return figures;
+  figures.control = scope.client()->control.get();
   BackendMemoryStatus told{};
   told.size = sizeof(told);
-  const CallScope scope;
-  if (scope.client() == nullptr || scope.client()->backend->GetMemoryStatus(&told) != S_OK) return 0;
-  return GlobalMemoryStatusEx(&machine) && told.total_physical < machine.ullTotalPhys ? machine.ullTotalPhys : 0;
+  if (scope.client()->backend->GetMemoryStatus(&told) != S_OK) return figures;
+  figures.gc_limit = told.gc_limit_at_start == CLR_HOST_MEMORY_NO_LIMIT ? 0 : told.gc_limit_at_start;
+  MEMORYSTATUSEX machine{};
+  machine.dwLength = sizeof(machine);
+  const bool hidden = GlobalMemoryStatusEx(&machine) && told.total_physical < machine.ullTotalPhys;
+  if (hidden) figures.physical_memory_if_hidden = machine.ullTotalPhys;
+  return figures;
 }
 
 bool Exists(const wchar_t* variable) noexcept { return GetEnvironmentVariableW(variable, nullptr, 0) != 0; }
@@ -70,13 +82,20 @@ ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const cha
     const bool says_large = std::strcmp(keys[index], "System.GC.LargePages") == 0;
     large_pages = large_pages || (says_large && std::strcmp(values[index], "true") == 0);
   }
+  const bool follows = gc_hard_limit == CLR_HOST_MEMORY_GC_LIMIT_AUTO;
+  const StartFigures figures = FiguresAtStart();
+  if (follows) gc_hard_limit = figures.gc_limit;
   const bool adds_limit = gc_hard_limit != 0 && !has_limit;
   const bool sizes_range_itself = has_range || is_server || large_pages || has_limit || adds_limit;
-  const std::uint64_t physical_memory = sizes_range_itself ? 0 : PhysicalMemoryIfHidden();
+  const std::uint64_t physical_memory = sizes_range_itself ? 0 : figures.physical_memory_if_hidden;
 
   ClrHostMemoryStartProperties additions{};
   if (physical_memory != 0) Add(kRegionRangeProperty, RegionRange(physical_memory), &additions);
   if (adds_limit) Add(kHardLimitProperty, gc_hard_limit, &additions);
+  if (figures.control != nullptr) {
+    Add(kControlProperty, reinterpret_cast<std::uintptr_t>(figures.control), &additions);
+    if (follows && (adds_limit || !has_limit)) Add(kFollowProperty, 1, &additions);
+  }
   return additions;
 }
 

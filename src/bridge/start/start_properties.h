@@ -25,6 +25,10 @@ inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
 // changed later.
 inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
 
+// The properties for the companion, as IClrHostMemoryBridge::GetStartProperties specifies.
+inline constexpr char kControlProperty[] = "ClrHostMemory.Control";
+inline constexpr char kFollowProperty[] = "ClrHostMemory.FollowGcLimit";
+
 // Returns the properties to pass in addition to the given ones, as IClrHostMemoryBridge::GetStartProperties specifies;
 // leaves size and version 0. Asks the currently bridged manager what it reports about the machine.
 [[nodiscard]] ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,

@@ -60,15 +60,16 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
       ->type_name("SIZE");
   run_command
       ->add_option("--headroom", policy.headroom,
-                   "Part of the limit kept for process-critical requests, and part kept for domain-critical ones, too")
+                   "Part of the limit kept for process-critical requests (default: 1/32, 2M to 32M), and part kept "
+                   "for domain-critical ones, too")
       ->type_name("SIZE|N%[,SIZE|N%]");
   run_command
       ->add_option("--wait", policy.wait,
                    "Longest wait of a request for memory: 2s, or task=2s,domain=1s,process=1s (default: no wait)")
       ->type_name("TIME|LEVEL=TIME,...");
   run_command
-      ->add_option("--emergency-reserve", policy.emergency_reserve,
-                   "Memory committed at the start, on top of the limit, and used when the limit or the OS refuses")
+      ->add_option("--commit-headroom", policy.commit_headroom,
+                   "Part of the headroom that is committed at the start, for the case that the OS has no more memory")
       ->type_name("SIZE");
   run_command
       ->add_option("--gc-limit", policy.gc_limit,
@@ -136,6 +137,10 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
   } catch (const CLI::ExtrasError&) {
     std::vector<std::string> extras = app.remaining(true);
     const std::string first = extras.empty() ? std::string() : extras.front();
+    if (first == "--emergency-reserve") {
+      throw ToolError("--emergency-reserve no longer exists: what it added to the limit is a headroom within it now",
+                      "use --commit-headroom SIZE, or leave it out");
+    }
     if (first.starts_with("-")) {
       const auto commands = app.get_subcommands();
       throw UnknownOption(first, commands.empty() ? "" : commands.front()->get_name() + " ");

@@ -108,49 +108,29 @@ std::vector<LimitChange> ParseLimitChanges(const std::vector<std::string>& texts
   return changes;
 }
 
-// Returns the default heap limit for the GC, bytes; 0 for none. Returns 0 without --limit.
-// Returns 0 where the GC could not follow the limit. This is so if a later change removes the limit, or if
-// eTaskCritical requests may wait at the limit for memory to be freed.
-// Returns 0 if a thrashing runtime is to be stopped. A GC that keeps to its own limit requests no memory once it has
-// reached that limit. Its thrashing would stay undetected.
-std::uint64_t DefaultGcLimit(const PolicyOptions& policy, const Limit& limit) {
-  if (!limit || policy.wait_ms[eTaskCritical] != 0 || policy.on_thrash == OnThrash::kStop) return 0;
-  std::uint64_t highest = *limit;
-  for (const LimitChange& change : policy.limit_changes) {
-    if (!change.limit) return 0;
-    highest = std::max(highest, *change.limit);
+std::uint64_t ParseGcLimit(const std::string& text) {
+  if (text == "auto") return CLR_HOST_MEMORY_GC_LIMIT_AUTO;
+  return text == "off" ? 0 : ParseSize(text, "--gc-limit");
+}
+
+// Checks that the headroom fits within a limit. Throws ToolError if the headrooms together exceed it, or if the part to
+// commit exceeds the headroom for the process.
+void CheckHeadroom(const PolicyOptions& policy, std::uint64_t limit) {
+  const char* reason = nullptr;
+  const Limits limits = LimitsOf(limit, policy.headroom.app_domain, policy.headroom.process, &reason,
+                                 policy.committed_headroom);
+  if (reason != nullptr) {
+    throw ToolError("--headroom exceeds the limit of " + FormatSize(limit) + " with " +
+                        FormatSize(limits.process_headroom.value) + " for the process and " +
+                        FormatSize(limits.app_domain_headroom.value) + " for the application domain",
+                    "lower the headroom or raise the limit");
   }
-  const Headroom headroom = policy.HeadroomToKeep();
-  const char* reason = nullptr;
-  const Limits limits = LimitsOf(highest, headroom.app_domain, headroom.process, &reason);
-  const std::uint64_t within =
-      GcLimitWithin((limits.limit - limits.process_headroom - limits.app_domain_headroom).value);
-  if (within == 0 || !policy.own_reserve) return within;
-  // A GC that receives a high memory load, as it does at the limit, throws slightly before it reaches its own limit.
-  // So its limit is raised by a quarter of the reserve.
-  return within + OwnReserve(*limit, true) / 4;
+  if (limits.committed_headroom > limits.process_headroom) {
+    throw ToolError("--commit-headroom " + FormatSize(policy.committed_headroom) + " is more than the headroom of " +
+                        FormatSize(limits.process_headroom.value) + " within the limit of " + FormatSize(limit),
+                    "lower it, or give a larger --headroom");
+  }
 }
-
-std::uint64_t ParseGcLimit(const std::string& text, const PolicyOptions& policy, const Limit& limit) {
-  if (text == "auto") return DefaultGcLimit(policy, limit);
-  if (text == "off") return 0;
-  return ParseSize(text, "--gc-limit");
-}
-
-// Checks that the headroom fits within a limit. Throws ToolError if the headrooms together exceed it.
-void CheckHeadroom(const Headroom& headroom, std::uint64_t limit, const std::string& text) {
-  const char* reason = nullptr;
-  const Limits limits = LimitsOf(limit, headroom.app_domain, headroom.process, &reason);
-  if (reason == nullptr) return;
-  throw ToolError("--headroom " + text + " exceeds the limit of " + FormatSize(limit) + " with " +
-                      FormatSize(limits.process_headroom.value) + " for the process and " +
-                      FormatSize(limits.app_domain_headroom.value) + " for the application domain",
-                  "lower the headroom or raise the limit");
-}
-
-}  // namespace
-
-namespace {
 
 OnThrash ParseOnThrash(std::string_view text) {
   if (text == "report") return OnThrash::kReport;
@@ -163,7 +143,7 @@ OnThrash ParseOnThrash(std::string_view text) {
 const char* PolicyTexts::FirstGiven() const noexcept {
   if (headroom) return "--headroom";
   if (wait) return "--wait";
-  if (emergency_reserve) return "--emergency-reserve";
+  if (commit_headroom) return "--commit-headroom";
   if (gc_limit) return "--gc-limit";
   if (count_whole_process) return "--count-all";
   if (!limit_at.empty()) return "--limit-at";
@@ -191,17 +171,14 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
   if (texts.headroom) {
     policy.headroom = ParseHeadroom(*texts.headroom);
     if (limits.empty()) throw ToolError("--headroom needs a limit", "add --limit");
-    for (const std::uint64_t each : limits) CheckHeadroom(*policy.headroom, each, *texts.headroom);
   }
   if (texts.wait) policy.wait_ms = ParseWait(*texts.wait);
-  policy.own_reserve = !texts.emergency_reserve && !texts.headroom && limit;
-  if (texts.emergency_reserve && *texts.emergency_reserve != "0") {
-    policy.emergency_reserve = ParseSize(*texts.emergency_reserve, "--emergency-reserve");
-    if (limit && policy.emergency_reserve > *limit) {
-      throw ToolError(
-          "--emergency-reserve " + *texts.emergency_reserve + " is larger than the limit of " + FormatSize(*limit),
-          "give a small part of the limit: the reserve comes on top of it");
-    }
+  if (texts.commit_headroom && *texts.commit_headroom != "0") {
+    policy.committed_headroom = ParseSize(*texts.commit_headroom, "--commit-headroom");
+  }
+  if (limit) CheckHeadroom(policy, *limit);
+  for (const LimitChange& change : policy.limit_changes) {
+    if (change.limit && texts.headroom) CheckHeadroom({.headroom = policy.headroom}, *change.limit);
   }
   policy.count_whole_process = texts.count_whole_process;
   if (policy.count_whole_process && limits.empty()) {
@@ -213,27 +190,8 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
       throw ToolError("--on-thrash needs a limit", "add --limit");
     }
   }
-  policy.gc_limit = ParseGcLimit(texts.gc_limit.value_or("auto"), policy, limit);
-  if (policy.own_reserve) policy.emergency_reserve = OwnReserve(*limit, policy.gc_limit != 0);
+  policy.gc_limit = texts.gc_limit ? ParseGcLimit(*texts.gc_limit) : CLR_HOST_MEMORY_GC_LIMIT_AUTO;
   return policy;
 }
-
-void PolicyOptions::LeaveGcLimitOut(const Limit& limit) noexcept {
-  gc_limit = 0;
-  if (own_reserve && limit) emergency_reserve = OwnReserve(*limit, false);
-}
-
-Headroom PolicyOptions::HeadroomToKeep() const noexcept {
-  if (headroom) return *headroom;
-  return own_reserve || emergency_reserve != 0 ? Headroom{.process = 0, .app_domain = 0} : Headroom{};
-}
-
-std::uint64_t OwnReserve(std::uint64_t limit, bool gc_has_own) noexcept {
-  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-  const std::uint64_t reserve = std::clamp(limit / 16, 16 * kMiB, 64 * kMiB);
-  return gc_has_own ? reserve : std::min(limit, reserve);
-}
-
-std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept { return allowed < kLeastLimit ? 0 : allowed; }
 
 }  // namespace clr_host_memory::tool

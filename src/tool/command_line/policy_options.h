@@ -2,7 +2,7 @@
 #ifndef CLRHM_TOOL_COMMAND_LINE_POLICY_OPTIONS_H
 #define CLRHM_TOOL_COMMAND_LINE_POLICY_OPTIONS_H
 
-#include <clr_host_memory/memory_manager_abi.h>
+#include <clr_host_memory/bridge_abi.h>
 
 #include <array>
 #include <cstdint>
@@ -39,29 +39,21 @@ using WaitsByLevel = std::array<std::uint32_t, kClrHostMemoryLevelCount>;  // mi
 enum class OnThrash { kReport, kStop };
 
 struct PolicyOptions {
-  std::optional<Headroom> headroom;  // as given on the command line
+  Headroom headroom;  // the default, unless the command line gives one
   WaitsByLevel wait_ms{};
-  std::uint64_t emergency_reserve = 0;  // bytes
-  bool own_reserve = false;             // clrmem chose the reserve; the command line gave none
+  std::uint64_t committed_headroom = 0;  // bytes
   bool count_whole_process = false;
-  std::uint64_t gc_limit = 0;              // heap limit passed to the GC at its start, bytes; 0: none
+  // Heap limit passed to the GC at its start: bytes, CLR_HOST_MEMORY_GC_LIMIT_AUTO, or 0 for none.
+  std::uint64_t gc_limit = 0;
   std::vector<LimitChange> limit_changes;  // sorted by time, at most one for each time
   OnThrash on_thrash = OnThrash::kReport;
-
-  // Sets gc_limit to 0, for a runtime whose GC accepts no limit. A reserve that clrmem chose is then no larger than
-  // the limit. limit: the value of --limit.
-  void LeaveGcLimitOut(const Limit& limit) noexcept;
-  // Returns the headroom to keep within the limit: the one given on the command line, if any. Otherwise returns 0 if
-  // there is an emergency reserve: the reserve, on top of the limit, replaces the headroom. Otherwise returns the
-  // default.
-  [[nodiscard]] Headroom HeadroomToKeep() const noexcept;
 };
 
 // The texts of the policy options on the command line.
 struct PolicyTexts {
   std::optional<std::string> headroom;
   std::optional<std::string> wait;
-  std::optional<std::string> emergency_reserve;
+  std::optional<std::string> commit_headroom;
   std::optional<std::string> gc_limit;
   bool count_whole_process = false;
   std::vector<std::string> limit_at;
@@ -74,17 +66,6 @@ struct PolicyTexts {
 // Parses the policy options. limit: the value of --limit. Throws ToolError if an option does not match docs/tool.md,
 // if options conflict, or if an option needs a limit and there is none.
 [[nodiscard]] PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit);
-
-// Returns the reserve that clrmem chooses for a limit, in bytes, when the command line gives neither headroom nor a
-// reserve. The reserve serves requests that the CLR cannot live without, on top of the limit. gc_has_own: the GC
-// keeps to its own limit. The reserve then covers everything that a runtime has outside its heap, which is the same
-// under the smallest limit. Otherwise the reserve is at most as large as the limit.
-[[nodiscard]] std::uint64_t OwnReserve(std::uint64_t limit, bool gc_has_own) noexcept;
-
-// Returns the least heap limit to pass to a GC, where the manager allows eTaskCritical requests `allowed` bytes
-// within the limit. The result is all of `allowed`: the reserve on top pays for the runtime's memory outside the heap
-// (decision 11). Returns 0, for no limit, if `allowed` is too little for a GC.
-[[nodiscard]] std::uint64_t GcLimitWithin(std::uint64_t allowed) noexcept;
 
 // Parses the value `text` of the option `option`. Throws ToolError if it is no size or below kLeastLimit.
 [[nodiscard]] std::uint64_t ParseLimit(std::string_view text, std::string_view option);

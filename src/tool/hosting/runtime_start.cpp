@@ -50,8 +50,8 @@ bool IsBridged(IClrHostMemoryBridge* bridge, HMODULE module) noexcept {
 HRESULT NoteStarted(const Watch& watch) {
   // The GC is loaded by now. If it could not be bridged, no limit would hold.
   if (FAILED(watch.bridge->VerifyCallsArrive(nullptr, 0))) return HOST_E_CLRNOTAVAILABLE;
-  const HRESULT hr = watch.bridge->NoteRuntimeStarted();
-  return FAILED(hr) || !watch.started ? hr : watch.started();
+  if (const HRESULT hr = watch.started ? watch.started() : S_OK; FAILED(hr)) return hr;
+  return watch.bridge->NoteRuntimeStarted();
 }
 
 int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int property_count, const char** property_keys,

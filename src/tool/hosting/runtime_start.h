@@ -21,8 +21,8 @@ using RuntimeStarted = std::function<HRESULT()>;
 // functions. Both functions must be called by one thread at a time.
 //
 // The runtime receives its own properties and those that the bridge's GetStartProperties adds. gc_hard_limit is passed
-// to IClrHostMemoryBridge::GetStartProperties. After the start calls the bridge's NoteRuntimeStarted, then started
-// unless it is empty.
+// to IClrHostMemoryBridge::GetStartProperties. After the start calls started, unless it is empty, and then the bridge's
+// NoteRuntimeStarted.
 //
 // If the runtime about to start is not one of bridge's modules, it is not started, since no limit would hold. Then
 // coreclr_initialize returns HOST_E_CLRNOTAVAILABLE, and IClrHostMemoryBridge::VerifyCallsArrive gives the reason. If

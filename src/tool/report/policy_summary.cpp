@@ -64,8 +64,13 @@ bool AsksForWaits(const PolicyOptions& options) {
   return std::any_of(options.wait_ms.begin(), options.wait_ms.end(), [](std::uint32_t ms) { return ms != 0; });
 }
 
+bool IsGiven(const Headroom& headroom) {
+  return headroom.process != CLR_HOST_MEMORY_DEFAULT_HEADROOM ||
+         headroom.app_domain != CLR_HOST_MEMORY_DEFAULT_HEADROOM;
+}
+
 bool AsksForAnything(const PolicyOptions& options) {
-  return options.headroom || AsksForWaits(options) || (options.emergency_reserve != 0 && !options.own_reserve) ||
+  return IsGiven(options.headroom) || AsksForWaits(options) || options.committed_headroom != 0 ||
          options.count_whole_process || !options.limit_changes.empty();
 }
 
@@ -83,16 +88,15 @@ void AddOverLimit(Table& table, const ClrHostMemoryStatistics& statistics, const
   }
 }
 
-void AddReserve(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyOptions& options) {
-  if (statistics.emergency_reserve == 0) return;
-  if (options.own_reserve && statistics.emergency_uses == 0) return;
+void AddCommittedHeadroom(Table& table, const ClrHostMemoryStatistics& statistics) {
+  if (statistics.committed_headroom == 0) return;
   std::string used = "never used";
-  if (statistics.emergency_uses != 0) {
-    used = "used " + Times(statistics.emergency_uses) + ", " + FormatSize(statistics.emergency_given) + " in total, " +
-           FormatSize(statistics.emergency_taken_back) + " restored";
+  if (statistics.headroom_uses != 0) {
+    used = "used " + Times(statistics.headroom_uses) + ", " + FormatSize(statistics.headroom_given) + " in total, " +
+           FormatSize(statistics.headroom_taken_back) + " restored";
   }
-  table.Row("emergency reserve", FormatSize(statistics.emergency_reserve) + ", " +
-                                     FormatSize(statistics.emergency_held) + " held now; " + used);
+  table.Row("  committed", FormatSize(statistics.committed_headroom) + ", " + FormatSize(statistics.headroom_held) +
+                               " held now; " + used);
 }
 
 void AddWaits(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyOptions& options) {
@@ -148,6 +152,7 @@ void AddLatch(Table& table, const ClrHostMemoryStatistics& statistics) {
                            (statistics.latch_error == 0 ? "" : ", " + DescribeWin32Error(statistics.latch_error)));
 }
 
+Json LimitJson(std::uint64_t limit) { return limit == CLR_HOST_MEMORY_NO_LIMIT ? Json(nullptr) : Json(limit); }
 Json LimitJson(const Limit& limit) { return limit ? Json(*limit) : Json(nullptr); }
 
 Json ChangesJson(const std::vector<LimitChangeFigures>& changes) {
@@ -229,7 +234,7 @@ void AddLimit(Table& table, const ClrHostMemoryStatistics& statistics, const Pol
     if (change.outcome == ChangeOutcome::kRefused) text += ": " + HexCode(static_cast<std::uint32_t>(change.answer));
     table.Row(After(static_cast<std::int64_t>(change.change.after_ms)), text);
   }
-  if (policy.options.headroom && statistics.limit != CLR_HOST_MEMORY_NO_LIMIT) {
+  if (IsGiven(policy.options.headroom) && statistics.limit != CLR_HOST_MEMORY_NO_LIMIT) {
     table.Row("headroom", FormatSize(statistics.process_headroom) + " for the process, " +
                               FormatSize(statistics.app_domain_headroom) + " for the application domain");
   }
@@ -240,7 +245,7 @@ void AddLimit(Table& table, const ClrHostMemoryStatistics& statistics, const Pol
 
 void AddPolicy(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy) {
   AddWaits(table, statistics, policy.options);
-  AddReserve(table, statistics, policy.options);
+  AddCommittedHeadroom(table, statistics);
   AddOverLimit(table, statistics, policy.events);
   AddPressure(table, statistics, policy);
   AddThrash(table, statistics, policy.events);
@@ -252,11 +257,12 @@ void AddPolicy(Json& json, const ClrHostMemoryStatistics& statistics, const Poli
   json["limit_changes"] = ChangesJson(policy.limit_changes);
   json["over_limit"] = OverLimitJson(statistics, policy.events);
   json["outside"] = {{"bytes", statistics.outside}, {"counted", policy.options.count_whole_process}};
-  json["emergency_reserve"] = {{"bytes", statistics.emergency_reserve},
-                               {"held_bytes", statistics.emergency_held},
-                               {"uses", statistics.emergency_uses},
-                               {"given_bytes", statistics.emergency_given},
-                               {"taken_back_bytes", statistics.emergency_taken_back}};
+  json["bound"] = {{"bytes", LimitJson(statistics.bound)}, {"exceeded_by_bytes", statistics.over_bound}};
+  json["committed_headroom"] = {{"bytes", statistics.committed_headroom},
+                                {"held_bytes", statistics.headroom_held},
+                                {"uses", statistics.headroom_uses},
+                                {"given_bytes", statistics.headroom_given},
+                                {"taken_back_bytes", statistics.headroom_taken_back}};
   json["waits"] = WaitsJson(statistics, policy.options);
   json["pressure"] = PressureJson(statistics, policy.events);
   json["thrash"] = ThrashJson(statistics, policy);

@@ -8,7 +8,7 @@
 namespace clr_host_memory::tool {
 
 LimitSchedule::LimitSchedule(const MemoryManager& manager, const PolicyOptions& policy)
-    : manager_(manager), headroom_(policy.HeadroomToKeep()) {
+    : manager_(manager), headroom_(policy.headroom) {
   constexpr char kNoThread[] = "the thread that changes the limit cannot be started";
   constexpr char kAdvice[] = "close other programs and try again";
   if (changed_ == nullptr) throw ToolError(kNoThread, kAdvice);

@@ -230,7 +230,7 @@ MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
                                          {.process = process.bytes,
                                           .hosted_pages = statistics.charged,
                                           .hosted_heap = statistics.heap_bytes,
-                                          .own = statistics.metadata + statistics.emergency_held});
+                                          .own = statistics.metadata + statistics.headroom_held});
   accounting.process_figure = process.figure;
   return accounting;
 }

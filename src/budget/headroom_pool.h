@@ -1,12 +1,12 @@
-// The emergency reserve: memory committed at the start. It is decommitted in two cases: when the OS has no more
-// memory, or when the limit would refuse a process-critical request. It is in addition to the limit: charged + held <=
-// limit + reserve at any time. So the most that the CLR can take is known beforehand.
+// The committed headroom: a part of the process headroom that the host has committed ahead. It counts against the limit
+// while it is held (Budget::Held). It is decommitted for a process-critical request in two cases: when the OS has no
+// more memory, or when the limit would refuse the request.
 //
 // It has up to 64 slices. Each is decommitted and recommitted by itself. A thread that takes a slice out of `held_`
 // decommits it. If that thread is suspended meanwhile, it delays no other slice.
-// Threads: any, lock-free; Open and TakeBack by one thread at a time.
-#ifndef CLRHM_BUDGET_EMERGENCY_POOL_H
-#define CLRHM_BUDGET_EMERGENCY_POOL_H
+// Threads: any, lock-free; Open, ShrinkTo and TakeBack by one thread at a time.
+#ifndef CLRHM_BUDGET_HEADROOM_POOL_H
+#define CLRHM_BUDGET_HEADROOM_POOL_H
 
 #include <atomic>
 #include <bit>
@@ -18,27 +18,31 @@
 
 namespace clr_host_memory {
 
-class EmergencyPool {
+class HeadroomPool {
  public:
-  // Both outlive the pool. budget: process-critical requests may charge what was decommitted above the limit.
-  EmergencyPool(MemorySystem& os, Budget& budget) : os_(os), budget_(budget) {}
-  ~EmergencyPool();
-  EmergencyPool(const EmergencyPool&) = delete;
-  EmergencyPool& operator=(const EmergencyPool&) = delete;
+  // Both outlive the pool. budget: counts what is held.
+  HeadroomPool(MemorySystem& os, Budget& budget) : os_(os), budget_(budget) {}
+  ~HeadroomPool();
+  HeadroomPool(const HeadroomPool&) = delete;
+  HeadroomPool& operator=(const HeadroomPool&) = delete;
 
-  // Commits the pool, rounded up to whole slices. Call once. Returns the OS's error if the OS has too little memory.
+  // Commits the pool: `size` rounded up to whole slices (SizeFor). Call once, before any request, with limits whose
+  // committed_headroom is that much. Returns the OS's error if the OS has too little memory.
   [[nodiscard]] win32::Error Open(Bytes size);
   // Decommits the whole pool permanently. Its address space stays until destruction: a thread may be suspended in
   // GiveUp.
   void Close();
 
-  // Decommits slices of `bytes` together, unless less than `leave` would remain. False: nothing was decommitted, or
-  // less than `bytes`, since the OS refused to decommit all of it.
-  [[nodiscard]] bool GiveUp(Bytes bytes, Bytes leave);
-  // Recommits what was decommitted, slice by slice, as far as the charge fits without it and the OS has the memory.
-  // True: the pool is whole.
+  // Decommits slices of `bytes` together. False: nothing was decommitted, or less than `bytes`, since the OS refused to
+  // decommit all of it.
+  [[nodiscard]] bool GiveUp(Bytes bytes);
+  // Decommits slices until at most `most` bytes are held. False: more are held.
+  bool ShrinkTo(Bytes most);
+  // Recommits what was decommitted, slice by slice, as far as the limits provide for it, the charge fits beside it, and
+  // the OS has the memory. True: all that the limits provide for is held.
   [[nodiscard]] bool TakeBack();
 
+  [[nodiscard]] static Bytes SizeFor(Bytes wanted);
   [[nodiscard]] Bytes Size() const { return slice_.InBytes() * slices_; }
   [[nodiscard]] Bytes Held() const { return slice_.InBytes() * Count(held_.load()); }
   [[nodiscard]] Bytes Given() const { return Size() - Held(); }
@@ -50,7 +54,6 @@ class EmergencyPool {
   [[nodiscard]] std::uint64_t Uses() const { return uses_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr std::uint64_t kMostSlices = 64;
   [[nodiscard]] static std::uint64_t Count(std::uint64_t bits) {
     return static_cast<std::uint64_t>(std::popcount(bits));
   }
@@ -73,4 +76,4 @@ class EmergencyPool {
 
 }  // namespace clr_host_memory
 
-#endif  // CLRHM_BUDGET_EMERGENCY_POOL_H
+#endif  // CLRHM_BUDGET_HEADROOM_POOL_H

@@ -1,15 +1,15 @@
-#include "budget/emergency_pool.h"
+#include "budget/headroom_pool.h"
 
 #include <algorithm>
 
 namespace clr_host_memory {
 
-EmergencyPool::~EmergencyPool() {
+HeadroomPool::~HeadroomPool() {
   if (slices_ != 0) (void)os_.Free(base_, 0, win32::kMemRelease);
 }
 
 template <typename Act>
-bool EmergencyPool::ForEachRun(std::uint64_t* mask, Act act) const {
+bool HeadroomPool::ForEachRun(std::uint64_t* mask, Act act) const {
   while (*mask != 0) {
     const auto first = static_cast<unsigned>(std::countr_zero(*mask));
     const auto length = static_cast<unsigned>(std::countr_one(*mask >> first));
@@ -21,11 +21,28 @@ bool EmergencyPool::ForEachRun(std::uint64_t* mask, Act act) const {
   return true;
 }
 
-win32::Error EmergencyPool::Open(Bytes size) {
-  if (size == Bytes{}) return win32::kSuccess;
+namespace {
+
+constexpr std::uint64_t kMostSlices = 64;
+
+// Returns the pages of one slice of a pool of `size` bytes.
+[[nodiscard]] Pages SliceFor(Bytes size) {
   const std::uint64_t pages = (size.value >> kPageShift) + ((size.value & (kPageSize - 1)) != 0 ? 1 : 0);
-  const Pages slice{(pages + kMostSlices - 1) / kMostSlices};
-  const std::uint64_t slices = (pages + slice.value - 1) / slice.value;
+  return {(pages + kMostSlices - 1) / kMostSlices};
+}
+[[nodiscard]] std::uint64_t SlicesFor(Bytes size) {
+  const std::uint64_t slice = SliceFor(size).InBytes().value;
+  return slice == 0 ? 0 : (size.value + slice - 1) / slice;
+}
+
+}  // namespace
+
+Bytes HeadroomPool::SizeFor(Bytes wanted) { return SliceFor(wanted).InBytes() * SlicesFor(wanted); }
+
+win32::Error HeadroomPool::Open(Bytes size) {
+  if (size == Bytes{}) return win32::kSuccess;
+  const Pages slice = SliceFor(size);
+  const std::uint64_t slices = SlicesFor(size);
   const AllocateResult result = os_.Allocate({.size = (slice.InBytes() * slices).value,
                                               .type = win32::kMemReserve | win32::kMemCommit,
                                               .protect = win32::kPageReadWrite});
@@ -34,25 +51,26 @@ win32::Error EmergencyPool::Open(Bytes size) {
   slice_ = slice;
   slices_ = slices;
   held_.store(slices == kMostSlices ? ~std::uint64_t{0} : (std::uint64_t{1} << slices) - 1);
+  (void)budget_.TryRaiseHeld(Size());  // nothing is charged yet, and the limits provide for it
   return win32::kSuccess;
 }
 
-void EmergencyPool::Close() {
+void HeadroomPool::Close() {
   std::uint64_t held = held_.exchange(0);
+  budget_.LowerHeld(slice_.InBytes() * Count(held));
   (void)ForEachRun(&held, [&](Address address, std::uint64_t size) {
     return os_.Free(address, size, win32::kMemDecommit) == win32::kSuccess;
   });
 }
 
-bool EmergencyPool::GiveUp(Bytes bytes, Bytes leave) {
+bool HeadroomPool::GiveUp(Bytes bytes) {
   const std::uint64_t slice = slice_.InBytes().value;
   if (slices_ == 0 || bytes == Bytes{} || bytes > Size()) return false;
   const std::uint64_t wanted = (bytes.value + slice - 1) / slice;
-  const std::uint64_t kept = (std::min(leave, Size()).value + slice - 1) / slice;
   std::uint64_t held = held_.load();
   std::uint64_t taken = 0;
   do {
-    if (Count(held) < wanted + kept) return false;
+    if (Count(held) < wanted) return false;
     taken = held;
     for (std::uint64_t spare = Count(held) - wanted; spare != 0; --spare) taken &= taken - 1;  // the lowest slices stay
   } while (!held_.compare_exchange_weak(held, held & ~taken));
@@ -66,31 +84,31 @@ bool EmergencyPool::GiveUp(Bytes bytes, Bytes leave) {
   const std::uint64_t given = Count(taken & ~left) * slice;
   if (given != 0) uses_.fetch_add(1, std::memory_order_relaxed);
   given_so_far_.fetch_add(given, std::memory_order_relaxed);
-  budget_.RaiseAllowance({given});
+  budget_.LowerHeld({given});
   return done;
 }
 
-bool EmergencyPool::TakeBack() {
+bool HeadroomPool::ShrinkTo(Bytes most) {
+  return Held() <= most || GiveUp(Held() - most);
+}
+
+bool HeadroomPool::TakeBack() {
   const Bytes slice = slice_.InBytes();
   for (std::uint64_t given = given_.load(); given != 0; given &= given - 1) {
     const std::uint64_t bit = given & (~given + 1);
-    budget_.LowerAllowance(slice);
-    if (!budget_.FitsAllowance()) {
-      budget_.RaiseAllowance(slice);
-      break;
-    }
+    if (!budget_.TryRaiseHeld(slice)) break;
     const Address address = base_ + static_cast<std::uint64_t>(std::countr_zero(bit)) * slice.value;
     const AllocateResult result = os_.Allocate(
         {.address = address, .size = slice.value, .type = win32::kMemCommit, .protect = win32::kPageReadWrite});
     if (result.error != win32::kSuccess) {
-      budget_.RaiseAllowance(slice);
+      budget_.LowerHeld(slice);
       break;
     }
     given_.fetch_and(~bit);
     held_.fetch_or(bit);
     taken_back_so_far_.fetch_add(slice.value, std::memory_order_relaxed);
   }
-  return Held() == Size();
+  return budget_.Held() + slice > budget_.CommittedHeadroom();
 }
 
 }  // namespace clr_host_memory
