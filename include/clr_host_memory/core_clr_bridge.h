@@ -60,6 +60,8 @@ class StartProperties {
   // For coreclr_initialize, which does not write to them.
   [[nodiscard]] const char** keys() noexcept { return keys_.data(); }
   [[nodiscard]] const char** values() noexcept { return values_.data(); }
+  // Returns whether the runtime is .NET 8 or later. An older one runs without the companion.
+  [[nodiscard]] bool runtime_loads_companions() const noexcept { return additions_->loads_companion != 0; }
 
  private:
   // Adds an assembly to those whose StartupHook the runtime runs before Main. Hooks that the host gives run first.
