@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "bridge/fake_clr.h"
@@ -179,10 +181,17 @@ TEST_F(BridgedFakeClr, CppStartPropertiesCombineGivenAndAddedOnes) {
 // A fake coreclr.dll whose file has a version, as .NET's has, bridged to a manager.
 class VersionedFakeClr : public testing::Test {
  protected:
+  // major 0: the file has no version.
   void Bridge(WORD major) {
+    if (major != 0) SetVersion(major);
+    clr_.emplace(copy_.path());
+    attachment_.emplace(clr_->get(), manager_->get());
+    ASSERT_EQ(attachment_->hr, S_OK) << attachment_->reason.data();
+  }
+  void SetVersion(WORD major) {
     // VS_VERSIONINFO: its length, that of the value, its type, its name, padding, and the value.
-    struct {
-      WORD length = sizeof(*this);
+    struct Block {
+      WORD length = sizeof(Block);
       WORD value_length = sizeof(VS_FIXEDFILEINFO);
       WORD type = 0;
       wchar_t name[16] = L"VS_VERSION_INFO";
@@ -190,15 +199,12 @@ class VersionedFakeClr : public testing::Test {
       VS_FIXEDFILEINFO info{};
     } block;
     block.info.dwSignature = VS_FFI_SIGNATURE;
-    block.info.dwFileVersionMS = MAKELONG(0, major);
+    block.info.dwFileVersionMS = static_cast<DWORD>(MAKELONG(0, major));
     HANDLE update = BeginUpdateResourceW(copy_.path().c_str(), FALSE);
     ASSERT_NE(update, nullptr) << GetLastError();
     ASSERT_TRUE(
         UpdateResourceW(update, MAKEINTRESOURCEW(16), MAKEINTRESOURCEW(VS_VERSION_INFO), 0, &block, sizeof(block)));
     ASSERT_TRUE(EndUpdateResourceW(update, FALSE)) << GetLastError();
-    clr_.emplace(copy_.path());
-    attachment_.emplace(clr_->get(), &manager_);
-    ASSERT_EQ(attachment_->hr, S_OK) << attachment_->reason.data();
   }
   // Returns the hooks that the runtime receives, given these or none.
   std::string Hooks(const char* given, std::string_view companion) {
@@ -217,7 +223,7 @@ class VersionedFakeClr : public testing::Test {
   }
 
   const CopiedFakeCoreClr copy_{L"coreclr.dll"};
-  RecordingManager manager_;
+  const clr_host_memory::Result<clr_host_memory::MemoryManager> manager_ = clr_host_memory::CreateMemoryManager();
   std::optional<FakeCoreClr> clr_;
   std::optional<Attachment> attachment_;
 };
@@ -237,10 +243,9 @@ TEST_F(VersionedFakeClr, OfNet7StartsWithoutTheCompanion) {
   EXPECT_EQ(Hooks(nullptr, "C:\\x.dll"), "");
 }
 
-TEST_F(BridgedFakeClr, WithoutAVersionStartsWithoutTheCompanion) {
-  const clr_host_memory::StartProperties properties(bridge(), 0, nullptr, nullptr, 17, "C:\\x.dll");
-  EXPECT_FALSE(properties.runtime_loads_companions());
-  EXPECT_EQ(properties.count(), 1);
+TEST_F(VersionedFakeClr, WithoutAVersionStartsWithoutTheCompanion) {
+  Bridge(0);
+  EXPECT_EQ(Hooks("a.dll", "C:\\x.dll"), "[a.dll]");
 }
 
 TEST_F(BridgedFakeClr, ModulesAndPurposesFitTheCallersStructSize) {
