@@ -1,6 +1,6 @@
-# clrhm_dotnet(): restores the Windows runtimes of .NET into build/dotnet (a dotnet root) and builds the managed sample
-# programs into build/programs/<framework>/<Name>. Does nothing if the sources and the versions are unchanged. Sets
-# CLRHM_HAS_DOTNET to whether both succeeded. Without a .NET SDK or a package source, prints a message and continues.
+# clrhm_dotnet(): restores the Windows runtimes of .NET into build/dotnet (a dotnet root), and builds the companion
+# into build/companion and the managed sample programs into build/programs/<framework>/<Name>. Does nothing if the sources and the versions are unchanged. Sets
+# CLRHM_HAS_DOTNET to whether the runtimes and the programs are there. Without a .NET SDK or a package source, prints a message and continues.
 include_guard(GLOBAL)
 include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
 
@@ -65,6 +65,17 @@ function(clrhm_dotnet)
     "Restoring the Windows runtimes of .NET into build/dotnet" "${CLRHM_BUILD}/dotnet/stamp"
     "${runtimes_hash}" has_runtimes "restore|Runtimes/Runtimes.csproj"
     "build|Runtimes/Runtimes.csproj|--no-restore|-f|net10.0|-t:Layout")
+
+  set(companion "${CLRHM_ROOT}/src/companion")
+  file(GLOB sources "${companion}/*.cs" "${companion}/*.csproj")
+  list(SORT sources)
+  _clrhm_hash(companion_hash ${sources})
+  if(NOT EXISTS "${CLRHM_BUILD}/companion/ClrHostMemory.Companion.dll")
+    file(REMOVE "${CLRHM_BUILD}/companion/stamp")
+  endif()
+  _clrhm_dotnet_step("Building the companion into build/companion" "${CLRHM_BUILD}/companion/stamp"
+                     "${companion_hash}" has_companion
+                     "build|${companion}/ClrHostMemory.Companion.csproj|-c|Release")
 
   file(GLOB_RECURSE sources "${programs}/*.cs" "${programs}/*.csproj" "${programs}/*.props"
        "${programs}/*.slnx" "${programs}/*.json")

@@ -27,10 +27,10 @@ typedef struct ClrHostMemoryStartProperty {
   char value[64];  // UTF-8, null-terminated; numbers are decimal
 } ClrHostMemoryStartProperty;
 typedef struct ClrHostMemoryStartProperties {
-  uint32_t size;     // sizeof(ClrHostMemoryStartProperties) of the caller
-  uint32_t version;  // 1
-  uint32_t count;    // used elements of `properties`, from the first
-  uint32_t unused;   // 0
+  uint32_t size;             // sizeof(ClrHostMemoryStartProperties) of the caller
+  uint32_t version;          // 1
+  uint32_t count;            // used elements of `properties`, from the first
+  uint32_t loads_companion;  // 1: the runtime is .NET 8 or later, which can load the companion; 0: it cannot
   ClrHostMemoryStartProperty properties[kClrHostMemoryStartPropertyCapacity];
 } ClrHostMemoryStartProperties;
 
@@ -94,12 +94,14 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // runtime starts. It adds
   // - System.GC.RegionRange, if the manager leaves less memory than the machine has. Without it the workstation GC of
   //   .NET 10 does not start below 10 MiB, and cannot use a limit that is raised later;
+  // - System.GC.RegionRange, and System.GC.RegionSize for a small heap, with AUTO, so that the limit can be raised
+  // later;
   // - System.GC.HeapHardLimit, if gc_hard_limit (bytes) is not 0: a GC plans for a limit that it knows.
   //   CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves to a heap at the start, if there is a limit;
   // - ClrHostMemory.Control, the address of the manager's IClrHostMemoryControl for a companion in this runtime, in
   //   decimal digits;
   // - ClrHostMemory.FollowGcLimit with the value 1, if the limit is AUTO and was added: the companion may change it.
-  // It adds neither of the first two where the properties or the environment (DOTNET_..., COMPlus_...) already set it.
+  // It adds none of the first three where the properties or the environment (DOTNET_..., COMPlus_...) already set it.
   // E_POINTER; E_INVALIDARG: a size of no known version; HOST_E_CLRNOTAVAILABLE: detached.
   STDMETHOD(GetStartProperties)(THIS_ uint32_t count, const char* const* keys, const char* const* values,
                                 uint64_t gc_hard_limit, ClrHostMemoryStartProperties* additions) PURE;

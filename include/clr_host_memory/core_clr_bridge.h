@@ -23,19 +23,24 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace clr_host_memory {
+
+// The runtime property with the assemblies to run before Main, separated by semicolons.
+inline constexpr char kStartupHooksProperty[] = "STARTUP_HOOKS";
 
 // The properties to start a runtime with: the host's own and those the bridge adds (see
 // IClrHostMemoryBridge::GetStartProperties). The host's strings must outlive it. Move-only.
 class StartProperties {
  public:
   // If bridge is null or detached, adds nothing. gc_hard_limit: bytes for System.GC.HeapHardLimit; 0: none;
-  // CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves. Throws std::bad_alloc.
+  // CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves. companion: full path of
+  // ClrHostMemory.Companion.dll, an existing file, in UTF-8; empty: no companion. Throws std::bad_alloc.
   StartProperties(IClrHostMemoryBridge* bridge, int count, const char* const* keys, const char* const* values,
-                  std::uint64_t gc_hard_limit = 0)
+                  std::uint64_t gc_hard_limit = 0, std::string_view companion = {})
       : additions_(std::make_unique<ClrHostMemoryStartProperties>()) {
     const auto given = static_cast<std::size_t>(std::max(count, 0));
     additions_->size = sizeof(*additions_);
@@ -48,15 +53,34 @@ class StartProperties {
       keys_.push_back(additions_->properties[index].key);
       values_.push_back(additions_->properties[index].value);
     }
+    if (additions_->loads_companion != 0 && !companion.empty()) AddStartupHook(companion);
   }
 
   [[nodiscard]] int count() const noexcept { return static_cast<int>(keys_.size()); }
   // For coreclr_initialize, which does not write to them.
   [[nodiscard]] const char** keys() noexcept { return keys_.data(); }
   [[nodiscard]] const char** values() noexcept { return values_.data(); }
+  // Returns whether the runtime is .NET 8 or later. An older one runs without the companion.
+  [[nodiscard]] bool runtime_loads_companions() const noexcept { return additions_->loads_companion != 0; }
 
  private:
+  // Adds an assembly to those whose StartupHook the runtime runs before Main. Hooks that the host gives run first.
+  void AddStartupHook(std::string_view assembly) {
+    hooks_ = std::make_unique<std::string>(assembly);
+    const auto key =
+        std::find_if(keys_.begin(), keys_.end(), [](std::string_view name) { return name == kStartupHooksProperty; });
+    if (key == keys_.end()) {
+      keys_.push_back(kStartupHooksProperty);
+      values_.push_back(hooks_->c_str());
+      return;
+    }
+    const char*& hooks = values_[static_cast<std::size_t>(key - keys_.begin())];
+    if (hooks[0] != '\0') hooks_->insert(0, std::string(hooks) + ";");
+    hooks = hooks_->c_str();
+  }
+
   std::unique_ptr<ClrHostMemoryStartProperties> additions_;
+  std::unique_ptr<std::string> hooks_;
   std::vector<const char*> keys_;
   std::vector<const char*> values_;
 };
@@ -97,8 +121,9 @@ class CoreClrBridge {
   // Returns the host's properties and those the runtime needs under the manager's limit. See the class of that name.
   [[nodiscard]] clr_host_memory::StartProperties StartProperties(int count, const char* const* keys,
                                                                  const char* const* values,
-                                                                 std::uint64_t gc_hard_limit = 0) const {
-    return {bridge_.get(), count, keys, values, gc_hard_limit};
+                                                                 std::uint64_t gc_hard_limit = 0,
+                                                                 std::string_view companion = {}) const {
+    return {bridge_.get(), count, keys, values, gc_hard_limit, companion};
   }
   [[nodiscard]] std::uint64_t CallCount() const noexcept {
     std::uint64_t calls = 0;

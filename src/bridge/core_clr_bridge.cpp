@@ -16,6 +16,7 @@
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
 #include "bridge/start/start_properties.h"
+#include "bridge/start/started_runtime.h"
 #include "com/com_object.h"
 #include "com/sized_struct.h"
 
@@ -75,9 +76,7 @@ class Bridge final : public ComObject<Bridge, Implements<IClrHostMemoryBridge, k
                       [&](std::string* text) { return clr_host_memory::AttachModule(record_, module, text); });
   }
 
-  STDMETHODIMP NoteRuntimeStarted() noexcept override {
-    return clr_host_memory::NoteRuntimeStarted(record_);
-  }
+  STDMETHODIMP NoteRuntimeStarted() noexcept override { return clr_host_memory::NoteRuntimeStarted(record_); }
 
   STDMETHODIMP GetCallCount(uint64_t* calls) noexcept override {
     if (calls == nullptr) return E_POINTER;
@@ -132,9 +131,14 @@ class Bridge final : public ComObject<Bridge, Implements<IClrHostMemoryBridge, k
                                   uint64_t gc_hard_limit, ClrHostMemoryStartProperties* additions) noexcept override {
     if (additions == nullptr || (count != 0 && (keys == nullptr || values == nullptr))) return E_POINTER;
     if (!IsOpen(record_)) return HOST_E_CLRNOTAVAILABLE;
-    ClrHostMemoryStartProperties ours = AddedStartProperties(count, keys, values, gc_hard_limit);
-    ours.version = 1;
-    return CopySized(ours, additions);
+    return WithReason(nullptr, 0, [&](std::string*) {
+      ClrHostMemoryStartProperties ours = AddedStartProperties(count, keys, values, gc_hard_limit);
+      ours.version = 1;
+      // An assembly for .NET 8 would end an older runtime.
+      const std::vector<BridgedModuleInfo> modules = ModulesOf(record_);
+      if (!modules.empty() && MajorVersionOf(modules.front().module) >= 8) ours.loads_companion = 1;
+      return CopySized(ours, additions);
+    });
   }
 
  private:

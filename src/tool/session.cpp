@@ -1,5 +1,6 @@
 #include "tool/session.h"
 
+#include "tool/hosting/companion.h"
 #include "tool/run/process_memory.h"
 #include "tool/text/duration_text.h"
 #include "tool/text/size_text.h"
@@ -170,6 +171,15 @@ void Session::AttachToCoreClr(HMODULE coreclr) {
   }
 }
 
+StartProperties Session::MakeStartProperties(int count, const char* const* keys, const char* const* values) {
+  if (!bridge_) return {nullptr, count, keys, values};
+  if (!initial_limit_ && policy_.limit_changes.empty()) {
+    return bridge_->StartProperties(count, keys, values, policy_.gc_limit);
+  }
+  gc_limit_figures_.emplace();
+  return PropertiesWithCompanion(*bridge_, policy_, CompanionFile(), count, keys, values, &*gc_limit_figures_);
+}
+
 void Session::Abandon() noexcept {
   DisarmProcessEnd();
   file_.reset();
@@ -181,6 +191,7 @@ PolicyFigures Session::PolicyFiguresNow() const {
   figures.initial_limit = initial_limit_;
   if (schedule_) figures.limit_changes = schedule_->Figures();
   figures.events = events_.Figures();
+  figures.gc_limit = gc_limit_figures_;
   // Event times count from the creation of the manager. They become times since managed code began.
   const ULONGLONG began = managed_code_began_at_.load();
   const auto earlier = static_cast<std::int64_t>(began == 0 ? 0 : began - manager_made_at_);

@@ -41,6 +41,10 @@ class Session {
   // Returns the error to report after E_OUTOFMEMORY from NoteManagedCodeBegins; empty if the runtime fits.
   [[nodiscard]] std::optional<ToolError> NoRoomError() const;
 
+  // Returns the properties to start the bridged runtime with: the given ones and those under a limit, the companion
+  // among them. Throws std::bad_alloc.
+  [[nodiscard]] StartProperties MakeStartProperties(int count, const char* const* keys, const char* const* values);
+
   // Returns the heap limit passed to the GC: bytes, CLR_HOST_MEMORY_GC_LIMIT_AUTO, or 0 if none.
   [[nodiscard]] std::uint64_t gc_limit() const noexcept { return policy_.gc_limit; }
 
@@ -78,6 +82,7 @@ class Session {
   bool gc_container_;
   std::vector<std::string> bridged_modules_;
   Limit initial_limit_;
+  std::optional<GcLimitFigures> gc_limit_figures_;
   EventLog events_;
   // Set if the runtime did not fit the limit. Bytes.
   bool start_was_refused_ = false;

@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "bridge/fake_clr.h"
@@ -174,6 +176,76 @@ TEST_F(BridgedFakeClr, CppStartPropertiesCombineGivenAndAddedOnes) {
   EXPECT_EQ(clr_host_memory::StartProperties(bridge(), 0, nullptr, nullptr).count(), 1);
   bridge()->Detach();
   EXPECT_EQ(clr_host_memory::StartProperties(bridge(), 2, keys, values, 17).count(), 2);
+}
+
+// A fake coreclr.dll whose file has a version, as .NET's has, bridged to a manager.
+class VersionedFakeClr : public testing::Test {
+ protected:
+  // major 0: the file has no version.
+  void Bridge(WORD major) {
+    if (major != 0) SetVersion(major);
+    clr_.emplace(copy_.path());
+    attachment_.emplace(clr_->get(), manager_->get());
+    ASSERT_EQ(attachment_->hr, S_OK) << attachment_->reason.data();
+  }
+  void SetVersion(WORD major) {
+    // VS_VERSIONINFO: its length, that of the value, its type, its name, padding, and the value.
+    struct Block {
+      WORD length = sizeof(Block);
+      WORD value_length = sizeof(VS_FIXEDFILEINFO);
+      WORD type = 0;
+      wchar_t name[16] = L"VS_VERSION_INFO";
+      WORD padding = 0;
+      VS_FIXEDFILEINFO info{};
+    } block;
+    block.info.dwSignature = VS_FFI_SIGNATURE;
+    block.info.dwFileVersionMS = static_cast<DWORD>(MAKELONG(0, major));
+    HANDLE update = BeginUpdateResourceW(copy_.path().c_str(), FALSE);
+    ASSERT_NE(update, nullptr) << GetLastError();
+    ASSERT_TRUE(
+        UpdateResourceW(update, MAKEINTRESOURCEW(16), MAKEINTRESOURCEW(VS_VERSION_INFO), 0, &block, sizeof(block)));
+    ASSERT_TRUE(EndUpdateResourceW(update, FALSE)) << GetLastError();
+  }
+  // Returns the hooks that the runtime receives, given these or none.
+  std::string Hooks(const char* given, std::string_view companion) {
+    const char* keys[] = {"A", "STARTUP_HOOKS"};
+    const char* values[] = {"1", given};
+    clr_host_memory::StartProperties made(attachment_->bridge.get(), given == nullptr ? 1 : 2, keys, values, 0,
+                                          companion);
+    clr_host_memory::StartProperties properties = std::move(made);
+    std::string hooks;
+    for (int index = 0; index < properties.count(); ++index) {
+      if (std::string_view(properties.keys()[index]) == "STARTUP_HOOKS") {
+        hooks += std::string("[") + properties.values()[index] + "]";
+      }
+    }
+    return hooks;
+  }
+
+  const CopiedFakeCoreClr copy_{L"coreclr.dll"};
+  const clr_host_memory::Result<clr_host_memory::MemoryManager> manager_ = clr_host_memory::CreateMemoryManager();
+  std::optional<FakeCoreClr> clr_;
+  std::optional<Attachment> attachment_;
+};
+
+TEST_F(VersionedFakeClr, OfNet8LoadsTheCompanionAfterTheAppsHooks) {
+  Bridge(8);
+  EXPECT_EQ(Hooks(nullptr, "C:\\x.dll"), "[C:\\x.dll]");
+  EXPECT_EQ(Hooks("", "C:\\x.dll"), "[C:\\x.dll]");
+  EXPECT_EQ(Hooks("a.dll;b.dll", "C:\\x.dll"), "[a.dll;b.dll;C:\\x.dll]");
+  EXPECT_EQ(Hooks("a.dll", ""), "[a.dll]");
+  EXPECT_EQ(Hooks(nullptr, ""), "");
+}
+
+TEST_F(VersionedFakeClr, OfNet7StartsWithoutTheCompanion) {
+  Bridge(7);
+  EXPECT_EQ(Hooks("a.dll", "C:\\x.dll"), "[a.dll]");
+  EXPECT_EQ(Hooks(nullptr, "C:\\x.dll"), "");
+}
+
+TEST_F(VersionedFakeClr, WithoutAVersionStartsWithoutTheCompanion) {
+  Bridge(0);
+  EXPECT_EQ(Hooks("a.dll", "C:\\x.dll"), "[a.dll]");
 }
 
 TEST_F(BridgedFakeClr, ModulesAndPurposesFitTheCallersStructSize) {

@@ -117,7 +117,12 @@ class RuntimeStartGcLimit : public RuntimeStartProperties {
     RuntimeStartProperties::SetUp();
     manager_.memory_status.total_physical = machine_.ullTotalPhys;  // no range is added
     StopWatchingRuntimeStart();
-    ASSERT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_, 12345678), S_OK) << reason_;
+    ASSERT_EQ(WatchRuntimeStart(hostpolicy_.get(), bridge(), &reason_,
+                                [this](int count, const char* const* keys, const char* const* values) {
+                                  return clr_host_memory::StartProperties(bridge(), count, keys, values, 12345678);
+                                }),
+              S_OK)
+        << reason_;
   }
 };
 

@@ -89,6 +89,7 @@ TEST_P(ClrmemVersion, RunsUnderALimit) {
   EXPECT_THAT(run.process.out, HasSubstr("setting: from the file\r\n"));
   EXPECT_EQ(run.summary["runtime"]["version"], version);
   EXPECT_EQ(run.summary["runtime"]["path"], folder + "\\coreclr.dll");
+  EXPECT_EQ(run.summary["gc_limit"]["follows"] == "old_runtime", version.starts_with("6.")) << run.process.error;
 }
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemVersion, testing::Values("6.0.13", "8.0.33", "9.0.22", "10.0.14"),

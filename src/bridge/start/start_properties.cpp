@@ -14,9 +14,10 @@ namespace {
 
 // What the currently bridged manager contributes to the properties; all 0 if there is none.
 struct StartFigures {
-  std::uint64_t physical_memory_if_hidden = 0;  // bytes of the machine, if they exceed what a bridged runtime receives
-  std::uint64_t gc_limit = 0;                   // bytes that the limit leaves to a GC at its start; 0: no limit
-  IClrHostMemoryControl* control = nullptr;     // a bridge of the manager keeps it alive
+  std::uint64_t physical_memory = 0;         // bytes of the machine
+  bool hides_memory = false;                 // a bridged runtime receives less
+  std::uint64_t gc_limit = 0;                // bytes that the limit leaves to a GC at its start; 0: no limit
+  IClrHostMemoryControl* control = nullptr;  // a bridge of the manager keeps it alive
 };
 
 StartFigures FiguresAtStart() noexcept {
@@ -30,8 +31,8 @@ StartFigures FiguresAtStart() noexcept {
   figures.gc_limit = told.gc_limit_at_start == CLR_HOST_MEMORY_NO_LIMIT ? 0 : told.gc_limit_at_start;
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
-  const bool hidden = GlobalMemoryStatusEx(&machine) && told.total_physical < machine.ullTotalPhys;
-  if (hidden) figures.physical_memory_if_hidden = machine.ullTotalPhys;
+  if (GlobalMemoryStatusEx(&machine)) figures.physical_memory = machine.ullTotalPhys;
+  figures.hides_memory = told.total_physical < figures.physical_memory;
   return figures;
 }
 
@@ -52,6 +53,13 @@ bool EnvironmentLimitsGc() noexcept {
       L"COMPlus_GCHeapHardLimitPercent",   L"COMPlus_GCTotalPhysicalMemory",    L"COMPlus_GCHeapHardLimitSOH",
       L"COMPlus_GCHeapHardLimitSOHPercent"};
   return std::any_of(kLimits.begin(), kLimits.end(), Exists);
+}
+
+// Returns whether a GC with this limit uses regions of the smallest size, as it does within a range of five times the
+// limit. A server GC divides the range among its heaps, at most one for each processor.
+bool SmallRegions(std::uint64_t gc_limit, bool is_server) noexcept {
+  const std::uint64_t heaps = is_server ? GetActiveProcessorCount(ALL_PROCESSOR_GROUPS) : 1;
+  return gc_limit / std::max(heaps, std::uint64_t{1}) < kSmallRegionsBelow;
 }
 
 template <std::size_t kSize>
@@ -86,11 +94,18 @@ ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const cha
   const StartFigures figures = FiguresAtStart();
   if (follows) gc_hard_limit = figures.gc_limit;
   const bool adds_limit = gc_hard_limit != 0 && !has_limit;
-  const bool sizes_range_itself = has_range || is_server || large_pages || has_limit || adds_limit;
-  const std::uint64_t physical_memory = sizes_range_itself ? 0 : figures.physical_memory_if_hidden;
+  const bool sizes_range_itself = has_range || large_pages || has_limit || figures.physical_memory == 0;
+  // The GC reserves its range once, so a limit that will be raised needs a range for more than itself.
+  const bool will_be_raised = follows && adds_limit;
+  const bool needs_machines_range = !adds_limit && !is_server && figures.hides_memory;
 
   ClrHostMemoryStartProperties additions{};
-  if (physical_memory != 0) Add(kRegionRangeProperty, RegionRange(physical_memory), &additions);
+  if (!sizes_range_itself && will_be_raised) {
+    Add(kRegionRangeProperty, RegionRangeOfLimit(gc_hard_limit, figures.physical_memory), &additions);
+    if (SmallRegions(gc_hard_limit, is_server)) Add(kRegionSizeProperty, kSmallRegion, &additions);
+  } else if (!sizes_range_itself && needs_machines_range) {
+    Add(kRegionRangeProperty, RegionRange(figures.physical_memory), &additions);
+  }
   if (adds_limit) Add(kHardLimitProperty, gc_hard_limit, &additions);
   if (figures.control != nullptr) {
     Add(kControlProperty, reinterpret_cast<std::uintptr_t>(figures.control), &additions);

@@ -20,9 +20,23 @@ inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
   return std::min(2 * physical_memory, std::uint64_t{256} << 30);
 }
 
+// Returns the range for a GC with its own limit that will be raised: the GC's own choice at least.
+[[nodiscard]] constexpr std::uint64_t RegionRangeOfLimit(std::uint64_t gc_limit,
+                                                         std::uint64_t physical_memory) noexcept {
+  return std::max(5 * gc_limit, RegionRange(physical_memory));
+}
+
+// The runtime property for the size of a region, bytes. A GC derives it from its range. In the larger range it would
+// take regions of 4 MiB, of which a small heap has too few: with them a program ended 1 MiB earlier at a limit of
+// 27 MiB, and with small ones it passed at 26 MiB (docs/decisions/0006).
+inline constexpr char kRegionSizeProperty[] = "System.GC.RegionSize";
+inline constexpr std::uint64_t kSmallRegion = std::uint64_t{1} << 20;
+// A heap with a smaller limit receives small regions.
+inline constexpr std::uint64_t kSmallRegionsBelow = std::uint64_t{64} << 20;
+
 // The runtime property for the GC's own limit, in bytes, on what it commits. With it the GC collects and decommits in
-// time. Without it, a GC that is only refused asks for new regions and throws (docs/decisions/0011). It cannot be
-// changed later.
+// time. Without it, a GC that is only refused asks for new regions and throws (docs/decisions/0011). Only the companion
+// can change it later.
 inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
 
 // The properties for the companion, as IClrHostMemoryBridge::GetStartProperties specifies.

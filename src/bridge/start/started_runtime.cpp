@@ -59,4 +59,17 @@ bool IsAssemblyOfProgram(HMODULE module) {
   return HasClrHeader(module) && !SameName(BaseName(ModulePath(module)), kCoreLibrary);
 }
 
+unsigned MajorVersionOf(HMODULE module) noexcept {
+  HRSRC found = FindResourceW(module, MAKEINTRESOURCEW(VS_VERSION_INFO), MAKEINTRESOURCEW(16));  // RT_VERSION
+  HGLOBAL loaded = found == nullptr ? nullptr : LoadResource(module, found);
+  const auto* const block = static_cast<const std::byte*>(loaded == nullptr ? nullptr : LockResource(loaded));
+  // VS_VERSIONINFO: three words, its name with the terminator, and padding precede VS_FIXEDFILEINFO.
+  constexpr std::size_t kHeader = 3 * sizeof(WORD) + sizeof(L"VS_VERSION_INFO") + sizeof(WORD);
+  static_assert(kHeader % sizeof(DWORD) == 0);
+  VS_FIXEDFILEINFO info;
+  if (block == nullptr || SizeofResource(module, found) < kHeader + sizeof(info)) return 0;
+  std::memcpy(&info, block + kHeader, sizeof(info));
+  return info.dwSignature == VS_FFI_SIGNATURE ? HIWORD(info.dwFileVersionMS) : 0;
+}
+
 }  // namespace clr_host_memory

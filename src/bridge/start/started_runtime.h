@@ -1,4 +1,4 @@
-// Deduces from the loaded modules whether a CoreCLR has started (docs/decisions/0012).
+// Deduces from the loaded modules whether a CoreCLR has started (docs/decisions/0012), and its version.
 #ifndef CLRHM_BRIDGE_START_STARTED_RUNTIME_H
 #define CLRHM_BRIDGE_START_STARTED_RUNTIME_H
 
@@ -14,6 +14,10 @@ namespace clr_host_memory {
 // Returns whether module, which a runtime has loaded as code, is an assembly other than the core library. The first
 // such assembly is loaded after coreclr_initialize, which runs only code of the core library. Throws std::bad_alloc.
 [[nodiscard]] bool IsAssemblyOfProgram(HMODULE module);
+
+// Returns the major version of a module's file, 8 for .NET 8's coreclr.dll; 0: the file has none. module must be
+// loaded.
+[[nodiscard]] unsigned MajorVersionOf(HMODULE module) noexcept;
 
 }  // namespace clr_host_memory
 

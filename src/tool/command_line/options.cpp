@@ -75,6 +75,10 @@ Options ParseOptions(const std::vector<std::string>& arguments) {
       ->add_option("--gc-limit", policy.gc_limit,
                    "Heap limit that the GC receives at its start: auto (default: derived from --limit), off, or a size")
       ->type_name("auto|off|SIZE");
+  run_command
+      ->add_option("--companion", policy.companion,
+                   "Load the companion, which tells a running GC its limit: on (default; .NET 8 and later), or off")
+      ->type_name("on|off");
   run_command->add_flag("--count-all", policy.count_whole_process,
                         "Count all memory that the process commits against the limit");
   run_command->add_option("--limit-at", policy.limit_at, "Change the limit while APP runs: 2s=64M, 1m=none; repeatable")

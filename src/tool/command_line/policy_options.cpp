@@ -117,8 +117,8 @@ std::uint64_t ParseGcLimit(const std::string& text) {
 // commit exceeds the headroom for the process.
 void CheckHeadroom(const PolicyOptions& policy, std::uint64_t limit) {
   const char* reason = nullptr;
-  const Limits limits = LimitsOf(limit, policy.headroom.app_domain, policy.headroom.process, &reason,
-                                 policy.committed_headroom);
+  const Limits limits =
+      LimitsOf(limit, policy.headroom.app_domain, policy.headroom.process, &reason, policy.committed_headroom);
   if (reason != nullptr) {
     throw ToolError("--headroom exceeds the limit of " + FormatSize(limit) + " with " +
                         FormatSize(limits.process_headroom.value) + " for the process and " +
@@ -130,6 +130,11 @@ void CheckHeadroom(const PolicyOptions& policy, std::uint64_t limit) {
                         FormatSize(limits.process_headroom.value) + " within the limit of " + FormatSize(limit),
                     "lower it, or give a larger --headroom");
   }
+}
+
+bool ParseCompanion(std::string_view text) {
+  if (text == "on" || text == "off") return text == "on";
+  throw ToolError("--companion " + std::string(text) + " is neither on nor off", "give one of the two");
 }
 
 OnThrash ParseOnThrash(std::string_view text) {
@@ -145,6 +150,7 @@ const char* PolicyTexts::FirstGiven() const noexcept {
   if (wait) return "--wait";
   if (commit_headroom) return "--commit-headroom";
   if (gc_limit) return "--gc-limit";
+  if (companion) return "--companion";
   if (count_whole_process) return "--count-all";
   if (!limit_at.empty()) return "--limit-at";
   if (on_thrash) return "--on-thrash";
@@ -190,6 +196,7 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
       throw ToolError("--on-thrash needs a limit", "add --limit");
     }
   }
+  if (texts.companion) policy.companion = ParseCompanion(*texts.companion);
   policy.gc_limit = texts.gc_limit ? ParseGcLimit(*texts.gc_limit) : CLR_HOST_MEMORY_GC_LIMIT_AUTO;
   return policy;
 }

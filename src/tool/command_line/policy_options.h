@@ -45,6 +45,7 @@ struct PolicyOptions {
   bool count_whole_process = false;
   // Heap limit passed to the GC at its start: bytes, CLR_HOST_MEMORY_GC_LIMIT_AUTO, or 0 for none.
   std::uint64_t gc_limit = 0;
+  bool companion = true;                   // load the companion where the runtime can
   std::vector<LimitChange> limit_changes;  // sorted by time, at most one for each time
   OnThrash on_thrash = OnThrash::kReport;
 };
@@ -55,6 +56,7 @@ struct PolicyTexts {
   std::optional<std::string> wait;
   std::optional<std::string> commit_headroom;
   std::optional<std::string> gc_limit;
+  std::optional<std::string> companion;
   bool count_whole_process = false;
   std::vector<std::string> limit_at;
   std::optional<std::string> on_thrash;

@@ -90,6 +90,11 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
   properties["APP_PATHS"] = ToUtf8(app_folder) + "\\";
   properties["APP_CONTEXT_BASE_DIRECTORY"] = ToUtf8(app_folder) + "\\";
   properties["NATIVE_DLL_SEARCH_DIRECTORIES"] = ToUtf8(app_folder) + "\\;" + ToUtf8(folder) + "\\;";
+  // As hostpolicy does: the environment's hooks run first.
+  if (const std::string hooks = ToUtf8(EnvironmentVariable(L"DOTNET_STARTUP_HOOKS")); !hooks.empty()) {
+    std::string& property = properties[kStartupHooksProperty];
+    property = hooks + (property.empty() ? "" : ";" + property);
+  }
   std::vector<const char*> keys;
   std::vector<const char*> values;
   for (const auto& [key, value] : properties) {
@@ -113,8 +118,7 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
   unsigned int domain = 0;
   const std::string app = ToUtf8(program.file);
   const CoreClrBridge* const bridge = session.bridge();
-  StartProperties start(bridge == nullptr ? nullptr : bridge->get(), static_cast<int>(keys.size()), keys.data(),
-                        values.data(), session.gc_limit());
+  StartProperties start = session.MakeStartProperties(static_cast<int>(keys.size()), keys.data(), values.data());
   const int initialized =
       initialize(app.c_str(), "clrmem", start.count(), start.keys(), start.values(), &host, &domain);
   if (initialized < 0) {

@@ -118,7 +118,10 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
     std::string reason;
     HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
     const auto started = [&session] { return session.NoteManagedCodeBegins(); };
-    if (FAILED(WatchRuntimeStart(hostpolicy, bridge->get(), &reason, session.gc_limit(), started))) {
+    const auto properties = [&session](int count, const char* const* keys, const char* const* values) {
+      return session.MakeStartProperties(count, keys, values);
+    };
+    if (FAILED(WatchRuntimeStart(hostpolicy, bridge->get(), &reason, properties, started))) {
       throw ToolError("the start of the runtime cannot be watched: " + reason, "run APP with --no-bridge");
     }
   }

@@ -25,7 +25,7 @@ constexpr std::int64_t kNoResult = INT64_MIN;  // not an HRESULT
 
 struct Watch {
   ComPtr<IClrHostMemoryBridge> bridge;
-  std::uint64_t gc_hard_limit = 0;
+  MakeStartProperties make_properties;
   RuntimeStarted started;
   ImportPatch patch;
 };
@@ -68,7 +68,9 @@ int WINAPI Initialize(const char* exe_path, const char* app_domain_name, int pro
   }
   std::optional<StartProperties> properties;
   try {
-    properties.emplace(watch->bridge.get(), property_count, property_keys, property_values, watch->gc_hard_limit);
+    properties.emplace(watch->make_properties
+                           ? watch->make_properties(property_count, property_keys, property_values)
+                           : StartProperties(watch->bridge.get(), property_count, property_keys, property_values));
     property_count = properties->count();
     property_keys = properties->keys();
     property_values = properties->values();
@@ -98,7 +100,7 @@ FARPROC WINAPI GetProcAddressOrWatch(HMODULE module, LPCSTR name) {
 }  // namespace
 
 HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason,
-                          std::uint64_t gc_hard_limit, RuntimeStarted started) noexcept try {
+                          MakeStartProperties make_properties, RuntimeStarted started) noexcept try {
   if (bridge == nullptr) {
     *reason = "The bridge to notify of the runtime's start is null; attach a bridge first.";
     return E_POINTER;
@@ -113,7 +115,7 @@ HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std:
   auto watch = std::make_unique<Watch>();
   bridge->AddRef();
   watch->bridge = ComPtr<IClrHostMemoryBridge>(bridge);
-  watch->gc_hard_limit = gc_hard_limit;
+  watch->make_properties = std::move(make_properties);
   watch->started = std::move(started);
   start_result.store(kNoResult, std::memory_order_release);
   current_watch.store(watch.get(), std::memory_order_release);

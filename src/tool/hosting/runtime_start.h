@@ -3,9 +3,8 @@
 #ifndef CLRHM_TOOL_HOSTING_RUNTIME_START_H
 #define CLRHM_TOOL_HOSTING_RUNTIME_START_H
 
-#include <clr_host_memory/bridge_abi.h>
+#include <clr_host_memory/core_clr_bridge.h>
 
-#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -16,13 +15,17 @@ namespace clr_host_memory::tool {
 // begin. It must not throw.
 using RuntimeStarted = std::function<HRESULT()>;
 
+// Returns the properties to start the runtime with, given those of hostpolicy. It may throw std::bad_alloc only.
+using MakeStartProperties =
+    std::function<StartProperties(int count, const char* const* keys, const char* const* values)>;
+
 // Redirects hostpolicy's import of GetProcAddress to the watch. Holds a reference to hostpolicy and bridge until
 // StopWatchingRuntimeStart. A process can have one watch at a time, since the intermediate functions are plain
 // functions. Both functions must be called by one thread at a time.
 //
-// The runtime receives its own properties and those that the bridge's GetStartProperties adds. gc_hard_limit is passed
-// to IClrHostMemoryBridge::GetStartProperties. After the start calls started, unless it is empty, and then the bridge's
-// NoteRuntimeStarted.
+// The runtime receives the properties that make_properties returns; if that is empty, its own and those that the
+// bridge's GetStartProperties adds without a GC limit. After the start calls started, unless it is empty, and then the
+// bridge's NoteRuntimeStarted.
 //
 // If the runtime about to start is not one of bridge's modules, it is not started, since no limit would hold. Then
 // coreclr_initialize returns HOST_E_CLRNOTAVAILABLE, and IClrHostMemoryBridge::VerifyCallsArrive gives the reason. If
@@ -35,7 +38,7 @@ using RuntimeStarted = std::function<HRESULT()>;
 // - HOST_E_INVALIDOPERATION: there is a watch already.
 // - Otherwise the results of ImportPatch::Apply.
 [[nodiscard]] HRESULT WatchRuntimeStart(HMODULE hostpolicy, IClrHostMemoryBridge* bridge, std::string* reason,
-                                        std::uint64_t gc_hard_limit = 0, RuntimeStarted started = {}) noexcept;
+                                        MakeStartProperties make_properties = {}, RuntimeStarted started = {}) noexcept;
 
 // Restores the import; idempotent. Must not be called while hostpolicy starts the runtime on another thread.
 void StopWatchingRuntimeStart() noexcept;

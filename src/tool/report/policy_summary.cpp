@@ -29,6 +29,28 @@ constexpr std::array<Names, 3> kOutcomes{{
 }};
 const Names& NamesOf(ChangeOutcome outcome) { return kOutcomes.at(static_cast<std::size_t>(outcome)); }
 
+// By GcFollows. The last is for a companion that was passed to the runtime and did not run.
+constexpr std::array<Names, 8> kGcFollows{{
+    {"yes", "follows the limit"},
+    {"gc_limit_option", "as --gc-limit gives it"},
+    {"limit_of_the_app", "the app sets its own"},
+    {"companion_off", "as at the start: --companion off"},
+    {"old_runtime", "as at the start: only .NET 8 and later can change it"},
+    {"no_companion", "as at the start: no ClrHostMemory.Companion.dll beside clrmem"},
+    {"hooks_off", "as at the start: start-up hooks are off in this app"},
+    {"not_begun", "as at the start: the companion did not run"},
+}};
+// statistics.gc_limit is 0 unless a companion has asked the manager.
+const Names& NamesOf(const GcLimitFigures& figures, const ClrHostMemoryStatistics& statistics) {
+  const bool silent = figures.follows == GcFollows::kYes && statistics.gc_limit == 0;
+  return silent ? kGcFollows.back() : kGcFollows.at(static_cast<std::size_t>(figures.follows));
+}
+// Returns the GC's limit: bytes, or CLR_HOST_MEMORY_NO_LIMIT.
+std::uint64_t GcLimitNow(const GcLimitFigures& figures, const ClrHostMemoryStatistics& statistics) {
+  if (statistics.gc_limit != 0) return statistics.gc_limit;
+  return figures.at_start == 0 ? CLR_HOST_MEMORY_NO_LIMIT : figures.at_start;
+}
+
 std::string LimitText(std::uint64_t limit) { return limit == CLR_HOST_MEMORY_NO_LIMIT ? "none" : FormatSize(limit); }
 std::string LimitText(const Limit& limit) { return LimitText(limit.value_or(CLR_HOST_MEMORY_NO_LIMIT)); }
 
@@ -157,6 +179,14 @@ void AddLatch(Table& table, const ClrHostMemoryStatistics& statistics) {
 Json LimitJson(std::uint64_t limit) { return limit == CLR_HOST_MEMORY_NO_LIMIT ? Json(nullptr) : Json(limit); }
 Json LimitJson(const Limit& limit) { return limit ? Json(*limit) : Json(nullptr); }
 
+Json GcLimitJson(const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy) {
+  if (!policy.gc_limit) return nullptr;
+  const GcLimitFigures& figures = *policy.gc_limit;
+  return {{"bytes", LimitJson(GcLimitNow(figures, statistics))},
+          {"at_start_bytes", figures.at_start == 0 ? Json(nullptr) : Json(figures.at_start)},
+          {"follows", NamesOf(figures, statistics).key}};
+}
+
 Json ChangesJson(const std::vector<LimitChangeFigures>& changes) {
   Json json = Json::array();
   for (const LimitChangeFigures& change : changes) {
@@ -236,6 +266,10 @@ void AddLimit(Table& table, const ClrHostMemoryStatistics& statistics, const Pol
     if (change.outcome == ChangeOutcome::kRefused) text += ": " + HexCode(static_cast<std::uint32_t>(change.answer));
     table.Row(After(static_cast<std::int64_t>(change.change.after_ms)), text);
   }
+  if (policy.gc_limit) {
+    table.Row("GC's limit",
+              LimitText(GcLimitNow(*policy.gc_limit, statistics)) + ", " + NamesOf(*policy.gc_limit, statistics).shown);
+  }
   if (IsGiven(policy.options.headroom) && statistics.limit != CLR_HOST_MEMORY_NO_LIMIT) {
     table.Row("headroom", FormatSize(statistics.process_headroom) + " for the process, " +
                               FormatSize(statistics.app_domain_headroom) + " for the application domain");
@@ -260,6 +294,7 @@ void AddPolicy(Table& table, const ClrHostMemoryStatistics& statistics, const Po
 
 void AddPolicy(Json& json, const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy) {
   json["initial_limit_bytes"] = LimitJson(policy.initial_limit);
+  json["gc_limit"] = GcLimitJson(statistics, policy);
   json["limit_changes"] = ChangesJson(policy.limit_changes);
   json["over_limit"] = OverLimitJson(statistics, policy.events);
   json["outside"] = {{"bytes", statistics.outside}, {"counted", policy.options.count_whole_process}};

@@ -33,6 +33,22 @@ struct ManagerFigures {
   ClrHostMemoryAudit audit{};
 };
 
+// Whether the limit of the GC follows the manager's limit while the program runs, or why not.
+enum class GcFollows {
+  kYes,
+  kGivenLimit,     // --gc-limit gave a size, or none
+  kLimitOfTheApp,  // the app or its environment sets the GC's limit
+  kCompanionOff,
+  kOldRuntime,  // before .NET 8
+  kNoCompanion,
+  kHooksOff  // the app has switched start-up hooks off
+};
+
+struct GcLimitFigures {
+  std::uint64_t at_start = 0;  // bytes; 0: none
+  GcFollows follows = GcFollows::kYes;
+};
+
 // The requested policy, and its results that the statistics lack. Times are milliseconds since managed code began to
 // run, and negative before.
 struct PolicyFigures {
@@ -40,6 +56,7 @@ struct PolicyFigures {
   Limit initial_limit;
   std::vector<LimitChangeFigures> limit_changes;  // sorted by time
   EventFigures events;
+  std::optional<GcLimitFigures> gc_limit;  // of a bridged runtime under a limit
 };
 
 // The bridge's figures of a run. Absent for .NET Framework, which calls the manager itself, and for runs without a
