@@ -10,6 +10,7 @@
 
 namespace clrhm_test {
 
+// Ordered from best to worst, from a user's view.
 enum class Ending {
   kPasses,       // as without a limit
   kOutOfMemory,  // a managed OutOfMemoryException, caught or unhandled

@@ -9,8 +9,8 @@ namespace clrhm_test {
 namespace {
 
 constexpr int kWidth = 900;
-constexpr int kLeft = 250;  // of the plot; the labels stand before it
-constexpr int kRight = kWidth - 20;
+constexpr int kLeft = 290;  // of the plot; the labels stand before it
+constexpr int kRight = kWidth - 30;
 constexpr int kTop = 84;
 constexpr int kRowHeight = 26;
 
@@ -42,7 +42,7 @@ struct Axis {
 };
 
 Axis AxisOf(const std::vector<Row>& rows) {
-  double least = 100;
+  double least = 90;  // of the axis, at least
   double most = 100;
   for (const Row& row : rows) {
     for (const Cell& cell : row.cells) {
@@ -52,7 +52,7 @@ Axis AxisOf(const std::vector<Row>& rows) {
       most = std::max(most, PercentOf(row, *trial));
     }
   }
-  return {static_cast<int>(std::floor(least / 10)) * 10 - 10, static_cast<int>(std::ceil(most / 10)) * 10 + 10};
+  return {static_cast<int>(std::floor(least / 10)) * 10, static_cast<int>(std::ceil(most / 10)) * 10};
 }
 
 // Adds the mark of a policy at (x, y): a disc, a square, a diamond, a triangle. Text is shown on hover.
@@ -91,7 +91,7 @@ std::string SweepChart(const std::vector<Row>& rows) {
     const std::string name = std::string("(") + kPolicies[policy].letter + ") " + kPolicies[policy].name;
     AddMark(chart, policy, legend, 46, name);
     chart << "<text x=\"" << legend + 10 << "\" y=\"50\">" << name << "</text>\n";
-    legend += 46 + 6.6 * static_cast<double>(name.size());
+    legend += 36 + 7 * static_cast<double>(name.size());
   }
   for (int percent = axis.from; percent <= axis.to; percent += 10) {
     chart << "<path class=\"grid\" d=\"M" << axis.X(percent) << " " << kTop - 6 << "V" << bottom << "\"/>\n"

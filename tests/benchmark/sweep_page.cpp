@@ -50,8 +50,8 @@ void AddOutcome(std::ostringstream& page, const std::vector<Row>& rows) {
     if (ratio && *ratio < 1) ++better;
   }
   page << "In " << good << " of " << rows.size() << " rows (a) needs at most " << Fixed(kGoodRatio)
-       << " of the best of the others. In " << better << " rows (a) needs less than\nall of them. The other "
-       << rows.size() - good << " rows are marked *worse*.\n\n";
+       << " times the best of the others. In " << better << " of them it needs less than all\n"
+       << "others. Rows marked *worse*: " << rows.size() - good << ".\n\n";
 }
 
 // Adds by what factor of the total a user must choose the parameter of a policy.
@@ -73,45 +73,49 @@ void AddSpread(std::ostringstream& page, const std::vector<Row>& rows, PolicyInd
 
 std::string SweepPage(const std::vector<Row>& rows, const PageSettings& settings) {
   std::ostringstream page;
-  page << "# The limit sweep\n\n"
-       << "This page shows the least memory in total with which each sample program passes, under four policies.\n"
-       << "`cmake -P cmake/sweep.cmake` writes it" << (settings.wine ? ", here under Wine" : "")
-       << ". The samples' arguments stand beside their names.\n\n";
+  page << R"(# The limit sweep
+
+This page shows the least memory in total with which each sample program passes, under four policies. The samples'
+arguments stand beside their names. `cmake -P cmake/sweep.cmake` writes it)"
+       << (settings.wine ? ", here under Wine.\n\n" : ".\n\n");
   for (const Policy& policy : kPolicies) page << "- **(" << policy.letter << ")** " << policy.name << "\n";
-  page
-      << "\n## Method\n\n"
-      << "1. A total is the most that the manager has on account in a run: heap, code, types and native blocks. Under "
-         "(b) to (d)\n"
-      << "   clrmem has no limit and only counts.\n"
-      << "2. (d) is the GC's rule for a container: its limit is 75 % of N, at least 20 MiB. The kernel kills the "
-         "container if the\n"
-      << "   total exceeds N.\n"
-      << "3. A bisection finds the least N with which a program passes, to 1/" << settings.precision << " of N.\n"
-      << "4. A value passes if " << settings.repeats << " of " << settings.repeats
-      << " runs end as without a limit. Its total is the most of these runs.\n"
-      << "5. Each cell has the least total of all passing values, in MiB, and the endings just below the least passing "
-         "N.\n\n"
-      << "The endings: **OOM**, an OutOfMemoryException, caught or not; **refused**, clrmem names the least limit to "
-         "start with;\n"
-      << "**no start**, the runtime gives up while starting; **killed**, by the container; **fails**, by the program's "
-         "own exit\n"
-      << "code; **fail-fast**, by the runtime or a native exception; **hangs**, for " << settings.timeout_seconds
-      << " seconds or more.\n\n"
-      << "LoadAssemblies, NativeHeavy, CollectibleContexts and WebHello run with DOTNET_EnableWriteXorExecute=0 "
-         "everywhere.\n"
-      << "With W^X .NET 10 does not survive them under Wine 8, under any host.\n\n"
-      << "## Result\n\n";
+  page << R"(
+## Method
+
+1. A total is the most that the manager has on account in a run: heap, code, types and native blocks. Under (b) to (d)
+   clrmem has no limit and only counts.
+2. (d) has the GC's rule for containers: a heap of 75 % of N, at least 20 MiB. The kernel kills what exceeds N in total.
+3. A bisection finds the least N with which a program passes, to 1/)"
+       << settings.precision << " of N.\n4. A value of N passes if " << settings.repeats << " of " << settings.repeats
+       << R"( runs end as without a limit. Its total is the most of these runs.
+5. A cell has the least total of all passing values, in MiB. Then it has the endings just below the least passing N.
+
+The endings: **OOM**, an OutOfMemoryException, caught or not; **refused**, clrmem names the least limit to start with;
+**no start**, the runtime gives up while starting; **killed**, by the container; **fails**, by the program's own exit
+code; **fail-fast**, by the runtime or a native exception; **hangs**, for )"
+       << settings.timeout_seconds << R"( seconds or more.
+
+LoadAssemblies, NativeHeavy, CollectibleContexts and WebHello run with DOTNET_EnableWriteXorExecute=0 everywhere. With
+W^X .NET 10 does not survive them under Wine 8, under any host.
+
+## Result
+
+)";
   AddOutcome(page, rows);
   AddTable(page, rows);
-  page
-      << "\n![The least total of each program under each policy](" << settings.chart << ")\n\n"
-      << "## What did I have to know\n\n"
-      << "The parameter of (a) is the total. The parameter of (b) and (c) is the GC's share of it, which the user must "
-         "guess.\n"
-      << "The share depends on the program: code, types and native blocks take the rest. The spread of N / total at "
-         "the least\n"
-      << "total of each row:\n\n"
-      << "| policy | least | most |\n|---|---|---|\n";
+  page << "\n![The least total of each program under each policy](" << settings.chart << R"()
+
+## What did I have to know
+
+N of (a) bounds the total. N of (b) and (c) is the GC's share of the total, which the user must guess. The share depends
+on the program: code, types and native blocks take the rest. N of (d) bounds the total, too, but by a kill. Its GC
+leaves a quarter to the rest, which may need more or less.
+
+This is N / total over all rows, each at its least total:
+
+| policy | least | most |
+|---|---|---|
+)";
   for (const PolicyIndex policy : {kLimit, kHardLimit, kHardLimitConserving, kContainer}) {
     AddSpread(page, rows, policy);
   }

@@ -41,7 +41,7 @@ std::optional<double> Row::Ratio() const {
 
 std::string EndingsText(const Trial& trial) {
   std::vector<Ending> endings = trial.endings;
-  std::sort(endings.begin(), endings.end());
+  std::sort(endings.rbegin(), endings.rend());
   endings.erase(std::unique(endings.begin(), endings.end()), endings.end());
   std::string text;
   for (const Ending ending : endings) text += (text.empty() ? "" : ", ") + std::string(EndingName(ending));

@@ -60,7 +60,7 @@ struct Row {
 // The ratio up to which (a) is as good as the best of the others.
 inline constexpr double kGoodRatio = 1.02;
 
-// Returns the endings of a trial, each once: "OOM, hangs".
+// Returns the endings of a trial, each once and the worst first: "hangs, OOM".
 [[nodiscard]] std::string EndingsText(const Trial& trial);
 
 struct PageSettings {

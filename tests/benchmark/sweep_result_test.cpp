@@ -46,7 +46,7 @@ TEST(SweepRow, RatioComparesWithTheBestOfTheOthers) {
 }
 
 TEST(SweepTrial, NamesEachEndingOnce) {
-  EXPECT_EQ(EndingsText({.endings = {Ending::kHangs, Ending::kOutOfMemory, Ending::kHangs}}), "OOM, hangs");
+  EXPECT_EQ(EndingsText({.endings = {Ending::kHangs, Ending::kOutOfMemory, Ending::kHangs}}), "hangs, OOM");
 }
 
 TEST(SweepPage, MarksTheRowsInWhichTheLimitIsWorse) {
