@@ -28,25 +28,21 @@ internal static class ManyTypes
                 }
             }
         }
-        catch (Exception exception) when (IsOutOfMemory(exception))
-        {
-            return 42;
-        }
         catch (Exception exception)
         {
+            Exception? reason = exception;
+            while (reason != null && !(reason is OutOfMemoryException))
+            {
+                reason = reason.InnerException;
+            }
+            if (reason != null)
+            {
+                return 42;
+            }
             Console.WriteLine(exception);
             return 1;
         }
         Console.WriteLine("made " + types.Count + " types");
         return 0;
-    }
-
-    private static bool IsOutOfMemory(Exception? exception)
-    {
-        while (exception != null && !(exception is OutOfMemoryException))
-        {
-            exception = exception.InnerException;
-        }
-        return exception != null;
     }
 }
