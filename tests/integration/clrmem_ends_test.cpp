@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "integration/clrmem_process.h"
+#include "integration/gc_variant.h"
 #include "integration/sound_run.h"
 
 namespace clrhm_test {
@@ -33,8 +34,9 @@ std::string Described(const RunWithSummary& run) {
 }
 
 RunWithSummary RunWithin60Seconds(const std::vector<std::string>& options, const std::string& program,
-                                  const std::vector<std::string>& arguments = {}) {
+                                  const std::vector<std::string>& arguments = {}, const Environment& environment = {}) {
   ProcessSettings settings;
+  settings.environment = environment;
   settings.timeout = std::chrono::seconds(60);
   return RunProgramWith(settings, options, program, arguments);
 }
@@ -123,6 +125,9 @@ TEST_P(ClrmemLiveLimit, LimitBelowUsageInAnUnlimitedProgramIsNoFailFast) {
 }
 
 TEST_P(ClrmemLiveLimit, UnboundedRecursionEndsAsWithoutTheManager) {
+  if (IsWine()) {
+    GTEST_SKIP() << "needs Windows: Wine 8 has no stack guarantee, and leaves the process hanging under every host";
+  }
   const std::string program = ProgramPath(GetParam(), "DataLibrary");
   const std::vector<std::string> arguments{"28", "recurse"};
   const RunWithSummary expected = RunWithin60Seconds({"--no-bridge"}, program, arguments);
@@ -151,10 +156,20 @@ std::vector<CacheFigures> FiguresOf(const std::string& out) {
   return all;
 }
 
-TEST_P(ClrmemLiveLimit, ChargeIsWithinALoweredLimitAfterTwoSeconds) {
+struct LoweredCache {
+  const char* name;
+  const GcVariant* variant;
+  const char* live;  // MiB
+};
+class ClrmemLoweredLimit : public testing::TestWithParam<std::tuple<Runtime, LoweredCache>> {};
+
+TEST_P(ClrmemLoweredLimit, ChargeIsWithinItAfterTwoSeconds) {
+  const auto& [runtime, cache] = GetParam();
+  if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
   constexpr std::uint64_t kLowered = 58 * kMiB;
   const RunWithSummary run =
-      RunWithin60Seconds({"--limit", "80M", "--limit-at", "1s=58M"}, ProgramPath(GetParam(), "JsonCache"), {"32", "5"});
+      RunWithin60Seconds({"--limit", "80M", "--limit-at", "1s=58M"}, ProgramPath(runtime, "JsonCache"),
+                         {cache.live, "4"}, cache.variant->environment);
   EXPECT_EQ(run.process.exit_code, 0U) << Described(run);
   ExpectSound(run);
   std::int64_t lowered_at = -1;
@@ -173,6 +188,14 @@ TEST_P(ClrmemLiveLimit, ChargeIsWithinALoweredLimitAfterTwoSeconds) {
   EXPECT_GT(highest_before, kLowered);
   EXPECT_GT(checked, 5) << run.process.out;
 }
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemLoweredLimit,
+                         testing::Combine(testing::Values(kNet8, kNet10),
+                                          testing::Values(LoweredCache{"Workstation", &kWorkstation, "40"},
+                                                          LoweredCache{"ServerGc", &kServerGc, "24"})),
+                         [](const auto& tested) {
+                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
+                         });
 
 TEST_P(ClrmemLiveLimit, RaisedLimitLetsTheProgramGrowAgain) {
   const RunWithSummary run =
