@@ -9,8 +9,8 @@
 
 namespace clrhm_test {
 
-// Expects that the run ended in time and wrote a summary. The ledger must equal what VirtualQuery shows, and the
-// runtime's calls must have arrived through the bridge.
+// Expects that the run ended in time and wrote a summary. The ledger must equal what VirtualQuery shows, the
+// charge must never have exceeded the bound, and the runtime's calls must have arrived through the bridge.
 inline void ExpectSound(const RunWithSummary& run) {
   ASSERT_FALSE(run.process.timed_out) << run.process.out << run.process.error;
   ASSERT_TRUE(run.summary.is_object()) << run.process.error;
