@@ -33,7 +33,8 @@ class Budget {
       if (amount != Bytes{} && AnyWaitingFrom(level)) return Admission::kBehindQueue;
     }
     // Relaxed is enough. A request that acts on figures in change acts as if it had come a moment earlier.
-    return ChargeIfAdmitted({amount, level}, std::memory_order_relaxed, [this, level](std::memory_order order) { return Ceiling(level, order); });
+    return ChargeIfAdmitted({amount, level}, std::memory_order_relaxed,
+                            [this, level](std::memory_order order) { return Ceiling(level, order); });
   }
   // Charges as TryCharge does. A process-critical request may also use the part of the committed headroom that was
   // decommitted.
@@ -149,7 +150,7 @@ class Budget {
   [[nodiscard]] bool TryRaiseHeld(Bytes recommitted) {
     changes_begun_.fetch_add(1);
     held_.fetch_add(recommitted.value);
-    const bool fits = Held() <= CommittedHeadroom() && Charged() <= WholeCeiling(Criticality::kProcess);
+    const bool fits = Held() <= CommittedHeadroom() && Charged() + Held() <= Bound();
     if (!fits) LowerHeld(recommitted);
     changes_ended_.fetch_add(1);
     return fits;
@@ -167,6 +168,7 @@ class Budget {
       const std::lock_guard lock(limits_lock_);
       limits_ = limits;
       StoreLimits();
+      kept_.store(limits.last_resort.value);
     }
     WakeDispatcherIfNeeded();
   }
@@ -201,9 +203,18 @@ class Budget {
     const std::lock_guard lock(limits_lock_);
     StoreLimits();
   }
-  // Returns the most that charged + held can be: the limit, less the uncharged memory that counts. After a limit was set
-  // that leaves less than the process headroom free, it is what was in use then plus the process headroom, but never
-  // more than the bound before. It goes down with the memory in use. kUnlimited during a start.
+  // Opens the last resort, after a process-critical request was refused for lack of the limit's memory. Lock-free.
+  void OpenLastResort() { kept_.store(0); }
+  // Closes it again, once the headroom is free again. Call periodically.
+  void CloseLastResort() {
+    if (kept_.load(std::memory_order_relaxed) != 0) return;
+    const std::lock_guard lock(limits_lock_);
+    if (limits_.limit == kUnlimited || Charged() + Held() + limits_.process_headroom > Bound()) return;
+    kept_.store(limits_.last_resort.value);
+  }
+  // Returns the most that charged + held can be: the limit, less the uncharged memory that counts. After a limit was
+  // set that leaves less than the process headroom free, it is what was in use then plus the process headroom, but
+  // never more than the bound before. It goes down with the memory in use. kUnlimited during a start.
   [[nodiscard]] Bytes Bound() const { return {bound_.load()}; }
   // Whether the bound exceeds the limit, after the limit was set below what is in use.
   [[nodiscard]] bool IsBoundRaised() const {
@@ -227,15 +238,15 @@ class Budget {
             .held = Held()};
   }
 
-  // Returns what a request of this level may raise the charge to, without and with the decommitted part of the
-  // committed headroom.
+  // Returns what a request of this level may raise the charge to: without, and with the decommitted part of the
+  // committed headroom and an open last resort.
   [[nodiscard]] Bytes Ceiling(Criticality level, std::memory_order order = std::memory_order_relaxed) const {
     return {ceilings_[static_cast<std::size_t>(level)].load(order)};
   }
   [[nodiscard]] Bytes WholeCeiling(Criticality level) const {
     if (level != Criticality::kProcess) return Ceiling(level, std::memory_order_seq_cst);
     const Bytes bound = Bound();
-    return bound == kUnlimited ? bound : bound - std::min(bound, Held());
+    return bound == kUnlimited ? bound : bound - std::min(bound, Held() + Bytes{kept_.load()});
   }
   [[nodiscard]] Bytes Charged() const { return {charged_.load()}; }
   [[nodiscard]] Bytes Pending() const { return {PendingIn(pending_.load())}; }
@@ -304,7 +315,8 @@ class Budget {
     do {
       most = std::max(most, bound());
       bound_.store(most.value);
-      const Bytes least = most == kUnlimited ? most : most - std::min(most, limits_.committed_headroom);
+      const Bytes apart = limits_.committed_headroom + limits_.last_resort;
+      const Bytes least = most == kUnlimited ? most : most - std::min(most, apart);
       const Ceilings ceilings = CeilingsOf(limits_);
       for (std::size_t i = 0; i + 1 < ceilings.size(); ++i) {
         ceilings_[i].store(std::min(Within(ceilings[i]), least).value);
@@ -338,6 +350,7 @@ class Budget {
   std::atomic<std::uint64_t> waiting_ = 0;
   std::atomic<std::uint64_t> returns_ = 0;
   std::atomic<std::uint64_t> held_ = 0;
+  std::atomic<std::uint64_t> kept_ = 0;  // the last resort; 0: open
   std::atomic<std::uint64_t> pending_ = 0;
 };
 

@@ -47,10 +47,11 @@ Limits LimitsOf(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_h
   }
   const Bytes committed = HeadroomPool::SizeFor({std::min(committed_headroom, kLargestSpace)});
   const Headroom defaults = DefaultHeadroom({limit}, committed);
-  const Limits limits{.limit = {limit},
-                      .app_domain_headroom = HeadroomOf(app_domain_headroom, {limit}, defaults.app_domain),
-                      .process_headroom = HeadroomOf(process_headroom, {limit}, defaults.process),
-                      .committed_headroom = committed};
+  Limits limits{.limit = {limit},
+                .app_domain_headroom = HeadroomOf(app_domain_headroom, {limit}, defaults.app_domain),
+                .process_headroom = HeadroomOf(process_headroom, {limit}, defaults.process),
+                .committed_headroom = committed};
+  limits.last_resort = LastResortOf(limits.process_headroom, committed);
   if (*reason != nullptr) return limits;
   switch (Validate(limits)) {
     case LimitsError::kNone: break;

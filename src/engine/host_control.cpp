@@ -26,6 +26,8 @@ void Engine::SetLimits(Limits limits) {
   // stays, and counts.
   (void)headroom_pool_.ShrinkTo(most);
   limits.committed_headroom = std::max(most, headroom_pool_.Held());
+  const Bytes left = limits.process_headroom - std::min(limits.process_headroom, limits.committed_headroom);
+  limits.last_resort = std::min(limits.last_resort, left);
   ledger_.budget().SetLimits(limits);
 }
 

@@ -19,8 +19,12 @@ bool Engine::PrepareRetry(Outcome* refused, RequestCharge& request_charge, Retry
     return true;
   if (possible && !held && RetryWithHeadroom(by_os, request_charge, retry)) return true;
   const bool again = possible && RetryAfterWaiting(refused, by_os, request_charge, retry);
-  if (!again) Alarm();
-  return again;
+  if (again) return true;
+  if (refused->verdict == Verdict::kOverLimit && request_charge.level() == Criticality::kProcess) {
+    ledger_.budget().OpenLastResort();
+  }
+  Alarm();
+  return false;
 }
 
 // The charge may include memory that was freed without the manager. A process-critical request always looks for such

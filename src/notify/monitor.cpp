@@ -73,6 +73,7 @@ LimitUse Monitor::LookAtLimit(bool count_whole_process) {
     budget_.SetUncharged(counted);
   }
   if (budget_.IsBoundRaised()) budget_.SettleBound();
+  budget_.CloseLastResort();
   return budget_.Use();
 }
 

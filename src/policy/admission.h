@@ -8,6 +8,7 @@
 #ifndef CLRHM_POLICY_ADMISSION_H
 #define CLRHM_POLICY_ADMISSION_H
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -16,12 +17,15 @@
 
 namespace clr_host_memory {
 
-// Invariant: app_domain_headroom + process_headroom <= limit.
+// Invariants: app_domain_headroom + process_headroom <= limit; committed_headroom + last_resort <= process_headroom.
 struct Limits {
   Bytes limit = kUnlimited;
   Bytes app_domain_headroom;
   Bytes process_headroom;
   Bytes committed_headroom = {};  // the most of the process headroom that the host keeps committed
+  // The part of the process headroom for requests that come after a refused process-critical one. A CLR makes an
+  // OutOfMemoryException of a refusal. To throw and catch it may need memory that cannot be refused, too.
+  Bytes last_resort = {};
 };
 
 struct Request {
@@ -66,6 +70,11 @@ struct Headroom {
   Bytes process;
 };
 [[nodiscard]] Headroom DefaultHeadroom(Bytes limit, Bytes committed = {});
+// Returns the last resort of a process headroom: a quarter of it, or what is not to be kept committed.
+[[nodiscard]] constexpr Bytes LastResortOf(Bytes process_headroom, Bytes committed) {
+  const Bytes left = process_headroom - std::min(process_headroom, committed);
+  return std::min(left, Bytes{RoundDownToPage(process_headroom.value / 4)});
+}
 
 enum class LimitsError : std::uint8_t { kNone, kLimitIsZero, kHeadroomExceedsLimit };
 [[nodiscard]] LimitsError Validate(const Limits& limits);
