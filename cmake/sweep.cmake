@@ -1,7 +1,7 @@
-# cmake -P cmake/sweep.cmake: runs every sample program under limits from 30 to 100 % of its peak. Compares how it ends
-# under clrmem's limit and under DOTNET_GCHeapHardLimit of the same size. Rewrites docs/limit-sweep.md. Takes an hour.
+# cmake -P cmake/sweep.cmake: finds the least memory in total with which each sample program passes, under clrmem's limit,
+# the GC's hard limit and a container's. Rewrites docs/results/limit-sweep.md and its chart. Takes about half an hour.
 #   -DCLRHM_SWEEP=--programs;Hello;--repeats;1   options of tests/benchmark/limit_sweep.cpp
-#   -DCLRHM_OUTPUT=FILE                          another file (default: docs/limit-sweep.md)
+#   -DCLRHM_OUTPUT=FILE.md                       another file (default: docs/results/limit-sweep.md)
 cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/modules/Setup.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/modules/DotNet.cmake")
@@ -15,9 +15,11 @@ if(NOT CMAKE_HOST_WIN32)
   set(prefix "Z:")
 endif()
 if(NOT CLRHM_OUTPUT)
-  set(CLRHM_OUTPUT "${CLRHM_ROOT}/docs/limit-sweep.md")
+  set(CLRHM_OUTPUT "${CLRHM_ROOT}/docs/results/limit-sweep.md")
 endif()
 get_filename_component(CLRHM_OUTPUT "${CLRHM_OUTPUT}" ABSOLUTE)
+get_filename_component(folder "${CLRHM_OUTPUT}" DIRECTORY)
+file(MAKE_DIRECTORY "${folder}")
 
 clrhm_setup(WINDOWS_TARGETS)
 clrhm_start_wine()
@@ -28,14 +30,15 @@ endif()
 clrhm_run("Configuring ${preset}" QUIET COMMAND "${CMAKE_COMMAND}" --preset ${preset})
 clrhm_run("Building clrmem and the sweep" COMMAND "${CMAKE_COMMAND}" --build --preset ${preset} --target clrmem
           clrhm_limit_sweep -j ${CLRHM_CORES})
-set(notes "${CLRHM_BUILD}/limit-sweep-notes.md")
-clrhm_say("Sweeping; what ends worse is told in ${notes}")
+set(notes "${CLRHM_BUILD}/limit-sweep-notes.txt")
+clrhm_say("Sweeping; ${notes} lists each value tried")
 execute_process(
   COMMAND ${launcher} "${CLRHM_BUILD}/${preset}/bin/clrhm_limit_sweep.exe" --output "${prefix}${CLRHM_OUTPUT}" --notes
           "${prefix}${notes}" ${CLRHM_SWEEP}
   RESULT_VARIABLE result)
 clrhm_stop_wine()
-# Exit code 3: all runs were made, and at least one ended worse under the manager's limit.
-if(NOT result EQUAL 0)
-  message(FATAL_ERROR "The sweep ended with ${result}: see above, and ${notes}")
+if(result EQUAL 3)
+  message(FATAL_ERROR "A run exceeded its limit, or its audit found a mismatch: see UNSOUND above")
+elseif(NOT result EQUAL 0)
+  message(FATAL_ERROR "The sweep ended with ${result}: see above")
 endif()

@@ -147,10 +147,12 @@ class Budget {
   }
   // Raises `held`, unless charged + held would exceed the bound, or held would exceed what the limits provide for.
   [[nodiscard]] bool TryRaiseHeld(Bytes recommitted) {
+    changes_begun_.fetch_add(1);
     held_.fetch_add(recommitted.value);
-    if (Held() <= CommittedHeadroom() && Charged() <= WholeCeiling(Criticality::kProcess)) return true;
-    LowerHeld(recommitted);
-    return false;
+    const bool fits = Held() <= CommittedHeadroom() && Charged() <= WholeCeiling(Criticality::kProcess);
+    if (!fits) LowerHeld(recommitted);
+    changes_ended_.fetch_add(1);
+    return fits;
   }
   [[nodiscard]] Bytes Held() const { return {held_.load()}; }
   // Returns how much the limits provide for.
@@ -220,9 +222,9 @@ class Budget {
   [[nodiscard]] LimitUse Use() const {
     return {.limit = {whole_limit_.load(std::memory_order_relaxed)},
             .charged = Charged(),
-            .held = Held(),
             .outside = {counted_uncharged_.load(std::memory_order_relaxed)},
-            .headroom = {headroom_.load(std::memory_order_relaxed)}};
+            .headroom = {headroom_.load(std::memory_order_relaxed)},
+            .held = Held()};
   }
 
   // Returns what a request of this level may raise the charge to, without and with the decommitted part of the
@@ -253,7 +255,7 @@ class Budget {
     if (amount != Bytes{}) pending_.fetch_add(kPendingChange - (amount.value >> kPageShift));
   }
   void RaisePeak();
-  void NoteTotal(Bytes charged, std::uint64_t bound_changes);
+  void NoteTotal(Bytes charged, std::uint64_t changes);
 
   // The layout of waiting_: the name last announced, and above it the number of waiting requests, 16 bits per level.
   static constexpr std::uint64_t kArrivalMask = 0xFFFF;
@@ -269,8 +271,9 @@ class Budget {
         const Admission verdict = Admit(request, {{charged}}, ceiling(order));
         if (verdict != Admission::kAdmitted) return verdict;
       } while (!charged_.compare_exchange_weak(charged, charged + request.bytes.value));
-      if (Admit(request, {{charged}}, ceiling(std::memory_order_seq_cst)) == Admission::kAdmitted) [[likely]]
+      if (Bytes{charged} + request.bytes <= ceiling(std::memory_order_seq_cst)) [[likely]]
         return Admission::kAdmitted;
+      if (request.bytes == Bytes{}) return Admission::kAdmitted;
       CancelCharge(request.bytes);
       charged = charged_.load();
     } while (true);
@@ -295,7 +298,7 @@ class Budget {
       const Bytes needed = Charged() + Held() + limits_.process_headroom;
       return starting_ ? kUnlimited : std::max(Within(limits_.limit), std::min(before, needed));
     };
-    bound_changes_.fetch_add(1);
+    changes_begun_.fetch_add(1);
     // Requests may be charged while the bound is computed. Those that are charged later see the new ceilings.
     Bytes most = bound();
     do {
@@ -308,7 +311,7 @@ class Budget {
       }
       ceilings_.back().store(least.value);
     } while (bound() > most);
-    bound_changes_.fetch_add(1);
+    changes_ended_.fetch_add(1);
   }
   // Returns what is left of a ceiling when the uncharged bytes are counted.
   [[nodiscard]] Bytes Within(Bytes ceiling) const {
@@ -325,7 +328,8 @@ class Budget {
   std::atomic<std::uint64_t> headroom_ = 0;
   std::atomic<std::uint64_t> committed_headroom_ = 0;
   std::atomic<std::uint64_t> bound_ = kUnlimited.value;
-  std::atomic<std::uint64_t> bound_changes_ = 0;  // odd while the bound changes
+  std::atomic<std::uint64_t> changes_begun_ = 0;  // of the bound, and of what is held
+  std::atomic<std::uint64_t> changes_ended_ = 0;
   std::atomic<std::uint64_t> over_bound_ = 0;
   // On another cache line than the limits, which every request reads and few threads write.
   alignas(64) std::atomic<std::uint64_t> charged_ = 0;

@@ -108,7 +108,7 @@ bool HeadroomPool::TakeBack() {
     held_.fetch_or(bit);
     taken_back_so_far_.fetch_add(slice.value, std::memory_order_relaxed);
   }
-  return budget_.Held() + slice > budget_.CommittedHeadroom();
+  return slices_ == 0 || budget_.Held() + slice > budget_.CommittedHeadroom();
 }
 
 }  // namespace clr_host_memory

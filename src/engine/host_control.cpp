@@ -10,7 +10,11 @@ win32::Error Engine::OpenReserves(Bytes committed_headroom, Bytes address_space)
   Limits limits = ledger_.budget().CurrentLimits();
   limits.committed_headroom = HeadroomPool::SizeFor(committed_headroom);
   ledger_.budget().SetLimits(limits);
-  if (const win32::Error error = headroom_pool_.Open(committed_headroom); error != win32::kSuccess) return error;
+  if (const win32::Error error = headroom_pool_.Open(committed_headroom); error != win32::kSuccess) {
+    limits.committed_headroom = {};
+    ledger_.budget().SetLimits(limits);
+    return error;
+  }
   return address_space_.Open(address_space);
 }
 

@@ -17,9 +17,9 @@ namespace clr_host_memory {
 struct LimitUse {
   Bytes limit = kUnlimited;  // the whole limit
   Bytes charged;
-  Bytes held = {};      // committed headroom
   Bytes outside;        // uncharged bytes that count against the limit
   Bytes headroom = {};  // part of the limit that task-critical requests, by which a heap grows, cannot use
+  Bytes held = {};      // committed headroom
 };
 
 // Returns the bytes in use, without the committed headroom, which is nobody's yet.

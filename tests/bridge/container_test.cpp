@@ -10,6 +10,7 @@ namespace {
 
 constexpr DWORD kLastError = 4711;
 constexpr uint64_t kLimit = 100 * 1024 * 1024;
+constexpr uint64_t kInUse = 12345678;
 using Limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION;
 
 class Container : public BridgedFakeClr {
@@ -18,6 +19,13 @@ class Container : public BridgedFakeClr {
     BridgedFakeClr::SetUp();
     manager_.memory_status.size = sizeof(manager_.memory_status);
     manager_.memory_status.total_physical = kLimit;
+    manager_.memory_status.available_physical = kLimit - kInUse;
+  }
+  // Queries the process's memory as the GC does.
+  PROCESS_MEMORY_COUNTERS Process(HANDLE process = GetCurrentProcess()) {
+    PROCESS_MEMORY_COUNTERS counters{};
+    EXPECT_TRUE(clr_.process_memory(process, &counters, sizeof(counters)));
+    return counters;
   }
   // Queries the job as the GC does. 0: it sees no job limit.
   uint64_t LimitOfJob() {
@@ -64,6 +72,35 @@ TEST_F(Container, LimitAboveTheMachineIsNotPresented) {
   manager_.memory_status.total_physical = kLimit;
   manager_.status_answer = HOST_E_CLRNOTAVAILABLE;
   EXPECT_EQ(LimitOfJob(), 0U) << "nor one of a manager that is down";
+}
+
+TEST_F(Container, MemoryInUseIsPresentedAsTheWorkingSetWhenEnabled) {
+  EXPECT_NE(Process().WorkingSetSize, kInUse);
+  ASSERT_EQ(bridge()->PresentAsContainer(TRUE), S_OK);
+  SetLastError(kLastError);
+  const PROCESS_MEMORY_COUNTERS counters = Process();
+  EXPECT_EQ(GetLastError(), kLastError);
+  EXPECT_EQ(counters.WorkingSetSize, kInUse);
+  EXPECT_EQ(counters.PagefileUsage, kInUse);
+  EXPECT_GE(counters.PeakWorkingSetSize, counters.WorkingSetSize);
+  EXPECT_GE(counters.PeakPagefileUsage, counters.PagefileUsage);
+  const HANDLE itself = OpenProcess(PROCESS_QUERY_INFORMATION | PROCESS_VM_READ, FALSE, GetCurrentProcessId());
+  EXPECT_EQ(Process(itself).WorkingSetSize, kInUse) << "a real handle to this process";
+  CloseHandle(itself);
+  ASSERT_EQ(bridge()->PresentAsContainer(FALSE), S_OK);
+  EXPECT_NE(Process().WorkingSetSize, kInUse);
+}
+
+TEST_F(Container, WorkingSetIsWin32sWithoutAContainer) {
+  ASSERT_EQ(bridge()->PresentAsContainer(TRUE), S_OK);
+  manager_.status_answer = HOST_E_CLRNOTAVAILABLE;
+  EXPECT_NE(Process().WorkingSetSize, kInUse) << "a manager that is down";
+  manager_.status_answer = S_OK;
+  manager_.memory_status.total_physical = UINT64_MAX;
+  manager_.memory_status.available_physical = UINT64_MAX - kInUse;
+  EXPECT_NE(Process().WorkingSetSize, kInUse) << "a limit above the machine's memory";
+  bridge()->Detach();
+  EXPECT_NE(Process().WorkingSetSize, kInUse) << "no bridge";
 }
 
 TEST_F(Container, OtherQueriesGoToTheOriginals) {

@@ -4,6 +4,7 @@
 
 #include <clr_host_memory/core_clr_bridge.h>
 #include <gtest/gtest.h>
+#include <psapi.h>
 
 #include <array>
 #include <string>
@@ -111,6 +112,8 @@ class FakeCoreClr : public LoadedModule {
   decltype(::IsProcessInJob)* is_process_in_job = Export<decltype(::IsProcessInJob)>("FakeIsProcessInJob");
   decltype(::QueryInformationJobObject)* query_job =
       Export<decltype(::QueryInformationJobObject)>("FakeQueryInformationJobObject");
+  decltype(::K32GetProcessMemoryInfo)* process_memory =
+      Export<decltype(::K32GetProcessMemoryInfo)>("FakeK32GetProcessMemoryInfo");
   decltype(::GlobalMemoryStatusEx)* memory_status =
       Export<decltype(::GlobalMemoryStatusEx)>("FakeGlobalMemoryStatusEx");
   decltype(::CreateMemoryResourceNotification)* create_notification =

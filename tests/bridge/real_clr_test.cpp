@@ -52,7 +52,7 @@ TEST_P(RealClr, CoreClrImportsAllBridgedFunctionsByName) {
   for (const char* name :
        {"VirtualAlloc", "VirtualAllocExNuma", "VirtualFree", "VirtualQuery", "VirtualProtect", "MapViewOfFile",
         "MapViewOfFileEx", "UnmapViewOfFile", "LoadLibraryExW", "LoadLibraryExA", "GlobalMemoryStatusEx",
-        "CreateMemoryResourceNotification", "HeapAlloc", "malloc", "calloc", "free"}) {
+        "K32GetProcessMemoryInfo", "CreateMemoryResourceNotification", "HeapAlloc", "malloc", "calloc", "free"}) {
     EXPECT_NE(imports.find(std::string(" ") + name + " "), std::string::npos) << name << " is not in" << imports;
   }
 }

@@ -76,14 +76,22 @@ constexpr BadOption kBadOptions[] = {
        o.app_domain_headroom = o.process_headroom = CLR_HOST_MEMORY_PERCENT(51);
      },
      "add up"},
-    {"a reserve above the limit",
+    {"a committed headroom above the headroom",
      [](ClrHostMemoryOptions& o) {
-       o.limit = 1_MiB;
-       o.emergency_reserve = 2_MiB;
+       o.limit = 16_MiB;
+       o.process_headroom = 1_MiB;
+       o.committed_headroom = 2_MiB;
      },
-     "emergency_reserve"},
-    {"a reserve no process has", [](ClrHostMemoryOptions& o) { o.emergency_reserve = UINT64_MAX; },
-     "emergency_reserve"},
+     "committed_headroom is larger than process_headroom"},
+    {"a committed headroom above a quarter of the limit",
+     [](ClrHostMemoryOptions& o) {
+       o.limit = 4_MiB;
+       o.committed_headroom = 2_MiB;
+     },
+     "committed_headroom"},
+    {"a committed headroom no process has", [](ClrHostMemoryOptions& o) { o.committed_headroom = UINT64_MAX; },
+     "committed_headroom"},
+    {"a flag of an older version", [](ClrHostMemoryOptions& o) { o.flags = 2; }, "flags"},
     {"address space no process has", [](ClrHostMemoryOptions& o) { o.address_space_reserve = UINT64_MAX; },
      "address_space_reserve"},
     {"a wait of more than an hour", [](ClrHostMemoryOptions& o) { o.wait_ms[2] = 3600001; }, "wait_ms"},
@@ -150,14 +158,17 @@ TEST(Create, AcceptsOptionsAtTheirBounds) {
   }
 }
 
-TEST(Create, AcceptsASharedReserveAboveTheLimit) {
+TEST(Create, CommittedHeadroomRaisesTheDefaultHeadroom) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
-  options.limit = 1_MiB;
-  options.emergency_reserve = 2_MiB;
-  options.flags = kClrHostMemoryShareReserve;
+  options.limit = 16_MiB;
+  options.committed_headroom = 3_MiB;
   const Made made = Make(&options);
   ASSERT_HR(S_OK, made.hr) << made.reason;
-  EXPECT_EQ(2_MiB, StatisticsOf(made.manager.get()).emergency_reserve);
+  const ClrHostMemoryStatistics statistics = StatisticsOf(made.manager.get());
+  EXPECT_EQ(3_MiB, statistics.committed_headroom);
+  EXPECT_EQ(3_MiB, statistics.headroom_held);
+  EXPECT_EQ(3_MiB, statistics.process_headroom);
+  EXPECT_EQ(16_MiB, statistics.bound);
 }
 
 TEST(Create, SetsNoLimitByDefault) {
@@ -182,62 +193,128 @@ TEST(Create, AcceptsShorterOptionsOfOlderCallers) {
   EXPECT_EQ(256_MiB, StatisticsOf(made.manager.get()).limit);
 }
 
-TEST(Create, LetStartAllowsProcessCriticalExcessUntilSetLimit) {
+TEST(Create, StartAllowsProcessCriticalExcessUntilItEnds) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
-  options.limit = 1_MiB;
-  options.flags = kClrHostMemoryLetStart;
+  options.limit = 8_MiB;
   const Made made = Make(&options);
   ASSERT_HR(S_OK, made.hr) << made.reason;
   IHostMemoryManager* manager = made.manager.get();
+  ComPtr<IClrHostMemoryControl> control;
+  ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
+  std::uint64_t least = 1;
+  EXPECT_HR(S_FALSE, control->EndStart(&least)) << "none was begun";
+  EXPECT_EQ(0u, least);
+  ASSERT_HR(S_OK, control->BeginStart());
+  EXPECT_EQ(CLR_HOST_MEMORY_NO_LIMIT, StatisticsOf(manager).bound);
   void* memory = nullptr;
   const auto commit = [&](SIZE_T size, EMemoryCriticalLevel level) {
     return manager->VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, level, &memory);
   };
-  EXPECT_HR(E_OUTOFMEMORY, commit(2_MiB, eTaskCritical));
-  EXPECT_HR(E_OUTOFMEMORY, commit(2_MiB, eAppDomainCritical));
-  ASSERT_HR(S_OK, commit(2_MiB, eProcessCritical));
+  EXPECT_HR(E_OUTOFMEMORY, commit(10_MiB, eTaskCritical));
+  EXPECT_HR(E_OUTOFMEMORY, commit(10_MiB, eAppDomainCritical));
+  ASSERT_HR(S_OK, commit(10_MiB, eProcessCritical));
   void* const above = memory;
-  EXPECT_EQ(1_MiB, StatisticsOf(manager).limit) << "which is what the CLR is told";
-  EXPECT_EQ(1_MiB, StatisticsOf(manager).over_limit);
+  EXPECT_EQ(8_MiB, StatisticsOf(manager).limit) << "which is what the CLR is told";
+  EXPECT_EQ(2_MiB, StatisticsOf(manager).over_limit);
 
-  ComPtr<IClrHostMemoryControl> control;
-  ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
   std::uint64_t charged = 0;
   EXPECT_HR(E_POINTER, control->GetCharged(above, 4096, nullptr));
   EXPECT_HR(E_INVALIDARG, control->GetCharged(above, UINT64_MAX, &charged));
-  EXPECT_HR(S_OK, control->GetCharged(static_cast<char*>(above) - 0x10000, 3_MiB, &charged));
-  EXPECT_EQ(2_MiB, charged);
+  EXPECT_HR(S_OK, control->GetCharged(static_cast<char*>(above) - 0x10000, 11_MiB, &charged));
+  EXPECT_EQ(10_MiB, charged);
   EXPECT_HR(S_OK, control->GetCharged(static_cast<char*>(above) + 1_MiB, 8192, &charged));
   EXPECT_EQ(8192u, charged);
 
-  ASSERT_HR(S_OK, control->SetLimit(1_MiB, 0, 0));
-  EXPECT_HR(E_OUTOFMEMORY, commit(4096, eProcessCritical));
+  EXPECT_HR(E_OUTOFMEMORY, control->EndStart(&least));
+  EXPECT_EQ(13_MiB, least);
+  EXPECT_EQ(11_MiB, StatisticsOf(manager).bound) << "what is in use, and the headroom";
+  EXPECT_HR(E_OUTOFMEMORY, commit(1_MiB + 4096, eProcessCritical));
   EXPECT_HR(S_OK, manager->VirtualFree(above, 0, MEM_RELEASE));
-  EXPECT_HR(E_OUTOFMEMORY, commit(2_MiB + 4096, eProcessCritical))
-      << "no more than there was, until the excess is noticed";
+  EXPECT_TRUE(Eventually([&] { return StatisticsOf(manager).bound == 8_MiB; }));
+  EXPECT_EQ(0u, StatisticsOf(manager).over_bound);
+  EXPECT_HR(S_FALSE, control->EndStart(nullptr));
 }
 
-TEST(Create, SetLimitTakesTheStartsExcessFromASharedReserve) {
+TEST(Create, StartThatFitsEndsWithoutAnError) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
-  options.limit = 1_MiB;
-  options.emergency_reserve = 2_MiB;
-  options.flags = kClrHostMemoryLetStart | kClrHostMemoryShareReserve;
+  options.limit = 8_MiB;
   const Made made = Make(&options);
-  ASSERT_HR(S_OK, made.hr) << made.reason;
+  ComPtr<IClrHostMemoryControl> control;
+  ASSERT_HR(S_OK,
+            made.manager.get()->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
+  ASSERT_HR(S_OK, control->BeginStart());
+  EXPECT_HR(S_OK, control->EndStart(nullptr));
+  EXPECT_EQ(8_MiB, StatisticsOf(made.manager.get()).bound);
+}
+
+TEST(Create, CompanionIsGivenWhatTheLimitLeavesToTheGc) {
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  options.limit = 64_MiB;
+  options.app_domain_headroom = 0;
+  options.process_headroom = 4_MiB;
+  const Made made = Make(&options);
   IHostMemoryManager* manager = made.manager.get();
-  void* memory = nullptr;
-  const auto commit = [&](SIZE_T size) {
-    return manager->VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical, &memory);
-  };
-  ASSERT_HR(S_OK, commit(2_MiB));
-  EXPECT_EQ(2_MiB, StatisticsOf(manager).emergency_held);
   ComPtr<IClrHostMemoryControl> control;
   ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
-  ASSERT_HR(S_OK, control->SetLimit(1_MiB, 0, 0));
-  EXPECT_EQ(1_MiB, StatisticsOf(manager).emergency_held);
-  EXPECT_HR(S_OK, commit(1_MiB));
-  EXPECT_HR(E_OUTOFMEMORY, commit(4096)) << "limit and reserve are the most there can be";
-  EXPECT_EQ(3_MiB, StatisticsOf(manager).charged);
+  ClrHostMemoryGcReading reading{};
+  reading.size = sizeof(reading);
+  reading.follows = 1;
+  reading.gc_limit = CLR_HOST_MEMORY_NO_LIMIT;
+  ClrHostMemoryGcOrder order{};
+  order.size = sizeof(order);
+  EXPECT_HR(E_POINTER, control->FollowGc(nullptr, 0, &order));
+  EXPECT_HR(E_POINTER, control->FollowGc(&reading, 0, nullptr));
+  ClrHostMemoryGcReading newer = reading;
+  newer.size += 8;
+  EXPECT_HR(E_INVALIDARG, control->FollowGc(&newer, 0, &order));
+
+  // A GC has reserved 256 MiB and committed 8 of them, and the loader has 10 MiB.
+  void* heap = nullptr;
+  ASSERT_HR(S_OK, manager->VirtualAlloc(nullptr, 256_MiB, MEM_RESERVE, PAGE_READWRITE, eTaskCritical, &heap));
+  ASSERT_HR(S_OK, manager->VirtualAlloc(heap, 8_MiB, MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &heap));
+  void* code = nullptr;
+  ASSERT_HR(S_OK, manager->VirtualAlloc(nullptr, 32_MiB, MEM_RESERVE, PAGE_NOACCESS, eProcessCritical, &code));
+  ASSERT_HR(S_OK, manager->VirtualAlloc(code, 10_MiB, MEM_COMMIT, PAGE_READWRITE, eProcessCritical, &code));
+  EXPECT_EQ(8_MiB, StatisticsOf(manager).gc_charged);
+  ASSERT_HR(S_OK, control->FollowGc(&reading, 0, &order));
+  EXPECT_EQ(0u, order.collect);
+  EXPECT_EQ(64_MiB - 4_MiB - 10_MiB - 512_KiB, order.gc_limit) << "less half of a 64th of the limit";
+
+  reading.gc_limit = order.gc_limit;
+  EXPECT_HR(S_FALSE, control->FollowGc(&reading, 0, &order));
+  EXPECT_EQ(reading.gc_limit, StatisticsOf(manager).gc_limit);
+  // The loader grows: the GC has to give way.
+  ASSERT_HR(S_OK, manager->VirtualAlloc(static_cast<char*>(code) + 10_MiB, 2_MiB, MEM_COMMIT, PAGE_READWRITE,
+                                        eProcessCritical, &code));
+  ASSERT_HR(S_OK, control->FollowGc(&reading, 1000, &order));
+  EXPECT_EQ(reading.gc_limit - 2_MiB, order.gc_limit);
+  reading.gc_limit = order.gc_limit;
+  ASSERT_HR(S_OK, control->SetLimit(CLR_HOST_MEMORY_NO_LIMIT, 0, 0));
+  ASSERT_HR(S_OK, control->FollowGc(&reading, 1000, &order));
+  EXPECT_EQ(CLR_HOST_MEMORY_NO_LIMIT, order.gc_limit);
+  ASSERT_HR(S_OK, control->Shutdown());
+  EXPECT_HR(HOST_E_CLRNOTAVAILABLE, control->FollowGc(&reading, 60000, &order));
+}
+
+TEST(Create, CompanionThatCannotFollowIsToldToCollectAboveTheLimit) {
+  const Made made = Make(nullptr);
+  IHostMemoryManager* manager = made.manager.get();
+  ComPtr<IClrHostMemoryControl> control;
+  ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
+  ClrHostMemoryGcReading reading{};
+  reading.size = sizeof(reading);
+  reading.gc_limit = 10_MiB;
+  ClrHostMemoryGcOrder order{};
+  order.size = sizeof(order);
+  void* memory = nullptr;
+  ASSERT_HR(S_OK,
+            manager->VirtualAlloc(nullptr, 20_MiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &memory));
+  EXPECT_HR(S_FALSE, control->FollowGc(&reading, 0, &order));
+  ASSERT_HR(S_OK, control->SetLimit(16_MiB, 0, 1_MiB));
+  ASSERT_HR(S_OK, control->FollowGc(&reading, 0, &order));
+  EXPECT_EQ(1u, order.collect);
+  EXPECT_EQ(10_MiB, order.gc_limit) << "as it is";
+  EXPECT_HR(S_FALSE, control->FollowGc(&reading, 0, &order)) << "not again at once";
 }
 
 TEST(Create, DerivesDefaultHeadroomFromTheLimit) {

@@ -94,7 +94,7 @@ TEST_F(EventSinkTest, ReceivesRefusalsReservesLimitsAndShutdown) {
   EXPECT_TRUE(Eventually(
       [&] { return seen(kClrHostMemoryEventReserveRestored, [](const ClrHostMemoryEvent&) { return true; }); }));
   EXPECT_EQ(0u, StatisticsOf(client()).over_limit);
-  EXPECT_EQ(kMiB, StatisticsOf(client()).emergency_held);
+  EXPECT_EQ(kMiB, StatisticsOf(client()).headroom_held);
 
   os_.OnNext(OsCall::kProtect, Moment::kBefore, [](const OsCallInfo&) { throw 42; });
   DWORD old = 0;

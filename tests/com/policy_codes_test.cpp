@@ -235,7 +235,7 @@ TEST(NotOwner, IsReturnedForAddressesInsideAReserve) {
   IHostMemoryManager* const manager = host.manager();
   ASSERT_EQ(win32::kSuccess, host.object().engine().OpenReserves({kMiB}, {kMiB}));
   const Engine& engine = host.object().engine();
-  for (const Address address : {engine.emergency().Range().Start(), engine.address_space().Range().Start()}) {
+  for (const Address address : {engine.headroom_pool().Range().Start(), engine.address_space().Range().Start()}) {
     void* const memory = reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
     void* allocated = Poison();
     DWORD old = 0;

@@ -52,7 +52,9 @@ TEST_F(Report, OfANewManagerHasEveryLine) {
                 "limit: 8388608, app-domain headroom 1048576, process headroom 524288",
                 "charged: 0, peak 0, pages 0, heaps 0, over the limit 0, outside 0",
                 "reserved: 0, peak 0, views 0, metadata 0",
-                "emergency reserve: 0, held 0, given 0, uses 0, taken back 0",
+                "bound: 8388608, ever exceeded by 0",
+                "committed headroom: 0, held 0, given 0, uses 0, taken back 0",
+                "GC: charged 0, limit 0",
                 "address space reserve: 0, held 0, uses 0",
                 "refusals, task: 0, limit 0, system 0, timed out 0, abandoned 0, not owner 0, not available 0, other 0",
                 "refusals, app-domain: 0, limit 0, system 0, timed out 0, abandoned 0, not owner 0, not available 0, "
@@ -98,16 +100,17 @@ TEST_F(Report, HasChargesByRegionKindAndOwner) {
 
 TEST_F(Report, HasSealedRegionsAndReserves) {
   ComPtr<HostMemoryManager> reserving(new HostMemoryManager(os_, threads_, kLimits));
-  ASSERT_EQ(nullptr, reserving->Configure({.emergency_reserve = {kMiB}, .address_space_reserve = {2 * kMiB}}));
+  ASSERT_EQ(nullptr,
+            reserving->Configure({.limits = {.committed_headroom = {kMiB / 2}}, .address_space_reserve = {2 * kMiB}}));
   manager_ = std::move(reserving);
   ASSERT_HR(S_OK, manager()->SealRegion(PlaceAt(0x10001000), 5 * kPage));
   ASSERT_HR(S_OK, manager()->SealRegion(PlaceAt(0x20000000), kPage));
-  // The limit refuses it, and half of the emergency reserve helps.
+  // The limit would refuse it, and half of the committed headroom helps.
   void* const most =
-      Allocate(client(), nullptr, 8 * kMiB + kMiB / 2, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical);
+      Allocate(client(), nullptr, 8 * kMiB - kMiB / 4, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical);
   EXPECT_NE(nullptr, most);
-  ExpectLines({"charged: 8912896, peak 8912896, pages 8912896, heaps 0, over the limit 524288, outside 0",
-               "emergency reserve: 1048576, held 524288, given 524288, uses 1, taken back 0",
+  ExpectLines({"charged: 8126464, peak 8126464, pages 8126464, heaps 0, over the limit 0, outside 0",
+               "committed headroom: 524288, held 262144, given 262144, uses 1, taken back 0",
                "address space reserve: 2097152, held 2097152, uses 0", "sealed regions: 2",
                "sealed region: 0x0000000010001000, size 20480", "sealed region: 0x0000000020000000, size 4096"});
 }

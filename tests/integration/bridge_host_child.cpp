@@ -141,6 +141,40 @@ int RunUnder(std::uint64_t limit, std::uint64_t later_limit, const Program& prog
   return exit_code;
 }
 
+void PrintBound(const char* moment, const MemoryManager& manager) {
+  const ClrHostMemoryStatistics statistics = manager.Statistics();
+  std::fprintf(stderr, "%s: charged %llu bound %llu over %llu\n", moment,
+               static_cast<unsigned long long>(statistics.charged), static_cast<unsigned long long>(statistics.bound),
+               static_cast<unsigned long long>(statistics.over_bound));
+}
+
+// Holds memory of the host's own beside the runtime's, lowers the limit below what is in use while the program runs,
+// and frees the host's memory a second later.
+int RunLowered(const Program& program) {
+  Runtime runtime(program);
+  Hosted hosted;
+  if (const int failed = HostAsReadmeSays(128_MiB, &runtime, &hosted); failed != 0) return failed;
+  IHostMemoryManager* const manager = hosted.manager.get();
+  void* held = nullptr;
+  if (manager->VirtualAlloc(nullptr, 48_MiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &held) != S_OK) {
+    return kRefused;
+  }
+  int exit_code = kNotStarted;
+  std::thread running([&] { exit_code = runtime.Run(program); });
+  Sleep(700);
+  PrintBound("before", hosted.manager);
+  hosted.manager.SetLimit(32_MiB).value();
+  PrintBound("lowered", hosted.manager);
+  Sleep(1000);
+  PrintBound("later", hosted.manager);
+  manager->VirtualFree(held, 0, MEM_RELEASE);
+  Sleep(500);  // the bound goes down in a round of the watching thread
+  PrintBound("freed", hosted.manager);
+  running.join();
+  PrintBound("ended", hosted.manager);
+  return exit_code;
+}
+
 // Releases the bridge and the manager after the runtime has started; the bridge on another thread.
 int RunReleased(const Program& program) {
   Runtime runtime(program);
@@ -221,6 +255,7 @@ int main(int argc, char** argv) {
   if (way == "limit-8") return RunUnder(8_MiB, 8_MiB, program);
   if (way == "limit-64") return RunUnder(64_MiB, 64_MiB, program);
   if (way == "raised") return RunUnder(64_MiB, 256_MiB, program);
+  if (way == "lowered") return RunLowered(program);
   if (way == "released") return RunReleased(program);
   if (way == "late") return RunLate(program);
   if (way == "detached") return RunDetached(program);

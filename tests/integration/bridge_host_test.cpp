@@ -46,6 +46,30 @@ TEST_P(BridgeHost, UsesALimitRaisedAfterStart) {
   EXPECT_THAT(result.out, HasSubstr("allocated 205 MiB"));
 }
 
+// The program goes on compiling and loading while the limit is below what is in use. Refusing that would end the
+// process. The statistics tell the most that can be in use, which goes down with the charge.
+TEST_P(BridgeHost, LivesOnUnderALimitBelowUsage) {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  const ProcessResult result = Host("lowered", "JsonCache", {"4", "3"});
+  EXPECT_FALSE(result.timed_out);
+  EXPECT_THAT(result.exit_code, testing::AnyOf(0U, kCaughtOutOfMemory)) << result.out << result.error;
+  const auto figure = [&](const std::string& moment, const std::string& what) {
+    const std::size_t at = result.error.find(moment + ": ");
+    EXPECT_NE(at, std::string::npos) << moment << result.error;
+    return at == std::string::npos ? 0 : NumberAfter(" " + what + " ", result.error.substr(at));
+  };
+  EXPECT_GE(figure("before", "charged"), 54 * kMiB);
+  EXPECT_EQ(figure("before", "bound"), 128 * kMiB);
+  EXPECT_GE(figure("lowered", "bound"), figure("lowered", "charged"));
+  EXPECT_LE(figure("lowered", "bound"), figure("before", "charged") + 16 * kMiB) << "what was in use, and the headroom";
+  EXPECT_GT(figure("lowered", "bound"), 32 * kMiB);
+  EXPECT_LE(figure("later", "charged"), figure("later", "bound"));
+  EXPECT_LE(figure("later", "bound"), figure("lowered", "bound"));
+  EXPECT_LE(figure("freed", "bound"), figure("later", "bound") - 40 * kMiB) << "goes down with the charge";
+  EXPECT_EQ(figure("ended", "bound"), 32 * kMiB);
+  EXPECT_EQ(figure("ended", "over"), 0U);
+}
+
 TEST_P(BridgeHost, StartsUnderALimitOf8MiB) {
   const ProcessResult result = Host("limit-8", "Hello", {"7"});
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;

@@ -56,7 +56,7 @@ TEST(ClrmemErrors, NamesProblemAndRemedyInOneLine) {
       {{"run", "--limit-at", "2s=1M", "x.dll"},
        "--limit-at 1M is below the 3892K that a CLR needs",
        "give at least 3892K"},
-      {{"run", "--emergency-reserve", "0M", "x.dll"}, "--emergency-reserve 0M is zero", "write it like 256M"},
+      {{"run", "--commit-headroom", "0M", "x.dll"}, "--commit-headroom 0M is zero", "write it like 256M"},
       {{"run", "--count-all", "x.dll"}, "--count-all needs a limit", "add --limit"},
       {{"run", "--count-all", "--no-bridge", "x.dll"},
        "--count-all would have no effect",

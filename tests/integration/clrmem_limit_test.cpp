@@ -112,15 +112,15 @@ TEST_P(ClrmemTightLimit, FitsAProgramWithMostlyGarbage) {
   // OutOfMemoryException at 40 MiB.
   const RunWithSummary run = RunProgram({"--limit", "40M"}, ProgramPath(GetParam(), "SmallObjects"), {"64"});
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (40 + 16) * kMiB) << "limit and reserve";
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 40 * kMiB);
 }
 
-TEST_P(ClrmemTightLimit, StartsHelloUnderALimitOf6MiB) {
+TEST_P(ClrmemTightLimit, StartsHelloUnderALimitOf8MiB) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
-  const RunWithSummary run = RunProgram({"--limit", "6M"}, ProgramPath(GetParam(), "Hello"));
+  const RunWithSummary run = RunProgram({"--limit", "8M"}, ProgramPath(GetParam(), "Hello"));
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
   ASSERT_TRUE(run.summary.is_object());
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (6 + 2) * kMiB) << "limit and some of the reserve";
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 8 * kMiB);
 }
 
 // If clrmem refuses to start the program, its error names a limit under which the program runs. This holds for every GC
@@ -137,7 +137,7 @@ TEST_P(ClrmemTightLimit, NamesAWorkingLimitWhenStartIsRefused) {
   for (const Environment& environment : environments) {
     SCOPED_TRACE(testing::PrintToString(environment));
     const std::string hello = ProgramPath(GetParam(), "Hello");
-    RunWithSummary run = RunProgram({"--limit", "4M", "--emergency-reserve", "0"}, hello, {}, environment);
+    RunWithSummary run = RunProgram({"--limit", "4M"}, hello, {}, environment);
     if (run.process.exit_code != 0) {
       ++refused;
       EXPECT_EQ(run.process.exit_code, 2u) << run.process.error;
@@ -149,7 +149,7 @@ TEST_P(ClrmemTightLimit, NamesAWorkingLimitWhenStartIsRefused) {
       ASSERT_NE(at, std::string::npos) << run.process.error;
       const std::string least = std::to_string(std::stoi(run.process.error.substr(at + before.size()))) + "M";
       EXPECT_NE(least, "4M");
-      run = RunProgram({"--limit", least, "--emergency-reserve", "0"}, hello, {}, environment);
+      run = RunProgram({"--limit", least}, hello, {}, environment);
     }
     EXPECT_EQ(run.process.exit_code, 0u) << run.process.error;
     EXPECT_THAT(run.process.out, HasSubstr("hello from .NET "));
@@ -181,14 +181,14 @@ TEST_P(ClrmemTightLimit, AccountsForEveryByteOfTheProcess) {
   EXPECT_THAT(run.process.error, HasSubstr("not explained"));
 }
 
-// The limit, with the emergency reserve on top, bounds the hosted part of the process's private pages. The known rest
+// The limit bounds the hosted part of the process's private pages. The known rest
 // is the pages present before the runtime, stacks and other thread data, and images. All other private pages are few:
 // the growth of native heaps and unknown pages stays within 8 MiB.
 TEST_P(ClrmemTightLimit, BoundsProcessMemoryWithinAKnownMargin) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   for (const char* program : {"WebHello", "LoadAssemblies", "NativeHeavy"}) {
     SCOPED_TRACE(program);
-    const RunWithSummary run = RunProgram({"--limit", "16M", "--accounting"}, ProgramPath(GetParam(), program), {},
+    const RunWithSummary run = RunProgram({"--limit", "32M", "--accounting"}, ProgramPath(GetParam(), program), {},
                                           {{"DOTNET_EnableWriteXorExecute", "0"}});
     ASSERT_EQ(run.process.exit_code, 0u) << run.process.error;
     const auto& accounting = run.summary["accounting"];
@@ -196,8 +196,8 @@ TEST_P(ClrmemTightLimit, BoundsProcessMemoryWithinAKnownMargin) {
     const auto grown = [&](const char* key) {
       return rest[key].get<std::int64_t>() - rest["before"][key].get<std::int64_t>();
     };
-    EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (16 + 16) * kMiB);
-    EXPECT_LE(accounting["hosted"]["bytes"], (16 + 16) * kMiB);
+    EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 32 * kMiB);
+    EXPECT_LE(accounting["hosted"]["bytes"], 32 * kMiB);
     // Wine keeps the second stack (1 MiB) of threads that have ended. NativeHeavy starts 64 threads.
     EXPECT_LE(grown("heap_bytes") + grown("unknown_bytes"), 8 * kMiB) << accounting.dump(2);
   }

@@ -1,4 +1,4 @@
-// Tests the policy options on real runtimes: limits that change while a program runs, waits, the emergency reserve, and
+// Tests the policy options on real runtimes: limits that change while a program runs, waits, the headroom, and
 // their figures in the summary.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -119,7 +119,7 @@ TEST_P(ClrmemPolicy, TimedOutWaitRaisesAnOutOfMemoryException) {
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
   EXPECT_GE(run.summary["waits"]["task_critical"]["timed_out"], 1);
   EXPECT_GE(run.summary["refusals"]["task_critical"]["timeout"], 1);
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], (64 + 16) * kMiB) << "limit and reserve";
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 64 * kMiB);
   EXPECT_THAT(run.process.error, HasSubstr("timed out"));
 }
 
@@ -142,42 +142,41 @@ TEST_P(ClrmemPolicy, HeadroomIsWithheldFromTaskCriticalRequests) {
   EXPECT_THAT(run.process.error, HasSubstr("headroom                             32.0 MiB for the process, 16.0 MiB"));
 }
 
-TEST_P(ClrmemPolicy, EmergencyReserveServesProcessCriticalRequestsAboveTheLimit) {
-  // The program's GC heap fills the limit. Its loader heap's requests are process-critical. All of them go above the
-  // limit, except for the little memory that the GC returns.
+TEST_P(ClrmemPolicy, CommittedHeadroomServesProcessCriticalRequestsAtTheLimit) {
+  // The program's GC heap fills what the headroom leaves. Its loader heap's requests are process-critical.
   const RunWithSummary run =
-      Run({"--limit", "64M", "--emergency-reserve", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"16"});
+      Run({"--limit", "64M", "--commit-headroom", "16M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"12"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
-  EXPECT_THAT(run.process.out, HasSubstr("then took 16 MiB of a loader heap"));
-  const auto& reserve = run.summary["emergency_reserve"];
-  EXPECT_EQ(reserve["bytes"], 64 * kMiB);
-  EXPECT_GE(reserve["uses"], 1);
-  EXPECT_GT(reserve["given_bytes"], 8 * kMiB);
-  EXPECT_LT(reserve["held_bytes"], 64 * kMiB);
-  EXPECT_GT(run.summary["memory"]["peak_charged_bytes"], 72 * kMiB);
+  EXPECT_THAT(run.process.out, HasSubstr("then took 12 MiB of a loader heap"));
+  const auto& headroom = run.summary["committed_headroom"];
+  EXPECT_EQ(headroom["bytes"], 16 * kMiB);
+  EXPECT_GE(headroom["uses"], 1);
+  EXPECT_GT(headroom["given_bytes"], 4 * kMiB);
+  EXPECT_LT(headroom["held_bytes"], 16 * kMiB);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 64 * kMiB);
   EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0);
   EXPECT_GE(run.summary["limit_refusals"]["task_critical"], 1);
-  EXPECT_THAT(run.process.error, HasSubstr("emergency reserve                    64.0 MiB, "));
+  EXPECT_THAT(run.process.error, HasSubstr("committed headroom                   16.0 MiB, "));
   EXPECT_THAT(run.process.error, HasSubstr(" held now; used "));
 }
 
-TEST_P(ClrmemPolicy, DefaultReserveServesProcessCriticalRequests) {
-  const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"3"});
+TEST_P(ClrmemPolicy, DefaultHeadroomServesProcessCriticalRequests) {
+  const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off"}, "LoaderHeapAtLimit", {"1"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
-  EXPECT_EQ(run.summary["emergency_reserve"]["bytes"], 16 * kMiB);
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 80 * kMiB);
+  EXPECT_EQ(run.summary["process_headroom_bytes"], 2 * kMiB);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 64 * kMiB);
   EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0);
 }
 
-TEST_P(ClrmemPolicy, UnusedEmergencyReserveIsHeldToTheEnd) {
-  const RunWithSummary run = Run({"--limit", "64M", "--emergency-reserve", "4M"}, "Hello");
+TEST_P(ClrmemPolicy, UnusedCommittedHeadroomIsHeldToTheEnd) {
+  const RunWithSummary run = Run({"--limit", "64M", "--commit-headroom", "4M"}, "Hello");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u);
   EXPECT_THAT(run.process.error,
-              HasSubstr("emergency reserve                    4.0 MiB, 4.0 MiB held now; never used\n"));
-  EXPECT_EQ(run.summary["emergency_reserve"]["held_bytes"], 4 * kMiB);
+              HasSubstr("committed headroom                   4.0 MiB, 4.0 MiB held now; never used\n"));
+  EXPECT_EQ(run.summary["committed_headroom"]["held_bytes"], 4 * kMiB);
 }
 
 TEST_P(ClrmemPolicy, CountAllLeavesLessForTheProgram) {
@@ -188,8 +187,6 @@ TEST_P(ClrmemPolicy, CountAllLeavesLessForTheProgram) {
   EXPECT_THAT(without.process.error, Not(HasSubstr("outside of the manager")));
 
   // The program pauses first, so that the manager measures the outside bytes before the program fills the limit.
-  // There is no emergency reserve here. Under Wine a process's private bytes count touched pages only, and the reserve
-  // is untouched. The manager subtracts the reserve from the private bytes, although they never contained it.
   const RunWithSummary with = Run({"--limit", "256M", "--gc-limit", "off", "--count-all", "--headroom", "0,0"},
                                   "AllocateUntilOom", {"100000", "1024", "1000"});
   ExpectSound(with);
@@ -202,9 +199,8 @@ TEST_P(ClrmemPolicy, CountAllLeavesLessForTheProgram) {
 }
 
 TEST_P(ClrmemPolicy, CountAllIsRefusedWithoutRoomForARuntime) {
-  // clrmem's own private bytes leave too little of 4 MiB for a runtime. (The reserve is off: under Wine its untouched
-  // pages are not in the process's private bytes.)
-  const RunWithSummary run = Run({"--limit", "4M", "--count-all", "--emergency-reserve", "0"}, "Hello");
+  // clrmem's own private bytes leave too little of 4 MiB for a runtime.
+  const RunWithSummary run = Run({"--limit", "4M", "--count-all"}, "Hello");
   EXPECT_EQ(run.process.exit_code, 2u) << run.process.error;
   EXPECT_THAT(run.process.error, HasSubstr("clrmem: --count-all counts "));
   EXPECT_THAT(run.process.error, HasSubstr("; give a higher --limit, or remove --count-all\n"));
@@ -215,7 +211,7 @@ TEST_P(ClrmemPolicy, ProcessExitWritesTheSummaryWithLimitChangesPending) {
   // The programs end the process by Environment.Exit and by an unhandled exception. The threads of the manager and of
   // clrmem run until then.
   for (const char* program : {"ExitEarly", "Crash"}) {
-    const RunWithSummary run = Run({"--limit", "256M", "--wait", "30s", "--emergency-reserve", "1M", "--count-all",
+    const RunWithSummary run = Run({"--limit", "256M", "--wait", "30s", "--commit-headroom", "1M", "--count-all",
                                     "--headroom", "10%,5%", "--limit-at", "0=192M", "--limit-at", "1h=64M"},
                                    program);
     ExpectSound(run);
@@ -286,7 +282,7 @@ TEST_P(ClrmemPolicy, ThrashGuardSparesAProgramThatMakesProgress) {
 TEST_P(ClrmemPolicy, SummaryOmitsThePolicyByDefault) {
   const RunWithSummary run = Run({"--limit", "64M"}, "Hello");
   ExpectSound(run);
-  for (const char* line : {"headroom", "waits", "emergency reserve", "outside", "above the limit", "at the start"}) {
+  for (const char* line : {"headroom", "waits", "committed headroom", "outside", "above the limit", "at the start"}) {
     EXPECT_THAT(run.process.error, Not(HasSubstr(line)));
   }
 }

@@ -75,12 +75,12 @@ TEST(EngineAtomicInterleavings, PagesOfAPendingCommitAreChargedOnce) {
   static_cast<void>(ExploreScene(scene, Place::kOneWord, operations, 3, &schedules));
 }
 
-// ---- the emergency pool
+// ---- the committed headroom
 
 constexpr std::uint64_t kP = kPageSize;
 
-// A limit of 16 pages, 14 of them in use, and a reserve of 4 pages in 4 slices. In every order of the operations,
-// charged plus held pages never exceed limit plus reserve. In the end everything is accounted for.
+// A limit of 20 pages, 14 of them in use, and 4 of them committed headroom in 4 slices. In every order of the
+// operations, charged plus held pages never exceed the limit. In the end everything is accounted for.
 class ReserveWorld final : public InterleavedWorld {
  public:
   using Operation = std::function<void(ReserveWorld&)>;
@@ -103,6 +103,13 @@ class ReserveWorld final : public InterleavedWorld {
     EXPECT_TRUE(manager_.Decommit(kSceneBase + first * kP, pages * kP).ok());
   }
   void TakeBack() { static_cast<void>(manager_.engine.TakeBackReserves()); }
+  // Sets the limit, and checks the bound that it leaves.
+  void SetLimit(std::uint64_t pages, std::uint64_t headroom) {
+    manager_.engine.SetLimits({.limit = {pages * kP}, .app_domain_headroom = {}, .process_headroom = {headroom * kP}});
+    InterleavingPoint();
+    const Bytes bound = manager_.engine.budget().Bound();
+    EXPECT_LE(manager_.os.Committed().InBytes(), bound);
+  }
 
   std::vector<std::function<void()>> Operations() override {
     std::vector<std::function<void()>> runs;
@@ -110,10 +117,12 @@ class ReserveWorld final : public InterleavedWorld {
     return runs;
   }
   bool Check(const std::string& schedule) override {
-    const EmergencyPool& reserve = manager_.engine.emergency();
-    EXPECT_LE(most_committed_, kLimit + kReserve) << schedule;
+    const HeadroomPool& reserve = manager_.engine.headroom_pool();
+    EXPECT_LE(most_committed_, kLimit) << schedule;
     EXPECT_TRUE(manager_.Exact(Pages{reserve.Held().value / kP})) << schedule;
-    EXPECT_EQ(manager_.engine.ledger().budget().Allowance(), reserve.Given()) << schedule;
+    EXPECT_EQ(manager_.engine.budget().Held(), reserve.Held()) << schedule;
+    EXPECT_EQ(manager_.engine.budget().MostOverBound(), Bytes{}) << schedule;
+    manager_.engine.SetLimits(kLimits);
     Drop(0, 64);
     EXPECT_TRUE(manager_.engine.TakeBackReserves()) << schedule;
     EXPECT_EQ(reserve.Held(), Bytes{kReserve}) << schedule;
@@ -122,11 +131,12 @@ class ReserveWorld final : public InterleavedWorld {
   }
 
  private:
-  static constexpr std::uint64_t kLimit = 16 * kP;
+  static constexpr std::uint64_t kLimit = 20 * kP;
   static constexpr std::uint64_t kReserve = 4 * kP;
   void Watch() { most_committed_ = std::max(most_committed_, manager_.os.Committed().InBytes().value); }
 
-  ManagedEngine manager_{{.limit = {kLimit}}};
+  static constexpr Limits kLimits{.limit = {kLimit}, .app_domain_headroom = {}, .process_headroom = {kReserve}};
+  ManagedEngine manager_{kLimits};
   const std::vector<Operation>& operations_;
   std::uint64_t most_committed_ = 0;
 };
@@ -158,6 +168,12 @@ TEST(ReserveAtomicInterleavings, ReturnAndRequestDuringTakeBackStayExact) {
   ExploreReserve({[](ReserveWorld& world) { static_cast<void>(world.Take(20, 4)); },
                   [](ReserveWorld& world) { world.Drop(0, 3); }, [](ReserveWorld& world) { world.TakeBack(); }},
                  1);
+}
+
+TEST(ReserveAtomicInterleavings, LoweredLimitBoundsRequestsInProgress) {
+  ExploreReserve({[](ReserveWorld& world) { static_cast<void>(world.Take(20, 3)); },
+                  [](ReserveWorld& world) { world.SetLimit(8, 2); }},
+                 2);
 }
 
 // ---- exclusive sections

@@ -166,7 +166,6 @@ class WaitingWorld final : public InterleavedWorld {
   std::vector<Waiter> waiters;  // by index of the operation
   std::uint64_t expected_charge = 0;
   bool held = false;
-  Bytes beyond_allowed;
   bool closing = false;  // the dispatcher ends after its next round
 
  private:
@@ -200,8 +199,7 @@ class WaitingWorld final : public InterleavedWorld {
       first_sleeps = sleeps;
     }
     if (first == nullptr || !first_sleeps || first->refused_by_os) return;
-    const Bytes beyond = first->level == kProcess ? beyond_allowed : Bytes{};
-    Expect(budget.Charged() + first->bytes > budget.Ceiling(first->level, beyond),
+    Expect(budget.Charged() + first->bytes > budget.WholeCeiling(first->level),
            "no request sleeps while there is memory for it");
   }
 
@@ -279,11 +277,12 @@ TEST(WaitListInterleavings, EveryReturnReachesTheWaiter) {
                 }},
                1);
   ExploreWaits({"a wait and a reserve given up",
-                {Wait(4, 1, 100ms, kProcess), {[](WaitingWorld& world, std::size_t) {
-                   world.budget.RaiseAllowance({4});
-                   world.beyond_allowed = {4};
-                 }}},
-                GrantedInTime},
+                {Wait(4, 1, 100ms, kProcess), {[](WaitingWorld& world, std::size_t) { world.budget.LowerHeld({4}); }}},
+                GrantedInTime,
+                [](WaitingWorld& world) {
+                  world.budget.SetLimits({.limit = {14}, .process_headroom = {4}, .committed_headroom = {4}});
+                  EXPECT_TRUE(world.budget.TryRaiseHeld({4}));
+                }},
                2);
 }
 

@@ -21,6 +21,7 @@ namespace {
 using std::chrono_literals::operator""ms;
 
 constexpr std::size_t kWaiters = 12;
+constexpr Bytes kCommitted{20};
 
 // The expected outcome of the waits. One thread; the caller supplies the time.
 class WaitModel {
@@ -40,13 +41,13 @@ class WaitModel {
 
   void SetLimits(const Limits& limits) {
     limits_ = limits;
-    KeepExcess();
+    FindBound();
   }
   void SetUncharged(Bytes outside) {
     uncharged_ = outside;
-    KeepExcess();
+    FindBound();
   }
-  void SetBeyond(Bytes beyond) { allowance_ = beyond; }
+  void SetHeldHeadroom(Bytes held) { held_headroom_ = held; }
   void SetHeld(bool held) { held_ = held; }
   void Abandon(std::uint64_t through) { withdrawn_ = std::max(withdrawn_, through); }
   [[nodiscard]] bool IsWithdrawn(std::uint64_t ticket) const { return ticket <= withdrawn_; }
@@ -61,7 +62,7 @@ class WaitModel {
       return it.request.bytes != Bytes{} && it.request.level >= level;
     });
     if (bytes != Bytes{} && behind) return Admission::kBehindQueue;
-    if (!Fits(bytes, level, {})) return Admission::kOverCeiling;
+    if (!Fits(bytes, level, limits_.committed_headroom)) return Admission::kOverCeiling;
     charged_ = charged_ + bytes;
     return Admission::kAdmitted;
   }
@@ -92,12 +93,12 @@ class WaitModel {
     for (const Entry& it : line_) {
       const bool for_memory = it.request.bytes != Bytes{};
       const bool os_may_have_some = !it.request.refused_by_os || now >= it.os_retry || returns_ != it.returns_seen;
-      const Bytes beyond = it.request.level == Criticality::kProcess ? allowance_ : Bytes{};
+      const Bytes held = it.request.level == Criticality::kProcess ? held_headroom_ : limits_.committed_headroom;
       if (it.left) continue;
       if (IsWithdrawn(it.request.ticket)) {
         endings.push_back({it.waiter, WaitResult::kAbandoned});
       } else if (!held_ && os_may_have_some && !(for_memory && blocked) &&
-                 Fits(it.request.bytes, it.request.level, beyond)) {
+                 Fits(it.request.bytes, it.request.level, held)) {
         charged_ = charged_ + it.request.bytes;
         endings.push_back({it.waiter, WaitResult::kGranted});
       } else if (now >= it.end) {
@@ -125,23 +126,24 @@ class WaitModel {
   [[nodiscard]] std::size_t length() const { return line_.size(); }
 
  private:
-  [[nodiscard]] Bytes CeilingOf(Criticality level) const {
-    const Bytes ceiling = CeilingsOf(limits_)[static_cast<std::size_t>(level)];
-    return ceiling - std::min(ceiling, uncharged_);
+  [[nodiscard]] Bytes Within(Bytes ceiling) const { return ceiling - std::min(ceiling, uncharged_); }
+  // A limit that leaves less than the process headroom free is exceeded by what is in use and that headroom.
+  void FindBound() {
+    bound_ = std::max(Within(limits_.limit), std::min(bound_, charged_ + held_headroom_ + limits_.process_headroom));
   }
-  // If the limit falls below the charge, process level keeps a ceiling equal to the charge.
-  void KeepExcess() {
-    process_ceiling_ = std::max(CeilingOf(Criticality::kProcess), std::min(charged_, process_ceiling_));
-  }
-  [[nodiscard]] bool Fits(Bytes bytes, Criticality level, Bytes beyond) const {
-    const Bytes ceiling = level == Criticality::kProcess ? process_ceiling_ : CeilingOf(level);
-    return bytes == Bytes{} || charged_.value + bytes.value <= ceiling.value + beyond.value;
+  // held: the committed headroom that this request must leave.
+  [[nodiscard]] bool Fits(Bytes bytes, Criticality level, Bytes held) const {
+    const Bytes whole = bound_ - std::min(bound_, held);
+    const Bytes ceiling = level == Criticality::kProcess
+                              ? whole
+                              : std::min(whole, Within(CeilingsOf(limits_)[static_cast<std::size_t>(level)]));
+    return bytes == Bytes{} || charged_ + bytes <= ceiling;
   }
 
-  Bytes process_ceiling_;
+  Bytes bound_ = kUnlimited;
   Limits limits_;
   Bytes uncharged_;
-  Bytes allowance_;
+  Bytes held_headroom_;
   Bytes charged_;
   bool held_ = false;
   bool announced_ = false;  // a request was, since the dispatcher's last round
@@ -156,6 +158,7 @@ class Schedule {
   Schedule(WaitStage& stage, std::uint64_t seed) : stage_(stage), random_(seed) {
     stage_.Open(LimitsOf(100));
     model_.SetLimits(LimitsOf(100));
+    model_.SetHeldHeadroom(SetHeldHeadroom(stage_.budget(), kCommitted));
   }
 
   // Returns false if the two differ; Why then describes the difference.
@@ -190,7 +193,10 @@ class Schedule {
   };
 
   [[nodiscard]] static Limits LimitsOf(std::uint64_t limit) {
-    return {.limit = {limit}, .app_domain_headroom = {5}, .process_headroom = {10}};
+    return {.limit = Bytes{limit} + kCommitted,
+            .app_domain_headroom = {5},
+            .process_headroom = Bytes{10} + kCommitted,
+            .committed_headroom = kCommitted};
   }
   [[nodiscard]] std::uint64_t Below(std::uint64_t n) { return random_() % n; }
   [[nodiscard]] std::size_t AnyWaiter() { return static_cast<std::size_t>(Below(kWaiters)); }
@@ -228,10 +234,9 @@ class Schedule {
         return model_.SetUncharged(outside);
       }
       case 2: {
-        const Bytes beyond{Below(20)};
-        Note("beyond", beyond.value);
-        SetBeyond(stage_.budget(), beyond);
-        return model_.SetBeyond(beyond);
+        const Bytes held{Below(kCommitted.value + 1)};
+        Note("held", held.value);
+        return model_.SetHeldHeadroom(SetHeldHeadroom(stage_.budget(), held));
       }
       case 3:
         if (Below(4) != 0) return;

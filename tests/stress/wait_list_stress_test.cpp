@@ -155,11 +155,13 @@ TEST_F(WaitListStress, DeadlinesCancelsHoldsAndLimitsLeakNothing) {
           list_.Hold(false);
           break;
         case 2:
-        case 3: budget_.SetLimits({.limit = {kLimit - random() % 50}}); break;
+        case 3:
+          budget_.SetLimits(
+              {.limit = {kLimit - random() % 50}, .process_headroom = {10}, .committed_headroom = {random() % 10}});
+          break;
         case 4: budget_.SetUncharged({random() % 20}); break;
         default:
-          budget_.RaiseAllowance({5});
-          budget_.LowerAllowance({5});
+          if (budget_.TryRaiseHeld({5})) budget_.LowerHeld({5});
           break;
       }
       std::this_thread::sleep_for(std::chrono::microseconds(300));

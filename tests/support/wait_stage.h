@@ -31,10 +31,13 @@ struct CountingWaker final : Waker {
   int wakes = 0;
 };
 
-// Sets the allowance, as if that much of an emergency pool were decommitted.
-inline void SetBeyond(Budget& budget, Bytes beyond) {
-  budget.LowerAllowance(budget.Allowance());
-  budget.RaiseAllowance(beyond);
+// Holds `held` of a committed headroom, as if that much of it were committed. Returns what is held now: less can always
+// be held, and more only if the charge fits beside it.
+inline Bytes SetHeldHeadroom(Budget& budget, Bytes held) {
+  const Bytes now = budget.Held();
+  if (held < now) budget.LowerHeld(now - held);
+  if (held > now) static_cast<void>(budget.TryRaiseHeld(held - now));
+  return budget.Held();
 }
 
 class WaitStage {

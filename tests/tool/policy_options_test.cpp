@@ -26,7 +26,9 @@ PolicyOptions PolicyOf(std::vector<std::string> options) {
 
 TEST(PolicyOptions, UnsetOptionsLeaveDefaults) {
   const PolicyOptions policy = PolicyOf({"--limit", "64M"});
-  EXPECT_FALSE(policy.headroom.has_value());
+  EXPECT_EQ(policy.headroom.process, CLR_HOST_MEMORY_DEFAULT_HEADROOM);
+  EXPECT_EQ(policy.committed_headroom, 0u);
+  EXPECT_EQ(policy.gc_limit, CLR_HOST_MEMORY_GC_LIMIT_AUTO);
   EXPECT_THAT(policy.wait_ms, ElementsAre(0u, 0u, 0u));
   EXPECT_FALSE(policy.count_whole_process);
   EXPECT_TRUE(policy.limit_changes.empty());
@@ -48,9 +50,8 @@ TEST(PolicyOptions, HeadroomNamesProcessThenAppDomain) {
   };
   for (const auto& [text, process, app_domain] : headrooms) {
     const PolicyOptions policy = PolicyOf({"--limit", "64M", "--headroom", text});
-    ASSERT_TRUE(policy.headroom.has_value()) << text;
-    EXPECT_EQ(policy.headroom->process, process) << text;
-    EXPECT_EQ(policy.headroom->app_domain, app_domain) << text;
+    EXPECT_EQ(policy.headroom.process, process) << text;
+    EXPECT_EQ(policy.headroom.app_domain, app_domain) << text;
   }
 }
 
@@ -68,83 +69,24 @@ TEST(PolicyOptions, OnThrashReportsUnlessSetToStop) {
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash", "report"}).on_thrash, OnThrash::kReport);
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop"}).on_thrash, OnThrash::kStop);
   EXPECT_EQ(PolicyOf({"--limit-at", "1s=64M", "--on-thrash=stop"}).on_thrash, OnThrash::kStop);
-  EXPECT_GT(PolicyOf({"--limit", "64M", "--on-thrash=report"}).gc_limit, 0u);
-  EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop"}).gc_limit, 0u)
-      << "the thrash guard would not see the runtime spin";
   EXPECT_EQ(PolicyOf({"--limit", "64M", "--on-thrash=stop", "--gc-limit", "32M"}).gc_limit, 32_MiB);
   EXPECT_THROW(PolicyOf({"--limit", "64M", "--on-thrash", "kill"}), ToolError);
   EXPECT_THROW(PolicyOf({"--on-thrash", "stop"}), ToolError) << "needs a limit";
 }
 
-TEST(PolicyOptions, EmergencyReserveNeedsNoLimit) {
-  EXPECT_EQ(PolicyOf({"--emergency-reserve", "4M"}).emergency_reserve, 4_MiB);
-  EXPECT_EQ(PolicyOf({"--limit", "64M", "--emergency-reserve", "64M"}).emergency_reserve, 64_MiB);
+TEST(PolicyOptions, CommittedHeadroomIsAPartOfTheHeadroom) {
+  EXPECT_EQ(PolicyOf({"--commit-headroom", "4M"}).committed_headroom, 4_MiB) << "needs no limit";
+  EXPECT_EQ(PolicyOf({"--commit-headroom", "0"}).committed_headroom, 0u);
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--commit-headroom", "16M"}).committed_headroom, 16_MiB)
+      << "the default headroom grows with it, up to a quarter of the limit";
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--headroom", "20M", "--commit-headroom", "20M"}).committed_headroom, 20_MiB);
 }
 
-TEST(PolicyOptions, DefaultReserveReplacesHeadroomAndScalesWithTheLimit) {
-  struct {
-    const char* limit;
-    std::uint64_t reserve;
-  } const limits[] = {{"4M", 16_MiB}, {"32M", 16_MiB}, {"256M", 16_MiB}, {"512M", 32_MiB}, {"1T", 64_MiB}};
-  for (const auto& [limit, reserve] : limits) {
-    const PolicyOptions policy = PolicyOf({"--limit", limit});
-    EXPECT_EQ(policy.emergency_reserve, reserve) << limit;
-    EXPECT_TRUE(policy.own_reserve) << limit;
-    EXPECT_EQ(policy.HeadroomToKeep().process, 0u) << limit;
-    EXPECT_EQ(policy.HeadroomToKeep().app_domain, 0u) << limit;
-  }
-  EXPECT_EQ(PolicyOf({"--limit", "4M", "--gc-limit", "off"}).emergency_reserve, 4_MiB) << "at most the limit";
-  EXPECT_EQ(PolicyOf({}).emergency_reserve, 0u);
-  EXPECT_EQ(PolicyOf({"--limit-at", "1s=64M"}).emergency_reserve, 0u);
-  EXPECT_EQ(PolicyOf({"--limit", "64M", "--headroom", "8M"}).emergency_reserve, 0u);
-  EXPECT_EQ(PolicyOf({"--limit", "64M", "--headroom", "8M"}).HeadroomToKeep().process, 8_MiB);
-
-  const PolicyOptions strict = PolicyOf({"--limit", "64M", "--emergency-reserve", "0"});
-  EXPECT_EQ(strict.emergency_reserve, 0u);
-  EXPECT_FALSE(strict.own_reserve);
-  EXPECT_EQ(strict.HeadroomToKeep().process, CLR_HOST_MEMORY_DEFAULT_HEADROOM);
-}
-
-TEST(PolicyOptions, DerivesGcLimitFromTheLimitUnlessItMustBeOff) {
-  struct {
-    std::vector<std::string> options;
-    std::uint64_t gc_limit;
-  } const cases[] = {
-      {{"--limit", "64M"}, 68_MiB},
-      {{"--limit", "8M"}, 12_MiB},
-      {{"--limit", "5M"}, 9_MiB},
-      {{"--limit", "4M"}, 8_MiB},
-      {{"--limit", "4M", "--headroom", "256K,0"}, 0},
-      {{"--limit", "1G"}, 1040_MiB},
-      {{"--limit", "64M", "--emergency-reserve", "8M"}, 64_MiB},
-      {{"--limit", "64M", "--headroom", "8M,2M"}, 54_MiB},
-      {{"--limit", "64M", "--limit-at", "1s=32M", "--limit-at", "2s=128M"}, 132_MiB},
-      {{"--limit", "64M", "--gc-limit", "auto"}, 68_MiB},
-      {{"--limit", "64M", "--gc-limit", "20M"}, 20_MiB},
-      {{"--gc-limit", "20M"}, 20_MiB},
-      {{"--limit", "64M", "--gc-limit", "off"}, 0},
-      {{"--limit", "64M", "--limit-at", "1s=none"}, 0},
-      {{"--limit-at", "1s=64M"}, 0},
-      {{"--limit", "64M", "--wait", "task=1s"}, 0},
-      {{"--limit", "64M", "--wait", "process=1s"}, 68_MiB},
-      {{}, 0},
-  };
-  for (const auto& [options, gc_limit] : cases) {
-    EXPECT_EQ(PolicyOf(options).gc_limit, gc_limit) << testing::PrintToString(options);
-  }
-}
-
-TEST(PolicyOptions, LeavingGcLimitOutCapsDefaultReserveAtTheLimit) {
-  for (const auto& [limit, reserve] : {std::pair{8_MiB, 8_MiB}, std::pair{64_MiB, 16_MiB}}) {
-    PolicyOptions policy = PolicyOf({"--limit", std::to_string(limit)});
-    EXPECT_EQ(policy.emergency_reserve, 16_MiB);
-    policy.LeaveGcLimitOut(limit);
-    EXPECT_EQ(policy.gc_limit, 0u);
-    EXPECT_EQ(policy.emergency_reserve, reserve);
-  }
-  PolicyOptions asked = PolicyOf({"--limit", "64M", "--emergency-reserve", "4M"});
-  asked.LeaveGcLimitOut(64_MiB);
-  EXPECT_EQ(asked.emergency_reserve, 4_MiB);
+TEST(PolicyOptions, GcLimitFollowsTheLimitUnlessItIsGiven) {
+  EXPECT_EQ(PolicyOf({"--gc-limit", "auto"}).gc_limit, CLR_HOST_MEMORY_GC_LIMIT_AUTO);
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--wait", "1s"}).gc_limit, CLR_HOST_MEMORY_GC_LIMIT_AUTO);
+  EXPECT_EQ(PolicyOf({"--limit", "64M", "--gc-limit", "off"}).gc_limit, 0u);
+  EXPECT_EQ(PolicyOf({"--gc-limit", "20M"}).gc_limit, 20_MiB);
 }
 
 TEST(PolicyOptions, LimitChangesAreSortedAndNeedNoInitialLimit) {
@@ -160,11 +102,11 @@ TEST(PolicyOptions, LimitChangesAreSortedAndNeedNoInitialLimit) {
 TEST(PolicyOptions, LaterLimitSatisfiesOptionsThatNeedALimit) {
   EXPECT_TRUE(PolicyOf({"--count-all", "--limit", "64M"}).count_whole_process);
   EXPECT_TRUE(PolicyOf({"--count-all", "--limit-at", "1s=64M"}).count_whole_process);
-  EXPECT_TRUE(PolicyOf({"--headroom", "8M", "--limit-at", "1s=64M"}).headroom.has_value());
+  EXPECT_EQ(PolicyOf({"--headroom", "8M", "--limit-at", "1s=64M"}).headroom.process, 8_MiB);
 }
 
 TEST(PolicyOptions, OptionWithInlineValueDoesNotConsumeTheApp) {
-  for (const char* option : {"--headroom=8M", "--wait=1s", "--emergency-reserve=4M", "--limit-at=1s=64M"}) {
+  for (const char* option : {"--headroom=8M", "--wait=1s", "--commit-headroom=4M", "--limit-at=1s=64M"}) {
     const auto run = std::get<RunOptions>(ParseOptions({"run", "--limit", "64M", option, "App.dll", "--wait", "x"}));
     EXPECT_EQ(run.app, "App.dll") << option;
     EXPECT_THAT(run.arguments, ElementsAre("--wait", "x")) << option;
@@ -193,10 +135,10 @@ TEST(PolicyOptions, RefusesInvalidValuesWithTheExactMessage) {
        "--headroom 1M,1M,1M has more than two parts; give the headroom of the process, then that of the application "
        "domain, such as 16M,4M or 10%,5%"},
       {{"--limit", "64M", "--headroom", "48M,17M"},
-       "--headroom 48M,17M exceeds the limit of 64.0 MiB with 48.0 MiB for the process and 17.0 MiB for the "
+       "--headroom exceeds the limit of 64.0 MiB with 48.0 MiB for the process and 17.0 MiB for the "
        "application domain; lower the headroom or raise the limit"},
       {{"--limit", "64M", "--headroom", "48M,1M", "--limit-at", "1s=48M"},
-       "--headroom 48M,1M exceeds the limit of 48.0 MiB with 48.0 MiB for the process and 1.0 MiB for the "
+       "--headroom exceeds the limit of 48.0 MiB with 48.0 MiB for the process and 1.0 MiB for the "
        "application domain; lower the headroom or raise the limit"},
       {{"--wait", ""}, "--wait  is not a duration; write it like 500ms, 2s, 1.5s or 1m"},
       {{"--wait", "soon"}, "--wait soon is not a duration; write it like 500ms, 2s, 1.5s or 1m"},
@@ -212,11 +154,14 @@ TEST(PolicyOptions, RefusesInvalidValuesWithTheExactMessage) {
        "task=2s,domain=500ms,process=500ms, or one time for all three levels"},
       {{"--wait", "task=1s,task=2s"}, "--wait task=1s,task=2s names task twice; name each level once"},
       {{"--wait", "task="}, "--wait  is not a duration; write it like 500ms, 2s, 1.5s or 1m"},
-      {{"--emergency-reserve", "many"},
-       "--emergency-reserve many is not a size; write it like 256M, 1.5G, 512K or 268435456"},
-      {{"--limit", "64M", "--emergency-reserve", "65M"},
-       "--emergency-reserve 65M is larger than the limit of 64.0 MiB; give a small part of the limit: the reserve "
-       "comes on top of it"},
+      {{"--commit-headroom", "many"},
+       "--commit-headroom many is not a size; write it like 256M, 1.5G, 512K or 268435456"},
+      {{"--limit", "64M", "--commit-headroom", "17M"},
+       "--commit-headroom 17.0 MiB is more than the headroom of 16.0 MiB within the limit of 64.0 MiB; lower it, or "
+       "give a larger --headroom"},
+      {{"--limit", "64M", "--emergency-reserve", "16M"},
+       "--emergency-reserve no longer exists: what it added to the limit is a headroom within it now; use "
+       "--commit-headroom SIZE, or leave it out"},
       {{"--count-all"}, "--count-all needs a limit; add --limit"},
       {{"--limit-at", "64M"}, "--limit-at 64M is not a time and a limit; write it like 2s=64M or 1m=none"},
       {{"--limit-at", "=64M"}, "--limit-at =64M is not a time and a limit; write it like 2s=64M or 1m=none"},
@@ -233,8 +178,8 @@ TEST(PolicyOptions, RefusesInvalidValuesWithTheExactMessage) {
       {{"--no-bridge", "--wait", "1s"},
        "--no-bridge runs APP without the memory manager, so --wait would have no effect; remove one of the two "
        "options"},
-      {{"--no-bridge", "--emergency-reserve", "4M"},
-       "--no-bridge runs APP without the memory manager, so --emergency-reserve would have no effect; remove one of "
+      {{"--no-bridge", "--commit-headroom", "4M"},
+       "--no-bridge runs APP without the memory manager, so --commit-headroom would have no effect; remove one of "
        "the two options"},
       {{"--no-bridge", "--count-all"},
        "--no-bridge runs APP without the memory manager, so --count-all would have no effect; remove one of the two "
@@ -260,7 +205,7 @@ TEST(PolicyOptions, RefusesAnEmptyLimit) {
 TEST(PolicyOptions, HelpNamesEveryPolicyOption) {
   const std::string help = std::get<PrintText>(ParseOptions({"run", "--help"})).text;
   for (const char* option :
-       {"--headroom SIZE|N%", "--wait TIME", "--emergency-reserve SIZE", "--count-all", "--limit-at TIME=SIZE|none"}) {
+       {"--headroom SIZE|N%", "--wait TIME", "--commit-headroom SIZE", "--count-all", "--limit-at TIME=SIZE|none"}) {
     EXPECT_THAT(help, HasSubstr(option));
   }
 }

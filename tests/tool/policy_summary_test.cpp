@@ -108,7 +108,7 @@ TEST(PolicySummary, ShowsRequestedHeadroomUnderALimit) {
   EXPECT_THAT(LimitTable(statistics, policy),
               HasSubstr("  headroom                             8.0 MiB for the process, 2.0 MiB for the application "
                         "domain\n"));
-  policy.options.headroom.reset();
+  policy.options.headroom = {};
   EXPECT_THAT(LimitTable(statistics, policy), Not(HasSubstr("headroom")));
 }
 
@@ -154,25 +154,42 @@ TEST(PolicySummary, ShowsWaitsWithoutAWaitOption) {
   EXPECT_THAT(PolicyTable(statistics, {}), HasSubstr("eTaskCritical"));
 }
 
-TEST(PolicySummary, ShowsReserveSizeUsesAndHeldBytes) {
+TEST(PolicySummary, ShowsCommittedHeadroomUsesAndHeldBytes) {
   ClrHostMemoryStatistics statistics = QuietStatistics();
-  statistics.emergency_reserve = 4_MiB;
-  statistics.emergency_held = 4_MiB;
+  statistics.committed_headroom = 4_MiB;
+  statistics.headroom_held = 4_MiB;
   EXPECT_EQ(PolicyTable(statistics, {}),
-            "  emergency reserve                    4.0 MiB, 4.0 MiB held now; never used\n");
-  PolicyFigures by_default;
-  by_default.options.emergency_reserve = 4_MiB;
-  by_default.options.own_reserve = true;
-  EXPECT_EQ(PolicyTable(statistics, by_default), "") << "the reserve was neither requested nor used";
-  statistics.emergency_held = 1_MiB;
-  statistics.emergency_uses = 2;
-  statistics.emergency_given = 5_MiB;
-  statistics.emergency_taken_back = 2_MiB;
+            "  committed headroom                   4.0 MiB, 4.0 MiB held now; never used\n");
+  statistics.headroom_held = 1_MiB;
+  statistics.headroom_uses = 2;
+  statistics.headroom_given = 5_MiB;
+  statistics.headroom_taken_back = 2_MiB;
   EXPECT_EQ(PolicyTable(statistics, {}),
-            "  emergency reserve                    4.0 MiB, 1.0 MiB held now; used 2 times, 5.0 MiB in total, 2.0 MiB "
+            "  committed headroom                   4.0 MiB, 1.0 MiB held now; used 2 times, 5.0 MiB in total, 2.0 MiB "
             "restored\n");
-  EXPECT_EQ(PolicyJson(statistics, {})["emergency_reserve"].dump(),
+  EXPECT_EQ(PolicyJson(statistics, {})["committed_headroom"].dump(),
             R"({"bytes":4194304,"held_bytes":1048576,"uses":2,"given_bytes":5242880,"taken_back_bytes":2097152})");
+}
+
+TEST(PolicySummary, SaysLoudlyThatTheBoundWasExceeded) {
+  ClrHostMemoryStatistics statistics = QuietStatistics();
+  statistics.limit = 64_MiB;
+  statistics.bound = 64_MiB;
+  EXPECT_EQ(PolicyTable(statistics, {}), "");
+  EXPECT_EQ(PolicyJson(statistics, {})["bound"].dump(), R"({"bytes":67108864,"exceeded_by_bytes":0})");
+  statistics.over_bound = 8192;
+  EXPECT_EQ(PolicyTable(statistics, {}),
+            "  ERROR                                the limit was exceeded by 8.0 KiB; report this as a bug of "
+            "ClrHostMemory\n");
+}
+
+TEST(PolicySummary, ShowsTheBoundWhileItExceedsTheLimit) {
+  ClrHostMemoryStatistics statistics = QuietStatistics();
+  statistics.limit = 32_MiB;
+  statistics.bound = 62_MiB;
+  statistics.over_limit = 28_MiB;
+  EXPECT_EQ(PolicyTable(statistics, {}),
+            "  above the limit                      by 28.0 MiB at the end; at most 62.0 MiB until it fits\n");
 }
 
 TEST(PolicySummary, ListsOverLimitPeriods) {
@@ -202,7 +219,7 @@ TEST(PolicySummary, ListsPressureChangesIfAPolicyOptionIsSet) {
   statistics.notifications[0] = 4;
   statistics.notifications[1] = 1;
   PolicyFigures policy;
-  policy.options.emergency_reserve = 1;
+  policy.options.committed_headroom = 1;
   policy.events.pressure_changes = {{-120, eMemoryAvailableHigh, 90}, {2040, eMemoryAvailableLow, 3}};
   policy.events.unlisted_pressure_changes = 5;
   policy.events.repeated_low = 3;

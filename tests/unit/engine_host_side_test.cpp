@@ -190,13 +190,13 @@ class HostOwnedTest : public EngineTest {
 
 TEST_F(HostOwnedTest, ReservesAreProtectedFromTheClr) {
   ASSERT_EQ(engine.OpenReserves({kMiB}, {kMiB}), win32::kSuccess);
-  const Address emergency = engine.emergency().Range().Start();
+  const Address headroom = engine.headroom_pool().Range().Start();
   const Address space = engine.address_space().Range().Start();
-  ExpectAllRefused(emergency, kPageSize);
+  ExpectAllRefused(headroom, kPageSize);
   ExpectAllRefused(space + kMiB - kPageSize, 2 * kPageSize);
   std::uint32_t old = 0;
-  EXPECT_EQ(engine.Protect(emergency - kPageSize, 2 * kPageSize, 2, &old), Outcome::NotOwner());  // overlaps it
-  EXPECT_EQ(engine.emergency().Held(), Bytes{kMiB});
+  EXPECT_EQ(engine.Protect(headroom - kPageSize, 2 * kPageSize, 2, &old), Outcome::NotOwner());  // overlaps it
+  EXPECT_EQ(engine.headroom_pool().Held(), Bytes{kMiB});
   // Other memory is unaffected.
   const Address own = ReserveAndCommit(kMiB).address;
   EXPECT_TRUE(Decommit(own, kPageSize).ok());

@@ -1,4 +1,4 @@
-// The reserves, which serve requests that were refused.
+// The committed headroom and the address space reserve, which serve requests that were refused.
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -20,17 +20,17 @@ TEST_F(ReliefTest, ReserveIsCommittedAtOnceAndNotCharged) {
 }
 
 TEST_F(ReliefTest, ReserveRefusedByTheOsIsNotOpened) {
-  os.SetCommitLimit({kMiB});
+  os.SetCommitLimit({kMiB / 2});
   EXPECT_EQ(engine.OpenReserves(kReserve, {}), kCommitmentLimit);
   EXPECT_EQ(os.Committed(), Pages{});
-  EXPECT_EQ(Take(kMiB, Criticality::kProcess).outcome, Outcome::Done());
+  EXPECT_EQ(Take(kMiB / 2, Criticality::kProcess).outcome, Outcome::Done());
 }
 
 TEST_F(ReliefTest, ReserveSizeIsRoundedUpToWholeSlices) {
   for (const std::uint64_t size : {1ull, 4096ull, 4097ull, 63 * 4096ull, 64 * 4096ull, 65 * 4096ull, 10'000'000ull}) {
     ManagedEngine other;
     ASSERT_EQ(other.engine.OpenReserves({size}, {}), win32::kSuccess);
-    const EmergencyPool& reserve = other.engine.emergency();
+    const HeadroomPool& reserve = other.engine.headroom_pool();
     EXPECT_GE(reserve.Size().value, size);
     EXPECT_LT(reserve.Size().value, size + size / 32 + 64 * kPageSize);
     EXPECT_EQ(reserve.Held(), reserve.Size());
@@ -38,116 +38,115 @@ TEST_F(ReliefTest, ReserveSizeIsRoundedUpToWholeSlices) {
   }
 }
 
-TEST_F(ReliefTest, ReserveServesProcessCriticalRequestsAboveTheLimit) {
+TEST_F(ReliefTest, HeldHeadroomIsDecommittedForProcessCriticalRequestsWithinTheLimit) {
   OpenReserve();
-  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Held(), kReserve);
   EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(Take(kPageSize, Criticality::kAppDomain).outcome, Outcome::OverLimit());
-  while (engine.emergency().Given() < kReserve) {
-    ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
-    // The maximum is known in advance: limit plus reserve.
-    ASSERT_LE((os.Committed().InBytes()).value, (kLimits.limit + kReserve).value);
+  while (engine.headroom_pool().Given() < kReserve) {
+    ASSERT_TRUE(Take(4 * kPageSize, Criticality::kProcess).outcome.ok());
+    ASSERT_EQ(os.Committed().InBytes(), kLimits.limit) << "charged and held together are the limit";
   }
   EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
-  EXPECT_EQ(Charged(), kLimits.limit + kReserve);
-  EXPECT_EQ(engine.emergency().GivenSoFar(), kReserve);
-  EXPECT_EQ(engine.emergency().Uses(), 64u);
+  EXPECT_EQ(Charged(), kLimits.limit);
+  EXPECT_EQ(engine.headroom_pool().GivenSoFar(), kReserve);
+  EXPECT_EQ(engine.headroom_pool().Uses(), 64u);
+  EXPECT_EQ(engine.Figures().most_over_bound, Bytes{});
 }
 
 TEST_F(ReliefTest, OnlyTheMissingSlicesAreDecommitted) {
   OpenReserve();
-  ASSERT_TRUE(Take(16 * kMiB - 8 * kPageSize, Criticality::kProcess).outcome.ok());
-  ASSERT_TRUE(Take(9 * kPageSize, Criticality::kProcess).outcome.ok());  // one page too many: one slice is decommitted
-  EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
-  ASSERT_TRUE(Take(15 * kPageSize, Criticality::kProcess).outcome.ok());  // fits in the rest of that slice
-  EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
+  ASSERT_TRUE(Take(15 * kMiB - 2 * kPageSize, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(3 * kPageSize, Criticality::kProcess).outcome.ok());  // one page too many: one slice is decommitted
+  EXPECT_EQ(engine.headroom_pool().Given(), Bytes{4 * kPageSize});
+  ASSERT_TRUE(Take(3 * kPageSize, Criticality::kProcess).outcome.ok());  // fits in the rest of that slice
+  EXPECT_EQ(engine.headroom_pool().Given(), Bytes{4 * kPageSize});
   EXPECT_EQ(Take(64 * kMiB, Criticality::kProcess).outcome, Outcome::OverLimit());  // more than is held: no change
-  EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
+  EXPECT_EQ(engine.headroom_pool().Given(), Bytes{4 * kPageSize});
 }
 
-TEST_F(ReliefTest, OsRefusalDecommitsReserveAndRetriesAtOnce) {
+TEST_F(ReliefTest, OsRefusalDecommitsHeadroomAndRetriesAtOnce) {
   OpenReserve();
   os.SetCommitLimit(kReserve + Bytes{kMiB});
   ASSERT_TRUE(Take(kMiB, Criticality::kTask).outcome.ok());
   os.ResetCalls();
-  ASSERT_TRUE(Take(16 * kPageSize, Criticality::kTask).outcome.ok());
+  ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(os.Calls(OsCall::kAllocate), 2u);
-  EXPECT_EQ(engine.emergency().Given(), Bytes{16 * kPageSize});
+  EXPECT_EQ(engine.headroom_pool().Given(), Bytes{16 * kPageSize});
   EXPECT_TRUE(Exact(Pages{Held().value / kPageSize}));
 }
 
-TEST_F(ReliefTest, LowerLevelsLeaveReserveForHigherLevels) {
+TEST_F(ReliefTest, LowerLevelsGetNothingOfTheCommittedHeadroom) {
   OpenReserve();
   os.SetCommitLimit(kReserve);
-  struct Step {
-    Criticality level;
-    std::uint64_t left;
-  };
-  for (const Step step : {Step{Criticality::kTask, kReserve.value / 4},
-                          Step{Criticality::kAppDomain, kReserve.value / 8}, Step{Criticality::kProcess, 0}}) {
-    AddressOutcome result;
-    do {
-      result = Take(16 * kPageSize, step.level);
-    } while (result.outcome.ok());
-    EXPECT_EQ(result.outcome, Outcome::OsRefused(kCommitmentLimit));
-    EXPECT_EQ(Held().value, step.left);
+  for (const Criticality level : {Criticality::kTask, Criticality::kAppDomain}) {
+    EXPECT_EQ(Take(16 * kPageSize, level).outcome, Outcome::OsRefused(kCommitmentLimit));
+    EXPECT_EQ(Held(), kReserve);
   }
+  AddressOutcome result;
+  do {
+    result = Take(16 * kPageSize, Criticality::kProcess);
+  } while (result.outcome.ok());
+  EXPECT_EQ(result.outcome, Outcome::OsRefused(kCommitmentLimit));
+  EXPECT_EQ(Held(), Bytes{});
   EXPECT_EQ(Charged(), kReserve);
 }
 
-TEST_F(ReliefTest, SharedReserveServesEveryLevelAboveTheLimit) {
-  ASSERT_EQ(engine.OpenReserves(kReserve, {}, true), win32::kSuccess);
-  constexpr std::uint64_t kSlice = 64 * kKiB;
-  ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
-  EXPECT_EQ(Held(), kReserve) << "within the limit no request needs it";
-  EXPECT_TRUE(Take(3 * kMiB, Criticality::kTask).outcome.ok());
-  EXPECT_EQ(Held().value, kReserve.value / 4);
-  EXPECT_EQ(Take(kSlice, Criticality::kTask).outcome, Outcome::OverLimit());
-
-  EXPECT_TRUE(Take(kMiB, Criticality::kAppDomain).outcome.ok()) << "its own headroom first";
-  EXPECT_EQ(Held().value, kReserve.value / 4);
-  EXPECT_TRUE(Take(kMiB / 2, Criticality::kAppDomain).outcome.ok());
-  EXPECT_EQ(Held().value, kReserve.value / 8);
-  EXPECT_EQ(Take(kSlice, Criticality::kAppDomain).outcome, Outcome::OverLimit());
-
-  EXPECT_TRUE(Take(3 * kMiB / 2, Criticality::kProcess).outcome.ok());
-  EXPECT_EQ(Held(), Bytes{});
-  EXPECT_EQ(Take(kSlice, Criticality::kProcess).outcome, Outcome::OverLimit());
-  EXPECT_EQ(Charged().value, kLimits.limit.value + kReserve.value);
-  EXPECT_TRUE(Exact());
-}
-
-TEST_F(ReliefTest, UnsharedReserveIsClosedToLowerLevelsOverTheLimit) {
+TEST_F(ReliefTest, HeadroomIsClosedToLowerLevelsAtTheirCeilings) {
   OpenReserve();
   ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
   EXPECT_EQ(Take(64 * kKiB, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(Held(), kReserve);
 }
 
-TEST_F(ReliefTest, SetLimitsPaysExcessOfTheStartFromASharedReserve) {
-  ASSERT_EQ(engine.OpenReserves(kReserve, {}, true), win32::kSuccess);
-  engine.SuspendProcessCriticalLimit();
+TEST_F(ReliefTest, StartMayExceedTheLimitOnlyUntilItEnds) {
+  OpenReserve();
+  engine.BeginStart();
+  EXPECT_EQ(engine.Figures().bound, kUnlimited);
   ASSERT_TRUE(Take(17 * kMiB, Criticality::kProcess).outcome.ok());
-  EXPECT_EQ(Held(), kReserve);
-  const int wakes = alarm.wakes;
-  EXPECT_EQ(engine.SetLimits(kLimits), Bytes{kMiB});
-  EXPECT_EQ(Held(), kReserve - Bytes{kMiB});
-  EXPECT_GT(alarm.wakes, wakes);
-  EXPECT_EQ(engine.SetLimits(kLimits), Bytes{kMiB});
-  EXPECT_EQ(Held(), kReserve - Bytes{kMiB}) << "it is paid already";
-  EXPECT_TRUE(Take(Held().value, Criticality::kProcess).outcome.ok());
-  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
-  EXPECT_EQ(Charged(), kLimits.limit + kReserve);
+  EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_TRUE(engine.EndStart());
+  EXPECT_FALSE(engine.EndStart()) << "it has ended";
+  // The runtime goes on with what it has, the committed headroom and the headroom.
+  EXPECT_EQ(engine.Figures().bound, Bytes{19 * kMiB});
+  EXPECT_TRUE(engine.budget().IsBoundRaised());
+  ASSERT_TRUE(Decommit(region, 4 * kMiB).ok());
+  engine.budget().SettleBound();
+  EXPECT_EQ(engine.Figures().bound, kLimits.limit);
 }
 
-TEST_F(ReliefTest, SetLimitsLeavesAnUnsharedReserveWhole) {
+TEST_F(ReliefTest, StartThatFitsEndsAtTheLimit) {
+  engine.BeginStart();
+  ASSERT_TRUE(Take(14 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_TRUE(engine.EndStart());
+  EXPECT_EQ(engine.Figures().bound, kLimits.limit);
+  EXPECT_FALSE(engine.budget().IsBoundRaised());
+  EXPECT_EQ(Take(2 * kMiB + kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+}
+
+TEST_F(ReliefTest, SetLimitShrinksTheCommittedHeadroomToTheNewHeadroom) {
   OpenReserve();
-  engine.SuspendProcessCriticalLimit();
-  ASSERT_TRUE(Take(17 * kMiB, Criticality::kProcess).outcome.ok());
-  EXPECT_EQ(engine.SetLimits(kLimits), Bytes{kMiB});
+  engine.SetLimits({.limit = {8 * kMiB}, .process_headroom = {kMiB / 2}});
+  EXPECT_EQ(Held(), Bytes{kMiB / 2});
+  EXPECT_EQ(os.Committed().InBytes(), Held());
+  EXPECT_TRUE(engine.TakeBackReserves()) << "it is whole";
+  ASSERT_TRUE(Take(8 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Held(), Bytes{});
+  engine.SetLimits(kLimits);
+  EXPECT_TRUE(engine.TakeBackReserves());
   EXPECT_EQ(Held(), kReserve);
-  EXPECT_EQ(engine.SetLimits({.limit = {17 * kMiB}}), Bytes{});
+  engine.SetLimits({});
+  EXPECT_EQ(Held(), kReserve) << "without a limit all of it is kept";
+}
+
+TEST_F(ReliefTest, SetLimitThatTheOsKeepsFromShrinkingCountsWhatIsHeld) {
+  OpenReserve();
+  os.Fail(OsCall::kFree, win32::kInvalidAddress);
+  engine.SetLimits({.limit = {8 * kMiB}, .process_headroom = {kMiB / 2}});
+  EXPECT_EQ(Held(), kReserve);
+  EXPECT_TRUE(Take(7 * kMiB, Criticality::kTask).outcome.ok());
+  EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
 }
 
 TEST_F(ReliefTest, OtherOsErrorsLeaveTheReserveUntouched) {
@@ -170,7 +169,7 @@ TEST_F(ReliefTest, PreferredNodeReachesTheOsInEveryTry) {
   });
   const auto on_node = [&](Address address, std::uint32_t type, std::uint32_t node) {
     return engine
-        .Allocate({.address = address, .size = kMiB, .type = type, .protect = kPageReadWrite, .node = node},
+        .Allocate({.address = address, .size = 64 * kKiB, .type = type, .protect = kPageReadWrite, .node = node},
                   Criticality::kProcess)
         .outcome;
   };
@@ -223,36 +222,54 @@ TEST_F(ReliefTest, LargePagesAreChargedAtReservationAndHeldToTheLimit) {
   EXPECT_TRUE(Exact());
 }
 
-TEST_F(ReliefTest, LimitBelowUsageLeavesReserveToProcessLevel) {
-  OpenReserve();
+TEST_F(ReliefTest, LimitBelowUsageLeavesTheHeadroomToProcessLevel) {
   ASSERT_TRUE(Take(12 * kMiB, Criticality::kTask).outcome.ok());
-  Budget& budget = engine.ledger().budget();
-  budget.SetLimits({.limit = {4 * kMiB}});
+  Budget& budget = engine.budget();
+  engine.SetLimits({.limit = {4 * kMiB}, .process_headroom = {kMiB}});
+  EXPECT_EQ(budget.Bound(), Bytes{13 * kMiB});
   EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
   EXPECT_EQ(Take(kPageSize, Criticality::kAppDomain).outcome, Outcome::OverLimit());
-  EXPECT_TRUE(Take(kReserve.value, Criticality::kProcess).outcome.ok());
+  EXPECT_TRUE(Take(kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
-  EXPECT_EQ(Held(), Bytes{});
 
-  // Process level may use returned memory again, until SettleCeilings lowers its ceiling.
+  // Process level may use returned memory again, until SettleBound lowers the bound.
   ASSERT_TRUE(Decommit(region, 2 * kMiB).ok());
   EXPECT_TRUE(Commit(region, kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Commit(region + kMiB, kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
-  budget.SettleCeilings();
-  EXPECT_EQ(budget.Ceiling(Criticality::kProcess), Bytes{12 * kMiB});
-  ASSERT_TRUE(Decommit(region, 12 * kMiB).ok());
-  budget.SettleCeilings();
-  EXPECT_EQ(budget.Ceiling(Criticality::kProcess), Bytes{4 * kMiB});
-  EXPECT_TRUE(engine.TakeBackReserves());
-  EXPECT_EQ(Held(), kReserve);
-  EXPECT_EQ(Charged(), kReserve);
+  budget.SettleBound();
+  EXPECT_EQ(budget.Bound(), Bytes{13 * kMiB}) << "what is in use and the headroom";
+  ASSERT_TRUE(Decommit(region, 2 * kMiB).ok());
+  budget.SettleBound();
+  EXPECT_EQ(budget.Bound(), Bytes{12 * kMiB});
+  ASSERT_TRUE(Decommit(region, 10 * kMiB).ok());
+  budget.SettleBound();
+  EXPECT_EQ(budget.Bound(), Bytes{4 * kMiB});
+  EXPECT_EQ(engine.Figures().most_over_bound, Bytes{});
+}
+
+TEST_F(ReliefTest, BoundOfALoweredLimitNeverExceedsTheBoundBefore) {
+  ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
+  ASSERT_TRUE(Take(2 * kMiB - kPageSize, Criticality::kProcess).outcome.ok());
+  engine.SetLimits({.limit = {15 * kMiB}, .process_headroom = {kMiB}});
+  EXPECT_EQ(engine.budget().Bound(), kLimits.limit);
+  engine.SetLimits({.limit = {4 * kMiB}, .process_headroom = {kMiB}});
+  EXPECT_EQ(engine.budget().Bound(), kLimits.limit);
+  EXPECT_EQ(Take(2 * kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+  engine.SetLimits({.limit = {64 * kMiB}});
+  EXPECT_EQ(engine.budget().Bound(), Bytes{64 * kMiB});
+}
+
+TEST_F(ReliefTest, LimitThatLeavesLessThanTheHeadroomRaisesTheBoundByTheRest) {
+  ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
+  engine.SetLimits({.limit = {14 * kMiB + kMiB / 4}, .process_headroom = {kMiB}});
+  EXPECT_EQ(engine.budget().Bound(), Bytes{15 * kMiB});
 }
 
 TEST_F(ReliefTest, ReserveServesHeapBlocks) {
   OpenReserve();
   PrivateHeap heap(engine, 1);
   ASSERT_TRUE(heap.Open(Criticality::kProcess).ok());
-  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(heap.Allocate(100, Criticality::kTask).outcome, Outcome::OverLimit());
   const BlockOutcome block = heap.Allocate(100, Criticality::kProcess);
   ASSERT_TRUE(block.outcome.ok());
@@ -293,7 +310,7 @@ TEST(ProcessCritical, RequestIsServedWhenTheOsRefusesAnyOneCall) {
         manager.os.Fail(call, kNotEnoughMemory, position);
         EXPECT_EQ(shape.request(manager, region), Outcome::Done()) << static_cast<int>(call) << " at " << position;
         manager.os.ClearFaults();
-        EXPECT_TRUE(manager.Exact(Pages{manager.engine.emergency().Held().value / kPageSize}));
+        EXPECT_TRUE(manager.Exact(Pages{manager.engine.headroom_pool().Held().value / kPageSize}));
       }
     }
   }
@@ -326,26 +343,26 @@ TEST_F(ReliefTest, ImpossibleSizesAreRefusedAtOnceWithoutTheReserve) {
 
 TEST_F(ReliefTest, FailedReserveDecommitGivesNothingUp) {
   OpenReserve();
-  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
   os.Fail(OsCall::kFree, win32::kInvalidAddress);
   EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
   EXPECT_EQ(Held(), kReserve);
-  EXPECT_EQ(engine.emergency().Uses(), 0u);
+  EXPECT_EQ(engine.headroom_pool().Uses(), 0u);
   ASSERT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
 }
 
 TEST_F(ReliefTest, ReserveIsTakenBackOnceTheChargeFitsTheLimit) {
   OpenReserve();
-  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
-  ASSERT_TRUE(Take(16 * kPageSize, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(4 * kPageSize, Criticality::kProcess).outcome.ok());
   EXPECT_FALSE(engine.TakeBackReserves());
-  ASSERT_TRUE(Decommit(region, 16 * kPageSize).ok());
+  ASSERT_TRUE(Decommit(region, 4 * kPageSize).ok());
   os.Fail(OsCall::kAllocate, kCommitmentLimit);  // the OS has no memory yet
   EXPECT_FALSE(engine.TakeBackReserves());
   EXPECT_TRUE(engine.TakeBackReserves());
   EXPECT_EQ(Held(), kReserve);
-  EXPECT_EQ(engine.emergency().TakenBackSoFar(), Bytes{16 * kPageSize});
-  EXPECT_EQ(Charged(), kLimits.limit);
+  EXPECT_EQ(engine.headroom_pool().TakenBackSoFar(), Bytes{4 * kPageSize});
+  EXPECT_EQ(Charged() + Held(), kLimits.limit);
   EXPECT_TRUE(Exact(Pages{kReserve.value / kPageSize}));
 }
 
@@ -355,7 +372,7 @@ TEST_F(ReliefTest, AlarmWakesForRefusalsAndReserveUse) {
   EXPECT_EQ(alarm.wakes, 0);
   EXPECT_FALSE(Take(kPageSize, Criticality::kTask).outcome.ok());
   EXPECT_EQ(alarm.wakes, 1);
-  ASSERT_TRUE(Take(2 * kMiB + kPageSize, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(kMiB + kPageSize, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(alarm.wakes, 2);
 }
 
@@ -399,7 +416,7 @@ TEST_F(ReliefTest, ReservesAreReleasedAtStop) {
   engine.NoteStopped();
   EXPECT_EQ(engine.stage(), Stage::kStopped);
   EXPECT_EQ(os.Committed(), Pages{});
-  EXPECT_EQ(os.RegionCount(), regions - 1);  // the emergency pool's address space stays, for a GiveUp in progress
+  EXPECT_EQ(os.RegionCount(), regions - 1);  // the pool's address space stays, for a GiveUp in progress
 }
 
 }  // namespace

@@ -130,7 +130,7 @@ TEST_F(WaitingTest, LowerLevelDoesNotOvertakeAWaitingHigherLevel) {
 
 TEST_F(WaitingTest, ProcessCriticalRequestUsesTheReserveBeforeWaiting) {
   OpenReserve();
-  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_TRUE(Take(kReserve.value, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(rounds, 0);
   during = [&](int round) {
@@ -139,31 +139,31 @@ TEST_F(WaitingTest, ProcessCriticalRequestUsesTheReserveBeforeWaiting) {
     }
   };
   EXPECT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
-  EXPECT_EQ(Charged(), kLimits.limit + kReserve);
+  EXPECT_EQ(Charged(), kLimits.limit);
 }
 
 TEST_F(WaitingTest, ReserveServesTheQueueHeadOnceItSuffices) {
   OpenReserve();
-  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
   during = [&](int round) {
     if (round == 2) {
-      EXPECT_TRUE(Decommit(region, 5 * kMiB).ok());  // 8 MiB are wanted, and the reserve has 4
+      EXPECT_TRUE(Decommit(region, 7 * kMiB + kMiB / 2).ok());  // 8 MiB are wanted, and the reserve has 1
     }
   };
   EXPECT_TRUE(Commit(region + 100 * kMiB, 8 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(rounds, 2);
-  EXPECT_EQ(Held(), Bytes{kMiB});
+  EXPECT_EQ(Held(), Bytes{kMiB / 2});
 }
 
 TEST_F(WaitingTest, RequestFullyCoveredByTheReserveSkipsTheQueue) {
   OpenReserve();
-  ASSERT_TRUE(Take(16 * kMiB, Criticality::kProcess).outcome.ok());
+  ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
   during = [&](int round) {
     if (round != 1) return;
     EXPECT_TRUE(Decommit(region, kMiB).ok());
     EXPECT_TRUE(Commit(region + 200 * kMiB, 64 * kKiB, Criticality::kProcess).outcome.ok());
     // The returned memory is still free for the waiting request.
-    EXPECT_EQ(Charged() + Bytes{kMiB}, kLimits.limit + engine.ledger().budget().Allowance());
+    EXPECT_EQ(Charged() + Bytes{kMiB}, kLimits.limit - Held());
     EXPECT_TRUE(Decommit(region + kMiB, 7 * kMiB).ok());
   };
   EXPECT_TRUE(Commit(region + 100 * kMiB, 8 * kMiB, Criticality::kProcess).outcome.ok());
@@ -206,7 +206,7 @@ TEST_F(WaitingTest, RaisedLimitGrantsWaitingRequests) {
 TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomUnderLoad) {
   FakeMemorySystem os;
   StdThreadSystem threads;
-  Engine engine(os, threads, {.limit = {8 * kMiB}, .app_domain_headroom = {}, .process_headroom = {}});
+  Engine engine(os, threads, {.limit = {8 * kMiB}, .app_domain_headroom = {}, .process_headroom = kReserve});
   ASSERT_EQ(engine.OpenReserves(kReserve, {}), win32::kSuccess);
   const auto reserve = [&] {
     return engine
@@ -235,8 +235,8 @@ TEST(ProcessCritical, NeverFailsWhileTheReserveHasRoomUnderLoad) {
   // of a slice unused.
   const Address base = reserve();
   while (refused_below.load() == 0) std::this_thread::yield();
-  constexpr std::uint64_t kStep = 16 * kPageSize;
-  for (int round = 0; round < 300 || engine.emergency().Uses() == 0; ++round) {
+  constexpr std::uint64_t kStep = 4 * kPageSize;
+  for (int round = 0; round < 300 || engine.headroom_pool().Uses() == 0; ++round) {
     for (std::uint64_t at = 0; at < kReserve.value; at += kStep) {
       const AllocateRequest commit{base + at, kStep, win32::kMemCommit, kPageReadWrite};
       ASSERT_EQ(engine.Allocate(commit, Criticality::kProcess).outcome, Outcome::Done()) << round << " at " << at;

@@ -8,7 +8,7 @@
 
 namespace clr_host_memory::test {
 
-inline constexpr Bytes kReserve{64 * 64 * kKiB};  // 64 slices of 16 pages
+inline constexpr Bytes kReserve{kMiB};  // 64 slices of 4 pages: the whole headroom for the process
 inline constexpr Limits kLimits{.limit = {16 * kMiB}, .app_domain_headroom = {kMiB}, .process_headroom = {kMiB}};
 
 class CountingWaker final : public Waker {
@@ -30,7 +30,7 @@ class ReliefTest : public EngineTest {
     if (result.outcome.ok()) taken += size;
     return result;
   }
-  [[nodiscard]] Bytes Held() const { return engine.emergency().Held(); }
+  [[nodiscard]] Bytes Held() const { return engine.headroom_pool().Held(); }
 
   CountingWaker alarm;
   Address region = 0;

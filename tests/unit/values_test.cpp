@@ -153,9 +153,11 @@ TEST(AdmissionPolicy, DefaultHeadroomIsAtMostAQuarterOfTheLimit) {
       EXPECT_LE((headroom.app_domain + headroom.process).value, value / 4) << value;
     }
   }
-  EXPECT_EQ(DefaultHeadroom({128 * kMiB}).process, Bytes{8 * kMiB});
-  EXPECT_EQ(DefaultHeadroom({128 * kMiB}).app_domain, Bytes{2 * kMiB});
-  EXPECT_EQ(DefaultHeadroom({std::uint64_t{1} << 40}).process, Bytes{64 * kMiB});
+  EXPECT_EQ(DefaultHeadroom({128 * kMiB}).process, Bytes{4 * kMiB});
+  EXPECT_EQ(DefaultHeadroom({128 * kMiB}).app_domain, Bytes{kMiB});
+  EXPECT_EQ(DefaultHeadroom({std::uint64_t{1} << 40}).process, Bytes{32 * kMiB});
+  EXPECT_EQ(DefaultHeadroom({128 * kMiB}, {16 * kMiB}).process, Bytes{16 * kMiB}) << "as much as is to be committed";
+  EXPECT_EQ(DefaultHeadroom({128 * kMiB}, {64 * kMiB}).process, Bytes{32 * kMiB}) << "but a quarter of the limit";
 }
 
 TEST(BudgetTest, RefusedChargeChangesNothing) {

@@ -293,14 +293,16 @@ TEST_F(WaitListTest, HoldGrantsNothing) {
   EXPECT_EQ(Charged(), Bytes{60});
 }
 
-TEST_F(WaitListTest, AllowanceServesOnlyProcessLevel) {
+TEST_F(WaitListTest, DecommittedHeadroomServesOnlyProcessLevel) {
+  stage.budget().SetLimits({.limit = {120}, .process_headroom = {20}, .committed_headroom = {20}});
+  ASSERT_EQ(SetHeldHeadroom(stage.budget(), {20}), Bytes{20});
   stage.Begin(0, Request(10, kProcess));
   stage.Begin(1, Request(5, kAppDomain));
   ServeIfWoken();
-  SetBeyond(stage.budget(), {9});
+  SetHeldHeadroom(stage.budget(), {11});
   ServeIfWoken();
   EXPECT_TRUE(Sleeps(0));
-  SetBeyond(stage.budget(), {20});
+  SetHeldHeadroom(stage.budget(), {});
   ServeIfWoken();
   EXPECT_TRUE(Granted(0));
   EXPECT_TRUE(Sleeps(1));

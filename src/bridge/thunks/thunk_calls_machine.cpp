@@ -1,4 +1,6 @@
 #include <clr_host_memory/memory_manager_abi.h>
+// psapi.h needs windows.h before it.
+#include <psapi.h>
 
 #include <algorithm>
 #include <array>
@@ -35,20 +37,21 @@ BOOL GlobalMemoryStatusEx(Thunk<decltype(::GlobalMemoryStatusEx)>& thunk, LPMEMO
 
 constexpr ThunkRow kMemoryStatusRow = Win32Row<&GlobalMemoryStatusEx>("GlobalMemoryStatusEx");
 
-// Returns the memory that the manager allows, if that is less than the machine has. 0: the machine must not be
+// Returns the memory that the manager allows, if that is less than the machine has. Empty: the machine must not be
 // presented as a container.
-std::uint64_t ContainerSize(const BridgeClient* client, const ThunkModule& module) noexcept {
-  if (client == nullptr || !client->as_container.load(std::memory_order_relaxed)) return 0;
+std::optional<BackendMemoryStatus> ContainerStatus(const BridgeClient* client, const ThunkModule& module) noexcept {
+  if (client == nullptr || !client->as_container.load(std::memory_order_relaxed)) return std::nullopt;
   BackendMemoryStatus status{};
   status.size = sizeof(status);
-  if (client->backend->GetMemoryStatus(&status) != S_OK) return 0;
+  if (client->backend->GetMemoryStatus(&status) != S_OK) return std::nullopt;
   MEMORYSTATUSEX machine{};
   machine.dwLength = sizeof(machine);
   const auto& thunk = static_cast<const Thunk<decltype(::GlobalMemoryStatusEx)>&>(kMemoryStatusRow.thunk(module.index));
   const auto ask = thunk.Original();
   // A module that asks about jobs and never about the machine has no such import.
-  if (!(ask != nullptr ? ask(&machine) : ::GlobalMemoryStatusEx(&machine))) return 0;
-  return status.total_physical < machine.ullTotalPhys ? status.total_physical : 0;
+  if (!(ask != nullptr ? ask(&machine) : ::GlobalMemoryStatusEx(&machine))) return std::nullopt;
+  if (status.total_physical >= machine.ullTotalPhys) return std::nullopt;
+  return status;
 }
 
 // These two simulate a job for this process and any job, if two conditions hold. The bridge presents the manager's
@@ -61,7 +64,7 @@ BOOL IsProcessInJob(Thunk<decltype(::IsProcessInJob)>& thunk, HANDLE process, HA
   const BOOL answered = thunk.Original()(process, job, result);
   if (!answered || job != nullptr || *result != FALSE) return answered;
   const KeptLastError kept;
-  if (IsThisProcess(process) && ContainerSize(client, thunk.module) != 0) *result = TRUE;
+  if (IsThisProcess(process) && ContainerStatus(client, thunk.module)) *result = TRUE;
   return answered;
 }
 
@@ -77,18 +80,39 @@ BOOL QueryInformationJobObject(Thunk<decltype(::QueryInformationJobObject)>& thu
     return answered;
   }
   const DWORD error = GetLastError();
-  const std::uint64_t size = ContainerSize(client, thunk.module);
-  SetLastError(size != 0 ? error_before : error);
-  if (size == 0) return answered;
+  const std::optional<BackendMemoryStatus> status = ContainerStatus(client, thunk.module);
+  SetLastError(status ? error_before : error);
+  if (!status) return answered;
   auto* const limits = static_cast<Limits*>(information);
   if (!answered) *limits = {};  // not in a job
   DWORD& flags = limits->BasicLimitInformation.LimitFlags;
-  const auto own = static_cast<SIZE_T>(std::min<std::uint64_t>(size, SIZE_MAX));
+  const auto own = static_cast<SIZE_T>(std::min<std::uint64_t>(status->total_physical, SIZE_MAX));
   const bool has_limit = (flags & JOB_OBJECT_LIMIT_JOB_MEMORY) != 0;
   limits->JobMemoryLimit = has_limit ? std::min(limits->JobMemoryLimit, own) : own;
   flags |= JOB_OBJECT_LIMIT_JOB_MEMORY;
   if (returned != nullptr) *returned = sizeof(Limits);
   return TRUE;
+}
+
+// Reports what is in use of the memory that the manager allows as this process's working set and paging file usage, if
+// the machine is presented as a container (ContainerStatus). A GC in a container divides the working set by the job's
+// limit to learn the memory load. The real working set also has pages that the limit does not count, such as images.
+BOOL K32GetProcessMemoryInfo(Thunk<decltype(::K32GetProcessMemoryInfo)>& thunk, HANDLE process,
+                             PPROCESS_MEMORY_COUNTERS counters, DWORD size) noexcept {
+  const CallScope scope;
+  const BridgeClient* client = thunk.Count(scope);
+  const BOOL answered = thunk.Original()(process, counters, size);
+  if (!answered || size < sizeof(*counters) || !IsThisProcess(process)) return answered;
+  const KeptLastError kept;
+  const std::optional<BackendMemoryStatus> status = ContainerStatus(client, thunk.module);
+  if (!status) return answered;
+  const auto in_use =
+      static_cast<SIZE_T>(std::min<std::uint64_t>(status->total_physical - status->available_physical, SIZE_MAX));
+  counters->WorkingSetSize = in_use;
+  counters->PeakWorkingSetSize = std::max(counters->PeakWorkingSetSize, in_use);
+  counters->PagefileUsage = in_use;
+  counters->PeakPagefileUsage = std::max(counters->PeakPagefileUsage, in_use);
+  return answered;
 }
 
 // Returns a handle to an event that is signalled while the manager reports Low (or High). The caller may close it at
@@ -134,6 +158,7 @@ gsl::span<const ThunkRow> MachineRows() noexcept {
       kMemoryStatusRow,
       Win32Row<&IsProcessInJob>("IsProcessInJob"),
       Win32Row<&QueryInformationJobObject>("QueryInformationJobObject"),
+      Win32Row<&K32GetProcessMemoryInfo>("K32GetProcessMemoryInfo"),
       Win32Row<&CreateMemoryResourceNotification>("CreateMemoryResourceNotification"),
       Win32Row<&QueryMemoryResourceNotification>("QueryMemoryResourceNotification"),
   };

@@ -100,7 +100,9 @@ void AddOverLimit(Table& table, const ClrHostMemoryStatistics& statistics, const
   if (events.over_limit_periods.empty() && statistics.over_limit == 0) return;
   const std::uint64_t count = events.over_limit_periods.size() + events.unlisted_over_limit_periods;
   const std::string at_the_end = statistics.over_limit == 0 ? "not" : "by " + FormatSize(statistics.over_limit);
-  table.Row("above the limit", (count == 0 ? std::string() : Times(count) + "; ") + at_the_end + " at the end");
+  const bool raised = statistics.bound != CLR_HOST_MEMORY_NO_LIMIT && statistics.bound > statistics.limit;
+  table.Row("above the limit", (count == 0 ? std::string() : Times(count) + "; ") + at_the_end + " at the end" +
+                                   (raised ? "; at most " + FormatSize(statistics.bound) + " until it fits" : ""));
   for (const OverLimitPeriod& period : events.over_limit_periods) {
     const std::string lasted = period.until_ms ? "for " + Seconds(*period.until_ms - period.from_ms) : "to the end";
     table.Row(After(period.from_ms), "by " + FormatSize(period.bytes) + ", " + lasted);
@@ -117,8 +119,8 @@ void AddCommittedHeadroom(Table& table, const ClrHostMemoryStatistics& statistic
     used = "used " + Times(statistics.headroom_uses) + ", " + FormatSize(statistics.headroom_given) + " in total, " +
            FormatSize(statistics.headroom_taken_back) + " restored";
   }
-  table.Row("  committed", FormatSize(statistics.committed_headroom) + ", " + FormatSize(statistics.headroom_held) +
-                               " held now; " + used);
+  table.Row("committed headroom", FormatSize(statistics.committed_headroom) + ", " +
+                                      FormatSize(statistics.headroom_held) + " held now; " + used);
 }
 
 void AddWaits(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyOptions& options) {
@@ -278,6 +280,10 @@ void AddLimit(Table& table, const ClrHostMemoryStatistics& statistics, const Pol
 }
 
 void AddPolicy(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy) {
+  if (statistics.over_bound != 0) {
+    table.Row("ERROR", "the limit was exceeded by " + FormatSize(statistics.over_bound) +
+                           "; report this as a bug of ClrHostMemory");
+  }
   AddWaits(table, statistics, policy.options);
   AddCommittedHeadroom(table, statistics);
   AddOverLimit(table, statistics, policy.events);

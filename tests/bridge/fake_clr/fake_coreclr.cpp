@@ -1,6 +1,8 @@
 // Stands in for coreclr.dll. It imports the memory functions from KERNEL32 by name, as the real one does. Its exports
 // call them, so a test sees what the CLR would see: the return value and the last error.
 #include <windows.h>
+// psapi.h needs windows.h before it.
+#include <psapi.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +55,9 @@ FAKE_EXPORT BOOL FakeIsProcessInJob(HANDLE process, HANDLE job, PBOOL result) {
 FAKE_EXPORT BOOL FakeQueryInformationJobObject(HANDLE job, JOBOBJECTINFOCLASS kind, LPVOID information, DWORD length,
                                                LPDWORD returned) {
   return QueryInformationJobObject(job, kind, information, length, returned);
+}
+FAKE_EXPORT BOOL FakeK32GetProcessMemoryInfo(HANDLE process, PPROCESS_MEMORY_COUNTERS counters, DWORD size) {
+  return K32GetProcessMemoryInfo(process, counters, size);
 }
 FAKE_EXPORT BOOL FakeGlobalMemoryStatusEx(LPMEMORYSTATUSEX buffer) { return GlobalMemoryStatusEx(buffer); }
 FAKE_EXPORT HANDLE FakeCreateMemoryResourceNotification(MEMORY_RESOURCE_NOTIFICATION_TYPE type) {

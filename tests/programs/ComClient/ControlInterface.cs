@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 // IClrHostMemoryControl of clr_host_memory.h, for .NET's own COM interop: every method in vtable order, with HRESULTs
 // returned unchanged. Structs that no program here reads are plain pointers.
 [ComImport]
-[Guid("07105823-AFE7-4C8A-A96C-3C5E7E738F65")]
+[Guid("5D0B7E12-3C4F-4B9A-8E21-6A97D40F5BC3")]
 [InterfaceType(ComInterfaceType.InterfaceIsIUnknown)]
 internal interface IClrHostMemoryControl
 {

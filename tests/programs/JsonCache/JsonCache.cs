@@ -1,0 +1,64 @@
+using System;
+using System.Diagnostics;
+using System.Text.Json;
+
+// JsonCache [LIVE_MIB [SECONDS]]: a cache of LIVE_MIB (20) of JSON documents that serves requests for SECONDS (6). A
+// request parses a document and stores a new one in its place. Each 100 ms it prints a line
+//   <ms> limit <bytes> charged <bytes> committed <bytes> heap <bytes> served <requests>
+// with the manager's figures (0 without a manager), and the GC's, as of its last collection. Exit code 0; 42: an
+// OutOfMemoryException was caught.
+internal static class JsonCache
+{
+    private const int DocumentChars = 2048;  // 2 bytes each
+    private const int ReportEveryMilliseconds = 100;
+
+    private static int Main(string[] args)
+    {
+        int live = args.Length > 0 ? int.Parse(args[0]) : 20;
+        int seconds = args.Length > 1 ? int.Parse(args[1]) : 6;
+        var control = HostManager.Find() as IClrHostMemoryControl;
+        try
+        {
+            Serve(live, seconds, control);
+        }
+        catch (OutOfMemoryException)
+        {
+            return 42;
+        }
+        return 0;
+    }
+
+    private static void Serve(int live, int seconds, IClrHostMemoryControl? control)
+    {
+        var cache = new string[live * 1024 * 1024 / (2 * DocumentChars)];
+        for (int i = 0; i < cache.Length; ++i)
+        {
+            cache[i] = Document(i, 0);
+        }
+        var random = new Random(1);
+        var watch = Stopwatch.StartNew();
+        long served = 0;
+        for (long next = 0; watch.Elapsed.TotalSeconds < seconds; ++served)
+        {
+            int id = random.Next(cache.Length);
+            using (JsonDocument document = JsonDocument.Parse(cache[id]))
+            {
+                cache[id] = Document(id, document.RootElement.GetProperty("version").GetInt32() + 1);
+            }
+            if (watch.ElapsedMilliseconds >= next)
+            {
+                next = watch.ElapsedMilliseconds + ReportEveryMilliseconds;
+                GCMemoryInfo info = GC.GetGCMemoryInfo();
+                (ulong limit, ulong charged) = control != null ? HostManager.Figures(control) : (0, 0);
+                Console.WriteLine(watch.ElapsedMilliseconds + " limit " + limit + " charged " + charged + " committed " +
+                                  info.TotalCommittedBytes + " heap " + info.HeapSizeBytes + " served " + served);
+            }
+        }
+    }
+
+    private static string Document(int id, int version)
+    {
+        string head = "{\"id\":" + id + ",\"version\":" + version + ",\"text\":\"";
+        return head + new string('x', DocumentChars - head.Length) + "\"}";
+    }
+}
