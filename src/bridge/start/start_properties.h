@@ -27,8 +27,7 @@ inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
 }
 
 // The runtime property for the size of a region, bytes. A GC derives it from its range. In the larger range it would
-// take regions of 4 MiB, of which a small heap has too few: with them a program ended 1 MiB earlier at a limit of
-// 27 MiB, and with small ones it passed at 26 MiB (docs/decisions/0006).
+// take regions of 4 MiB, of which a small heap has too few (docs/decisions/0006).
 inline constexpr char kRegionSizeProperty[] = "System.GC.RegionSize";
 inline constexpr std::uint64_t kSmallRegion = std::uint64_t{1} << 20;
 // A heap with a smaller limit receives small regions.

@@ -15,8 +15,8 @@ namespace clr_host_memory {
 // such assembly is loaded after coreclr_initialize, which runs only code of the core library. Throws std::bad_alloc.
 [[nodiscard]] bool IsAssemblyOfProgram(HMODULE module);
 
-// Returns the major version of a module's file, 8 for .NET 8's coreclr.dll; 0: the file has none. module must be
-// loaded.
+// Returns the major version of a module's file, 8 for .NET 8's coreclr.dll; 0: its file lacks a version.
+// module must be loaded.
 [[nodiscard]] unsigned MajorVersionOf(HMODULE module) noexcept;
 
 }  // namespace clr_host_memory
