@@ -135,11 +135,10 @@ Bounds BoundsOf(PolicyIndex policy, std::uint64_t parameter) {
   }
   bounds.options.insert(bounds.options.end(), {"--gc-limit", "off"});
   if (policy == kContainer) {
-    // `docker run --memory N` does two things: the GC takes N for the machine and 75 % of it, at least 20 MiB, for its
-    // heap; and the kernel ends the process when N is exceeded. This variable makes the GC do exactly the former
-    // (GCTotalPhysicalMemory sets is_restricted_physical_mem, as a container's limit does). EndingInContainer does the
-    // latter. --gc-container would be no independent policy: the manager's limit would throw OutOfMemoryException, and
-    // keep headroom, where a container kills.
+    // `docker run --memory N` has two effects. The GC takes N for the machine, and 75 % of it, at least 20 MiB, for its
+    // heap. The kernel ends the process when the total exceeds N. This variable has exactly the first effect: the GC
+    // then treats N as a container's limit (is_restricted_physical_mem). EndingInContainer has the second. With
+    // --gc-container (a)'s limit would bound this policy, too: it refuses and keeps headroom where a container kills.
     bounds.environment["DOTNET_GCTotalPhysicalMemory"] = Hex(parameter);
     return bounds;
   }
@@ -155,14 +154,23 @@ struct Subject {
   std::chrono::milliseconds timeout{};
 };
 
+// Throws std::runtime_error if clrmem cannot be started.
 RunWithSummary RunUnder(const Subject& subject, const Bounds& bounds) {
   ProcessSettings process;
   process.environment = subject.sample->environment;
   process.environment.insert(bounds.environment.begin(), bounds.environment.end());
   process.timeout = subject.timeout;
   process.input = "";
-  return RunProgramWith(process, bounds.options, ProgramPath(subject.runtime, subject.sample->program),
-                        subject.sample->arguments);
+  // Wine may fail to start a process while the machine is busy (ERROR_INTERNAL_ERROR). A later attempt succeeds.
+  for (int attempts = 3;;) {
+    try {
+      return RunProgramWith(process, bounds.options, ProgramPath(subject.runtime, subject.sample->program),
+                            subject.sample->arguments);
+    } catch (const std::runtime_error&) {
+      if (--attempts == 0) throw;
+    }
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
 }
 
 std::uint64_t TotalOf(const nlohmann::json& summary) {
@@ -271,11 +279,12 @@ void Sweep::RunRow(Subject subject, Row* row) {
     row->cells[policy] = RunCell(subject, *row, policy);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - from;
     const Trial* least = row->cells[policy].Least();
+    const Trial* edge = row->cells[policy].Edge();
     const Trial* below = row->cells[policy].Below();
     std::ostringstream text;
     text << name << ", (" << kPolicies[policy].letter << "): "
          << (least == nullptr ? "never passes"
-                              : "passes with " + FormatSize(least->total) + ", N " + FormatSize(least->parameter))
+                              : "passes with " + FormatSize(least->total) + ", least N " + FormatSize(edge->parameter))
          << (below == nullptr ? "" : "; below: " + EndingsText(*below)) << "; " << took.count() << " s";
     Say(text.str());
   }

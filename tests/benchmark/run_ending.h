@@ -35,7 +35,7 @@ enum class Ending {
 }
 
 // Returns what is wrong with a run by clrmem's summary; an empty text if nothing is. Charged bytes at the peak and the
-// headroom that is held must fit in the limit, the bound must never have been exceeded, and the audit must agree.
+// headroom that is held must fit in the limit. The bound must never have been exceeded, and the audit must agree.
 [[nodiscard]] std::string WhatIsUnsound(const nlohmann::json& summary);
 
 }  // namespace clrhm_test

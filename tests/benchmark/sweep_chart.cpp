@@ -14,7 +14,7 @@ constexpr int kRight = kWidth - 30;
 constexpr int kTop = 84;
 constexpr int kRowHeight = 26;
 
-// The colours are told apart by most readers with a colour vision deficiency. The shapes differ, too.
+// The colours differ for most readers with a colour vision deficiency. The shapes differ, too.
 constexpr const char* kStyle = R"(<style>
   text { font: 12px sans-serif; fill: #24292f; }
   .title { font-size: 15px; font-weight: bold; }

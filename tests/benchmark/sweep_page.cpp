@@ -7,21 +7,15 @@
 namespace clrhm_test {
 namespace {
 
-std::string Fixed(double value) {
+std::string Fixed(double value, int digits) {
   std::ostringstream text;
   text.setf(std::ios::fixed);
-  text.precision(2);
+  text.precision(digits);
   text << value;
   return text.str();
 }
 
-std::string Mebibytes(std::uint64_t bytes) {
-  std::ostringstream text;
-  text.setf(std::ios::fixed);
-  text.precision(1);
-  text << static_cast<double>(bytes) / (1 << 20);
-  return text.str();
-}
+std::string Mebibytes(std::uint64_t bytes) { return Fixed(static_cast<double>(bytes) / (1 << 20), 1); }
 
 void AddTable(std::ostringstream& page, const std::vector<Row>& rows) {
   page << "| program | .NET | no limit |";
@@ -36,7 +30,7 @@ void AddTable(std::ostringstream& page, const std::vector<Row>& rows) {
            << (below == nullptr ? "always passes" : EndingsText(*below)) << " |";
     }
     const auto ratio = row.Ratio();
-    const std::string text = ratio ? Fixed(*ratio) : "none";
+    const std::string text = ratio ? Fixed(*ratio, 3) : "none";
     page << (!ratio || *ratio > kGoodRatio ? " **" + text + " worse** |\n" : " " + text + " |\n");
   }
 }
@@ -49,24 +43,24 @@ void AddOutcome(std::ostringstream& page, const std::vector<Row>& rows) {
     if (ratio && *ratio <= kGoodRatio) ++good;
     if (ratio && *ratio < 1) ++better;
   }
-  page << "In " << good << " of " << rows.size() << " rows (a) needs at most " << Fixed(kGoodRatio)
-       << " times the best of the others. In " << better << " of them it needs less than all\n"
-       << "others. Rows marked *worse*: " << rows.size() - good << ".\n\n";
+  page << "In " << good << " of " << rows.size() << " rows (a) needs at most " << Fixed(kGoodRatio, 2)
+       << " times the best of the others. In " << better
+       << " rows it needs less than all\nothers. Rows marked *worse*: " << rows.size() - good << ".\n\n";
 }
 
-// Adds by what factor of the total a user must choose the parameter of a policy.
+// Adds by what factor of the total a user must choose the parameter of a policy: the least and the most of all rows.
 void AddSpread(std::ostringstream& page, const std::vector<Row>& rows, PolicyIndex policy) {
   double least = 0;
   double most = 0;
   for (const Row& row : rows) {
-    const Trial* trial = row.cells[policy].Least();
+    const Trial* trial = row.cells[policy].Edge();
     if (trial == nullptr || trial->total == 0) continue;
     const double ratio = static_cast<double>(trial->parameter) / static_cast<double>(trial->total);
     least = least == 0 ? ratio : std::min(least, ratio);
     most = std::max(most, ratio);
   }
-  page << "| (" << kPolicies[policy].letter << ") " << kPolicies[policy].name << " | " << Fixed(least) << " | "
-       << Fixed(most) << " |\n";
+  page << "| (" << kPolicies[policy].letter << ") " << kPolicies[policy].name << " | " << Fixed(least, 2) << " | "
+       << Fixed(most, 2) << " |\n";
 }
 
 }  // namespace
@@ -90,10 +84,18 @@ arguments stand beside their names. `cmake -P cmake/sweep.cmake` writes it)"
        << R"( runs end as without a limit. Its total is the most of these runs.
 5. A cell has the least total of all passing values, in MiB. Then it has the endings just below the least passing N.
 
-The endings: **OOM**, an OutOfMemoryException, caught or not; **refused**, clrmem names the least limit to start with;
-**no start**, the runtime gives up while starting; **killed**, by the container; **fails**, by the program's own exit
-code; **fail-fast**, by the runtime or a native exception; **hangs**, for )"
+The endings, best first:
+
+- **OOM**: a managed OutOfMemoryException, caught or not;
+- **refused**: clrmem refuses at the start and names the least limit that is enough;
+- **no start**: the runtime gave up while starting;
+- **killed**: the container ends the program;
+- **fails**: the program reports a failure by its own exit code;
+- **fail-fast**: the runtime's, or a native exception;
+- **hangs**: for )"
        << settings.timeout_seconds << R"( seconds or more.
+
+A cell with *passes* beside another ending had both.
 
 LoadAssemblies, NativeHeavy, CollectibleContexts and WebHello run with DOTNET_EnableWriteXorExecute=0 everywhere. With
 W^X .NET 10 does not survive them under Wine 8, under any host.
@@ -111,7 +113,7 @@ N of (a) bounds the total. N of (b) and (c) is the GC's share of the total, whic
 on the program: code, types and native blocks take the rest. N of (d) bounds the total, too, but by a kill. Its GC
 leaves a quarter to the rest, which may need more or less.
 
-This is N / total over all rows, each at its least total:
+This is N / total over all rows, each at the least N that passes:
 
 | policy | least | most |
 |---|---|---|

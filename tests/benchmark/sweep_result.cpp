@@ -17,14 +17,20 @@ const Trial* Cell::Least() const {
   return least;
 }
 
-const Trial* Cell::Below() const {
-  std::uint64_t passing = UINT64_MAX;
+const Trial* Cell::Edge() const {
+  const Trial* edge = nullptr;
   for (const Trial& trial : trials) {
-    if (trial.Passes()) passing = std::min(passing, trial.parameter);
+    if (trial.Passes() && (edge == nullptr || trial.parameter < edge->parameter)) edge = &trial;
   }
+  return edge;
+}
+
+const Trial* Cell::Below() const {
+  const Trial* edge = Edge();
   const Trial* below = nullptr;
   for (const Trial& trial : trials) {
-    if (trial.parameter < passing && (below == nullptr || trial.parameter > below->parameter)) below = &trial;
+    if (edge != nullptr && trial.parameter >= edge->parameter) continue;
+    if (!trial.Passes() && (below == nullptr || trial.parameter > below->parameter)) below = &trial;
   }
   return below;
 }

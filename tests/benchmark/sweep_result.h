@@ -41,6 +41,8 @@ struct Cell {
 
   // Returns the passing trial with the least total; null if none passes.
   [[nodiscard]] const Trial* Least() const;
+  // Returns the passing trial with the least parameter; null if none passes.
+  [[nodiscard]] const Trial* Edge() const;
   // Returns the failing trial with the greatest parameter below all passing ones; null if there is none.
   [[nodiscard]] const Trial* Below() const;
 };

@@ -29,12 +29,15 @@ TEST(SweepCell, LeastIsTheLeastTotalOfPassingTrials) {
                             {20, {Ending::kRefused}, 0}});
   ASSERT_NE(cell.Least(), nullptr);
   EXPECT_EQ(cell.Least()->parameter, 60U);
+  ASSERT_NE(cell.Edge(), nullptr);
+  EXPECT_EQ(cell.Edge()->parameter, 50U);
   ASSERT_NE(cell.Below(), nullptr);
   EXPECT_EQ(cell.Below()->parameter, 45U);
 }
 
 TEST(SweepCell, HasNoLeastOrBelowIfAllFailOrPass) {
   EXPECT_EQ(CellOf({{80, {Ending::kHangs}, 70}}).Least(), nullptr);
+  EXPECT_EQ(CellOf({{80, {Ending::kHangs}, 70}}).Edge(), nullptr);
   EXPECT_EQ(CellOf({{80, {kGood}, 70}}).Below(), nullptr);
 }
 
@@ -52,12 +55,12 @@ TEST(SweepTrial, NamesEachEndingOnce) {
 TEST(SweepPage, MarksTheRowsInWhichTheLimitIsWorse) {
   const std::string page = SweepPage({RowOf(90), RowOf(102), RowOf(103)}, {});
   EXPECT_NE(
-      page.find("| Program | 8.0.33 | 200.0 | 90.0 refused | never hangs | 100.0 OOM | 110.0 always passes | 0.90 "
+      page.find("| Program | 8.0.33 | 200.0 | 90.0 refused | never hangs | 100.0 OOM | 110.0 always passes | 0.900 "
                 "|\n"),
       std::string::npos)
       << page;
-  EXPECT_NE(page.find("| 1.02 |\n"), std::string::npos);
-  EXPECT_NE(page.find("| **1.03 worse** |\n"), std::string::npos);
+  EXPECT_NE(page.find("| 1.020 |\n"), std::string::npos);
+  EXPECT_NE(page.find("| **1.030 worse** |\n"), std::string::npos);
   EXPECT_NE(page.find("In 2 of 3 rows"), std::string::npos);
 }
 
