@@ -9,7 +9,7 @@ using System.Collections.Generic;
 internal static class DataLibrary
 {
     private const int Rows = 40_000;  // of 256 bytes each
-    private const int Changes = 2_000_000;
+    private const int Changes = 500_000;
 
     private static int Main(string[] args)
     {
