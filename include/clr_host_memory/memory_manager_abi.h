@@ -55,14 +55,14 @@ enum {
 
 // The host's choices. Start from CLR_HOST_MEMORY_OPTIONS_INIT.
 typedef struct ClrHostMemoryOptions {
-  uint32_t size;                 // sizeof(ClrHostMemoryOptions) of the caller
-  uint32_t flags;                // bits kClrHostMemory..., or 0
-  uint64_t limit;                // bytes the CLR may commit, at least 65536, or CLR_HOST_MEMORY_NO_LIMIT
-  uint64_t app_domain_headroom;  // left by eTaskCritical requests to the higher levels: bytes, PERCENT or DEFAULT
-  uint64_t process_headroom;     // kept for eProcessCritical requests: bytes, PERCENT or DEFAULT
-  uint64_t committed_headroom;   // bytes of process_headroom that are committed at the start, and decommitted for an
-                                 // eProcessCritical request that the OS or the limit would refuse. They count against
-                                 // the limit while they are held. At most process_headroom; any size without a limit
+  uint32_t size;                   // sizeof(ClrHostMemoryOptions) of the caller
+  uint32_t flags;                  // bits kClrHostMemory..., or 0
+  uint64_t limit;                  // bytes the CLR may commit, at least 65536, or CLR_HOST_MEMORY_NO_LIMIT
+  uint64_t app_domain_headroom;    // left by eTaskCritical requests to the higher levels: bytes, PERCENT or DEFAULT
+  uint64_t process_headroom;       // kept for eProcessCritical requests: bytes, PERCENT or DEFAULT
+  uint64_t committed_headroom;     // bytes of process_headroom that are committed at the start, and decommitted for an
+                                   // eProcessCritical request that the OS or the limit would refuse. They count against
+                                   // the limit while they are held. At most process_headroom; any size without a limit
   uint64_t address_space_reserve;  // bytes of address space released when a view or a reservation finds no room
   uint32_t wait_ms[kClrHostMemoryLevelCount];  // how long a request of each level may wait for memory; 0: no wait
   uint32_t sampling_ms;                        // how often the manager asks the OS about memory, 1 to 60000
@@ -100,7 +100,8 @@ typedef enum ClrHostMemoryEventKind {
   kClrHostMemoryEventLatch,            // E_FAIL latched; the statistics name the cause
   kClrHostMemoryEventState,            // `state` changed
   // The CLR spins at its limit: within `window_ms` the manager refused `count` requests, the CLR collected about
-  // `collections` times and obtained `bytes`. Repeated for each such window
+  // `collections` times and obtained `bytes`. count 0: the GC keeps to a limit of its own, and has spent at least 98 %
+  // of the window in collections that gained less than 2 % of the heap each. Repeated for each such window
   kClrHostMemoryEventThrash,
   // `count` requests named a taken address since the last such event. No memory is lacking
   kClrHostMemoryEventPlacement,
@@ -146,13 +147,13 @@ DECLARE_INTERFACE_(IClrHostMemoryEventSink, IUnknown) {
 
 // A reading of a running GC. Bytes, unless a name tells otherwise; all since the start of the runtime.
 typedef struct ClrHostMemoryGcReading {
-  uint32_t size;            // sizeof(ClrHostMemoryGcReading) of the caller
-  uint32_t follows;         // 1: the caller tells the GC the limit of each order. 0: it cannot, or must not
-  uint64_t gc_limit;        // the limit that the GC has now, or CLR_HOST_MEMORY_NO_LIMIT
-  uint64_t pause_ms;        // time that the GC has paused the program
-  uint64_t collections;     // number of collections
-  uint64_t allocated;       // allocated by the program
-  uint64_t heap;            // the heap's size after the last collection
+  uint32_t size;         // sizeof(ClrHostMemoryGcReading) of the caller
+  uint32_t follows;      // 1: the caller tells the GC the limit of each order. 0: it cannot, or must not
+  uint64_t gc_limit;     // the limit that the GC has now, or CLR_HOST_MEMORY_NO_LIMIT
+  uint64_t pause_ms;     // time that the GC has paused the program
+  uint64_t collections;  // number of collections
+  uint64_t allocated;    // allocated by the program
+  uint64_t heap;         // the heap's size after the last collection
 } ClrHostMemoryGcReading;
 
 // What a GC has to do.
@@ -253,8 +254,8 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // the GC, and waits up to `milliseconds` until the GC's limit or its need for a collection changes. *order receives
   // what the GC has to do. S_OK: it has to do something. S_FALSE: nothing. E_POINTER; E_INVALIDARG: a size below 8.
   // HOST_E_CLRNOTAVAILABLE: shut down. Call it on a thread that no GC waits for, such as a thread in preemptive mode.
-  STDMETHOD(FollowGc)(THIS_ const ClrHostMemoryGcReading* reading, uint32_t milliseconds,
-                      ClrHostMemoryGcOrder* order) PURE;
+  STDMETHOD(FollowGc)(THIS_ const ClrHostMemoryGcReading* reading, uint32_t milliseconds, ClrHostMemoryGcOrder* order)
+      PURE;
 };
 
 #undef INTERFACE

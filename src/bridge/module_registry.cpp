@@ -190,11 +190,11 @@ bool ServesStartedRuntime(const BridgeRecord* bridge) noexcept try {
 
 // Called under the lock. Returns the manager whose limit holds from now on; null: the start was known, or the bridge is
 // detached.
-ComPtr<IClrHostMemoryControl> NoteStartLocked(BridgeRecord* bridge) noexcept {
+ComPtr<IManagerBackend> NoteStartLocked(BridgeRecord* bridge) noexcept {
   if (!bridge->attached || std::exchange(bridge->runtime_started, true)) return {};
   client->runtime_started.store(true, std::memory_order_relaxed);
-  client->control->AddRef();
-  return ComPtr<IClrHostMemoryControl>(client->control.get());
+  client->backend->AddRef();
+  return ComPtr<IManagerBackend>(client->backend.get());
 }
 
 }  // namespace
@@ -289,7 +289,7 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   std::unique_ptr<BridgeClient> withdrawn;
   {
     const Locked lock;
-    if (!bridge->runtime_started) static_cast<void>(client->control->EndStart(nullptr));
+    if (!bridge->runtime_started) static_cast<void>(client->backend->EndStart(nullptr));
     if (started) {
       client->backend->AddRef();
       told = ComPtr<IManagerBackend>(client->backend.get());
@@ -339,16 +339,16 @@ HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) 
 
 void NoteRuntimeStarts(BridgeRecord* bridge) noexcept {
   const Locked lock;
-  if (bridge->attached) static_cast<void>(client->control->BeginStart());
+  if (bridge->attached) static_cast<void>(client->backend->BeginStart());
 }
 
 HRESULT NoteRuntimeStarted(BridgeRecord* bridge) noexcept {
-  ComPtr<IClrHostMemoryControl> control;
+  ComPtr<IManagerBackend> backend;
   {
     const Locked lock;
-    control = NoteStartLocked(bridge);
+    backend = NoteStartLocked(bridge);
   }
-  const HRESULT hr = control ? control->EndStart(nullptr) : S_FALSE;
+  const HRESULT hr = backend ? backend->EndStart(nullptr) : S_FALSE;
   return FAILED(hr) ? hr : S_OK;
 }
 
@@ -439,13 +439,13 @@ void NoteStartBy(std::size_t loader_index, HMODULE loaded) {
     loader = entry.module;
   }
   if (KindOf(loader) != ClrModule::kRuntime || !IsAssemblyOfProgram(loaded)) return;
-  ComPtr<IClrHostMemoryControl> control;
+  ComPtr<IManagerBackend> backend;
   {
     const Locked lock;
-    if (entry.bridge != nullptr && entry.module == loader) control = NoteStartLocked(entry.bridge);
+    if (entry.bridge != nullptr && entry.module == loader) backend = NoteStartLocked(entry.bridge);
   }
   // Managed code is about to run, so a start that does not fit the limit can no longer be refused. The bound holds.
-  if (control) static_cast<void>(control->EndStart(nullptr));
+  if (backend) static_cast<void>(backend->EndStart(nullptr));
 }
 
 BridgeRecord* BridgeOf(std::size_t index) noexcept {

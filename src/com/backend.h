@@ -9,7 +9,7 @@
 namespace clr_host_memory {
 
 inline constexpr GUID kIidManagerBackend = {
-    0xb2ef67b1, 0x6e19, 0x47fc, {0x85, 0x58, 0xd9, 0x3e, 0xeb, 0xe1, 0x56, 0x08}};
+    0xe4a90c37, 0x5b1d, 0x4f62, {0x9d, 0x08, 0x73, 0xc5, 0xb6, 0xa1, 0xf2, 0xe4}};
 inline constexpr GUID kIidHeapBackend = {0x3a1f5c0e, 0x7b64, 0x4d0b, {0x9c, 0x2e, 0x51, 0x88, 0xd3, 0x0a, 0x6f, 0x27}};
 
 // A region as the ledger records it.
@@ -70,6 +70,9 @@ struct IManagerBackend : public IUnknown {
   // Returns the ClrHostMemoryState, cheaply. A bridge learns from it what HOST_E_CLRNOTAVAILABLE means: a latched
   // manager is still running. E_POINTER.
   STDMETHOD(GetState)(std::uint32_t* state) = 0;
+  // IClrHostMemoryControl's methods of these names.
+  STDMETHOD(BeginStart)() = 0;
+  STDMETHOD(EndStart)(std::uint64_t* least_limit) = 0;
 };
 
 // Bits of `flags` in IHeapBackend's methods.

@@ -79,6 +79,7 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
   Bytes Held() override { return engine_.headroom_pool().Held(); }
   bool TakeBack() override { return engine_.TakeBackReserves(); }
   ThrashCounts CountsNow() override;
+  std::optional<GcReading> LastGcReading() override { return gc_follower_.LastReading(); }
 
   [[nodiscard]] ClrHostMemoryEvent EventOf(ClrHostMemoryEventKind kind);
   static void EndLow(void* notifier, ICLRMemoryNotificationCallback& callback);

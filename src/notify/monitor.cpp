@@ -95,11 +95,13 @@ void Monitor::SayWhetherItFits(Bytes over) {
   listener_.OnOverLimit(over);
 }
 
-void Monitor::LookForThrashing(const LimitUse& use, Milliseconds now) {
+void Monitor::LookForThrashing(const ThrashSettings& settings, const LimitUse& use, Milliseconds now) {
   if (activity_ == nullptr) return;
   const ThrashReading reading{
       .counts = activity_->CountsNow(), .charged = use.charged, .ceiling = budget_.Ceiling(Criticality::kTask)};
-  const auto report = thrash_.Observe(reading, now);
+  auto report = thrash_.Observe(reading, now);
+  const std::optional<GcReading> gc = activity_->LastGcReading();
+  if (const auto of_gc = gc ? gc_thrash_.Observe(*gc, settings.window) : std::nullopt; !report) report = of_gc;
   if (report && !finished_.load()) listener_.OnThrash(*report);
 }
 
@@ -127,7 +129,7 @@ Milliseconds Monitor::Run(Milliseconds now) {
   }
   SayWhetherItFits(clr_host_memory::OverLimit(use));
   if (message) Say(*message);
-  LookForThrashing(use, now);
+  LookForThrashing(orders.settings.thrash, use, now);
   // Usage above the limit counts as Low, too.
   const bool pressed = pressure_.state() == Availability::kLow;
   if (!reserves_whole_ && sampled && !pressed && !finished_.load() && reserves_.TakeBack()) {

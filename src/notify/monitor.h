@@ -64,6 +64,8 @@ class Monitor final : public Worker::Step {
   class Activity {
    public:
     virtual ThrashCounts CountsNow() = 0;
+    // Returns the last reading of the running GC; nullopt: nothing reads it.
+    virtual std::optional<GcReading> LastGcReading() { return std::nullopt; }
 
    protected:
     ~Activity() = default;
@@ -122,7 +124,7 @@ class Monitor final : public Worker::Step {
   [[nodiscard]] PressureReading Read(const PressureSources& sources, bool exhausted) const;
   void Say(Availability availability);
   void SayWhetherItFits(Bytes over);
-  void LookForThrashing(const LimitUse& use, Milliseconds now);
+  void LookForThrashing(const ThrashSettings& settings, const LimitUse& use, Milliseconds now);
 
   Budget& budget_;
   LoadSampler& sampler_;
@@ -137,6 +139,7 @@ class Monitor final : public Worker::Step {
   // Used by rounds only.
   Pressure pressure_;
   ThrashGuard thrash_;
+  GcThrashGuard gc_thrash_;
   MemoryLoad load_;
   std::optional<Milliseconds> sampled_at_;
   bool os_tells_high_ = false;  // set once the OS's high-memory notification was seen signalled

@@ -78,4 +78,28 @@ std::optional<ThrashReport> ThrashGuard::CloseQuarter(Milliseconds now, Bytes ce
   return report;
 }
 
+std::optional<ThrashReport> GcThrashGuard::Observe(const GcReading& reading, Milliseconds window) {
+  if (window <= Milliseconds::zero()) {
+    count_ = 0;
+    return std::nullopt;
+  }
+  if (count_ != 0 && reading.at - marks_[count_ - 1].at < window / static_cast<int>(kQuarters)) return std::nullopt;
+  if (count_ == marks_.size()) {
+    std::rotate(marks_.begin(), marks_.begin() + 1, marks_.end());
+    --count_;
+  }
+  marks_[count_++] = reading;
+  const GcReading& first = marks_.front();
+  if (count_ < marks_.size()) return std::nullopt;
+
+  const Milliseconds elapsed = reading.at - first.at;
+  const std::uint64_t collections = reading.collections - first.collections;
+  const Bytes allocated = reading.allocated - first.allocated;
+  const bool collects = (reading.paused - first.paused) * 100 >= elapsed * 98;
+  const bool gains = collections == 0 || allocated.value / collections >= reading.heap.value / 50;
+  if (!collects || gains) return std::nullopt;
+  count_ = 0;
+  return ThrashReport{.window = elapsed, .refusals = 0, .collections = collections, .obtained = allocated};
+}
+
 }  // namespace clr_host_memory

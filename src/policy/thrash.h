@@ -13,6 +13,9 @@
 // - a CLR that waits.
 //
 // The window slides by quarters.
+//
+// A GC that keeps to a limit of its own is never refused. If a companion reads the GC, GcThrashGuard judges it by the
+// definition of the JVM's GC overhead limit.
 #ifndef CLRHM_POLICY_THRASH_H
 #define CLRHM_POLICY_THRASH_H
 
@@ -90,6 +93,21 @@ class ThrashGuard {
   Quarter quarter_;                        // the current quarter
   std::array<Quarter, kQuarters> steady_;  // the quarters before it
   std::size_t steady_count_ = 0;
+};
+
+// Reports a GC that spends nearly all time in collections and gains nearly nothing by them: at least 98 % of a window,
+// and on average less than 2 % of the heap for each collection. What a collection gains is what the program allocates
+// before the next one. The window slides by quarters.
+class GcThrashGuard {
+ public:
+  // Returns a report when a window is full and was spent in thrashing. The next report needs a new window.
+  // window: 0: nothing is ever reported. reading: newer than the last, or the same.
+  [[nodiscard]] std::optional<ThrashReport> Observe(const GcReading& reading, Milliseconds window);
+
+ private:
+  static constexpr std::size_t kQuarters = 4;
+  std::array<GcReading, kQuarters + 1> marks_;  // the readings at the borders of the quarters, oldest first
+  std::size_t count_ = 0;
 };
 
 }  // namespace clr_host_memory

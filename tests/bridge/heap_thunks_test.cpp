@@ -149,6 +149,7 @@ TEST_F(BridgedBlocks, AreZeroWhereRequestedAndBeyondRequestedSize) {
 }
 
 TEST_F(BridgedBlocks, RefusalsComeFromTheOriginalFunctions) {
+  ASSERT_EQ(manager_.control()->EndStart(nullptr), S_OK);
   ASSERT_TRUE(manager_.SetLimit(64 * 1024, 0, 0));
   errno = 0;
   EXPECT_EQ(clr_.malloc(100000), nullptr);
@@ -188,6 +189,7 @@ TEST_F(BridgedBlocks, AreCountedAsNativeHeap) {
   clr_.free(clr_.realloc(nullptr, 100));
   clr_.free(clr_.heap_alloc(process_, 0, 100));
   EXPECT_EQ(counted(), std::pair(std::uint64_t{4}, std::uint64_t{0}));
+  ASSERT_EQ(manager_.control()->EndStart(nullptr), S_OK);
   ASSERT_TRUE(manager_.SetLimit(64 * 1024, 0, 0));
   EXPECT_EQ(clr_.malloc(10 << 20), nullptr);
   EXPECT_EQ(counted(), std::pair(std::uint64_t{5}, std::uint64_t{1}));

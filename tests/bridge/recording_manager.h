@@ -61,6 +61,9 @@ class RecordingManager final : public IHostMemoryManager, public clr_host_memory
   HRESULT status_answer = S_OK;
   HRESULT register_answer = S_OK;
   std::atomic<int> detached{0};  // how often a bridge was detached from a started runtime
+  HRESULT end_start_answer = S_OK;
+  std::atomic<int> begun_starts{0};
+  std::atomic<int> ended_starts{0};
   std::function<void()> inside_alloc = [] {};
   std::function<void()> inside_register = [] {};
 
@@ -214,6 +217,14 @@ class RecordingManager final : public IHostMemoryManager, public clr_host_memory
   STDMETHODIMP NoteDetached() noexcept override {
     ++detached;
     return S_OK;
+  }
+  STDMETHODIMP BeginStart() noexcept override {
+    ++begun_starts;
+    return S_OK;
+  }
+  STDMETHODIMP EndStart(uint64_t*) noexcept override {
+    ++ended_starts;
+    return end_start_answer;
   }
   STDMETHODIMP FindRegion(const void* address, clr_host_memory::BackendRegion* region) noexcept override {
     const auto* at = static_cast<const char*>(address);

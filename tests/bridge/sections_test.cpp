@@ -213,6 +213,7 @@ TEST_F(DoubleMapping, ChargesEachPageOnceUntilTheSectionEnds) {
 }
 
 TEST_F(DoubleMapping, CommittedSectionIsChargedAndLimited) {
+  ASSERT_EQ(manager_.control()->EndStart(nullptr), S_OK);
   HANDLE section = clr_.create_mapping_w(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE, 0, 48 * 1024 * 1024, nullptr);
   ASSERT_NE(section, nullptr);
   EXPECT_EQ(Charged(), 48U * 1024 * 1024);

@@ -72,7 +72,7 @@ int main(int argc, char** argv) {
   const auto initialize = FunctionOf<Initialize>(coreclr, "coreclr_initialize");
   const auto execute = FunctionOf<Execute>(coreclr, "coreclr_execute_assembly");
   if (initialize(app.c_str(), "test", 3, keys, values, &host, &domain) < 0) return 105;
-  bridge->NoteRuntimeStarted();
+  if (!bridge->NoteRuntimeStarted()) return 106;
 
   Watch watch{&*manager, &*bridge, bridge->CallCount(), 0};
   ::CloseHandle(::CreateThread(nullptr, 0, &ShutDownInTheMiddle, &watch, 0, nullptr));

@@ -27,10 +27,10 @@ TEST(Abi, IidsMatchTheDocumentation) {
   EXPECT_EQ("{47EB8E57-0846-4546-AF76-6F42FCFC2649}", TextOf(kIidClrMemoryNotificationCallback));
   EXPECT_EQ("{02CA073C-7079-4860-880A-C2F7A449C991}", TextOf(kIidHostControl));
   // The library's own interfaces. An interface that changes receives a new IID.
-  EXPECT_EQ("{07105823-AFE7-4C8A-A96C-3C5E7E738F65}", TextOf(kIidClrHostMemoryControl));
-  EXPECT_EQ("{B2EF67B1-6E19-47FC-8558-D93EEBE15608}", TextOf(kIidManagerBackend));
+  EXPECT_EQ("{5D0B7E12-3C4F-4B9A-8E21-6A97D40F5BC3}", TextOf(kIidClrHostMemoryControl));
+  EXPECT_EQ("{E4A90C37-5B1D-4F62-9D08-73C5B6A1F2E4}", TextOf(kIidManagerBackend));
   EXPECT_EQ("{06158559-1AFF-436F-9904-CD209CF99E68}", TextOf(kIidClrHostMemoryEventSink));
-  EXPECT_EQ("{95B6DD9F-B085-4560-83B5-6DCEFCE1B17F}", TextOf(kIidClrHostMemoryBridge));
+  EXPECT_EQ("{2F61C7A8-94BE-4D03-A75D-18E360FB2C91}", TextOf(kIidClrHostMemoryBridge));
 }
 
 TEST(Abi, EnumsAndErrorsHaveTheDocumentedValues) {
@@ -51,7 +51,7 @@ TEST(Abi, EnumsAndErrorsHaveTheDocumentedValues) {
 
 TEST(Abi, StructSizesStayBinaryCompatible) {
   EXPECT_EQ(64u + 24 + 8, sizeof(ClrHostMemoryOptions));
-  EXPECT_EQ(8u + 13 * 8 + (13 * 10 + 3 * 10 + 3) * 8 + 24 + (2 + 3 + 1 + 4 * 3 + 5 + 4) * 8 + 8 + 8,
+  EXPECT_EQ(8u + 13 * 8 + (13 * 10 + 3 * 10 + 3) * 8 + 24 + (2 + 3 + 1 + 4 * 3 + 5 + 4) * 8 + 8 + 8 + 4 * 8,
             sizeof(ClrHostMemoryStatistics));
   EXPECT_EQ(8u + 5 * 8, sizeof(ClrHostMemoryAudit));
 }

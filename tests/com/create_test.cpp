@@ -327,8 +327,8 @@ TEST(Create, DerivesDefaultHeadroomFromTheLimit) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 256_MiB;
   const auto statistics = StatisticsOf(Make(&options).manager.get());
-  EXPECT_EQ(16_MiB, statistics.process_headroom);
-  EXPECT_EQ(4_MiB, statistics.app_domain_headroom);
+  EXPECT_EQ(8_MiB, statistics.process_headroom);
+  EXPECT_EQ(2_MiB, statistics.app_domain_headroom);
 }
 
 TEST(Create, RefusesANullObjectPointer) {
@@ -372,7 +372,7 @@ TEST(Control, FillsOnlyTheCallersStruct) {
     statistics.size = size;
     ASSERT_HR(S_OK, manager.control()->GetStatistics(&statistics));
     EXPECT_EQ(size, statistics.size);
-    EXPECT_EQ(4u, statistics.version);
+    EXPECT_EQ(5u, statistics.version);
     const auto* bytes = reinterpret_cast<const unsigned char*>(&statistics);
     for (std::size_t i = size; i < sizeof(statistics); ++i) ASSERT_EQ(0xCC, bytes[i]) << i;
     if (size >= 16) {

@@ -78,7 +78,7 @@ TEST(MemoryManager, AppliesSettings) {
   const MemoryManager manager = MakeManager({.limit = 512_MiB});
   EXPECT_TRUE(manager.SetLimit(1_GiB));
   EXPECT_EQ(1_GiB, manager.Statistics().limit);
-  EXPECT_EQ(64_MiB, manager.Statistics().process_headroom);
+  EXPECT_EQ(32_MiB, manager.Statistics().process_headroom);
   EXPECT_TRUE(manager.SetThresholds(CLR_HOST_MEMORY_THRESHOLDS_INIT));
   EXPECT_TRUE(manager.SetWait(eTaskCritical, 1));
   EXPECT_TRUE(manager.SetThrashGuard(5000, 40));

@@ -179,7 +179,7 @@ TEST(PolicySummary, SaysLoudlyThatTheBoundWasExceeded) {
   EXPECT_EQ(PolicyJson(statistics, {})["bound"].dump(), R"({"bytes":67108864,"exceeded_by_bytes":0})");
   statistics.over_bound = 8192;
   EXPECT_EQ(PolicyTable(statistics, {}),
-            "  ERROR                                the limit was exceeded by 8.0 KiB; report this as a bug of "
+            "  ERROR                                the limit was exceeded by 8,192 bytes; report this as a bug of "
             "ClrHostMemory\n");
 }
 

@@ -149,5 +149,54 @@ TEST(ThrashGuard, LongGapBetweenObservationsReportsNothing) {
   EXPECT_TRUE(life.reports.empty());
 }
 
+// ---- a GC that keeps to its own limit
+
+// Readings once a quarter of a window of 4 s. In each quarter the GC pauses the program for `paused` ms in
+// `collections` collections, and the program allocates `allocated` bytes. The heap has 100 MiB.
+std::optional<ThrashReport> ObserveGc(int quarters, int paused, std::uint64_t collections, std::uint64_t allocated) {
+  GcThrashGuard guard;
+  GcReading reading{.heap = {100 << 20}};
+  std::optional<ThrashReport> last;
+  for (int i = 0; i <= quarters; ++i) {
+    last = guard.Observe(reading, Milliseconds{4000});
+    reading.at += Milliseconds{1000};
+    reading.paused += Milliseconds{paused};
+    reading.collections += collections;
+    reading.allocated = reading.allocated + Bytes{allocated};
+  }
+  return last;
+}
+
+TEST(GcThrash, NeedsNearlyAllTimeInCollectionsThatGainNearlyNothing) {
+  const auto report = ObserveGc(4, 980, 10, 10 << 20);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->window, Milliseconds{4000});
+  EXPECT_EQ(report->collections, 40u);
+  EXPECT_EQ(report->obtained, Bytes{40 << 20});
+  EXPECT_EQ(report->refusals, 0u);
+  EXPECT_FALSE(ObserveGc(3, 980, 10, 10 << 20)) << "the window is not full";
+  EXPECT_FALSE(ObserveGc(4, 970, 10, 10 << 20)) << "the program runs for 3 % of the time";
+  EXPECT_FALSE(ObserveGc(4, 990, 10, 20 << 20)) << "each collection gains 2 % of the heap";
+  EXPECT_FALSE(ObserveGc(4, 0, 0, 0)) << "no collection at all";
+  EXPECT_TRUE(ObserveGc(4, 1000, 1, 0));
+}
+
+TEST(GcThrash, NextReportNeedsANewWindow) {
+  EXPECT_FALSE(ObserveGc(5, 990, 10, 0));
+  EXPECT_FALSE(ObserveGc(8, 990, 10, 0));
+  EXPECT_TRUE(ObserveGc(9, 990, 10, 0));
+}
+
+TEST(GcThrash, WindowOfZeroReportsNothing) {
+  GcThrashGuard guard;
+  GcReading reading;
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_FALSE(guard.Observe(reading, Milliseconds{}));
+    reading.at += Milliseconds{1000};
+    reading.paused += Milliseconds{1000};
+    reading.collections += 10;
+  }
+}
+
 }  // namespace
 }  // namespace clr_host_memory

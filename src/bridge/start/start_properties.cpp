@@ -24,7 +24,11 @@ StartFigures FiguresAtStart() noexcept {
   StartFigures figures;
   const CallScope scope;
   if (scope.client() == nullptr) return figures;
-  figures.control = scope.client()->control.get();
+  ComPtr<IClrHostMemoryControl> control;
+  if (SUCCEEDED(scope.client()->manager->QueryInterface(kIidClrHostMemoryControl,
+                                                        reinterpret_cast<void**>(control.Receive())))) {
+    figures.control = control.get();
+  }
   BackendMemoryStatus told{};
   told.size = sizeof(told);
   if (scope.client()->backend->GetMemoryStatus(&told) != S_OK) return figures;

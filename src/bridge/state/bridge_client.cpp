@@ -12,9 +12,7 @@ constinit std::array<InsideCounter, kStackShards> calls_inside{};
 HRESULT MakeClient(IHostMemoryManager* manager, std::unique_ptr<BridgeClient>* client, std::string* reason) {
   auto made = std::make_unique<BridgeClient>();
   if (FAILED(manager->QueryInterface(kIidHostMemoryManager, reinterpret_cast<void**>(made->manager.Receive()))) ||
-      FAILED(manager->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(made->backend.Receive()))) ||
-      FAILED(
-          manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(made->control.Receive())))) {
+      FAILED(manager->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(made->backend.Receive())))) {
     *reason =
         "The memory manager was not created by this library (it lacks IManagerBackend); create it with "
         "ClrHostMemoryCreate.";

@@ -22,7 +22,6 @@ namespace clr_host_memory {
 struct BridgeClient {
   ComPtr<IHostMemoryManager> manager;
   ComPtr<IManagerBackend> backend;
-  ComPtr<IClrHostMemoryControl> control;
   ComPtr<MemoryNotificationCallback> notifications;
   std::atomic<bool> runtime_started{false};
   std::atomic<bool> as_container{false};  // present the limit as a container's limit

@@ -281,8 +281,8 @@ void AddLimit(Table& table, const ClrHostMemoryStatistics& statistics, const Pol
 
 void AddPolicy(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy) {
   if (statistics.over_bound != 0) {
-    table.Row("ERROR", "the limit was exceeded by " + FormatSize(statistics.over_bound) +
-                           "; report this as a bug of ClrHostMemory");
+    table.Row("ERROR", "the limit was exceeded by " + FormatCount(statistics.over_bound) +
+                           " bytes; report this as a bug of ClrHostMemory");
   }
   AddWaits(table, statistics, policy.options);
   AddCommittedHeadroom(table, statistics);
