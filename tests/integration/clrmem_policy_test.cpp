@@ -96,7 +96,8 @@ TEST_P(ClrmemPolicy, GrantedWaitPreventsAnOutOfMemoryException) {
   // the limit may rise before the heap reaches 64 MiB. Then the test runs again with a later change.
   RunWithSummary run;
   for (int milliseconds = 1000; milliseconds <= 16'000; milliseconds *= 2) {
-    run = Run({"--limit", "64M", "--wait", "task=60s", "--limit-at", std::to_string(milliseconds) + "ms=128M"},
+    run = Run({"--limit", "64M", "--gc-limit", "off", "--wait", "task=60s", "--limit-at",
+               std::to_string(milliseconds) + "ms=128M"},
               "AllocateUntilOom", {"90"});
     ExpectSound(run);
     if (HasFatalFailure() || run.summary["waits"]["task_critical"]["total"] != 0) break;
@@ -114,7 +115,7 @@ TEST_P(ClrmemPolicy, GrantedWaitPreventsAnOutOfMemoryException) {
 }
 
 TEST_P(ClrmemPolicy, TimedOutWaitRaisesAnOutOfMemoryException) {
-  const RunWithSummary run = Run({"--limit", "64M", "--wait", "200ms"}, "AllocateUntilOom");
+  const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off", "--wait", "200ms"}, "AllocateUntilOom");
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 42u) << run.process.out << run.process.error;
   EXPECT_GE(run.summary["waits"]["task_critical"]["timed_out"], 1);
@@ -230,7 +231,7 @@ TEST_P(ClrmemPolicy, RuntimeFolderProgramGetsItsLimitChanges) {
 }
 
 TEST_P(ClrmemPolicy, ThrashGuardStopsASpinningRuntime) {
-  const RunWithSummary run = Run({"--limit", "64M", "--on-thrash=stop"}, "SpinAtLimit", {"spin", "60"});
+  const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off", "--on-thrash=stop"}, "SpinAtLimit", {"spin", "60"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 124u) << run.process.out << run.process.error;
   EXPECT_EQ(run.summary["exit_code"], 124);
@@ -260,7 +261,7 @@ TEST_P(ClrmemPolicy, SpinningRuntimeIsOnlyReportedByDefault) {
 }
 
 TEST_P(ClrmemPolicy, ThrashGuardSparesAProgramThatMakesProgress) {
-  const std::vector<std::string> options{"--limit", "64M", "--on-thrash=stop"};
+  const std::vector<std::string> options{"--limit", "64M", "--gc-limit", "off", "--on-thrash=stop"};
   const struct {
     const char* program;
     std::vector<std::string> arguments;
