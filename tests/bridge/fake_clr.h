@@ -53,7 +53,10 @@ class CopiedFakeCoreClr {
   explicit CopiedFakeCoreClr(const wchar_t* name) {
     std::array<wchar_t, MAX_PATH> temp{};
     EXPECT_NE(GetTempPathW(static_cast<DWORD>(temp.size()), temp.data()), 0U);
-    folder_ = std::wstring(temp.data()) + L"clrhm_" + std::to_wstring(GetCurrentProcessId());
+    // Another test's copy may stay loaded, since a started runtime is never unloaded.
+    static int copies = 0;
+    folder_ = std::wstring(temp.data()) + L"clrhm_" + std::to_wstring(GetCurrentProcessId()) + L"_" +
+              std::to_wstring(++copies);
     path_ = folder_ + L"\\" + name;
     CreateDirectoryW(folder_.c_str(), nullptr);
     EXPECT_TRUE(CopyFileW(Beside(L"fake_coreclr.dll").c_str(), path_.c_str(), FALSE)) << GetLastError();
