@@ -21,24 +21,6 @@ bool HeadroomPool::ForEachRun(std::uint64_t* mask, Act act) const {
   return true;
 }
 
-namespace {
-
-constexpr std::uint64_t kMostSlices = 64;
-
-// Returns the pages of one slice of a pool of `size` bytes.
-[[nodiscard]] Pages SliceFor(Bytes size) {
-  const std::uint64_t pages = (size.value >> kPageShift) + ((size.value & (kPageSize - 1)) != 0 ? 1 : 0);
-  return {(pages + kMostSlices - 1) / kMostSlices};
-}
-[[nodiscard]] std::uint64_t SlicesFor(Bytes size) {
-  const std::uint64_t slice = SliceFor(size).InBytes().value;
-  return slice == 0 ? 0 : (size.value + slice - 1) / slice;
-}
-
-}  // namespace
-
-Bytes HeadroomPool::SizeFor(Bytes wanted) { return SliceFor(wanted).InBytes() * SlicesFor(wanted); }
-
 win32::Error HeadroomPool::Open(Bytes size) {
   if (size == Bytes{}) return win32::kSuccess;
   const Pages slice = SliceFor(size);
@@ -88,9 +70,7 @@ bool HeadroomPool::GiveUp(Bytes bytes) {
   return done;
 }
 
-bool HeadroomPool::ShrinkTo(Bytes most) {
-  return Held() <= most || GiveUp(Held() - most);
-}
+bool HeadroomPool::ShrinkTo(Bytes most) { return Held() <= most || GiveUp(Held() - most); }
 
 bool HeadroomPool::TakeBack() {
   const Bytes slice = slice_.InBytes();

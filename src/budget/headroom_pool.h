@@ -42,7 +42,8 @@ class HeadroomPool {
   // the OS has the memory. True: all that the limits provide for is held.
   [[nodiscard]] bool TakeBack();
 
-  [[nodiscard]] static Bytes SizeFor(Bytes wanted);
+  // Returns the size of a pool of at least `wanted` bytes: whole slices.
+  [[nodiscard]] static constexpr Bytes SizeFor(Bytes wanted) { return SliceFor(wanted).InBytes() * SlicesFor(wanted); }
   [[nodiscard]] Bytes Size() const { return slice_.InBytes() * slices_; }
   [[nodiscard]] Bytes Held() const { return slice_.InBytes() * Count(held_.load()); }
   [[nodiscard]] Bytes Given() const { return Size() - Held(); }
@@ -54,6 +55,16 @@ class HeadroomPool {
   [[nodiscard]] std::uint64_t Uses() const { return uses_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr std::uint64_t kMostSlices = 64;
+  // The pages of one slice of a pool of `size` bytes, and the number of its slices.
+  [[nodiscard]] static constexpr Pages SliceFor(Bytes size) {
+    const std::uint64_t pages = (size.value >> kPageShift) + ((size.value & (kPageSize - 1)) != 0 ? 1 : 0);
+    return {(pages + kMostSlices - 1) / kMostSlices};
+  }
+  [[nodiscard]] static constexpr std::uint64_t SlicesFor(Bytes size) {
+    const std::uint64_t slice = SliceFor(size).InBytes().value;
+    return slice == 0 ? 0 : (size.value + slice - 1) / slice;
+  }
   [[nodiscard]] static std::uint64_t Count(std::uint64_t bits) {
     return static_cast<std::uint64_t>(std::popcount(bits));
   }

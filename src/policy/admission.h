@@ -70,10 +70,10 @@ struct Headroom {
   Bytes process;
 };
 [[nodiscard]] Headroom DefaultHeadroom(Bytes limit, Bytes committed = {});
-// Returns the last resort of a process headroom: a quarter of it, or what is not to be kept committed.
+// Returns the last resort of a process headroom: half of it, or what is not to be kept committed.
 [[nodiscard]] constexpr Bytes LastResortOf(Bytes process_headroom, Bytes committed) {
   const Bytes left = process_headroom - std::min(process_headroom, committed);
-  return std::min(left, Bytes{RoundDownToPage(process_headroom.value / 4)});
+  return std::min(left, Bytes{RoundDownToPage(process_headroom.value / 2)});
 }
 
 enum class LimitsError : std::uint8_t { kNone, kLimitIsZero, kHeadroomExceedsLimit };

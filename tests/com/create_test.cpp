@@ -232,7 +232,7 @@ TEST(Create, StartAllowsProcessCriticalExcessUntilItEnds) {
   EXPECT_EQ(8192u, charged);
 
   EXPECT_HR(E_OUTOFMEMORY, control->EndStart(&least));
-  EXPECT_EQ(13_MiB, least);
+  EXPECT_EQ(14_MiB, least);
   EXPECT_EQ(11_MiB, StatisticsOf(manager).bound) << "what is in use, and the headroom";
   EXPECT_HR(E_OUTOFMEMORY, commit(1_MiB + 4096, eProcessCritical));
   EXPECT_HR(S_OK, manager->VirtualFree(above, 0, MEM_RELEASE));
