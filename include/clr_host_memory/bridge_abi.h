@@ -58,9 +58,9 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // malloc.
   STDMETHOD(AttachModule)(THIS_ HMODULE module, char* reason, SIZE_T reason_size) PURE;
   // Tells the bridge that the runtime has started: call it after coreclr_initialize, before managed code runs. Before
-  // the start every request counts as eProcessCritical and is granted regardless of the limit; afterwards growth of the
-  // GC's heap counts as eTaskCritical, and the limit holds. E_OUTOFMEMORY: the runtime does not fit the limit. Do not
-  // run managed code then; IClrHostMemoryControl::EndStart, called before this, returns the least limit that works.
+  // the start every request counts as eProcessCritical, and is granted regardless of the limit. Afterwards growth of
+  // the GC's heap counts as eTaskCritical, and the limit holds. E_OUTOFMEMORY: the runtime does not fit the limit. Do
+  // not run managed code then; IClrHostMemoryControl::EndStart, called before this, returns the least limit that works.
   // Without this call the bridge notices that the runtime loads the first assembly after its core library, which
   // follows coreclr_initialize.
   STDMETHOD(NoteRuntimeStarted)(THIS) PURE;

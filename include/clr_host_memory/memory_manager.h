@@ -63,7 +63,7 @@ struct MemoryManagerOptions {
   std::uint64_t limit = CLR_HOST_MEMORY_NO_LIMIT;                        // at least 64_KiB
   std::uint64_t app_domain_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;  // bytes, or Percent(n)
   std::uint64_t process_headroom = CLR_HOST_MEMORY_DEFAULT_HEADROOM;     // bytes, or Percent(n)
-  std::uint64_t committed_headroom = 0;  // part of process_headroom
+  std::uint64_t committed_headroom = 0;                                  // part of process_headroom
   std::uint64_t address_space_reserve = 0;
   std::array<std::uint32_t, kClrHostMemoryLevelCount> wait_ms{};  // by EMemoryCriticalLevel
   bool count_whole_process = false;

@@ -100,8 +100,8 @@ typedef enum ClrHostMemoryEventKind {
   kClrHostMemoryEventLatch,            // E_FAIL latched; the statistics name the cause
   kClrHostMemoryEventState,            // `state` changed
   // The CLR spins at its limit: within `window_ms` the manager refused `count` requests, the CLR collected about
-  // `collections` times and obtained `bytes`. count 0: the GC keeps to a limit of its own, and has spent at least 98 %
-  // of the window in collections that gained less than 2 % of the heap each. Repeated for each such window
+  // `collections` times and obtained `bytes`. count 0: the GC keeps to its own limit. It has spent at least 98 % of
+  // the window in collections, and each gained less than 2 % of the heap. Repeated for each such window
   kClrHostMemoryEventThrash,
   // `count` requests named a taken address since the last such event. No memory is lacking
   kClrHostMemoryEventPlacement,
@@ -182,12 +182,12 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // Compares all memory the manager knows with VirtualQuery. Takes milliseconds. Calls may run meanwhile.
   STDMETHOD(Audit)(THIS_ ClrHostMemoryAudit * audit) PURE;
   // Sets the limit and both headrooms for the next request. DEFAULT headrooms replace earlier choices.
-  // Memory in use stays. If it leaves less than process_headroom free, eProcessCritical requests may have
-  // process_headroom on top of what is in use now, but never more than the limit before; ClrHostMemoryStatistics::bound
-  // is the most that can be in use. The bound goes down with the memory in use. Meanwhile the manager refuses new
-  // memory to the lower levels and reports Low to the CLR.
-  // E_INVALIDARG: the limit is below 65536 bytes, a percentage exceeds 100, or the headrooms add up to more than the
-  // limit; ClrHostMemoryCheckOptions names the field.
+  // Memory in use stays. The new limit may leave less than process_headroom free. Then eProcessCritical requests may
+  // have process_headroom in addition to what is in use now, but never more than the limit before.
+  // ClrHostMemoryStatistics::bound is the most that can be in use. The bound goes down with the memory in use.
+  // Meanwhile the manager refuses new memory to the lower levels and reports Low to the CLR. E_INVALIDARG: the limit is
+  // below 65536 bytes, a percentage exceeds 100, or the headrooms add up to more than the limit;
+  // ClrHostMemoryCheckOptions names the field.
   STDMETHOD(SetLimit)(THIS_ uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) PURE;
   // E_POINTER; E_INVALIDARG: the thresholds are not in order, or repeat_low_ms is 0; nothing changes.
   STDMETHOD(SetThresholds)(THIS_ const ClrHostMemoryThresholds* thresholds) PURE;
@@ -250,10 +250,10 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // E_OUTOFMEMORY: the runtime has so much in use that managed code cannot begin within the limit. Do not run it. Then
   // *least_limit receives the least limit that works, bytes; 0: none with this headroom.
   STDMETHOD(EndStart)(THIS_ uint64_t* least_limit) PURE;
-  // For a companion in the runtime, which tells the GC its limit (docs/policy.md, The GC's limit): passes a reading of
-  // the GC, and waits up to `milliseconds` until the GC's limit or its need for a collection changes. *order receives
-  // what the GC has to do. S_OK: it has to do something. S_FALSE: nothing. E_POINTER; E_INVALIDARG: a size below 8.
-  // HOST_E_CLRNOTAVAILABLE: shut down. Call it on a thread that no GC waits for, such as a thread in preemptive mode.
+  // For a companion in the runtime, which sets the GC's limit (docs/policy.md, The GC's limit). Passes a reading of the
+  // GC. Waits up to `milliseconds` for an order, and *order receives it. S_OK: it has to do something. S_FALSE:
+  // nothing. E_POINTER; E_INVALIDARG: a size below 8. HOST_E_CLRNOTAVAILABLE: shut down. Call it on a thread that no GC
+  // waits for, such as a thread in preemptive mode.
   STDMETHOD(FollowGc)(THIS_ const ClrHostMemoryGcReading* reading, uint32_t milliseconds, ClrHostMemoryGcOrder* order)
       PURE;
 };

@@ -212,8 +212,8 @@ class Budget {
     if (limits_.limit == kUnlimited || Charged() + Held() + limits_.process_headroom > Bound()) return;
     kept_.store(limits_.last_resort.value);
   }
-  // Returns the most that charged + held can be: the limit, less the uncharged memory that counts. After a limit was
-  // set that leaves less than the process headroom free, it is what was in use then plus the process headroom, but
+  // Returns the most that charged + held can be: the limit, less the uncharged memory that counts. A new limit
+  // may leave less than the process headroom free. Then the bound is what was in use plus the process headroom, but
   // never more than the bound before. It goes down with the memory in use. kUnlimited during a start.
   [[nodiscard]] Bytes Bound() const { return {bound_.load()}; }
   // Whether the bound exceeds the limit, after the limit was set below what is in use.
@@ -238,8 +238,8 @@ class Budget {
             .held = Held()};
   }
 
-  // Returns what a request of this level may raise the charge to: without, and with the decommitted part of the
-  // committed headroom and an open last resort.
+  // Returns what a request of this level may raise the charge to. WholeCeiling includes the decommitted part of the
+  // committed headroom, and an open last resort.
   [[nodiscard]] Bytes Ceiling(Criticality level, std::memory_order order = std::memory_order_relaxed) const {
     return {ceilings_[static_cast<std::size_t>(level)].load(order)};
   }

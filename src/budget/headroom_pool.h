@@ -38,8 +38,8 @@ class HeadroomPool {
   [[nodiscard]] bool GiveUp(Bytes bytes);
   // Decommits slices until at most `most` bytes are held. False: more are held.
   bool ShrinkTo(Bytes most);
-  // Recommits what was decommitted, slice by slice, as far as the limits provide for it, the charge fits beside it, and
-  // the OS has the memory. True: all that the limits provide for is held.
+  // Recommits what was decommitted, slice by slice. Stops where the limits provide for no more, the charge does not
+  // fit, or the OS has no memory. True: all that the limits provide for is held.
   [[nodiscard]] bool TakeBack();
 
   // Returns the size of a pool of at least `wanted` bytes: whole slices.

@@ -31,8 +31,8 @@ HRESULT HostMemoryManager::Audit(ClrHostMemoryAudit* audit) noexcept {
 HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom, uint64_t process_headroom) noexcept {
   if (ProcessIsEnding()) return HOST_E_CLRNOTAVAILABLE;
   const char* reason = nullptr;
-  const Limits limits = LimitsOf(limit, app_domain_headroom, process_headroom, &reason,
-                                 engine_.headroom_pool().Size().value);
+  const Limits limits =
+      LimitsOf(limit, app_domain_headroom, process_headroom, &reason, engine_.headroom_pool().Size().value);
   if (reason != nullptr) return E_INVALIDARG;
   NoteHeadrooms(app_domain_headroom, process_headroom);
   engine_.SetLimits(limits);

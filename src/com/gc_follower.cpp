@@ -69,9 +69,8 @@ bool GcFollower::Look(const ClrHostMemoryGcReading& reading, ClrHostMemoryGcOrde
   const LimitUse use = engine_.Use();
   const Bytes of_gc = engine_.GcCharged();
   const Bytes could_have = GcLimitNow(use, of_gc);
-  const Bytes to_tell =
-      reading.follows != 0 ? GcLimitToTell({reading.gc_limit}, could_have, use.limit) : Bytes{};
-  // A GC that can be told its limit collects when it is told less than it has.
+  const Bytes to_tell = reading.follows != 0 ? GcLimitToTell({reading.gc_limit}, could_have, use.limit) : Bytes{};
+  // A GC whose companion follows collects by itself when its limit falls below what it has.
   const bool collect = reading.follows == 0 && OverLimit(use) != Bytes{};
   if (to_tell == Bytes{} && !collect) return false;
 

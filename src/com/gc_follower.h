@@ -25,7 +25,7 @@ class GcFollower final : public Waker {
   GcFollower& operator=(const GcFollower&) = delete;
 
   // IClrHostMemoryControl::FollowGc with whole structs. Returns whether the GC has to do something; nullopt: the engine
-  // serves no more. Any thread; several companions share what they are told.
+  // serves no more. Any thread; several companions share the orders.
   [[nodiscard]] std::optional<bool> Follow(const ClrHostMemoryGcReading& reading, Milliseconds at_most,
                                            ClrHostMemoryGcOrder* order);
   // Makes waiting companions look again: the limit has changed, a request was refused, or the engine has shut down.

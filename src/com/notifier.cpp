@@ -11,9 +11,9 @@ static_assert(static_cast<int>(Stage::kRunning) == kClrHostMemoryRunning &&
 
 Notifier::Notifier(Engine& engine, ThreadSystem& threads, const CallCounters& counters,
                    const Monitor::Settings& settings)
-    : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), gc_follower_(engine, threads), callback_(&EndLow, this),
-      monitor_(engine.budget(), engine.sampler(), *this, *this, settings, began_), watcher_(threads, monitor_),
-      wait_dispatch_(*this), dispatcher_(threads, wait_dispatch_) {
+    : engine_(engine), threads_(threads), counters_(counters), began_(threads.Now()), gc_follower_(engine, threads),
+      callback_(&EndLow, this), monitor_(engine.budget(), engine.sampler(), *this, *this, settings, began_),
+      watcher_(threads, monitor_), wait_dispatch_(*this), dispatcher_(threads, wait_dispatch_) {
   monitor_.SetWaker(&watcher_);
   monitor_.SetActivity(this);
   engine_.SetAlarm(&watcher_);

@@ -49,7 +49,7 @@ struct EngineFigures {
   Bytes peak_charged;
   Bytes bound;            // see Budget
   Bytes most_over_bound;  // see Budget
-  Bytes heap_bytes;  // part of the charge: pages of private heaps
+  Bytes heap_bytes;       // part of the charge: pages of private heaps
   LedgerFigures ledger;
 };
 

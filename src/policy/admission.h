@@ -2,7 +2,7 @@
 //
 // Criticality in tiers (docs/policy.md): eTaskCritical may fill the limit less the headrooms for domain and process.
 // eAppDomainCritical may fill the limit less the headroom for the process. eProcessCritical may fill all of it. The
-// host may keep a part of the headroom for the process committed; that part is charged to nobody, and counts. A
+// host may keep a part of the headroom for the process committed; that part is not charged, but counts. A
 // request that needs no new memory, because its pages are charged already, is always admitted: it does not raise the
 // charge.
 #ifndef CLRHM_POLICY_ADMISSION_H

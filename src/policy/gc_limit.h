@@ -1,4 +1,4 @@
-// The limit that a GC is told: what the manager's limit leaves to its heap. A GC that knows its limit collects and
+// The limit that a GC receives: what the manager's limit leaves to its heap. A GC that knows its limit collects and
 // decommits in time. One that is only refused asks for new regions and throws (docs/decisions/0011). Pure.
 #ifndef CLRHM_POLICY_GC_LIMIT_H
 #define CLRHM_POLICY_GC_LIMIT_H
@@ -13,8 +13,8 @@ namespace clr_host_memory {
 // The least heap limit with which programs of .NET 8 and 10 start soundly. With 3892 KiB .NET 10 starts, and then ends
 // with 0x80131506 (measured).
 inline constexpr Bytes kLeastGcLimit{std::uint64_t{4} << 20};
-// What a runtime has besides its GC's heap when Main begins, and what a small program adds soon: code, types, native
-// blocks (measured: docs/policy.md).
+// What a runtime has in addition to its GC's heap when Main begins, and what a small program adds soon: code, types,
+// native blocks (measured: docs/policy.md).
 inline constexpr Bytes kBesidesGcAtStart{std::uint64_t{6} << 20};
 
 // Returns the limit to start a GC with. Only the limit and the headroom of `use` count. kUnlimited if there is none.
@@ -32,8 +32,8 @@ inline constexpr Bytes kBesidesGcAtStart{std::uint64_t{6} << 20};
   return std::max(use.limit - std::min(use.limit, use.headroom + others), Bytes{kPageSize});
 }
 
-// Returns the limit to tell the GC now; 0: the one it was told still serves. It is told half a step less than it could
-// have, so that small changes of the rest need no other limit. A step is 1/64 of the limit.
+// Returns the new limit for the GC; 0: its limit still serves. The new one is half a step less than the GC could have,
+// so that small changes of the rest need no other limit. A step is 1/64 of the limit.
 [[nodiscard]] constexpr Bytes GcLimitToTell(Bytes told, Bytes could_have, Bytes limit) {
   if (could_have == kUnlimited) return told == kUnlimited ? Bytes{} : kUnlimited;
   const Bytes step{std::max(limit.value / 64, kPageSize)};

@@ -22,7 +22,7 @@ struct LimitUse {
   Bytes held = {};      // committed headroom
 };
 
-// Returns the bytes in use, without the committed headroom, which is nobody's yet.
+// Returns the bytes in use, without the committed headroom.
 [[nodiscard]] constexpr Bytes InUse(const LimitUse& use) {
   return {use.charged > kUnlimited - use.outside ? kUnlimited : use.charged + use.outside};
 }

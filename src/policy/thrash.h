@@ -95,9 +95,9 @@ class ThrashGuard {
   std::size_t steady_count_ = 0;
 };
 
-// Reports a GC that spends nearly all time in collections and gains nearly nothing by them: at least 98 % of a window,
-// and on average less than 2 % of the heap for each collection. What a collection gains is what the program allocates
-// before the next one. The window slides by quarters.
+// Reports a GC that spends nearly all time in collections and gains nearly nothing by them. At least 98 % of a window
+// is spent, and each collection gains on average less than 2 % of the heap. What a collection gains is what the program
+// allocates before the next one. The window slides by quarters.
 class GcThrashGuard {
  public:
   // Returns a report when a window is full and was spent in thrashing. The next report needs a new window.

@@ -289,7 +289,7 @@ TEST(Create, CompanionIsGivenWhatTheLimitLeavesToTheGc) {
   reading.gc_limit = order.gc_limit;
   EXPECT_HR(S_FALSE, control->FollowGc(&reading, 0, &order));
   EXPECT_EQ(reading.gc_limit, StatisticsOf(manager).gc_limit);
-  // The loader grows: the GC has to give way.
+  // The loader grows, so the GC has to shrink.
   ASSERT_HR(S_OK, manager->VirtualAlloc(static_cast<char*>(code) + 10_MiB, 2_MiB, MEM_COMMIT, PAGE_READWRITE,
                                         eProcessCritical, &code));
   ASSERT_HR(S_OK, control->FollowGc(&reading, 1000, &order));

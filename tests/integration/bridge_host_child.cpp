@@ -148,8 +148,8 @@ void PrintBound(const char* moment, const MemoryManager& manager) {
                static_cast<unsigned long long>(statistics.over_bound));
 }
 
-// Holds memory of the host's own beside the runtime's, lowers the limit below what is in use while the program runs,
-// and frees the host's memory a second later.
+// Holds memory for the host in addition to the runtime's. Lowers the limit below what is in use while the program runs.
+// Frees the host's memory a second later.
 int RunLowered(const Program& program) {
   Runtime runtime(program);
   Hosted hosted;

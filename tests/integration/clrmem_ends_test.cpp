@@ -1,6 +1,5 @@
-// Tests how programs end that need more than the limit leaves, outside of the GC's heap as well: never in a way that
-// the same program does not have without the manager. The heap is to give way before a commit for code, types or native
-// blocks is refused.
+// Tests how programs end that need more than the limit leaves, also outside of the GC's heap. No end may be worse than
+// without the manager. The GC's heap has to shrink before a commit for code, types or native blocks is refused.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -42,8 +41,8 @@ RunWithSummary RunWithin60Seconds(const std::vector<std::string>& options, const
   return RunProgramWith(settings, options, program, arguments);
 }
 
-// Expects that the program ended by itself or by an OutOfMemoryException, that the thrash guard stopped it, or that its
-// start was refused with the least limit. An OutOfMemoryException is unhandled if there is no memory to catch it with.
+// Expects an allowed end: by the program itself, by an OutOfMemoryException, by the thrash guard, or a start that was
+// refused with the least limit. An OutOfMemoryException is unhandled if there is no memory to catch it with.
 void ExpectAllowedEnd(const RunWithSummary& run) {
   ASSERT_FALSE(run.process.timed_out) << Described(run);
   if (run.process.exit_code == kRefusedAtStart) {

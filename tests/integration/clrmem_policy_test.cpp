@@ -231,7 +231,8 @@ TEST_P(ClrmemPolicy, RuntimeFolderProgramGetsItsLimitChanges) {
 }
 
 TEST_P(ClrmemPolicy, ThrashGuardStopsASpinningRuntime) {
-  const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off", "--on-thrash=stop"}, "SpinAtLimit", {"spin", "60"});
+  const RunWithSummary run =
+      Run({"--limit", "64M", "--gc-limit", "off", "--on-thrash=stop"}, "SpinAtLimit", {"spin", "60"});
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 124u) << run.process.out << run.process.error;
   EXPECT_EQ(run.summary["exit_code"], 124);

@@ -94,8 +94,8 @@ BOOL QueryInformationJobObject(Thunk<decltype(::QueryInformationJobObject)>& thu
   return TRUE;
 }
 
-// Reports what is in use of the memory that the manager allows as this process's working set and paging file usage, if
-// the machine is presented as a container (ContainerStatus). A GC in a container divides the working set by the job's
+// If the machine is presented as a container (ContainerStatus), reports what is in use of the limit. It is reported as
+// this process's working set and paging file usage. A GC in a container divides the working set by the job's
 // limit to learn the memory load. The real working set also has pages that the limit does not count, such as images.
 BOOL K32GetProcessMemoryInfo(Thunk<decltype(::K32GetProcessMemoryInfo)>& thunk, HANDLE process,
                              PPROCESS_MEMORY_COUNTERS counters, DWORD size) noexcept {
