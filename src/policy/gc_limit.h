@@ -13,8 +13,8 @@ namespace clr_host_memory {
 // The least heap limit with which programs of .NET 8 and 10 start soundly. With 3892 KiB .NET 10 starts, and then ends
 // with 0x80131506 (measured).
 inline constexpr Bytes kLeastGcLimit{std::uint64_t{4} << 20};
-// What a runtime has in addition to its GC's heap when Main begins, and what a small program adds soon: code, types,
-// native blocks (measured: docs/policy.md).
+// What a runtime has when Main begins in addition to its GC's heap, and what a small program soon adds. It is code,
+// types and native blocks (measured: docs/policy.md).
 inline constexpr Bytes kBesidesGcAtStart{std::uint64_t{6} << 20};
 
 // Returns the limit to start a GC with. Only the limit and the headroom of `use` count. kUnlimited if there is none.
