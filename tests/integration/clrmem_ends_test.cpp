@@ -51,7 +51,9 @@ void ExpectAllowedEnd(const RunWithSummary& run) {
   }
   EXPECT_THAT(run.process.exit_code, AnyOf(0U, kCaughtOutOfMemory, kUnhandledException, kStoppedByThrashGuard))
       << Described(run);
-  if (run.process.exit_code == kUnhandledException) EXPECT_THAT(run.process.error, HasSubstr("Out of memory."));
+  if (run.process.exit_code == kUnhandledException) {
+    EXPECT_THAT(run.process.error, HasSubstr("Out of memory."));
+  }
   ExpectSound(run);
 }
 
