@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <sstream>
@@ -12,7 +11,6 @@
 #include <vector>
 
 #include "integration/clrmem_process.h"
-#include "integration/gc_variant.h"
 #include "integration/sound_run.h"
 
 namespace clrhm_test {
@@ -128,65 +126,6 @@ TEST_P(ClrmemLiveLimit, UnboundedRecursionEndsAsWithoutTheManager) {
   EXPECT_EQ(run.process.exit_code, expected.process.exit_code) << Described(run) << Described(expected);
   EXPECT_NE(run.process.exit_code, 0U);
 }
-
-struct CacheFigures {
-  std::int64_t milliseconds;
-  std::uint64_t limit;
-  std::uint64_t charged;
-};
-
-// Returns the lines that JsonCache printed.
-std::vector<CacheFigures> FiguresOf(const std::string& out) {
-  std::vector<CacheFigures> all;
-  std::istringstream lines(out);
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream words(line);
-    CacheFigures figures{};
-    std::string word;
-    if (words >> figures.milliseconds >> word >> figures.limit >> word >> figures.charged) all.push_back(figures);
-  }
-  return all;
-}
-
-struct LoweredCache {
-  const char* name;
-  const GcVariant* variant;
-  const char* live;  // MiB
-};
-class ClrmemLoweredLimit : public testing::TestWithParam<std::tuple<Runtime, LoweredCache>> {};
-
-TEST_P(ClrmemLoweredLimit, ChargeIsWithinItAfterTwoSeconds) {
-  const auto& [runtime, cache] = GetParam();
-  if (const auto why = WhyNotRunnable(runtime)) GTEST_SKIP() << *why;
-  constexpr std::uint64_t kLowered = 58 * kMiB;
-  const RunWithSummary run =
-      RunWithin60Seconds({"--limit", "80M", "--limit-at", "1s=58M"}, ProgramPath(runtime, "JsonCache"),
-                         {cache.live, "4"}, cache.variant->environment);
-  EXPECT_EQ(run.process.exit_code, 0U) << Described(run);
-  ExpectSound(run);
-  std::int64_t lowered_at = -1;
-  std::uint64_t highest_before = 0;
-  int checked = 0;
-  for (const CacheFigures& figures : FiguresOf(run.process.out)) {
-    if (figures.limit != kLowered) {
-      highest_before = std::max(highest_before, figures.charged);
-      continue;
-    }
-    if (lowered_at < 0) lowered_at = figures.milliseconds;
-    if (figures.milliseconds < lowered_at + 2000) continue;
-    ++checked;
-    EXPECT_LE(figures.charged, kLowered) << figures.milliseconds - lowered_at << " ms after the limit was lowered";
-  }
-  EXPECT_GT(highest_before, kLowered);
-  EXPECT_GT(checked, 5) << run.process.out;
-}
-
-INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemLoweredLimit,
-                         testing::Combine(testing::Values(kNet8, kNet10),
-                                          testing::Values(LoweredCache{"ServerGc", &kServerGc, "24"})),
-                         [](const auto& tested) {
-                           return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).name;
-                         });
 
 TEST_P(ClrmemLiveLimit, RaisedLimitLetsTheProgramGrowAgain) {
   const RunWithSummary run =
