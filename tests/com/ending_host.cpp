@@ -79,7 +79,7 @@ DWORD WINAPI WaitForMemory(void* module) {
 // Creates the situation that way_name names. Returns TRUE on success.
 extern "C" __declspec(dllexport) BOOL Begin(const char* way_name, BOOL shuts_down) {
   const std::string_view way = way_name;
-  auto made = CreateMemoryManager({.limit = kLimit});
+  auto made = CreateMemoryManager({.limit = kLimit, .app_domain_headroom = 0, .process_headroom = 0});
   if (!made) return FALSE;
   host.manager = std::move(*made);
   host.shuts_down = shuts_down != FALSE;
@@ -109,6 +109,7 @@ extern "C" __declspec(dllexport) BOOL Begin(const char* way_name, BOOL shuts_dow
     auto bridge = AttachToCoreClr(module, host.manager);
     if (!bridge) return FALSE;
     host.bridge = std::move(*bridge);
+    if (host.manager.control()->EndStart(nullptr) != S_OK) return FALSE;
   } else if (way != "waiter") {
     return FALSE;
   }

