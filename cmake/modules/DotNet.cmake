@@ -1,6 +1,7 @@
-# clrhm_dotnet(): restores the Windows runtimes of .NET into build/dotnet (a dotnet root), and builds the companion
-# into build/companion and the managed sample programs into build/programs/<framework>/<Name>. Does nothing if the sources and the versions are unchanged. Sets
-# CLRHM_HAS_DOTNET to whether the runtimes and the programs are there. Without a .NET SDK or a package source, prints a message and continues.
+# clrhm_dotnet(): restores the Windows runtimes of .NET into build/dotnet (a dotnet root). Builds the companion into
+# build/companion, and the managed sample programs into build/programs/<framework>/<Name>. Does nothing if the sources
+# and the versions are unchanged. Sets CLRHM_HAS_DOTNET to whether the runtimes and the programs are there. Without a
+# .NET SDK or a package source, prints a message and continues.
 include_guard(GLOBAL)
 include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
 

@@ -252,8 +252,9 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   STDMETHOD(EndStart)(THIS_ uint64_t* least_limit) PURE;
   // For a companion in the runtime, which sets the GC's limit (docs/policy.md, The GC's limit). Passes a reading of the
   // GC. Waits up to `milliseconds` for an order, and *order receives it. S_OK: it has to do something. S_FALSE:
-  // nothing. E_POINTER; E_INVALIDARG: a size below 8. HOST_E_CLRNOTAVAILABLE: shut down. Call it on a thread that no GC
-  // waits for, such as a thread in preemptive mode.
+  // nothing. E_POINTER; E_INVALIDARG: the size of the reading is not that of this library, or that of the order is
+  // below 8. HOST_E_CLRNOTAVAILABLE: shut down. Call it on a thread that no GC waits for, such as a thread in
+  // preemptive mode.
   STDMETHOD(FollowGc)(THIS_ const ClrHostMemoryGcReading* reading, uint32_t milliseconds, ClrHostMemoryGcOrder* order)
       PURE;
 };

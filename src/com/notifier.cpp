@@ -16,7 +16,7 @@ Notifier::Notifier(Engine& engine, ThreadSystem& threads, const CallCounters& co
       watcher_(threads, monitor_), wait_dispatch_(*this), dispatcher_(threads, wait_dispatch_) {
   monitor_.SetWaker(&watcher_);
   monitor_.SetActivity(this);
-  engine_.SetAlarm(&watcher_);
+  engine_.SetAlarm(this);
 }
 
 bool Notifier::StartDispatcher() {
@@ -64,7 +64,7 @@ void Notifier::CountNotification(EMemoryAvailable available) {
   notifications_[static_cast<std::size_t>(available - eMemoryAvailableLow)].fetch_add(1, std::memory_order_relaxed);
 }
 
-void Notifier::Wake() {
+void Notifier::Wake() noexcept {
   watcher_.Wake();
   gc_follower_.Wake();
 }

@@ -20,9 +20,9 @@
 
 namespace clr_host_memory {
 
-class Notifier final : private Monitor::Listener, private Monitor::Reserves, private Monitor::Activity {
+class Notifier final : private Monitor::Listener, private Monitor::Reserves, private Monitor::Activity, private Waker {
  public:
-  // The arguments outlive the notifier. Registers the watcher as the engine's alarm.
+  // The arguments outlive the notifier. Registers itself as the engine's alarm.
   Notifier(Engine& engine, ThreadSystem& threads, const CallCounters& counters, const Monitor::Settings& settings);
   ~Notifier() { Stop(); }
   Notifier(const Notifier&) = delete;
@@ -41,8 +41,8 @@ class Notifier final : private Monitor::Listener, private Monitor::Reserves, pri
 
   // Records that a bridge was detached from a runtime that still runs. The watcher reports it to the host.
   void NoteDetached();
-  // Starts a round of the watcher, because something that it watches has changed.
-  void Wake();
+  // Starts a round of the watcher, and makes companions look, because something that they watch has changed.
+  void Wake() noexcept override;
   [[nodiscard]] GcFollower& gc_follower() { return gc_follower_; }
   [[nodiscard]] Monitor& monitor() { return monitor_; }
   [[nodiscard]] const Monitor& monitor() const { return monitor_; }

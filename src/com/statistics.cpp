@@ -68,7 +68,6 @@ ClrHostMemoryStatistics ReadOnce(const Engine& engine, const CallCounters& count
   counters.CopyTo(&ours);
   FillState(engine, &ours);
   FillWaits(engine, &ours);
-  ours.gc_charged = engine.GcCharged().value;
   FillReserves(engine.headroom_pool(), engine.address_space(), &ours);
   notifier.CopyTo(&ours);
   return ours;
@@ -82,12 +81,16 @@ ClrHostMemoryStatistics ReadStatistics(Engine& engine, const CallCounters& count
   constexpr int kAttempts = 20;
   engine.UnchargeFreedElsewhere();
   ClrHostMemoryStatistics ours = ReadOnce(engine, counters, notifier);
+  Bytes gc_charged;
   for (int attempt = 0; attempt < kAttempts && ours.consistent == 0; ++attempt) {
+    // This walk visits every region. If the readings around it agree, it is of their moment.
+    gc_charged = engine.GcCharged();
     const ClrHostMemoryStatistics again = ReadOnce(engine, counters, notifier);
     const bool agree = std::memcmp(&ours, &again, sizeof(ours)) == 0;
     ours = again;
     ours.consistent = agree ? 1 : 0;
   }
+  ours.gc_charged = gc_charged.value;
   return ours;
 }
 

@@ -1,6 +1,7 @@
 // The host's side of the engine: reserves, exclusive sections, sealed regions, shutdown and latch.
 #include <algorithm>
 
+#include "base/gc_reservation.h"
 #include "engine/engine.h"
 
 namespace clr_host_memory {
@@ -45,7 +46,8 @@ EngineFigures Engine::Figures() const {
 Bytes Engine::GcCharged() const {
   Pages pages;
   ForEachRegion([&](const Region& region) {
-    if (IsReservedByGc(region) && !IsOwned(region)) pages += ChargedIn(region.Range());
+    const bool is_reserved = region.kind == Region::Kind::kReserved;
+    if (is_reserved && IsReservedByGc(region.reserved_as) && !IsOwned(region)) pages += ChargedIn(region.Range());
   });
   return pages.InBytes();
 }

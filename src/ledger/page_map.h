@@ -43,12 +43,6 @@ struct Region {
   [[nodiscard]] constexpr PageRange Range() const { return {base >> kPageShift, pages}; }
 };
 
-// Returns whether only a GC reserves so: writable, to be committed later. The loader and the JIT reserve PAGE_NOACCESS
-// or for execution (docs/decisions/0009).
-[[nodiscard]] constexpr bool IsReservedByGc(const Region& region) {
-  return region.kind == Region::Kind::kReserved && region.reserved_as == win32::kPageReadWrite;
-}
-
 // The record of a region that begins at page `first`. It is one word, so it changes in one step. The upper part is the
 // number of its pages: negative for a view, 0 if there is no region. The lower part tells how it was reserved, or
 // holds a view's serial. So one comparison tells whether a page above `first` lies in a region reserved through the

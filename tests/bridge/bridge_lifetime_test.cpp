@@ -42,6 +42,30 @@ TEST(BridgeLifetime, LastReleaseDetachesIfNoRuntimeHasStarted) {
   EXPECT_EQ(manager.detached, 0) << "no runtime has lost its limit";
 }
 
+TEST(BridgeLifetime, StartBeginsAtAttachAndEndsWhenTheRuntimeHasStarted) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  Attachment attachment(clr.get(), &manager);
+  ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
+  EXPECT_EQ(manager.begun_starts, 1);
+  EXPECT_EQ(manager.ended_starts, 0);
+  manager.end_start_answer = E_OUTOFMEMORY;
+  EXPECT_EQ(attachment.bridge->NoteRuntimeStarted(), E_OUTOFMEMORY) << "it does not fit the limit";
+  EXPECT_EQ(attachment.bridge->NoteRuntimeStarted(), S_OK) << "known already";
+  EXPECT_EQ(manager.ended_starts, 1);
+  attachment.bridge->Detach();
+  EXPECT_EQ(manager.ended_starts, 1);
+}
+
+TEST(BridgeLifetime, DetachBeforeTheRuntimeStartsEndsTheStart) {
+  FakeCoreClr clr;
+  RecordingManager manager;
+  Attachment attachment(clr.get(), &manager);
+  ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
+  attachment.bridge->Detach();
+  EXPECT_EQ(manager.ended_starts, 1) << "the limit holds again";
+}
+
 TEST(BridgeLifetime, CallCountSurvivesDetach) {
   FakeCoreClr clr;
   RecordingManager manager;

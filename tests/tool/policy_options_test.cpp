@@ -135,10 +135,10 @@ TEST(PolicyOptions, RefusesInvalidValuesWithTheExactMessage) {
        "--headroom 1M,1M,1M has more than two parts; give the headroom of the process, then that of the application "
        "domain, such as 16M,4M or 10%,5%"},
       {{"--limit", "64M", "--headroom", "48M,17M"},
-       "--headroom exceeds the limit of 64.0 MiB with 48.0 MiB for the process and 17.0 MiB for the "
+       "--headroom 48M,17M exceeds the limit of 64.0 MiB with 48.0 MiB for the process and 17.0 MiB for the "
        "application domain; lower the headroom or raise the limit"},
       {{"--limit", "64M", "--headroom", "48M,1M", "--limit-at", "1s=48M"},
-       "--headroom exceeds the limit of 48.0 MiB with 48.0 MiB for the process and 1.0 MiB for the "
+       "--headroom 48M,1M exceeds the limit of 48.0 MiB with 48.0 MiB for the process and 1.0 MiB for the "
        "application domain; lower the headroom or raise the limit"},
       {{"--wait", ""}, "--wait  is not a duration; write it like 500ms, 2s, 1.5s or 1m"},
       {{"--wait", "soon"}, "--wait soon is not a duration; write it like 500ms, 2s, 1.5s or 1m"},

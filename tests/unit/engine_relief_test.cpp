@@ -125,6 +125,41 @@ TEST_F(ReliefTest, StartThatFitsEndsAtTheLimit) {
   EXPECT_EQ(Take(2 * kMiB + kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
 }
 
+TEST_F(ReliefTest, LastResortOpensAfterARefusalAndClosesWhenTheHeadroomIsFree) {
+  engine.SetLimits({.limit = {16 * kMiB}, .process_headroom = {2 * kMiB}, .last_resort = {kMiB}});
+  ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
+  engine.budget().CloseLastResort();
+  // The first request is refused, and what follows it is not.
+  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+  EXPECT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
+  engine.budget().CloseLastResort();
+  EXPECT_TRUE(Take(kMiB - kPageSize, Criticality::kProcess).outcome.ok()) << "it stays open while it is in use";
+  EXPECT_EQ(Charged(), Bytes{16 * kMiB});
+  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+
+  ASSERT_TRUE(Decommit(region, 2 * kMiB - kPageSize).ok());
+  engine.budget().CloseLastResort();
+  EXPECT_TRUE(Commit(region, kMiB, Criticality::kProcess).outcome.ok()) << "a page of the headroom is still in use";
+  ASSERT_TRUE(Decommit(region, 2 * kMiB).ok());
+  engine.budget().CloseLastResort();
+  EXPECT_TRUE(Commit(region, kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Commit(region + kMiB, kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
+  EXPECT_EQ(engine.Figures().most_over_bound, Bytes{});
+}
+
+TEST_F(ReliefTest, OnlyAProcessCriticalRefusalByTheLimitOpensTheLastResort) {
+  engine.SetLimits({.limit = {16 * kMiB}, .process_headroom = {2 * kMiB}, .last_resort = {kMiB}});
+  ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
+  EXPECT_EQ(Take(kPageSize, Criticality::kAppDomain).outcome, Outcome::OverLimit());
+  ASSERT_TRUE(Decommit(region, kPageSize).ok());
+  os.Fail(OsCall::kAllocate, kNotEnoughMemory);
+  EXPECT_EQ(Commit(region, kPageSize, Criticality::kProcess).outcome, Outcome::OsRefused(kNotEnoughMemory));
+  EXPECT_TRUE(Commit(region, kPageSize, Criticality::kProcess).outcome.ok());
+  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit()) << "the last resort is closed";
+}
+
 TEST_F(ReliefTest, SetLimitShrinksTheCommittedHeadroomToTheNewHeadroom) {
   OpenReserve();
   engine.SetLimits({.limit = {8 * kMiB}, .process_headroom = {kMiB / 2}});

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "budget/budget.h"
 #include "policy/admission.h"
+#include "policy/gc_limit.h"
 
 namespace clr_host_memory {
 namespace {
@@ -158,6 +159,33 @@ TEST(AdmissionPolicy, DefaultHeadroomIsAtMostAQuarterOfTheLimit) {
   EXPECT_EQ(DefaultHeadroom({std::uint64_t{1} << 40}).process, Bytes{32 * kMiB});
   EXPECT_EQ(DefaultHeadroom({128 * kMiB}, {16 * kMiB}).process, Bytes{16 * kMiB}) << "as much as is to be committed";
   EXPECT_EQ(DefaultHeadroom({128 * kMiB}, {64 * kMiB}).process, Bytes{32 * kMiB}) << "but a quarter of the limit";
+}
+
+TEST(GcLimit, AtStartLeavesRoomForTheRestOfTheRuntime) {
+  EXPECT_EQ(GcLimitAtStart({}), kUnlimited);
+  EXPECT_EQ(GcLimitAtStart({.limit = {128 * kMiB}, .headroom = {5 * kMiB}}), Bytes{117 * kMiB});
+  EXPECT_EQ(GcLimitAtStart({.limit = {128 * kMiB}, .outside = {20 * kMiB}, .headroom = {5 * kMiB}}), Bytes{97 * kMiB});
+  EXPECT_EQ(GcLimitAtStart({.limit = {6 * kMiB}, .headroom = {kMiB}}), kLeastGcLimit) << "with less no GC is sound";
+}
+
+TEST(GcLimit, IsWhatHeadroomAndTheRestOfTheChargeLeave) {
+  EXPECT_EQ(GcLimitNow({.charged = {100 * kMiB}}, {50 * kMiB}), kUnlimited);
+  const LimitUse use{.limit = {100 * kMiB}, .charged = {60 * kMiB}, .outside = {10 * kMiB}, .headroom = {5 * kMiB}};
+  EXPECT_EQ(GcLimitNow(use, {40 * kMiB}), Bytes{65 * kMiB});
+  EXPECT_EQ(GcLimitNow(use, {90 * kMiB}), Bytes{95 * kMiB}) << "figures of two moments";
+  EXPECT_EQ(GcLimitNow({.limit = {20 * kMiB}, .charged = {60 * kMiB}}, {kMiB}), Bytes{kPageSize}) << "0 is no limit";
+}
+
+TEST(GcLimit, IsToldOnlyIfItMustFallOrMayRiseByMoreThanAStep) {
+  const Bytes limit{64 * kMiB};  // a step is 1 MiB
+  const Bytes told{40 * kMiB};
+  EXPECT_EQ(GcLimitToTell(told, told, limit), Bytes{});
+  EXPECT_EQ(GcLimitToTell(told, {41 * kMiB}, limit), Bytes{});
+  EXPECT_EQ(GcLimitToTell(told, {41 * kMiB + 1}, limit), Bytes{41 * kMiB - kMiB / 2});
+  EXPECT_EQ(GcLimitToTell(told, {40 * kMiB - 1}, limit), Bytes{39 * kMiB + kMiB / 2 - kPageSize});
+  EXPECT_EQ(GcLimitToTell(told, kUnlimited, kUnlimited), kUnlimited);
+  EXPECT_EQ(GcLimitToTell(kUnlimited, kUnlimited, kUnlimited), Bytes{});
+  EXPECT_EQ(GcLimitToTell(kUnlimited, {kPageSize}, limit), Bytes{kPageSize});
 }
 
 TEST(BudgetTest, RefusedChargeChangesNothing) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "base/gc_reservation.h"
 #include "com/backend.h"
 
 namespace clr_host_memory {
@@ -24,13 +25,12 @@ inline constexpr std::uint64_t kHeapPerBookkeeping = 64;
   return (protect & (PAGE_EXECUTE | PAGE_EXECUTE_READ | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY)) != 0;
 }
 
-// Returns whether a request reserves address space as only a GC does: writable, to be committed later. The loader and
-// the JIT reserve with PAGE_NOACCESS or for execution.
+// Returns whether a request reserves address space as only a GC does.
 [[nodiscard]] constexpr bool IsGcReservation(DWORD allocation_type, DWORD protect) noexcept {
-  return (allocation_type & (MEM_RESERVE | MEM_COMMIT)) == MEM_RESERVE && (protect & 0xFF) == PAGE_READWRITE;
+  return (allocation_type & (MEM_RESERVE | MEM_COMMIT)) == MEM_RESERVE && IsReservedByGc(protect & 0xFF);
 }
 [[nodiscard]] constexpr bool IsGcReservation(const BackendRegion& region) noexcept {
-  return region.is_view == 0 && region.reserved_as == PAGE_READWRITE;
+  return region.is_view == 0 && IsReservedByGc(region.reserved_as);
 }
 
 // Returns the purpose of a commit in a region of private pages or a view. protect: the protection of the pages.

@@ -115,12 +115,12 @@ std::uint64_t ParseGcLimit(const std::string& text) {
 
 // Checks that the headroom fits within a limit. Throws ToolError if the headrooms together exceed it, or if the part to
 // commit exceeds the headroom for the process.
-void CheckHeadroom(const PolicyOptions& policy, std::uint64_t limit) {
+void CheckHeadroom(const PolicyOptions& policy, std::uint64_t limit, const std::string& text) {
   const char* reason = nullptr;
   const Limits limits =
       LimitsOf(limit, policy.headroom.app_domain, policy.headroom.process, &reason, policy.committed_headroom);
   if (reason != nullptr) {
-    throw ToolError("--headroom exceeds the limit of " + FormatSize(limit) + " with " +
+    throw ToolError("--headroom " + text + " exceeds the limit of " + FormatSize(limit) + " with " +
                         FormatSize(limits.process_headroom.value) + " for the process and " +
                         FormatSize(limits.app_domain_headroom.value) + " for the application domain",
                     "lower the headroom or raise the limit");
@@ -182,9 +182,10 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
   if (texts.commit_headroom && *texts.commit_headroom != "0") {
     policy.committed_headroom = ParseSize(*texts.commit_headroom, "--commit-headroom");
   }
-  if (limit) CheckHeadroom(policy, *limit);
+  const std::string given = texts.headroom.value_or("");
+  if (limit) CheckHeadroom(policy, *limit, given);
   for (const LimitChange& change : policy.limit_changes) {
-    if (change.limit && texts.headroom) CheckHeadroom({.headroom = policy.headroom}, *change.limit);
+    if (change.limit && texts.headroom) CheckHeadroom({.headroom = policy.headroom}, *change.limit, given);
   }
   policy.count_whole_process = texts.count_whole_process;
   if (policy.count_whole_process && limits.empty()) {

@@ -1,13 +1,11 @@
 using System;
 using System.Collections.Generic;
-using System.Threading;
 
 // RaisedNeed code|types|native [MIB]: fills the GC's heap until memory runs out, and releases 1 MiB. Then it takes MIB
 // (20) outside of the heap, as OutsideHeap.cs does, while all of the rest stays alive. Exit code 0: it got them; 42: an
 // OutOfMemoryException was caught; 1: memory never ran out before.
 internal static class RaisedNeed
 {
-    private const int BlockSize = 64 * 1024;
     private const int BlocksLetGo = 16;
     private const long NoMoreThan = 1024L * 1024 * 1024;
 
@@ -17,18 +15,12 @@ internal static class RaisedNeed
         try
         {
             OutsideHeap outside = OutsideHeap.Prepare(args[0], mebibytes);
-            var blocks = new List<byte[]>((int)(NoMoreThan / BlockSize));
-            // Runs on its own thread: under Wine 8, .NET 8 may crash on the second exception on the same thread.
-            bool ranOut = false;
-            var filler = new Thread(() => ranOut = Fill(blocks));
-            filler.Start();
-            filler.Join();
-            if (!ranOut)
+            List<byte[]>? blocks = FullHeap.Make(NoMoreThan, BlocksLetGo);
+            if (blocks == null)
             {
                 return 1;
             }
-            int filled = blocks.Count;
-            blocks.RemoveRange(filled - BlocksLetGo, BlocksLetGo);
+            int filled = blocks.Count + BlocksLetGo;
             for (int i = 0; i < mebibytes; ++i)
             {
                 outside.Take(i);
@@ -42,22 +34,5 @@ internal static class RaisedNeed
             return 42;
         }
         return 0;
-    }
-
-    // Returns true if memory ran out.
-    private static bool Fill(List<byte[]> blocks)
-    {
-        try
-        {
-            for (long held = 0; held < NoMoreThan; held += BlockSize)
-            {
-                blocks.Add(new byte[BlockSize]);
-            }
-            return false;
-        }
-        catch (OutOfMemoryException)
-        {
-            return true;
-        }
     }
 }
