@@ -1,7 +1,8 @@
 # clrhm_dotnet(): restores the Windows runtimes of .NET into build/dotnet (a dotnet root). Builds the companion into
-# build/companion, and the managed sample programs into build/programs/<framework>/<Name>. Does nothing if the sources
-# and the versions are unchanged. Sets CLRHM_HAS_DOTNET to whether the runtimes and the programs are there. Without a
-# .NET SDK or a package source, prints a message and continues.
+# build/companion, and the managed sample programs into build/programs/<framework>/<Name>. Publishes one of them as .exe
+# files of all shapes into build/programs/<framework>/shapes/<Shape>. Does nothing if the sources and the versions are
+# unchanged. Sets CLRHM_HAS_DOTNET to whether the runtimes and the programs are there. Without a .NET SDK or a package
+# source, prints a message and continues.
 include_guard(GLOBAL)
 include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
 
@@ -58,7 +59,7 @@ function(clrhm_dotnet)
   set(ENV{DOTNET_NOLOGO} 1)
 
   set(programs "${CLRHM_ROOT}/tests/programs")
-  _clrhm_hash(runtimes_hash "${programs}/Runtimes/Runtimes.csproj")
+  _clrhm_hash(runtimes_hash "${programs}/Runtimes/Runtimes.csproj" "${programs}/Versions.props")
   if(NOT EXISTS "${CLRHM_BUILD}/dotnet/shared")
     file(REMOVE "${CLRHM_BUILD}/dotnet/stamp")
   endif()
@@ -88,6 +89,25 @@ function(clrhm_dotnet)
   _clrhm_dotnet_step("Building the managed sample programs into build/programs"
                      "${CLRHM_BUILD}/programs/stamp" "${programs_hash}" has_programs
                      "build|Programs.slnx|-c|Release")
+
+  _clrhm_hash(shapes_hash "${programs}/Shapes/Shapes.csproj" "${programs}/Versions.props"
+              "${programs}/Directory.Build.props" "${programs}/AllocateUntilOom/AllocateUntilOom.cs")
+  set(shapes_stamp "${CLRHM_BUILD}/programs/shapes-stamp")
+  if(NOT EXISTS "${CLRHM_BUILD}/programs/net10.0/shapes/AppHost/AllocateUntilOom.exe")
+    file(REMOVE "${shapes_stamp}")
+  endif()
+  _clrhm_dotnet_step("Publishing AllocateUntilOom in all shapes into build/programs" "${shapes_stamp}"
+                     "${shapes_hash}" has_shapes "restore|Shapes/Shapes.csproj"
+                     "build|Shapes/Shapes.csproj|--no-restore|-t:Layout")
+
+  _clrhm_hash(com_hash "${programs}/ComComponent/ComComponent.csproj" "${programs}/ComComponent/ComComponent.cs"
+              "${programs}/Component/Component.cs" "${programs}/Versions.props" "${programs}/Directory.Build.props")
+  set(com_stamp "${CLRHM_BUILD}/programs/com-stamp")
+  if(NOT EXISTS "${CLRHM_BUILD}/programs/net10.0/ComComponent/ComComponent.comhost.dll")
+    file(REMOVE "${com_stamp}")
+  endif()
+  _clrhm_dotnet_step("Building the COM component into build/programs" "${com_stamp}" "${com_hash}" has_com
+                     "build|ComComponent/ComComponent.csproj|-c|Release")
   if(has_runtimes AND has_programs)
     set(CLRHM_HAS_DOTNET TRUE PARENT_SCOPE)
   endif()

@@ -5,7 +5,7 @@
 
 #include <clr_host_memory/memory_manager_abi.h>
 
-#define CLR_HOST_MEMORY_IID_BRIDGE {0x2f61c7a8, 0x94be, 0x4d03, {0xa7, 0x5d, 0x18, 0xe3, 0x60, 0xfb, 0x2c, 0x91}}
+#define CLR_HOST_MEMORY_IID_BRIDGE {0x5b0e3d71, 0x6c48, 0x4f9a, {0x8e, 0x27, 0xd1, 0x4a, 0x93, 0x0c, 0x75, 0xe6}}
 
 // One bridged module.
 typedef struct ClrHostMemoryBridgedModule {
@@ -27,12 +27,42 @@ typedef struct ClrHostMemoryStartProperty {
   char value[64];  // UTF-8, null-terminated; numbers are decimal
 } ClrHostMemoryStartProperty;
 typedef struct ClrHostMemoryStartProperties {
-  uint32_t size;             // sizeof(ClrHostMemoryStartProperties) of the caller
-  uint32_t version;          // 1
-  uint32_t count;            // used elements of `properties`, from the first
-  uint32_t loads_companion;  // 1: the runtime is .NET 8 or later, which can load the companion; 0: it cannot
+  uint32_t size;              // sizeof(ClrHostMemoryStartProperties) of the caller
+  uint32_t version;           // 1
+  uint32_t count;             // used elements of `properties`, from the first
+  uint32_t loads_companion;   // 1: the runtime is .NET 8 or later, which can load the companion; 0: it cannot
+  uint32_t gc_limit_follows;  // 1: a companion may change the GC's limit, since it is AUTO; 0: it must not
   ClrHostMemoryStartProperty properties[kClrHostMemoryStartPropertyCapacity];
+  // Full path of ClrHostMemory.Companion.dll, UTF-8, null-terminated, to add to TRUSTED_PLATFORM_ASSEMBLIES. Empty: the
+  // runtime cannot load it, or it is not beside the file that holds this library (the .exe or ClrHostMemory.dll).
+  char companion[1024];
 } ClrHostMemoryStartProperties;
+
+// A runtime that has just started, before managed code runs in it. All pointers are valid during the call only.
+typedef struct ClrHostMemoryRuntimeStart {
+  uint32_t size;     // sizeof(ClrHostMemoryRuntimeStart) of the library
+  uint32_t version;  // 1
+  HRESULT result;    // of coreclr_initialize, or why the runtime was not started
+  uint32_t domain;   // as coreclr_initialize returned it, like host; 0 if it failed
+  void* host;
+  uint32_t property_count;  // the properties that the runtime received: the host's own and those the bridge added
+  const char* const* keys;
+  const char* const* values;
+  const ClrHostMemoryStartProperties* added;  // null: there was no memory for them, or the bridge was not attached
+} ClrHostMemoryRuntimeStart;
+
+// What BridgeHostFxr does at the runtime's start. Set size; 0 is a valid value of each other field.
+typedef struct ClrHostMemoryHostFxrOptions {
+  uint32_t size;               // sizeof(ClrHostMemoryHostFxrOptions) of the caller
+  uint32_t without_companion;  // 1: the GC keeps its limit of the start
+  uint64_t gc_hard_limit;      // as for GetStartProperties
+  // Called for each attempt, on the thread that starts the runtime: after the start, before managed code runs, or after
+  // a start that failed. If it returns a failure, managed code does not run and the host receives that failure. It may
+  // call IClrHostMemoryControl::EndStart; otherwise the bridge does so afterwards. Detach does not wait for a call in
+  // progress, so context must be valid until a start in progress has ended. Null: nothing is called.
+  HRESULT(STDMETHODCALLTYPE* started)(void* context, const ClrHostMemoryRuntimeStart* start);
+  void* context;
+} ClrHostMemoryHostFxrOptions;
 
 #undef INTERFACE
 #define INTERFACE IClrHostMemoryBridge
@@ -94,17 +124,22 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // runtime starts. It adds
   // - System.GC.RegionRange, if the manager leaves less memory than the machine has. Without it the workstation GC of
   //   .NET 10 does not start below 10 MiB, and cannot use a limit that is raised later;
-  // - System.GC.RegionRange, and System.GC.RegionSize for a small heap, with AUTO, so that the limit can be raised
-  // later;
+  // - System.GC.RegionRange and System.GC.RegionSize, with AUTO, so that the limit can be raised later;
   // - System.GC.HeapHardLimit, if gc_hard_limit (bytes) is not 0: a GC plans for a limit that it knows.
-  //   CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves to a heap at the start, if there is a limit;
-  // - ClrHostMemory.Control, the address of the manager's IClrHostMemoryControl for a companion in this runtime, in
-  //   decimal digits;
-  // - ClrHostMemory.FollowGcLimit with the value 1, if the limit is AUTO and was added: the companion may change it.
-  // It adds none of the first three where the properties or the environment (DOTNET_..., COMPlus_...) already set it.
+  //   CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves to a heap at the start, if there is a limit. A
+  //   companion that is started later may then change it.
+  // It adds none where the properties or the environment (DOTNET_..., COMPlus_...) already set it.
   // E_POINTER; E_INVALIDARG: a size of no known version; HOST_E_CLRNOTAVAILABLE: detached.
   STDMETHOD(GetStartProperties)(THIS_ uint32_t count, const char* const* keys, const char* const* values,
                                 uint64_t gc_hard_limit, ClrHostMemoryStartProperties* additions) PURE;
+  // Starts the companion in the runtime, which then tells its GC what the manager's limit leaves to the heap. Call it
+  // after coreclr_initialize, with its results, and before managed code runs. TRUSTED_PLATFORM_ASSEMBLIES must name
+  // ClrHostMemory.Companion.dll, and the last properties of GetStartProperties must have been passed. Call
+  // NoteRuntimeStarted before it to learn whether the runtime fits the limit. If this fails, the GC keeps its limit of
+  // the start, and the manager's limit holds all the same. E_INVALIDARG: host is null; HOST_E_CLRNOTAVAILABLE:
+  // detached; HOST_E_INVALIDOPERATION: the runtime is older than .NET 8; E_OUTOFMEMORY: no memory for its thread;
+  // otherwise the failure of coreclr_create_delegate.
+  STDMETHOD(StartCompanion)(THIS_ void* host, unsigned int domain, char* reason, SIZE_T reason_size) PURE;
 };
 #undef INTERFACE
 
@@ -119,12 +154,49 @@ extern "C" {
 // - E_POINTER: bridge or manager is null.
 // - E_INVALIDARG: coreclr is null, no module, or does not import VirtualAlloc and VirtualFree by name.
 // - E_NOINTERFACE: a foreign manager.
-// - HOST_E_INVALIDOPERATION: already attached, another manager is bridged in this process, or the runtime has started.
-//   After the start the manager could not charge what the GC has reserved by then.
+// - HOST_E_INVALIDOPERATION: already attached, another manager is bridged in this process, or the runtime has started:
+//   use ClrHostMemoryAttachToRunningCoreClr.
 // - HRESULT_FROM_WIN32: the import table could not be made writable.
 CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager,
                                                                            IClrHostMemoryBridge** bridge, char* reason,
                                                                            SIZE_T reason_size);
+
+// Bridges the runtime that is running in this process, late: coreclr.dll, and the JIT compiler and standalone GCs
+// beside it. Its threads keep running. What the runtime has committed by then is not charged: it is part of the
+// statistics' `outside`, and counts against the limit only with count_whole_process. Each later commit is charged, and
+// the limit holds for them. The GC keeps the limit that it started with, and no companion can be started. If the
+// modules cannot be bridged, the runtime goes on as before. Returns the bridge with one reference; see
+// ClrHostMemoryAttachToCoreClr for its life.
+// - S_OK; E_OUTOFMEMORY; E_NOINTERFACE: a foreign manager; E_POINTER: bridge or manager is null.
+// - HOST_E_CLRNOTAVAILABLE: no runtime has started.
+// - HOST_E_INVALIDOPERATION: the runtime is bridged already, or another manager is bridged in this process.
+// - E_INVALIDARG, HRESULT_FROM_WIN32: as AttachModule.
+CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToRunningCoreClr(IHostMemoryManager* manager,
+                                                                                  IClrHostMemoryBridge** bridge,
+                                                                                  char* reason, SIZE_T reason_size);
+
+// Bridges the runtime that hostfxr will start in this process. It is for hosts that do not call coreclr_initialize
+// themselves: those of hostfxr and nethost, and those that load a comhost or C++/CLI assembly. Call it before the first
+// hostfxr_get_runtime_delegate or hostfxr_run_app; hostfxr need not be loaded yet. When hostpolicy.dll, or the
+// program's .exe itself, asks its coreclr.dll for coreclr_initialize, the bridge attaches that file. At the start it
+// adds the properties of GetStartProperties and verifies that calls arrive. Then it ends the start (NoteRuntimeStarted)
+// and starts the companion.
+//
+// If the file cannot be bridged or no call arrives, managed code does not run, and VerifyCallsArrive has the reason. If
+// the runtime does not fit the limit, managed code does not run either. hostfxr then reports a failure. The bridge
+// stays attached until the process ends or until Detach, also if the host releases it before the start. options: may be
+// null. Returns the bridge with one reference.
+// - S_OK; E_OUTOFMEMORY; E_NOINTERFACE: a foreign manager.
+// - E_POINTER: bridge or manager is null.
+// - E_INVALIDARG: a size below 8, or a loaded hostpolicy.dll does not import GetProcAddress.
+// - HOST_E_INVALIDOPERATION: a runtime has started in this process already, another manager is bridged, or
+// BridgeHostFxr
+//   was called before and no runtime has started since.
+// - HRESULT_FROM_WIN32: hostpolicy.dll cannot be watched.
+CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryBridgeHostFxr(IHostMemoryManager* manager,
+                                                                         const ClrHostMemoryHostFxrOptions* options,
+                                                                         IClrHostMemoryBridge** bridge, char* reason,
+                                                                         SIZE_T reason_size);
 
 #ifdef __cplusplus
 }  // extern "C"

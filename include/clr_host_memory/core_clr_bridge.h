@@ -8,9 +8,17 @@
 //   // the host's properties, and those that a runtime under a limit needs
 //   auto properties = bridge->StartProperties(count, keys, values);
 //   coreclr_initialize(path, name, properties.count(), properties.keys(), properties.values(), &host, &domain);
+//   if (auto started = bridge->FinishStart(host, domain); !started) return Fail(started.error());
 //
-// Attach before the runtime starts. A CoreCLR is never unloaded. So from the start of its runtime a bridge stays
-// attached until the process ends, also after the bridge and the manager are released. Detach ends it earlier.
+// A host of hostfxr or nethost makes one call instead, before its first hostfxr_get_runtime_delegate or
+// hostfxr_run_app:
+//
+//   auto bridge = clr_host_memory::BridgeHostFxr(manager);
+//   if (!bridge) return Fail(bridge.error());
+//
+// Attach before the runtime starts; AttachToRunningCoreClr attaches late. A CoreCLR is never unloaded. So from the
+// start of its runtime a bridge stays attached until the process ends, also after the bridge and the manager are
+// released. Detach ends it earlier.
 #ifndef CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 #define CLR_HOST_MEMORY_CORE_CLR_BRIDGE_H
 
@@ -29,18 +37,17 @@
 
 namespace clr_host_memory {
 
-// The runtime property with the assemblies to run before Main, separated by semicolons.
-inline constexpr char kStartupHooksProperty[] = "STARTUP_HOOKS";
+// The runtime property with the full paths of the assemblies that the runtime can load, separated by semicolons.
+inline constexpr char kTrustedAssembliesProperty[] = "TRUSTED_PLATFORM_ASSEMBLIES";
 
 // The properties to start a runtime with: the host's own and those the bridge adds (see
 // IClrHostMemoryBridge::GetStartProperties). The host's strings must outlive it. Move-only.
 class StartProperties {
  public:
   // If bridge is null or detached, adds nothing. gc_hard_limit: bytes for System.GC.HeapHardLimit; 0: none;
-  // CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves. companion: full path of
-  // ClrHostMemory.Companion.dll, an existing file, in UTF-8; empty: no companion. Throws std::bad_alloc.
+  // CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves, if there is a limit. Throws std::bad_alloc.
   StartProperties(IClrHostMemoryBridge* bridge, int count, const char* const* keys, const char* const* values,
-                  std::uint64_t gc_hard_limit = 0, std::string_view companion = {})
+                  std::uint64_t gc_hard_limit = CLR_HOST_MEMORY_GC_LIMIT_AUTO)
       : additions_(std::make_unique<ClrHostMemoryStartProperties>()) {
     const auto given = static_cast<std::size_t>(std::max(count, 0));
     additions_->size = sizeof(*additions_);
@@ -53,36 +60,39 @@ class StartProperties {
       keys_.push_back(additions_->properties[index].key);
       values_.push_back(additions_->properties[index].value);
     }
-    if (additions_->loads_companion != 0 && !companion.empty()) AddStartupHook(companion);
+    if (additions_->companion[0] != '\0') AddTrustedAssembly(additions_->companion);
   }
 
   [[nodiscard]] int count() const noexcept { return static_cast<int>(keys_.size()); }
   // For coreclr_initialize, which does not write to them.
   [[nodiscard]] const char** keys() noexcept { return keys_.data(); }
   [[nodiscard]] const char** values() noexcept { return values_.data(); }
-  // Returns whether the runtime is .NET 8 or later. An older one runs without the companion.
-  [[nodiscard]] bool runtime_loads_companions() const noexcept { return additions_->loads_companion != 0; }
+  // Returns what the bridge has added.
+  [[nodiscard]] const ClrHostMemoryStartProperties& added() const noexcept { return *additions_; }
 
  private:
-  // Adds an assembly to those whose StartupHook the runtime runs before Main. Hooks that the host gives run first.
-  void AddStartupHook(std::string_view assembly) {
-    hooks_ = std::make_unique<std::string>(assembly);
-    const auto key =
-        std::find_if(keys_.begin(), keys_.end(), [](std::string_view name) { return name == kStartupHooksProperty; });
-    if (key == keys_.end()) {
-      keys_.push_back(kStartupHooksProperty);
-      values_.push_back(hooks_->c_str());
-      return;
-    }
-    const char*& hooks = values_[static_cast<std::size_t>(key - keys_.begin())];
-    if (hooks[0] != '\0') hooks_->insert(0, std::string(hooks) + ";");
-    hooks = hooks_->c_str();
+  void AddTrustedAssembly(std::string_view assembly) {
+    const auto key = std::find_if(keys_.begin(), keys_.end(),
+                                  [](std::string_view name) { return name == kTrustedAssembliesProperty; });
+    if (key == keys_.end()) return;  // such a runtime loads no assemblies
+    const char*& value = values_[static_cast<std::size_t>(key - keys_.begin())];
+    assemblies_ = std::make_unique<std::string>(value);
+    if (!assemblies_->empty() && assemblies_->back() != ';') assemblies_->push_back(';');
+    value = assemblies_->append(assembly).c_str();
   }
 
   std::unique_ptr<ClrHostMemoryStartProperties> additions_;
-  std::unique_ptr<std::string> hooks_;
+  std::unique_ptr<std::string> assemblies_;
   std::vector<const char*> keys_;
   std::vector<const char*> values_;
+};
+
+// See ClrHostMemoryHostFxrOptions.
+struct HostFxrOptions {
+  std::uint64_t gc_hard_limit = CLR_HOST_MEMORY_GC_LIMIT_AUTO;
+  bool with_companion = true;
+  HRESULT(STDMETHODCALLTYPE* started)(void* context, const ClrHostMemoryRuntimeStart* start) = nullptr;
+  void* context = nullptr;
 };
 
 // Owns a reference to an attached bridge. Move-only. See IClrHostMemoryBridge for the methods and for what a release
@@ -94,7 +104,7 @@ class CoreClrBridge {
 
   [[nodiscard]] IClrHostMemoryBridge* get() const noexcept { return bridge_.get(); }
 
-  // The following three throw std::bad_alloc if there is no memory for the reason of a failure.
+  // These and StartCompanion throw std::bad_alloc if there is no memory for the reason of a failure.
   Result<void> AttachModule(HMODULE module) const {
     return ResultOf([&](char* reason, SIZE_T size) { return bridge_->AttachModule(module, reason, size); });
   }
@@ -118,12 +128,25 @@ class CoreClrBridge {
     if (FAILED(hr)) return Error(hr, "the runtime needs more than the limit to start: raise the limit");
     return {};
   }
+  // Starts the companion in the started runtime. host, domain: results of coreclr_initialize. If it fails, the GC keeps
+  // its limit of the start. See IClrHostMemoryBridge.
+  Result<void> StartCompanion(void* host, unsigned domain) const {
+    return ResultOf([&](char* reason, SIZE_T size) { return bridge_->StartCompanion(host, domain, reason, size); });
+  }
   // Returns the host's properties and those the runtime needs under the manager's limit. See the class of that name.
-  [[nodiscard]] clr_host_memory::StartProperties StartProperties(int count, const char* const* keys,
-                                                                 const char* const* values,
-                                                                 std::uint64_t gc_hard_limit = 0,
-                                                                 std::string_view companion = {}) const {
-    return {bridge_.get(), count, keys, values, gc_hard_limit, companion};
+  [[nodiscard]] clr_host_memory::StartProperties StartProperties(
+      int count, const char* const* keys, const char* const* values,
+      std::uint64_t gc_hard_limit = CLR_HOST_MEMORY_GC_LIMIT_AUTO) const {
+    return {bridge_.get(), count, keys, values, gc_hard_limit};
+  }
+  // Finishes a start: VerifyCallsArrive, NoteRuntimeStarted, StartCompanion. Call it after coreclr_initialize, with its
+  // results, before managed code runs. On failure managed code must not run. Without a companion the GC keeps its limit
+  // of the start, which is no failure.
+  Result<void> FinishStart(void* host, unsigned domain) const {
+    if (auto verified = VerifyCallsArrive(); !verified) return verified;
+    if (auto fits = NoteRuntimeStarted(); !fits) return fits;
+    static_cast<void>(bridge_->StartCompanion(host, domain, nullptr, 0));
+    return {};
   }
   [[nodiscard]] std::uint64_t CallCount() const noexcept {
     std::uint64_t calls = 0;
@@ -142,6 +165,8 @@ class CoreClrBridge {
 
  private:
   friend Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager);
+  friend Result<CoreClrBridge> AttachToRunningCoreClr(const MemoryManager& manager);
+  friend Result<CoreClrBridge> BridgeHostFxr(const MemoryManager& manager, const HostFxrOptions& options);
 
   // call(char* reason, SIZE_T size) → HRESULT writes the reason of a failure.
   template <typename Call>
@@ -167,6 +192,30 @@ inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager
 }
 inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, const MemoryManager& manager) {
   return AttachToCoreClr(coreclr, manager.get());
+}
+
+// Bridges the runtime that is running in this process, late; see ClrHostMemoryAttachToRunningCoreClr. Throws
+// std::bad_alloc if there is no memory for the reason.
+inline Result<CoreClrBridge> AttachToRunningCoreClr(const MemoryManager& manager) {
+  ComPtr<IClrHostMemoryBridge> bridge;
+  const auto attached = CoreClrBridge::ResultOf([&](char* reason, SIZE_T size) {
+    return ClrHostMemoryAttachToRunningCoreClr(manager.get(), bridge.Receive(), reason, size);
+  });
+  if (!attached) return attached.error();
+  return CoreClrBridge(std::move(bridge));
+}
+
+// Bridges the runtime that hostfxr will start; see ClrHostMemoryBridgeHostFxr. Throws std::bad_alloc if there is no
+// memory for the reason.
+inline Result<CoreClrBridge> BridgeHostFxr(const MemoryManager& manager, const HostFxrOptions& options = {}) {
+  const ClrHostMemoryHostFxrOptions given{sizeof(given), options.with_companion ? 0U : 1U, options.gc_hard_limit,
+                                          options.started, options.context};
+  ComPtr<IClrHostMemoryBridge> bridge;
+  const auto bridged = CoreClrBridge::ResultOf([&](char* reason, SIZE_T size) {
+    return ClrHostMemoryBridgeHostFxr(manager.get(), &given, bridge.Receive(), reason, size);
+  });
+  if (!bridged) return bridged.error();
+  return CoreClrBridge(std::move(bridge));
 }
 
 }  // namespace clr_host_memory

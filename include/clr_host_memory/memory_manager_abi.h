@@ -156,11 +156,12 @@ typedef struct ClrHostMemoryGcReading {
   uint64_t heap;         // the heap's size after the last collection
 } ClrHostMemoryGcReading;
 
-// What a GC has to do.
+// What a GC has to do, and what it has.
 typedef struct ClrHostMemoryGcOrder {
-  uint32_t size;      // sizeof(ClrHostMemoryGcOrder) of the caller
-  uint32_t collect;   // 1: collect, compact and decommit now, since more is in use than the limit allows
-  uint64_t gc_limit;  // the limit to tell the GC, or CLR_HOST_MEMORY_NO_LIMIT
+  uint32_t size;        // sizeof(ClrHostMemoryGcOrder) of the caller
+  uint32_t collect;     // 1: collect, compact and decommit now, since more is in use than the limit allows
+  uint64_t gc_limit;    // the limit to tell the GC, or CLR_HOST_MEMORY_NO_LIMIT
+  uint64_t gc_charged;  // bytes that GCs have of the charge now; also without an order
 } ClrHostMemoryGcOrder;
 
 // Receives a report, one line at a time: UTF-8, null-terminated, without a line break, at most 511 bytes. line is valid
@@ -251,10 +252,10 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   // *least_limit receives the least limit that works, bytes; 0: none with this headroom.
   STDMETHOD(EndStart)(THIS_ uint64_t* least_limit) PURE;
   // For a companion in the runtime, which sets the GC's limit (docs/policy.md, The GC's limit). Passes a reading of the
-  // GC. Waits up to `milliseconds` for an order, and *order receives it. S_OK: it has to do something. S_FALSE:
-  // nothing. E_POINTER; E_INVALIDARG: the size of the reading is not that of this library, or that of the order is
-  // below 8. HOST_E_CLRNOTAVAILABLE: shut down. Call it on a thread that no GC waits for, such as a thread in
-  // preemptive mode.
+  // GC. Waits up to `milliseconds` for an order, and *order receives it; 0: what is needed now. S_OK: it has to do
+  // something. S_FALSE: nothing. E_POINTER; E_INVALIDARG: the size of the reading is not that of this library, or that
+  // of the order is below 8. HOST_E_CLRNOTAVAILABLE: shut down. Call it on a thread that no GC waits for, such as a
+  // thread in preemptive mode.
   STDMETHOD(FollowGc)(THIS_ const ClrHostMemoryGcReading* reading, uint32_t milliseconds, ClrHostMemoryGcOrder* order)
       PURE;
 };

@@ -1,6 +1,8 @@
 #include "bridge/attach_plan.h"
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "bridge/clr_modules.h"
 #include "bridge/patch/module_files.h"
@@ -13,6 +15,10 @@ namespace {
 
 constexpr std::array<const char*, 2> kRequiredImports = {"VirtualAlloc", "VirtualFree"};
 
+// The imports that take memory back.
+constexpr std::array<const char*, 8> kGiveBack = {"VirtualFree", "UnmapViewOfFile", "CloseHandle", "HeapFree",
+                                                  "HeapReAlloc", "HeapSize",        "free",        "realloc"};
+
 }  // namespace
 
 HRESULT PlanAttachment(std::size_t index, HMODULE module, AttachPlan* plan) {
@@ -23,6 +29,11 @@ HRESULT PlanAttachment(std::size_t index, HMODULE module, AttachPlan* plan) {
     plan->with_blocks = hr == S_OK;
   }
   plan->hooks = HooksOf(index, plan->with_blocks);
+  // In the order in which the imports are redirected: a running module frees what it gets through a thunk by a thunk.
+  std::stable_partition(plan->hooks.begin(), plan->hooks.end(), [](const ImportHook& hook) {
+    return std::any_of(kGiveBack.begin(), kGiveBack.end(),
+                       [&hook](const char* name) { return std::strcmp(hook.name, name) == 0; });
+  });
   if (kind != ClrModule::kJit) plan->required = kRequiredImports;
   return S_OK;
 }

@@ -11,6 +11,7 @@
 #include "bridge/patch/load_watch.h"
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
+#include "bridge/start/runtime_start.h"
 #include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
@@ -44,7 +45,8 @@ bool Want(BridgeRecord* bridge, std::wstring_view name) {
 }
 
 // Called by the load watch, under the loader lock.
-bool IsWanted(std::wstring_view name) noexcept {
+bool IsWanted(std::wstring_view name, HMODULE module) noexcept {
+  if (RedirectIfHostPolicy(name, module)) return true;
   const std::lock_guard lock(wanting_lock);
   for (const BridgeRecord* bridge = first_wanting; bridge != nullptr; bridge = bridge->next_wanting) {
     for (const std::wstring& wanted : bridge->names) {
@@ -55,6 +57,7 @@ bool IsWanted(std::wstring_view name) noexcept {
 }
 
 bool IsAnyWanted() noexcept {
+  if (IsRuntimeStartWatched()) return true;
   const std::lock_guard lock(wanting_lock);
   return first_wanting != nullptr;
 }
@@ -84,6 +87,7 @@ HRESULT AttachAllNamed(BridgeRecord* bridge, std::wstring_view name, std::string
 
 // Attaches every loaded module whose name a bridge has requested.
 void AttachWanted() noexcept try {
+  RedirectLoadedHostPolicies();
   std::vector<std::pair<BridgeRecord*, std::wstring>> wanted;
   {
     const std::lock_guard lock(wanting_lock);
@@ -114,8 +118,8 @@ HRESULT AttachModulesNamed(BridgeRecord* bridge, std::wstring_view name, std::st
     return HOST_E_INVALIDOPERATION;
   }
   // Start the watch after the name is in the list, so that closing another bridge does not stop the watch again.
-  const HRESULT hr = StartLoadWatch({&IsWanted, &AttachWanted}, reason);
-  StopLoadWatchUnless(&IsAnyWanted);  // this bridge may have been closed meanwhile
+  const HRESULT hr = WatchLoads(reason);
+  StopWatchingLoads();  // this bridge may have been closed meanwhile
   if (FAILED(hr)) return hr;
   // From here on the watch sees every new load. The call below attaches modules loaded before.
   return AttachAllNamed(bridge, name, reason);
@@ -141,7 +145,11 @@ void StopWanting(BridgeRecord* bridge) noexcept {
     BridgeRecord** const place = PlaceOf(bridge);
     if (*place != nullptr) *place = std::exchange(bridge->next_wanting, nullptr);
   }
-  StopLoadWatchUnless(&IsAnyWanted);
+  StopWatchingLoads();
 }
+
+HRESULT WatchLoads(std::string* reason) noexcept { return StartLoadWatch({&IsWanted, &AttachWanted}, reason); }
+
+void StopWatchingLoads() noexcept { StopLoadWatchUnless(&IsAnyWanted); }
 
 }  // namespace clr_host_memory

@@ -24,6 +24,11 @@ namespace clr_host_memory {
 // other than the core library that a runtime loads is the sign that the runtime has started.
 void AttachLoaded(std::size_t loader_index, HMODULE loaded) noexcept;
 
+// Starts the watch for modules that are loaded, for AttachModulesNamed and for runtime_start.h, and stops it unless one
+// of them needs it. The results of StartLoadWatch.
+[[nodiscard]] HRESULT WatchLoads(std::string* reason) noexcept;
+void StopWatchingLoads() noexcept;
+
 // Forgets the names that bridge, which has been closed, wants. Must not be called under the loader lock. Idempotent.
 void StopWanting(BridgeRecord* bridge) noexcept;
 

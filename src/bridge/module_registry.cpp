@@ -5,61 +5,33 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <utility>
 
 #include "bridge/attach_plan.h"
 #include "bridge/clr_modules.h"
 #include "bridge/late_modules.h"
-#include "bridge/patch/import_patch.h"
+#include "bridge/module_entries.h"
 #include "bridge/patch/module_files.h"
 #include "bridge/reason.h"
+#include "bridge/start/running_runtime.h"
 #include "bridge/start/started_runtime.h"
 #include "bridge/state/bridge_client.h"
 #include "bridge/state/handle_identity.h"
 #include "bridge/state/heap_owners.h"
+#include "bridge/thunks/purpose.h"
 #include "bridge/thunks/thunk_table.h"
 #include "com/backend.h"
 #include "os/windows/process_ending.h"
-#include "os/windows/srw_lock.h"
 
 namespace clr_host_memory {
 namespace {
 
 constexpr DWORD kDetachMilliseconds = 1000;
-constexpr DWORD kSettleMilliseconds = 1000;
 
-enum class EntryState {
-  kFree,
-  kAttaching,
-  kAttached,
-  kDetaching,
-  kRetired,  // other code hooked over an import: its thunks may be called for the rest of the process
-};
-
-// Has only plain members: at the end of the process no destructor may touch imports that threads still call through.
-struct Entry {
-  EntryState state = EntryState::kFree;
-  BridgeRecord* bridge = nullptr;
-  HMODULE module = nullptr;
-  std::uint64_t order = 0;
-  ImportPatch* patch = nullptr;
-  BridgedModuleInfo* info = nullptr;
-};
-
-constinit SrwLock registry_lock;
-constinit CONDITION_VARIABLE entry_settled = CONDITION_VARIABLE_INIT;  // an entry finished attaching or detaching
-constinit std::array<Entry, kMaxBridgedModules> entries{};
-constinit std::uint64_t next_order = 0;
 constinit BridgeClient* client = nullptr;
 constinit IUnknown* client_identity = nullptr;
-constinit std::size_t open_bridges = 0;
-
-// Holds registry_lock.
-struct Locked {
-  std::lock_guard<SrwLock> lock{registry_lock};
-};
+constinit BridgeRecord* first_open = nullptr;  // the list of attached bridges, and of those being closed
 
 // Returns the identity of a COM object. The pointer serves only for comparison.
 IUnknown* IdentityOf(IUnknown* object) noexcept {
@@ -69,92 +41,6 @@ IUnknown* IdentityOf(IUnknown* object) noexcept {
   return identity;
 }
 
-bool IsInUse(const Entry& entry) noexcept {
-  return entry.state != EntryState::kFree && entry.state != EntryState::kRetired;
-}
-
-// Called under the lock.
-bool IsBridged(HMODULE module) noexcept {
-  return std::any_of(entries.begin(), entries.end(),
-                     [module](const Entry& entry) { return IsInUse(entry) && entry.module == module; });
-}
-
-// Reserves an entry. Called under the lock. HOST_E_INVALIDOPERATION: module is bridged already; E_OUTOFMEMORY: no set
-// of thunks is left.
-HRESULT ReserveEntry(BridgeRecord* bridge, HMODULE module, std::size_t* index) noexcept {
-  if (IsBridged(module)) return HOST_E_INVALIDOPERATION;
-  const auto free =
-      std::find_if(entries.begin(), entries.end(), [](const Entry& entry) { return entry.state == EntryState::kFree; });
-  if (free == entries.end()) return E_OUTOFMEMORY;
-  *free = {EntryState::kAttaching, bridge, module, next_order++, nullptr, nullptr};
-  *index = static_cast<std::size_t>(free - entries.begin());
-  ResetCounts(*index);
-  return S_OK;
-}
-
-// Called under the lock.
-void FreeEntry(std::size_t index, bool thunks_may_be_called) noexcept {
-  delete entries[index].patch;  // undone already
-  delete entries[index].info;
-  entries[index] = {};
-  BridgedModule(index).gets_blocks.store(false);
-  if (thunks_may_be_called) entries[index].state = EntryState::kRetired;
-  WakeAllConditionVariable(&entry_settled);
-}
-
-// Waits until no other thread is changing module's imports. Called under the lock, which it releases while it waits.
-// The wait has a limit: the other thread needs the loader lock, which the caller may hold.
-void WaitUntilSettled(HMODULE module) noexcept {
-  const ULONGLONG deadline = GetTickCount64() + kSettleMilliseconds;
-  const auto is_settled = [module] {
-    return std::none_of(entries.begin(), entries.end(), [module](const Entry& entry) {
-      return IsInUse(entry) && entry.module == module && entry.state != EntryState::kAttached;
-    });
-  };
-  while (!is_settled()) {
-    const ULONGLONG now = GetTickCount64();
-    if (now >= deadline) return;
-    registry_lock.Wait(entry_settled, static_cast<DWORD>(deadline - now));
-  }
-}
-
-// Patches the module of a reserved entry and settles the entry. bridge is only compared, since it may have been
-// closed.
-HRESULT FillEntry(std::size_t index, BridgeRecord* bridge, HMODULE module, std::string* reason) noexcept {
-  AttachPlan plan;
-  std::unique_ptr<BridgedModuleInfo> info;
-  std::unique_ptr<ImportPatch> patch;
-  HRESULT hr = S_OK;
-  try {
-    info.reset(new BridgedModuleInfo{module, ModulePath(module), {}});
-    patch = std::make_unique<ImportPatch>();
-    hr = PlanAttachment(index, module, &plan);
-    info->imports.reserve(plan.hooks.size());
-  } catch (const std::bad_alloc&) {
-    hr = E_OUTOFMEMORY;
-    reason->clear();  // an empty reason means that there is not enough memory
-  }
-  if (SUCCEEDED(hr)) hr = ImportPatch::Apply(module, plan.hooks, plan.required, patch.get(), reason);
-  if (SUCCEEDED(hr)) {
-    info->imports.assign(patch->names().begin(), patch->names().end());  // within the reserved capacity
-    const Locked lock;
-    Entry& entry = entries[index];
-    if (entry.bridge == bridge) {
-      entry.patch = patch.release();
-      entry.info = info.release();
-      entry.state = EntryState::kAttached;
-      BridgedModule(index).gets_blocks.store(plan.with_blocks);
-      WakeAllConditionVariable(&entry_settled);
-      return S_OK;
-    }
-    hr = HOST_E_INVALIDOPERATION;
-  }
-  const bool hooked_over = patch != nullptr && patch->Undo() != 0;
-  const Locked lock;
-  FreeEntry(index, hooked_over);
-  return hr;
-}
-
 std::string NoSetLeft() {
   return "A process can have at most " + std::to_string(kMaxBridgedModules) +
          " bridged modules; detach bridges that are not needed.";
@@ -162,15 +48,23 @@ std::string NoSetLeft() {
 
 std::string StartedAlready(HMODULE module) {
   return "The runtime of " + Utf8(ModulePath(module)) +
-         " has started already, so the memory that its GC has reserved cannot be charged, and no limit would hold; "
-         "attach before coreclr_initialize.";
+         " has started already; attach before coreclr_initialize, or call AttachToRunningCoreClr, which does not "
+         "charge "
+         "what the runtime has by then.";
 }
 
-// Returns whether bridge is open: an open bridge has at least the module that it was made for. bridge is only compared,
-// since it may have been deleted. Called under the lock.
+// Returns the place in the list of open bridges that points at bridge; if it is not in the list, the place at the end.
+// bridge is only compared, since it may have been deleted. Called under the lock.
+BridgeRecord** OpenPlaceOf(const BridgeRecord* bridge) noexcept {
+  BridgeRecord** place = &first_open;
+  while (*place != nullptr && *place != bridge) place = &(*place)->next_open;
+  return place;
+}
+
+// Called under the lock; bridge may have been deleted.
 bool IsOpenLocked(const BridgeRecord* bridge) noexcept {
-  return bridge != nullptr &&
-         std::any_of(entries.begin(), entries.end(), [bridge](const Entry& entry) { return entry.bridge == bridge; });
+  const BridgeRecord* const found = bridge == nullptr ? nullptr : *OpenPlaceOf(bridge);
+  return found != nullptr && found->attached;
 }
 
 // Returns whether the runtime of one of the bridge's modules has begun to start.
@@ -193,6 +87,7 @@ bool ServesStartedRuntime(const BridgeRecord* bridge) noexcept try {
 ComPtr<IManagerBackend> NoteStartLocked(BridgeRecord* bridge) noexcept {
   if (!bridge->attached || std::exchange(bridge->runtime_started, true)) return {};
   client->runtime_started.store(true, std::memory_order_relaxed);
+  if (!std::exchange(bridge->start_begun, false)) return {};
   client->backend->AddRef();
   return ComPtr<IManagerBackend>(client->backend.get());
 }
@@ -228,7 +123,7 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
         "bridge that was released after its runtime had started stays attached until Detach).";
     return HOST_E_INVALIDOPERATION;
   }
-  ++open_bridges;
+  bridge->next_open = std::exchange(first_open, bridge);
   bridge->attached = true;
   return S_OK;
 }
@@ -289,12 +184,13 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   std::unique_ptr<BridgeClient> withdrawn;
   {
     const Locked lock;
-    if (!bridge->runtime_started) static_cast<void>(client->backend->EndStart(nullptr));
+    if (std::exchange(bridge->start_begun, false)) static_cast<void>(client->backend->EndStart(nullptr));
     if (started) {
       client->backend->AddRef();
       told = ComPtr<IManagerBackend>(client->backend.get());
     }
-    if (--open_bridges == 0) {
+    *OpenPlaceOf(bridge) = bridge->next_open;
+    if (first_open == nullptr) {
       PublishClient(nullptr);
       StopServing();
       withdrawn.reset(std::exchange(client, nullptr));
@@ -312,12 +208,15 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   RetireHeaps();
 }
 
-HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) {
+namespace {
+
+// Attaches module, although its runtime may have started if running.
+HRESULT AttachNow(BridgeRecord* bridge, HMODULE module, bool running, std::string* reason) {
   if (IsBelowManager(module, reason)) return E_INVALIDARG;
   std::size_t index = 0;
   HRESULT hr = HOST_E_INVALIDOPERATION;
   bool open = false;
-  bool too_late = IsStartedRuntime(module);
+  bool too_late = !running && IsStartedRuntime(module);
   {
     const Locked lock;
     open = bridge->attached;
@@ -337,9 +236,79 @@ HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) 
   return hr;
 }
 
+// Tells the manager what GCs have reserved before: the largest, if there are too many.
+void NoteEarlierGcRegions(const std::vector<EarlierReservation>& earlier) noexcept {
+  const Locked lock;
+  if (client == nullptr) return;
+  for (const EarlierReservation& reservation : earlier) {
+    BackendRegion ignored{};
+    if (client->backend->FindRegion(reservation.base, &ignored) == S_OK) continue;  // the manager's own memory
+    static_cast<void>(
+        client->backend->AddEarlierReservation(reservation.base, reservation.size, reservation.committed));
+  }
+}
+
+// Tells the thunks of module the largest of these, which distinguishes its heap from its tables (purpose.h).
+void NoteLargest(HMODULE module, const std::vector<EarlierReservation>& earlier) noexcept {
+  std::uint64_t largest = 0;
+  for (const EarlierReservation& reservation : earlier) largest = std::max(largest, reservation.size);
+  const Locked lock;
+  for (std::size_t index = 0; index < entries.size(); ++index) {
+    if (entries[index].module == module) BridgedModule(index).largest_gc_reservation.store(largest);
+  }
+}
+
+}  // namespace
+
+HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason) {
+  return AttachNow(bridge, module, /*running=*/false, reason);
+}
+
+HRESULT AttachRunning(BridgeRecord* bridge, HMODULE coreclr, std::string* reason) {
+  HRESULT hr = E_OUTOFMEMORY;
+  try {
+    const std::vector<EarlierReservation> earlier = GcReservations(kLeastGcHeapReservation);
+    std::vector<HMODULE> modules = LoadedJitsAndGcs();
+    modules.insert(modules.begin(), coreclr);
+    NoteEarlierGcRegions(earlier);
+    SetRuntime(bridge, coreclr);
+    hr = S_OK;
+    for (auto module = modules.begin(); SUCCEEDED(hr) && module != modules.end(); ++module) {
+      hr = AttachNow(bridge, *module, /*running=*/true, reason);
+      if (SUCCEEDED(hr)) NoteLargest(*module, earlier);
+    }
+  } catch (const std::bad_alloc&) {
+    hr = E_OUTOFMEMORY;
+    reason->clear();
+  }
+  if (FAILED(hr)) {
+    CloseBridge(bridge);
+    return hr;
+  }
+  static_cast<void>(NoteRuntimeStarted(bridge));
+  return S_OK;
+}
+
+void SetRuntime(BridgeRecord* bridge, HMODULE runtime) noexcept {
+  const Locked lock;
+  bridge->runtime = runtime;
+}
+
+HMODULE RuntimeOf(const BridgeRecord* bridge) noexcept {
+  const Locked lock;
+  return bridge->runtime;
+}
+
 void NoteRuntimeStarts(BridgeRecord* bridge) noexcept {
   const Locked lock;
-  if (bridge->attached) static_cast<void>(client->backend->BeginStart());
+  if (!bridge->attached || std::exchange(bridge->start_begun, true)) return;
+  static_cast<void>(client->backend->BeginStart());
+}
+
+void AbandonStart(BridgeRecord* bridge) noexcept {
+  const Locked lock;
+  if (!bridge->attached || !std::exchange(bridge->start_begun, false)) return;
+  static_cast<void>(client->backend->EndStart(nullptr));
 }
 
 HRESULT NoteRuntimeStarted(BridgeRecord* bridge) noexcept {
@@ -389,6 +358,26 @@ std::vector<BridgedModuleInfo> ModulesOf(const BridgeRecord* bridge) {
   result.reserve(count);
   for (std::size_t index = 0; index < count; ++index) result.push_back(*own[index]->info);
   return result;
+}
+
+void SetStartLimit(BridgeRecord* bridge, std::uint64_t bytes) noexcept {
+  const Locked lock;
+  bridge->start_limit = bytes;
+}
+
+std::uint64_t StartLimitOf(const BridgeRecord* bridge) noexcept {
+  const Locked lock;
+  return bridge->start_limit;
+}
+
+void SetStartFailure(BridgeRecord* bridge, std::string failure) noexcept {
+  const Locked lock;
+  if (IsOpenLocked(bridge)) bridge->start_failure.swap(failure);
+}
+
+std::string StartFailure(const BridgeRecord* bridge) {
+  const Locked lock;
+  return bridge->start_failure;
 }
 
 std::string LateFailure(const BridgeRecord* bridge) {

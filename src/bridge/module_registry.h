@@ -19,11 +19,16 @@ namespace clr_host_memory {
 // The registry's record of a bridge. The registry's lock guards it, except the fields for late modules.
 struct BridgeRecord {
   bool attached = false;
-  bool runtime_started = false;     // the runtime of one of its modules has started
-  bool kept = false;                // released by the host after that; the process keeps it until it is adopted
-  std::uint64_t earlier_calls = 0;  // calls of modules that are no longer bridged
+  BridgeRecord* next_open = nullptr;  // the next of the attached bridges
+  HMODULE runtime = nullptr;          // the coreclr.dll that it was made for; null: not attached yet
+  bool start_begun = false;           // BeginStart was called for it, and EndStart was not
+  bool runtime_started = false;       // the runtime of one of its modules has started
+  bool kept = false;                  // released by the host after that; the process keeps it until it is adopted
+  std::uint64_t earlier_calls = 0;    // calls of modules that are no longer bridged
   ClrHostMemoryPurposes earlier_purposes{};
-  std::string late_failure;  // why a module that was loaded later could not be attached
+  std::uint64_t start_limit = 0;  // the GC's, for a companion; UINT64_MAX: none; 0: a companion must not change it
+  std::string late_failure;       // why a module that was loaded later could not be attached
+  std::string start_failure;      // why the runtime that hostpolicy starts could not be bridged, lately
   // For late_modules.cpp alone, under its lock.
   std::vector<std::wstring> names;       // names of modules to attach when they are loaded
   BridgeRecord* next_wanting = nullptr;  // next bridge that has names
@@ -58,8 +63,17 @@ void CloseBridge(BridgeRecord* bridge) noexcept;
 // to start.
 [[nodiscard]] HRESULT AttachModule(BridgeRecord* bridge, HMODULE module, std::string* reason);
 
+// Attaches the modules of a runtime that is running already, all or none. From then on its requests are charged, and
+// the limit holds. Results as AttachModule, of the first failure.
+[[nodiscard]] HRESULT AttachRunning(BridgeRecord* bridge, HMODULE coreclr, std::string* reason);
+
+// Notes the module that the bridge was made for. RuntimeOf returns it; null: it is not attached yet.
+void SetRuntime(BridgeRecord* bridge, HMODULE runtime) noexcept;
+[[nodiscard]] HMODULE RuntimeOf(const BridgeRecord* bridge) noexcept;
 // Begins the start of the bridge's runtime: IClrHostMemoryControl::BeginStart.
 void NoteRuntimeStarts(BridgeRecord* bridge) noexcept;
+// Ends a start that has failed. The limit holds again.
+void AbandonStart(BridgeRecord* bridge) noexcept;
 // Ends it. Returns E_OUTOFMEMORY if the runtime does not fit the limit, as EndStart does, otherwise S_OK.
 [[nodiscard]] HRESULT NoteRuntimeStarted(BridgeRecord* bridge) noexcept;
 // Sets IClrHostMemoryBridge::PresentAsContainer for the process. False: the bridge is closed.
@@ -69,7 +83,13 @@ void NoteRuntimeStarts(BridgeRecord* bridge) noexcept;
 [[nodiscard]] ClrHostMemoryPurposes PurposesOf(const BridgeRecord* bridge) noexcept;
 // Returns the modules in the order in which they were attached.
 [[nodiscard]] std::vector<BridgedModuleInfo> ModulesOf(const BridgeRecord* bridge);
+// Sets and returns start_limit.
+void SetStartLimit(BridgeRecord* bridge, std::uint64_t bytes) noexcept;
+[[nodiscard]] std::uint64_t StartLimitOf(const BridgeRecord* bridge) noexcept;
 [[nodiscard]] std::string LateFailure(const BridgeRecord* bridge);
+// Sets and returns start_failure; empty: there is no failure.
+void SetStartFailure(BridgeRecord* bridge, std::string failure) noexcept;
+[[nodiscard]] std::string StartFailure(const BridgeRecord* bridge);
 [[nodiscard]] bool IsOpen(const BridgeRecord* bridge) noexcept;
 
 // ---- For late_modules.h. In these a bridge is only compared at first, since it may have been closed and deleted.

@@ -24,6 +24,11 @@ class Budget {
   // Sets the waker of the dispatcher, which serves the requests that wait. Call before any request waits. The budget
   // wakes the dispatcher when memory is uncharged while requests wait.
   void SetDispatcher(Waker* dispatcher) { dispatcher_.store(dispatcher); }
+  // Sets the waker of what can reduce the charge. The budget wakes it when a request uses the headroom, once until
+  // TakeHeadroomUse. null: none.
+  void SetHeadroomWaker(Waker* waker) { headroom_waker_.store(waker); }
+  // Forgets that the headroom was used, so that the next use wakes again.
+  void TakeHeadroomUse() { headroom_used_.store(false); }
 
   // Charges amount if the policy admits it at this level. If it refuses, changes nothing. While requests of the same
   // or a higher level wait for memory, no request overtakes them.
@@ -162,13 +167,17 @@ class Budget {
   // ---- limits. All take effect for the next request, each level's limit by itself. A limit below the charged bytes
   // admits nothing for lower levels. Process-critical requests may then have the process headroom on top of what is in
   // use: see Bound.
-  // limits: valid by Validate. limits.committed_headroom is at least what is held.
-  void SetLimits(const Limits& limits) {
+  // limits: valid by Validate. limits.committed_headroom is at least what is held. with_grace: if the bound has to
+  // exceed the limit, a grace begins, in which lower levels may have what was in use. So the GC of a runtime can
+  // collect before its threads are refused. It ends by EndGrace; until then SettleBound changes nothing.
+  void SetLimits(const Limits& limits, bool with_grace = false) {
     {
       const std::lock_guard lock(limits_lock_);
       limits_ = limits;
+      wants_grace_ = with_grace;
       StoreLimits();
       kept_.store(limits.last_resort.value);
+      last_part_.store(LastPartOf(limits.last_resort).value);
     }
     WakeDispatcherIfNeeded();
   }
@@ -201,13 +210,27 @@ class Budget {
   // periodically while there is an excess.
   void SettleBound() {
     const std::lock_guard lock(limits_lock_);
-    StoreLimits();
+    if (!wants_grace_) StoreLimits();
   }
-  // Opens the last resort, after a process-critical request was refused for lack of the limit's memory. Lock-free.
-  void OpenLastResort() { kept_.store(0); }
+  // Returns whether there is a grace. A caller that sees it sees its limit, too.
+  [[nodiscard]] bool IsInGrace() const { return is_in_grace_.load(); }
+  void EndGrace() {
+    const std::lock_guard lock(limits_lock_);
+    if (std::exchange(wants_grace_, false)) StoreLimits();
+  }
+  // Opens the last resort except its last part, after a process-critical request was refused for lack of the limit's
+  // memory. Lock-free.
+  void OpenLastResort() {
+    const std::uint64_t part = last_part_.load();
+    std::uint64_t kept = kept_.load();
+    while (kept > part && !kept_.compare_exchange_weak(kept, part)) {
+    }
+  }
+  // Opens its last part, too, for a request whose refusal is fatal to the process. Lock-free.
+  void OpenLastPart() { kept_.store(0); }
   // Closes it again, once the headroom is free again. Call periodically.
   void CloseLastResort() {
-    if (kept_.load(std::memory_order_relaxed) != 0) return;
+    if (kept_.load(std::memory_order_relaxed) > last_part_.load(std::memory_order_relaxed)) return;
     const std::lock_guard lock(limits_lock_);
     if (limits_.limit == kUnlimited || Charged() + Held() + limits_.process_headroom > Bound()) return;
     kept_.store(limits_.last_resort.value);
@@ -282,12 +305,22 @@ class Budget {
         const Admission verdict = Admit(request, {{charged}}, ceiling(order));
         if (verdict != Admission::kAdmitted) return verdict;
       } while (!charged_.compare_exchange_weak(charged, charged + request.bytes.value));
-      if (Bytes{charged} + request.bytes <= ceiling(std::memory_order_seq_cst)) [[likely]]
+      const Bytes now = Bytes{charged} + request.bytes;
+      // The ceiling of task level is the lowest. All above it is headroom.
+      if (now <= Ceiling(Criticality::kTask, std::memory_order_seq_cst)) [[likely]]
         return Admission::kAdmitted;
+      if (now <= ceiling(std::memory_order_seq_cst)) {
+        NoteHeadroomUse();
+        return Admission::kAdmitted;
+      }
       if (request.bytes == Bytes{}) return Admission::kAdmitted;
       CancelCharge(request.bytes);
       charged = charged_.load();
     } while (true);
+  }
+  void NoteHeadroomUse() {
+    Waker* const waker = headroom_waker_.load(std::memory_order_relaxed);
+    if (waker != nullptr && !headroom_used_.exchange(true)) waker->Wake();
   }
   void WakeDispatcherIfNeeded() {
     if (waiting_.load() != 0) [[unlikely]]
@@ -297,7 +330,7 @@ class Budget {
   void WakeForArrivals() {
     if (HasArrivals()) dispatcher_.load()->Wake();
   }
-  // Stores what requests read, from limits_, uncharged_ and starting_. Called under limits_lock_.
+  // Stores what requests read, from limits_, uncharged_, starting_ and wants_grace_. Called under limits_lock_.
   void StoreLimits() {
     whole_limit_.store(limits_.limit.value, std::memory_order_relaxed);
     counted_uncharged_.store(uncharged_.value, std::memory_order_relaxed);
@@ -317,12 +350,16 @@ class Budget {
       bound_.store(most.value);
       const Bytes apart = limits_.committed_headroom + limits_.last_resort;
       const Bytes least = most == kUnlimited ? most : most - std::min(most, apart);
+      wants_grace_ = wants_grace_ && most > Within(limits_.limit) && most != kUnlimited;
+      const Bytes was_in_use = most - std::min(most, limits_.process_headroom);
+      const Bytes graced = wants_grace_ ? was_in_use : Bytes{};
       const Ceilings ceilings = CeilingsOf(limits_);
       for (std::size_t i = 0; i + 1 < ceilings.size(); ++i) {
-        ceilings_[i].store(std::min(Within(ceilings[i]), least).value);
+        ceilings_[i].store(std::min(std::max(Within(ceilings[i]), graced), least).value);
       }
       ceilings_.back().store(least.value);
     } while (bound() > most);
+    is_in_grace_.store(wants_grace_);
     changes_ended_.fetch_add(1);
   }
   // Returns what is left of a ceiling when the uncharged bytes are counted.
@@ -334,7 +371,11 @@ class Budget {
   Limits limits_;
   Bytes uncharged_;
   bool starting_ = false;
+  bool wants_grace_ = false;
+  std::atomic<bool> is_in_grace_ = false;
   std::atomic<Waker*> dispatcher_ = nullptr;
+  std::atomic<Waker*> headroom_waker_ = nullptr;
+  std::atomic<bool> headroom_used_ = false;
   std::atomic<std::uint64_t> whole_limit_ = 0;
   std::atomic<std::uint64_t> counted_uncharged_ = 0;
   std::atomic<std::uint64_t> headroom_ = 0;
@@ -350,7 +391,8 @@ class Budget {
   std::atomic<std::uint64_t> waiting_ = 0;
   std::atomic<std::uint64_t> returns_ = 0;
   std::atomic<std::uint64_t> held_ = 0;
-  std::atomic<std::uint64_t> kept_ = 0;  // the last resort; 0: open
+  std::atomic<std::uint64_t> kept_ = 0;       // the part of the last resort that is not open
+  std::atomic<std::uint64_t> last_part_ = 0;  // of the last resort
   std::atomic<std::uint64_t> pending_ = 0;
 };
 

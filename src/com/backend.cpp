@@ -41,11 +41,22 @@ HRESULT HostMemoryManager::FindRegion(const void* address, BackendRegion* region
   if (region == nullptr) return E_POINTER;
   *region = {};
   const auto found = engine_.FindRegion(ToAddress(address));
-  if (!found) return S_FALSE;
+  if (!found) {
+    const auto earlier = engine_.earlier_reservations().Find(ToAddress(address));
+    if (!earlier) return S_FALSE;
+    *region = {ToPointer(earlier->Start()), earlier->count.InBytes().value, 0, win32::kPageReadWrite};
+    return S_OK;
+  }
   const std::uint32_t of_heap = engine_.IsOwned(*found) ? kRegionOfHeap : 0;
   *region = {ToPointer(found->base), found->pages.InBytes().value, found->kind == Region::Kind::kView ? 1u : 0u,
              found->reserved_as | of_heap};
   return S_OK;
+}
+
+HRESULT HostMemoryManager::AddEarlierReservation(const void* base, uint64_t size, uint64_t committed) noexcept {
+  const auto range = PageRange::Covering(ToAddress(base), size);
+  if (!range || !PageMap::Tracks(*range)) return E_INVALIDARG;
+  return engine_.earlier_reservations().Add(*range, {committed}) ? S_OK : S_FALSE;
 }
 
 HRESULT HostMemoryManager::GetMemoryStatus(BackendMemoryStatus* status) noexcept {
@@ -105,6 +116,11 @@ HRESULT HostMemoryManager::UnmapView(const void* address, BOOL(STDMETHODCALLTYPE
   });
   if (hr == S_OK) ::SetLastError(error);
   return hr;
+}
+
+HRESULT HostMemoryManager::OpenLastPart() noexcept {
+  engine_.budget().OpenLastPart();
+  return S_OK;
 }
 
 HRESULT HostMemoryManager::NoteDetached() noexcept {

@@ -43,6 +43,9 @@ struct IManagerBackend : public IUnknown {
   // Returns the region that holds address, from the ledger: no system call, never waits. S_FALSE: the manager knows
   // none. E_POINTER.
   STDMETHOD(FindRegion)(const void* address, BackendRegion* region) = 0;
+  // Notes memory that a GC has reserved before its runtime was attached, of which `committed` bytes are committed by
+  // now. FindRegion then returns it. S_FALSE: it is known already, or there is no place for it. E_INVALIDARG.
+  STDMETHOD(AddEarlierReservation)(const void* base, std::uint64_t size, std::uint64_t committed) = 0;
   // As cheap as GetMemoryLoad, and from the same figures. E_POINTER; E_INVALIDARG: a size below 8;
   // HOST_E_CLRNOTAVAILABLE: shut down.
   STDMETHOD(GetMemoryStatus)(BackendMemoryStatus* status) = 0;
@@ -64,6 +67,9 @@ struct IManagerBackend : public IUnknown {
   // Calls unmap(address). If unmap returns TRUE, uncharges the view that holds address. *unmapped receives the result
   // of unmap, and the thread keeps its last error. S_OK also when unmap failed or no view is known there. E_POINTER.
   STDMETHOD(UnmapView)(const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void* address), BOOL* unmapped) = 0;
+  // Opens the last part of the last resort to the next process-critical requests. The caller was refused a request, and
+  // the refusal is fatal to the CLR. Always S_OK.
+  STDMETHOD(OpenLastPart)() = 0;
   // Reports kClrHostMemoryEventDetached to the host: requests of the bridge's runtime no longer arrive although the
   // runtime runs. Always S_OK.
   STDMETHOD(NoteDetached)() = 0;

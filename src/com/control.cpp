@@ -35,7 +35,7 @@ HRESULT HostMemoryManager::SetLimit(uint64_t limit, uint64_t app_domain_headroom
       LimitsOf(limit, app_domain_headroom, process_headroom, &reason, engine_.headroom_pool().Size().value);
   if (reason != nullptr) return E_INVALIDARG;
   NoteHeadrooms(app_domain_headroom, process_headroom);
-  engine_.SetLimits(limits);
+  engine_.SetLimits(limits, notifier_.gc_follower().LastReading().has_value());
   LimitChanged();
   return S_OK;
 }

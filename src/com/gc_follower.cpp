@@ -10,6 +10,8 @@ namespace {
 // The rest of the charge is looked at this often. A look visits the known regions, and takes some microseconds.
 constexpr Milliseconds kLook{100};
 constexpr Milliseconds kBetweenOrders{100};
+// While the headroom is in use, the time between looks and orders is only so long.
+constexpr Milliseconds kUrgent{10};
 // A collection that returns nothing is not ordered again at once.
 constexpr Milliseconds kBetweenCollections{2000};
 
@@ -51,33 +53,51 @@ std::optional<bool> GcFollower::Follow(const ClrHostMemoryGcReading& reading, Mi
   }
   const EventHandle event = Event();
   while (engine_.Serving()) {
-    if (Look(reading, order)) return true;
+    const Milliseconds looked = threads_.Now();
+    if (Look(reading, at_most == Milliseconds::zero(), order)) return true;
     const Milliseconds passed = threads_.Now() - began;
     if (passed >= at_most) return false;
     const Milliseconds sleep = std::min(kLook, at_most - passed);
     if (event == nullptr) {
       threads_.Sleep(sleep);
     } else {
-      threads_.WaitFor(event, sleep);
+      (void)threads_.WaitFor(event, sleep);
+      const Milliseconds since = threads_.Now() - looked;
+      if (since < kUrgent) threads_.Sleep(kUrgent - since);  // signals may come with every request
     }
   }
   return std::nullopt;
 }
 
-// Returns whether there is an order.
-bool GcFollower::Look(const ClrHostMemoryGcReading& reading, ClrHostMemoryGcOrder* order) {
+// Returns whether there is an order. at_once: regardless of the time since the last order.
+bool GcFollower::Look(const ClrHostMemoryGcReading& reading, bool at_once, ClrHostMemoryGcOrder* order) {
+  engine_.budget().TakeHeadroomUse();
+  const bool in_grace = engine_.budget().IsInGrace();  // read before the limit that it is for
   const LimitUse use = engine_.Use();
   const Bytes of_gc = engine_.GcCharged();
-  const Bytes could_have = GcLimitNow(use, of_gc);
-  const Bytes to_tell = reading.follows != 0 ? GcLimitToTell({reading.gc_limit}, could_have, use.limit) : Bytes{};
+  // A GC counts what it had committed before it was put under the manager, too.
+  const Bytes earlier = engine_.earlier_reservations().Committed();
+  order->gc_charged = (of_gc + earlier).value;
+  const Bytes left = GcLimitNow(use, of_gc);
+  const Bytes could_have = left == kUnlimited ? left : left + earlier;
+  const Bytes others = InUse(use) - std::min(InUse(use), of_gc);
+  const std::lock_guard lock(lock_);
+  // The rest of the charge may grow as much again before the next look.
+  const Bytes growth = others - std::min(others, others_);
+  const Bytes to_tell = reading.follows != 0
+                            ? GcLimitToTell({{reading.gc_limit}, could_have, of_gc + earlier, growth}, use.limit)
+                            : Bytes{};
   // A GC whose companion follows collects by itself when its limit falls below what it has.
   const bool collect = reading.follows == 0 && OverLimit(use) != Bytes{};
+  if ((to_tell == Bytes{} && !collect) || at_once) others_ = others;
+  const bool keeps_to_it = !collect && (reading.follows == 0 || Bytes{reading.gc_limit} <= could_have);
+  if (in_grace && keeps_to_it) engine_.budget().EndGrace();
   if (to_tell == Bytes{} && !collect) return false;
 
   const Milliseconds now = threads_.Now();
-  const std::lock_guard lock(lock_);
-  const Milliseconds between = collect ? kBetweenCollections : kBetweenOrders;
-  if (ordered_ && now - ordered_at_ < between) return false;
+  const bool urgent = InUse(use) + use.headroom > use.limit && to_tell < Bytes{reading.gc_limit};
+  const Milliseconds between = collect ? kBetweenCollections : urgent ? kUrgent : kBetweenOrders;
+  if (ordered_ && now - ordered_at_ < between && !at_once) return false;
   ordered_ = true;
   ordered_at_ = now;
   order->collect = collect ? 1 : 0;

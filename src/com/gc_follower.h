@@ -28,7 +28,8 @@ class GcFollower final : public Waker {
   // serves no more. Any thread; several companions share the orders.
   [[nodiscard]] std::optional<bool> Follow(const ClrHostMemoryGcReading& reading, Milliseconds at_most,
                                            ClrHostMemoryGcOrder* order);
-  // Makes waiting companions look again: the limit has changed, a request was refused, or the engine has shut down.
+  // Makes waiting companions look again: the limit has changed, the headroom is used, a request was refused, or the
+  // engine has shut down.
   void Wake() noexcept override;
 
   // Returns the last reading; nullopt: none.
@@ -37,7 +38,7 @@ class GcFollower final : public Waker {
   [[nodiscard]] Bytes GcLimit() const { return {gc_limit_.load(std::memory_order_relaxed)}; }
 
  private:
-  [[nodiscard]] bool Look(const ClrHostMemoryGcReading& reading, ClrHostMemoryGcOrder* order);
+  [[nodiscard]] bool Look(const ClrHostMemoryGcReading& reading, bool at_once, ClrHostMemoryGcOrder* order);
   [[nodiscard]] EventHandle Event();
 
   Engine& engine_;
@@ -48,6 +49,7 @@ class GcFollower final : public Waker {
   std::optional<GcReading> reading_;
   Milliseconds ordered_at_{};  // time of the last order; valid if ordered_
   bool ordered_ = false;
+  Bytes others_ = kUnlimited;  // what no GC had of the charge at the last look
 };
 
 }  // namespace clr_host_memory

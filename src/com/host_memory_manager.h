@@ -82,6 +82,8 @@ class HostMemoryManager final
   // IManagerBackend, in backend.cpp
   HRESULT STDMETHODCALLTYPE VirtualAllocOnNode(void* address, SIZE_T size, DWORD allocation_type, DWORD protect,
                                                DWORD node, EMemoryCriticalLevel level, void** memory) noexcept override;
+  HRESULT STDMETHODCALLTYPE AddEarlierReservation(const void* base, std::uint64_t size,
+                                                  std::uint64_t committed) noexcept override;
   HRESULT STDMETHODCALLTYPE FindRegion(const void* address, BackendRegion* region) noexcept override;
   HRESULT STDMETHODCALLTYPE GetMemoryStatus(BackendMemoryStatus* status) noexcept override;
   HRESULT STDMETHODCALLTYPE AddSection(uint64_t size, BOOL committed, EMemoryCriticalLevel level,
@@ -92,6 +94,7 @@ class HostMemoryManager final
                                                  uint64_t offset) noexcept override;
   HRESULT STDMETHODCALLTYPE UnmapView(const void* address, BOOL(STDMETHODCALLTYPE* unmap)(const void*),
                                       BOOL* unmapped) noexcept override;
+  HRESULT STDMETHODCALLTYPE OpenLastPart() noexcept override;
   HRESULT STDMETHODCALLTYPE NoteDetached() noexcept override;
   HRESULT STDMETHODCALLTYPE GetState(uint32_t* state) noexcept override;
 

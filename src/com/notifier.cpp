@@ -17,6 +17,7 @@ Notifier::Notifier(Engine& engine, ThreadSystem& threads, const CallCounters& co
   monitor_.SetWaker(&watcher_);
   monitor_.SetActivity(this);
   engine_.SetAlarm(this);
+  engine_.budget().SetHeadroomWaker(&gc_follower_);
 }
 
 bool Notifier::StartDispatcher() {

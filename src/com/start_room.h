@@ -7,10 +7,10 @@
 namespace clr_host_memory {
 
 // Bytes that a started runtime needs above its committed memory before Main can do anything. Measured on hello world
-// with every GC: 1.2 to 1.8 MiB in all, the companion's code included. The first is all of it. The second is the part
+// with every GC: 1.1 to 1.75 MiB in all, the companion's code included. The first is all of it. The second is the part
 // that has to fit beside the headrooms.
-inline constexpr std::uint64_t kNeededAfterStart = std::uint64_t{2} << 20;
-inline constexpr std::uint64_t kHeapNeededAfterStart = std::uint64_t{1536} << 10;
+inline constexpr std::uint64_t kNeededAfterStart = std::uint64_t{1792} << 10;
+inline constexpr std::uint64_t kHeapNeededAfterStart = std::uint64_t{1} << 20;
 
 // Whether a started runtime fits within the limit. in_use: bytes that count against the limit when the runtime has
 // started. The headrooms are values as in ClrHostMemoryOptions.

@@ -22,23 +22,19 @@ namespace ClrHostMemory
         public uint Size;
         public uint Collect;
         public ulong GcLimit;
+        public ulong GcCharged;
     }
 
     // A reference to IClrHostMemoryControl of memory_manager_abi.h. The slots of its table of methods are those of
     // IUnknown and then the methods in the order of the header.
     internal readonly unsafe struct Control
     {
-        private const int AddRefSlot = 1;
         private const int FollowGcSlot = 21;
 
         private readonly void*** _object;
 
-        // Takes a reference, which lasts as long as the process.
-        public Control(nuint address)
-        {
-            _object = (void***)address;
-            ((delegate* unmanaged[Stdcall]<void*, uint>)(*_object)[AddRefSlot])(_object);
-        }
+        // Takes over a reference, which lasts as long as the process.
+        public Control(void* control) => _object = (void***)control;
 
         // Returns an HRESULT. The thread is in preemptive mode meanwhile, so no collection waits for it.
         public int FollowGc(GcReading* reading, uint milliseconds, GcOrder* order) =>

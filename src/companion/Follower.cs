@@ -15,60 +15,79 @@ namespace ClrHostMemory
 
         private readonly Control _control;
         private GcReading _reading;
+        private bool _asked;
         // The last limit that the GC could not keep to; 0: none. It, and lower ones, are tried again at _retryAt.
         private ulong _failed;
         private long _retryAt;
         private int _retryAfter;  // milliseconds
 
-        public Follower(Control control)
+        // startLimit: as Companion.StartForHost receives it.
+        public Follower(Control control, ulong startLimit)
         {
             _control = control;
             _reading.Size = (uint)sizeof(GcReading);
-            _reading.Follows = AppContext.GetData("ClrHostMemory.FollowGcLimit") is "1" ? 1u : 0u;
-            _reading.GcLimit = LimitAtStart();
+            _reading.Follows = startLimit != 0 ? 1u : 0u;
+            _reading.GcLimit = startLimit;
             _reading.Collections = ulong.MaxValue;  // the first reading differs from it
         }
 
         // Rounds until the manager is shut down.
         public void Run()
         {
-            while (Follow(WaitMilliseconds))
+            Thread.CurrentThread.Name = "ClrHostMemory companion";
+            if (_reading.Follows == 0)
+            {
+                _reading.GcLimit = OwnLimit();
+            }
+            while (Follow())
             {
             }
         }
 
-        // One round: waits up to that long for an order, and carries it out. Returns whether the manager still serves.
-        public bool Follow(uint milliseconds)
+        // One round: waits for an order, and carries it out. Returns whether the manager still serves.
+        private bool Follow()
         {
             try
             {
-                Read();
-                GcOrder order = new() { Size = (uint)sizeof(GcOrder) };
-                GcReading reading = _reading;
-                int result = _control.FollowGc(&reading, milliseconds, &order);
-                if (result < 0)
+                int result = Ask(WaitMilliseconds, out GcOrder order);
+                // A collection needs memory of its own for a moment, and this thread returns only at its end. So what
+                // would cost a collection is asked for again.
+                if (result == 0 && (order.Collect != 0 || order.GcLimit < _reading.GcLimit))
                 {
-                    return false;
+                    result = Ask(0, out order);
                 }
                 if (result == 0)
                 {
                     CarryOut(order);
                 }
+                return result >= 0;
             }
             catch (OutOfMemoryException)
             {
-                // The next round tries again. A wait of no time allocates nothing.
-                Thread.Sleep(milliseconds == 0 ? 0 : ShortestPause);
+                // The next round tries again.
+                Thread.Sleep(ShortestPause);
+                return true;
             }
-            return true;
         }
 
-        private static ulong LimitAtStart()
+        private int Ask(uint milliseconds, out GcOrder order)
         {
-            if (AppContext.GetData("GCHeapHardLimit") is ulong told && told != 0)
+            // The first question comes while the program starts. It needs no figures, which would cost time and memory.
+            if (_asked)
             {
-                return told;
+                Read();
             }
+            _asked = true;
+            GcReading reading = _reading;
+            GcOrder received = new() { Size = (uint)sizeof(GcOrder) };
+            int result = _control.FollowGc(&reading, milliseconds, &received);
+            order = received;
+            return result;
+        }
+
+        // Returns the limit that the program's configuration gives the GC.
+        private static ulong OwnLimit()
+        {
             return AppContext.GetData("System.GC.HeapHardLimit") is string digits &&
                    ulong.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out ulong limit) && limit != 0
                 ? limit
@@ -77,16 +96,22 @@ namespace ClrHostMemory
 
         private void Read()
         {
-            _reading.PauseMilliseconds = (ulong)GC.GetTotalPauseDuration().TotalMilliseconds;
-            _reading.Allocated = (ulong)GC.GetTotalAllocatedBytes(false);
             ulong collections = (ulong)GC.CollectionCount(0);
-            if (collections == _reading.Collections)
+            if (collections != _reading.Collections)
             {
-                return;
+                // Allocates an object, so it is called only if the answer has changed.
+                _reading.Heap = (ulong)GC.GetGCMemoryInfo(GCKind.Any).HeapSizeBytes;
             }
+            // The manager takes the time when it receives the reading. A collection in between would be missing in the
+            // totals, so they are read last, and again if there was one.
+            do
+            {
+                collections = (ulong)GC.CollectionCount(0);
+                _reading.Allocated = (ulong)GC.GetTotalAllocatedBytes(false);
+                _reading.PauseMilliseconds = (ulong)GC.GetTotalPauseDuration().TotalMilliseconds;
+            }
+            while (collections != (ulong)GC.CollectionCount(0));
             _reading.Collections = collections;
-            // Allocates an object, so it is called only if the answer has changed.
-            _reading.Heap = (ulong)GC.GetGCMemoryInfo(GCKind.Any).HeapSizeBytes;
         }
 
         private void CarryOut(in GcOrder order)
@@ -115,24 +140,17 @@ namespace ClrHostMemory
             {
                 return false;
             }
-            if (!collected)
+            if (!collected && Charged() > limit)
             {
-                // A refused limit costs an exception, so the GC's committed bytes are compared first. The GC updates
-                // that figure when it collects.
-                GC.Collect(0);
-                if (Committed() <= limit - limit / 32 && Tell(limit))
-                {
-                    return true;
-                }
                 CollectAll();
             }
-            ulong least = Committed();
-            least += least / 128 + 64 * 1024;
+            ulong least = Charged();
             if (least <= limit && Tell(limit))
             {
                 return true;
             }
             // The live objects need more. The GC keeps at least to what it has.
+            least += least / 128 + 64 * 1024;
             if (least < _reading.GcLimit && least > limit)
             {
                 Tell(least);
@@ -145,7 +163,8 @@ namespace ClrHostMemory
 
         private static void CollectAll() => GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, true, true);
 
-        private static ulong Committed() => (ulong)GC.GetGCMemoryInfo(GCKind.Any).TotalCommittedBytes;
+        // Returns what the GC has now. It throws for every limit below.
+        private ulong Charged() => Ask(0, out GcOrder order) < 0 ? NoLimit : order.GcCharged;
 
         // Returns whether the GC keeps to the limit from now on.
         private bool Tell(ulong limit)

@@ -22,6 +22,7 @@
 #include "budget/request_charge.h"
 #include "budget/wait_list.h"
 #include "engine/address_space_reserve.h"
+#include "engine/earlier_reservations.h"
 #include "engine/sealed_regions.h"
 #include "ledger/ledger.h"
 #include "os/load_sampler.h"
@@ -193,7 +194,7 @@ class Engine final : private WaitList::Reserve {
   bool TakeBackReserves();
   // Sets the limits for the next request; see Budget. limits: accepted by Validate. The pool keeps at most the process
   // headroom. While the budget's bound is raised above the limit, the caller has to keep the monitor running.
-  void SetLimits(Limits limits);
+  void SetLimits(Limits limits, bool with_grace = false);
   // Lets process-critical requests exceed the limit until EndStart.
   void BeginStart() { ledger_.budget().BeginStart(); }
   // Applies the limit. False: no start was in progress.
@@ -209,7 +210,10 @@ class Engine final : private WaitList::Reserve {
   [[nodiscard]] Pages ChargedIn(PageRange range) const { return ledger_.ChargedIn(range); }
   // Returns the known region that holds address. Asks the ledger only.
   [[nodiscard]] std::optional<Region> FindRegion(Address address) const { return ledger_.FindRegion(address); }
-  // Returns the charged bytes in what GCs have reserved. Visits every region.
+  // What GCs had reserved before; see there.
+  [[nodiscard]] EarlierReservations& earlier_reservations() { return earlier_; }
+  [[nodiscard]] const EarlierReservations& earlier_reservations() const { return earlier_; }
+  // Returns the charged bytes in what GCs have reserved, now and earlier. Visits every region.
   [[nodiscard]] Bytes GcCharged() const;
   // Whether a private heap divides the region into blocks.
   [[nodiscard]] bool IsOwned(const Region& region) const { return ledger_.IsOwned(region); }
@@ -345,6 +349,7 @@ class Engine final : private WaitList::Reserve {
   HeadroomPool headroom_pool_;
   AddressSpaceReserve address_space_;
   SealedRegions seals_;
+  EarlierReservations earlier_;
   Waker* alarm_ = nullptr;
   std::atomic<std::uint64_t> unseals_ = 0;
   std::mutex seals_lock_;  // serialises the host's threads

@@ -19,7 +19,7 @@ win32::Error Engine::OpenReserves(Bytes committed_headroom, Bytes address_space)
   return address_space_.Open(address_space);
 }
 
-void Engine::SetLimits(Limits limits) {
+void Engine::SetLimits(Limits limits, bool with_grace) {
   const std::lock_guard lock(pool_lock_);
   const Bytes size = headroom_pool_.Size();
   const Bytes most = limits.limit == kUnlimited ? size : std::min(size, limits.process_headroom);
@@ -29,7 +29,7 @@ void Engine::SetLimits(Limits limits) {
   limits.committed_headroom = std::max(most, headroom_pool_.Held());
   const Bytes left = limits.process_headroom - std::min(limits.process_headroom, limits.committed_headroom);
   limits.last_resort = std::min(limits.last_resort, left);
-  ledger_.budget().SetLimits(limits);
+  ledger_.budget().SetLimits(limits, with_grace);
 }
 
 EngineFigures Engine::Figures() const {
@@ -49,6 +49,7 @@ Bytes Engine::GcCharged() const {
     const bool is_reserved = region.kind == Region::Kind::kReserved;
     if (is_reserved && IsReservedByGc(region.reserved_as) && !IsOwned(region)) pages += ChargedIn(region.Range());
   });
+  earlier_.ForEach([&](PageRange range) { pages += ChargedIn(range); });
   return pages.InBytes();
 }
 

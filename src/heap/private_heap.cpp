@@ -168,10 +168,20 @@ BlockOutcome PrivateHeap::Refill(std::size_t index, std::size_t shard, Criticali
       return {Outcome::Done(), block};
     }
   }
+  if (void* block = Borrow(index, shard); block != nullptr) return {Outcome::Done(), block};
   const BlockOutcome formed = FormSlab(index, shard, level);
   if (formed.outcome.ok() || !WantsMemory(formed.outcome)) return formed;
   void* block = TakeFromOtherShards(index);
   return block == nullptr ? formed : BlockOutcome{Outcome::Done(), block};
+}
+
+// A thread that needs few blocks of the class gets no slab. Null: it gets its own.
+void* PrivateHeap::Borrow(std::size_t index, std::size_t shard) {
+  std::atomic<std::uint8_t>& borrowed = classes_[index].borrowed[shard];
+  const std::uint8_t before = borrowed.load(std::memory_order_relaxed);
+  if (before == kMostBorrowed || classes_[index].current[shard].load() != nullptr) return nullptr;
+  borrowed.store(before + 1, std::memory_order_relaxed);
+  return TakeFromOtherShards(index);
 }
 
 void* PrivateHeap::TakeFromOtherShards(std::size_t index) {

@@ -57,6 +57,9 @@ class PrivateHeap {
   static constexpr std::size_t kLargestKeptRun = std::size_t{128} << 10;
   static constexpr std::uint64_t kRoomToKeepRuns = std::uint64_t{16} * kMostKeptRuns * kLargestKeptRun;
 
+  // How many blocks of a size a thread takes from the slabs of others before it gets its own.
+  static constexpr std::uint8_t kMostBorrowed = 64;
+
   // engine outlives the heap. kind: bits of HeapKind. shards: how many threads may take blocks of one size without
   // contention, 1 to kStackShards.
   PrivateHeap(Engine& engine, std::uint32_t kind, std::size_t shards = kStackShards);
@@ -113,6 +116,8 @@ class PrivateHeap {
   struct alignas(64) ClassState {
     std::array<std::atomic<Slab*>, kStackShards> current{};  // by shard: the slab that blocks are taken from first
     std::atomic<Slab*> spare = nullptr;                      // the slab that emptied last
+    // By shard without a slab: blocks that it took from the slabs of others.
+    std::array<std::atomic<std::uint8_t>, kStackShards> borrowed{};
   };
   // A block as the heap finds it. slab is null if the block is a region by itself.
   struct Place {
@@ -164,6 +169,7 @@ class PrivateHeap {
   [[nodiscard]] void* TakeFrom(Slab& slab, std::size_t index);
   [[nodiscard]] std::uint64_t SealedBlocks(const Slab& slab, std::size_t index, std::uint32_t word) const;
   [[nodiscard]] void* TakeFromOtherShards(std::size_t index);
+  [[nodiscard]] void* Borrow(std::size_t index, std::size_t shard);
   [[nodiscard]] Slab* AdoptPartial(std::size_t index);
   void MakeCurrent(Slab& slab, std::size_t index, std::size_t shard);
   void MarkPartial(Slab& slab, std::size_t index);

@@ -8,6 +8,8 @@ namespace {
 
 // Charge and limit are read at least this often, since that needs no system call, even if the OS is asked less often.
 constexpr Milliseconds kLook{100};
+// The longest time that a lowered limit waits for the GC.
+constexpr Milliseconds kGrace{2000};
 
 }  // namespace
 
@@ -66,11 +68,19 @@ bool Monitor::Sample(Milliseconds now) {
   return true;
 }
 
-LimitUse Monitor::LookAtLimit(bool count_whole_process) {
+LimitUse Monitor::LookAtLimit(bool count_whole_process, Milliseconds now) {
   const Bytes counted = count_whole_process ? Uncharged() : Bytes{};
   if (counted != counted_uncharged_) {
     counted_uncharged_ = counted;
     budget_.SetUncharged(counted);
+  }
+  if (!budget_.IsInGrace()) {
+    grace_began_.reset();
+  } else if (!grace_began_) {
+    grace_began_ = now;
+  } else if (now - *grace_began_ >= kGrace) {
+    budget_.EndGrace();
+    grace_began_.reset();
   }
   if (budget_.IsBoundRaised()) budget_.SettleBound();
   budget_.CloseLastResort();
@@ -111,7 +121,7 @@ Milliseconds Monitor::Run(Milliseconds now) {
   pressure_.SetThresholds(orders.settings.thresholds);
   thrash_.SetSettings(orders.settings.thrash);
   const bool sampled = Sample(now);
-  const LimitUse use = LookAtLimit(orders.settings.count_whole_process);
+  const LimitUse use = LookAtLimit(orders.settings.count_whole_process, now);
   const Bytes given_before = std::exchange(reserves_given_, reserves_.GivenSoFar());
   const Bytes given = reserves_given_ - given_before;
 

@@ -120,7 +120,7 @@ class Monitor final : public Worker::Step {
   void Order(Change change);
 
   [[nodiscard]] bool Sample(Milliseconds now);
-  [[nodiscard]] LimitUse LookAtLimit(bool count_whole_process);
+  [[nodiscard]] LimitUse LookAtLimit(bool count_whole_process, Milliseconds now);
   [[nodiscard]] PressureReading Read(const PressureSources& sources, bool exhausted) const;
   void Say(Availability availability);
   void SayWhetherItFits(Bytes over);
@@ -145,6 +145,7 @@ class Monitor final : public Worker::Step {
   bool os_tells_high_ = false;  // set once the OS's high-memory notification was seen signalled
   std::uint32_t available_percent_ = 100;
   Bytes counted_uncharged_;
+  std::optional<Milliseconds> grace_began_;
   Bytes reserves_given_;
   bool reserves_whole_ = true;
 

@@ -76,6 +76,12 @@ struct Headroom {
   return std::min(left, Bytes{RoundDownToPage(process_headroom.value / 2)});
 }
 
+// Returns the part of a last resort that only requests get whose refusal is fatal: a quarter, at most 256 KiB.
+[[nodiscard]] constexpr Bytes LastPartOf(Bytes last_resort) {
+  constexpr Bytes kMost{std::uint64_t{256} * 1024};
+  return std::min(kMost, Bytes{RoundDownToPage(last_resort.value / 4)});
+}
+
 enum class LimitsError : std::uint8_t { kNone, kLimitIsZero, kHeadroomExceedsLimit };
 [[nodiscard]] LimitsError Validate(const Limits& limits);
 

@@ -83,16 +83,16 @@ std::optional<ThrashReport> GcThrashGuard::Observe(const GcReading& reading, Mil
     count_ = 0;
     return std::nullopt;
   }
-  if (count_ != 0 && reading.at - marks_[count_ - 1].at < window / static_cast<int>(kQuarters)) return std::nullopt;
-  if (count_ == marks_.size()) {
+  if (count_ != 0 && (reading.at - marks_[count_ - 1].at) * static_cast<int>(kQuarters) < window) return std::nullopt;
+  while (count_ == marks_.size() || (count_ > 1 && reading.at - marks_[1].at >= window)) {
     std::rotate(marks_.begin(), marks_.begin() + 1, marks_.end());
     --count_;
   }
   marks_[count_++] = reading;
   const GcReading& first = marks_.front();
-  if (count_ < marks_.size()) return std::nullopt;
-
   const Milliseconds elapsed = reading.at - first.at;
+  if (elapsed < window) return std::nullopt;
+
   const std::uint64_t collections = reading.collections - first.collections;
   const Bytes allocated = reading.allocated - first.allocated;
   const bool collects = (reading.paused - first.paused) * 100 >= elapsed * 98;

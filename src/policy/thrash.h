@@ -97,7 +97,8 @@ class ThrashGuard {
 
 // Reports a GC that spends nearly all time in collections and gains nearly nothing by them. At least 98 % of a window
 // is spent, and each collection gains on average less than 2 % of the heap. What a collection gains is what the program
-// allocates before the next one. The window slides by quarters.
+// allocates before the next one. The window slides by quarters. Such a GC may let a companion's thread run only now and
+// then. If its readings are rare, the window lasts from the last reading that is old enough.
 class GcThrashGuard {
  public:
   // Returns a report when a window is full and was spent in thrashing. The next report needs a new window.
@@ -106,7 +107,8 @@ class GcThrashGuard {
 
  private:
   static constexpr std::size_t kQuarters = 4;
-  std::array<GcReading, kQuarters + 1> marks_;  // the readings at the borders of the quarters, oldest first
+  // Readings at least a quarter of the window apart, oldest first. Only the first is as old as the window.
+  std::array<GcReading, kQuarters + 1> marks_;
   std::size_t count_ = 0;
 };
 

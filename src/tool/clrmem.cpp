@@ -1,18 +1,26 @@
 #include "tool/clrmem.h"
 
+#include "tool/agent/run_with_agent.h"
 #include "tool/command_line/options.h"
 #include "tool/hosting/hosts.h"
 #include "tool/hosting/net_framework.h"
 #include "tool/hosting/scripted_client.h"
 #include "tool/run/system_info.h"
+#include "tool/text/argument_text.h"
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <array>
+#include <string_view>
 #include <system_error>
 #include <variant>
 
 namespace clr_host_memory::tool {
 namespace {
+
+// The command line of the clrmem that runs the app, for CommandLineOfRestart.
+constexpr wchar_t kRestartVariable[] = L"CLRMEM_RESTART";
 
 std::uint32_t HostProgram(Session& session, const Program& program, const RunOptions& options) {
   if (program.is_net_framework) return RunNetFramework(session, program, options);
@@ -32,8 +40,33 @@ std::uint32_t HostProgram(Session& session, const Program& program, const RunOpt
   return RunWithHostFxr(session, *runtime.root, program, options);
 }
 
-int Execute(RunOptions options, Streams streams) {
+// Returns what to start for a program that clrmem does not host: its own .exe, or else dotnet.exe.
+StartedProgram StarterOf(const Program& program, const RunOptions& options) {
+  if (program.is_native) return {program.file, {}};
+  std::filesystem::path own = program.file;
+  own.replace_extension(".exe");
+  std::error_code ignored;
+  if (own != program.file && std::filesystem::is_regular_file(own, ignored)) return {own, {}};
+  if (program.is_net_framework) {
+    throw ToolError("--agent is for modern .NET, and " + ToUtf8(program.file) + " is for the .NET Framework",
+                    "remove --agent");
+  }
+  if (const ModernRuntime runtime = ChooseModernRuntime(options.runtime); runtime.root) {
+    const std::filesystem::path dotnet = runtime.root->path / L"dotnet.exe";
+    if (std::filesystem::is_regular_file(dotnet, ignored)) return {dotnet, {ToUtf8(program.file)}};
+  }
+  throw ToolError("--agent starts " + ToUtf8(own.filename()) + " or dotnet.exe, and neither is there",
+                  "publish the program with its .exe, or remove --agent");
+}
+
+int Execute(const RunOptions& options, Streams streams) {
   const Program program = FindProgram(options.app);
+  if (program.is_native || options.agent) {
+    return static_cast<int>(RunWithAgent(StarterOf(program, options), options));
+  }
+  RunOptions again = options;
+  again.command_line.back() = ToUtf8(program.file);
+  SetEnvironmentVariableW(kRestartVariable, JoinArguments(again.command_line).c_str());
   Session& session = Session::Begin(options, streams);
   session.SetProgram(program.file);
   try {
@@ -44,6 +77,11 @@ int Execute(RunOptions options, Streams streams) {
     session.Abandon();
     throw;
   }
+}
+
+int Execute(const AttachOptions& options, Streams streams) {
+  AttachAgent(options, streams);
+  return 0;
 }
 
 int Execute(const InfoOptions& options, Streams streams) {
@@ -113,11 +151,30 @@ int Execute(const PrintText& print, Streams streams) {
   return 0;
 }
 
+// Runs the app again that is running under this clrmem's parent: an app that starts Environment.ProcessPath, to start
+// itself, starts clrmem. arguments: what it gave, with or without a program's file first, as `dotnet` takes it. Returns
+// the command line to execute; nothing if this is no restart.
+std::optional<std::vector<std::string>> CommandLineOfRestart(const std::vector<std::string>& arguments) {
+  constexpr std::array<std::string_view, 7> kCommands{"run", "attach", "info", "scripted", "--help", "-h", "--version"};
+  std::vector<std::string> command_line = SplitArguments(EnvironmentVariable(kRestartVariable));
+  const std::string first = arguments.empty() ? std::string() : arguments.front();
+  if (command_line.empty() || std::find(kCommands.begin(), kCommands.end(), first) != kCommands.end()) return {};
+  std::error_code ignored;
+  const std::filesystem::path file(ToWide(first));
+  const bool names_program = _wcsicmp(file.extension().c_str(), L".dll") == 0 && std::filesystem::exists(file, ignored);
+  if (names_program) command_line.pop_back();
+  command_line.insert(command_line.end(), arguments.begin(), arguments.end());
+  return command_line;
+}
+
 }  // namespace
 
 int RunClrMem(const std::vector<std::string>& arguments, Streams streams) {
   try {
-    return std::visit([&](const auto& options) { return Execute(options, streams); }, ParseOptions(arguments));
+    const auto restart = CommandLineOfRestart(arguments);
+    Options options = ParseOptions(restart.value_or(arguments));
+    if (auto* run = std::get_if<RunOptions>(&options); run != nullptr) run->is_child = restart.has_value();
+    return std::visit([&](const auto& chosen) { return Execute(chosen, streams); }, options);
   } catch (const ToolError& error) {
     streams.error.Write("clrmem: " + AsOneLine(error.what()) + "\n");
   } catch (const std::bad_alloc&) {

@@ -1,6 +1,11 @@
 #include "tool/session.h"
 
+#include "bridge/patch/module_files.h"
+#include "bridge/start/linked_runtime.h"
 #include "tool/hosting/companion.h"
+#include "tool/program/runtime_locator.h"
+#include "tool/report/policy_summary.h"
+#include "tool/run/children.h"
 #include "tool/run/process_memory.h"
 #include "tool/text/duration_text.h"
 #include "tool/text/size_text.h"
@@ -16,7 +21,8 @@
 namespace clr_host_memory::tool {
 namespace {
 
-BridgeFigures BridgeFiguresOf(const CoreClrBridge& bridge) {
+// named: the file names of modules to bridge, from the command line.
+BridgeFigures BridgeFiguresOf(const CoreClrBridge& bridge, const std::vector<std::string>& named) {
   BridgeFigures figures;
   figures.calls = bridge.CallCount();
   figures.purposes = bridge.Purposes();
@@ -37,7 +43,28 @@ BridgeFigures BridgeFiguresOf(const CoreClrBridge& bridge) {
     }
     figures.modules.push_back(std::move(bridged));
   }
+  for (const std::string& name : named) {
+    const bool loaded = std::any_of(
+        figures.modules.begin(), figures.modules.end(),
+        [&name](const BridgedModule& bridged) { return SameName(BaseName(ToWide(bridged.path)), ToWide(name)); });
+    if (!loaded) figures.never_loaded.push_back(name);
+  }
   return figures;
+}
+
+// Returns the file for the summary: a child's contains its process id, since its parent writes one, too.
+std::filesystem::path SummaryPathOf(const RunOptions& options) {
+  std::filesystem::path path(ToWide(*options.summary));
+  if (!options.is_child) return path;
+  const std::filesystem::path extension = path.extension();
+  path.replace_extension(L"." + std::to_wstring(GetCurrentProcessId()) + extension.native());
+  return path;
+}
+
+// Returns the version as users know it: 8, 0, 3326, 52219 is 8.0.33. Empty: it is not known.
+std::string TextOf(const std::array<int, 4>& version) {
+  if (version[0] == 0) return {};
+  return std::to_string(version[0]) + "." + std::to_string(version[1]) + "." + std::to_string(version[2] / 100);
 }
 
 }  // namespace
@@ -51,15 +78,17 @@ Session& Session::Begin(const RunOptions& options, Streams streams) {
 }
 
 Session::Session(const RunOptions& options, Streams streams)
-    : streams_(streams), policy_(options.policy), quiet_(options.quiet), gc_container_(options.gc_container),
-      bridged_modules_(options.bridged_modules), initial_limit_(options.limit), accounting_(options.accounting),
-      started_at_(GetTickCount64()) {
-  if (options.summary) file_.emplace(std::filesystem::path(ToWide(*options.summary)));
+    : streams_(streams), policy_(options.policy), quiet_(options.quiet), is_child_(options.is_child),
+      gc_container_(options.gc_container), bridged_modules_(options.bridged_modules), initial_limit_(options.limit),
+      accounting_(options.accounting), started_at_(GetTickCount64()) {
+  if (options.summary) file_.emplace(SummaryPathOf(options));
+  if (options.children) PrepareChildren(options);
+  SetEnvironmentVariableW(L"CLRMEM_MANAGER", nullptr);  // another clrmem's, if it has started this one
   if (options.no_bridge) return;
   MakeManager(options);
   if (!policy_.limit_changes.empty()) schedule_.emplace(*manager_, policy_);
-  std::array<wchar_t, 32> address{};
-  std::swprintf(address.data(), address.size(), L"0x%llx",
+  std::array<wchar_t, 48> address{};
+  std::swprintf(address.data(), address.size(), L"%lu:0x%llx", static_cast<unsigned long>(GetCurrentProcessId()),
                 static_cast<unsigned long long>(reinterpret_cast<std::uintptr_t>(manager_->get())));
   SetEnvironmentVariableW(L"CLRMEM_MANAGER", address.data());
 }
@@ -103,18 +132,16 @@ void Session::OnEvent(const ClrHostMemoryEvent& event) noexcept {
   events_.Record(event);
   if (event.kind != kClrHostMemoryEventThrash || policy_.on_thrash != OnThrash::kStop) return;
   try {
-    ReportThrashing(event);
+    ReportThrashing(event.limit);
   } catch (const std::bad_alloc&) {
     streams_.error.Write("clrmem: the app is stopped because its runtime spins at its limit; give a higher --limit\n");
   }
   EndProcess(EndedBy::kThrashGuard, kExitThrash);
 }
 
-void Session::ReportThrashing(const ClrHostMemoryEvent& event) const {
-  streams_.error.Write("clrmem: the app is stopped because its runtime spins at the limit of " +
-                       FormatSize(event.limit) + ": " + FormatCount(event.count) + " refused requests, " +
-                       FormatCount(event.collections) + " collections and " + FormatSize(event.bytes) +
-                       " obtained in " + FormatSeconds(event.window_ms) +
+void Session::ReportThrashing(std::uint64_t limit) const {
+  streams_.error.Write("clrmem: the app is stopped because its runtime spins at the limit of " + FormatSize(limit) +
+                       ": " + ThrashText(events_.Figures().first_thrash.value()) +
                        "; give a higher --limit, or let the app continue with --on-thrash=report\n");
 }
 
@@ -151,10 +178,31 @@ void Session::SetRuntime(const std::string& name, const std::string& version, co
   summary_.runtime_path = ToUtf8(path);
 }
 
+void Session::Withdraw() noexcept {
+  Abandon();
+  if (bridge_) static_cast<void>(bridge_->get()->Detach());
+  SetEnvironmentVariableW(L"CLRMEM_MANAGER", nullptr);
+}
+
 void Session::AttachToCoreClr(HMODULE coreclr) {
   WatchProcessEndOf(coreclr);
+  PrepareChildrenOf(coreclr);
+  if (manager_) UseBridge(clr_host_memory::AttachToCoreClr(coreclr, *manager_));
+}
+
+void Session::BridgeHostFxr(HMODULE coreclr) {
+  if (coreclr != nullptr) {
+    WatchProcessEndOf(coreclr);
+    PrepareChildrenOf(coreclr);
+  }
   if (!manager_) return;
-  auto bridge = clr_host_memory::AttachToCoreClr(coreclr, *manager_);
+  UseBridge(clr_host_memory::BridgeHostFxr(*manager_, {.gc_hard_limit = policy_.gc_limit,
+                                                       .with_companion = HasLimit() && policy_.companion,
+                                                       .started = &Session::OnStarted,
+                                                       .context = this}));
+}
+
+void Session::UseBridge(Result<CoreClrBridge> bridge) {
   if (!bridge) {
     throw ToolError("the runtime cannot be bridged: " + std::string(bridge.error().reason()),
                     "or run APP with --no-bridge");
@@ -171,13 +219,94 @@ void Session::AttachToCoreClr(HMODULE coreclr) {
   }
 }
 
+void Session::AttachToRunning() {
+  UseBridge(AttachToRunningCoreClr(*manager_));
+  NoteRuntimeOfBridge();
+  if (HasLimit()) gc_limit_figures_ = GcLimitFigures{.at_start = 0, .follows = GcFollows::kYes};
+  if (FAILED(NoteManagedCodeBegins())) {
+    throw ToolError("the limit of " + FormatSize(*initial_limit_) + " leaves no room below its headrooms",
+                    "give a smaller --headroom or a higher --limit");
+  }
+}
+
+void Session::EndStartHere() {
+  NoteRuntimeOfBridge();
+  const HRESULT hr = NoteManagedCodeBegins();
+  if (FAILED(hr)) {
+    if (on_failed_start_ != nullptr) on_failed_start_(hr);
+    return;
+  }
+  static_cast<void>(bridge_->get()->NoteRuntimeStarted());
+}
+
+std::string Session::RuntimeText() const {
+  if (summary_.runtime_path.empty()) return {};
+  return summary_.runtime_name + " " + summary_.runtime_version + " of " + summary_.runtime_path;
+}
+
+void Session::NoteRuntimeOfBridge() {
+  const auto module = std::make_unique<ClrHostMemoryBridgedModule>();
+  module->size = sizeof(*module);
+  if (bridge_->get()->GetModule(0, module.get()) != S_OK) return;
+  const std::filesystem::path file(ModulePath(module->module));
+  SetRuntime(
+      ".NET",
+      HasLinkedRuntime(module->module) ? TextOf(LinkedRuntimeVersion(module->module)) : VersionOfRuntimeFile(file),
+      file);
+  WatchProcessEndOf(module->module);
+  PrepareChildrenOf(module->module);
+  KeepFilterInFront();
+}
+
+HRESULT STDMETHODCALLTYPE Session::OnStarted(void* session, const ClrHostMemoryRuntimeStart* start) noexcept {
+  auto& self = *static_cast<Session*>(session);
+  HRESULT hr = E_OUTOFMEMORY;
+  try {
+    hr = self.NoteStart(*start);
+  } catch (const std::exception& error) {
+    self.streams_.error.Write("clrmem: ");
+    self.streams_.error.Write(error.what());
+    self.streams_.error.Write("\n");
+  }
+  if (FAILED(hr) && self.on_failed_start_ != nullptr) self.on_failed_start_(hr);
+  return hr;
+}
+
+HRESULT Session::NoteStart(const ClrHostMemoryRuntimeStart& start) {
+  start_result_ = start.result;
+  if (bridge_ && summary_.runtime_path.empty()) NoteRuntimeOfBridge();
+  if (HasLimit() && start.added != nullptr) {
+    gc_limit_figures_ = GcLimitFiguresOf(policy_, start.property_count, start.keys, start.values, *start.added);
+  }
+  return FAILED(start.result) ? start.result : NoteManagedCodeBegins();
+}
+
 StartProperties Session::MakeStartProperties(int count, const char* const* keys, const char* const* values) {
   if (!bridge_) return {nullptr, count, keys, values};
-  if (!initial_limit_ && policy_.limit_changes.empty()) {
-    return bridge_->StartProperties(count, keys, values, policy_.gc_limit);
+  StartProperties start = bridge_->StartProperties(count, keys, values, policy_.gc_limit);
+  if (HasLimit()) {
+    gc_limit_figures_ =
+        GcLimitFiguresOf(policy_, static_cast<std::size_t>(start.count()), start.keys(), start.values(), start.added());
   }
-  gc_limit_figures_.emplace();
-  return PropertiesWithCompanion(*bridge_, policy_, CompanionFile(), count, keys, values, &*gc_limit_figures_);
+  return start;
+}
+
+void Session::StartCompanion(void* host, unsigned domain) const noexcept {
+  if (gc_limit_figures_ && policy_.companion) (void)bridge_->get()->StartCompanion(host, domain, nullptr, 0);
+}
+
+std::optional<std::uint64_t> Session::CompanionLimit() const {
+  if (!gc_limit_figures_ || !policy_.companion) return std::nullopt;
+  switch (gc_limit_figures_->follows) {
+    case GcFollows::kYes:
+      return gc_limit_figures_->at_start == 0 ? CLR_HOST_MEMORY_NO_LIMIT : gc_limit_figures_->at_start;
+    case GcFollows::kGivenLimit:
+    case GcFollows::kLimitOfTheApp: return 0;  // the companion only passes readings of the GC
+    case GcFollows::kCompanionOff:
+    case GcFollows::kOldRuntime:
+    case GcFollows::kNoCompanion: break;
+  }
+  return std::nullopt;
 }
 
 void Session::Abandon() noexcept {
@@ -204,6 +333,13 @@ PolicyFigures Session::PolicyFiguresNow() const {
 }
 
 void Session::WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code) {
+  if (bridge_ && summary_.runtime_path.empty() && GetModuleHandleW(L"coreclr.dll") != nullptr) {
+    summary_.runtime_name = "a runtime of .NET that was not started by hostfxr, so no limit held for it";
+  }
+  if (is_child_ && summary_.runtime_path.empty()) {
+    file_.reset();
+    return;
+  }
   if (quiet_ && !file_) return;
   summary_.ended_by = EndedByText(how);
   summary_.exit_code = exit_code;
@@ -216,7 +352,7 @@ void Session::WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code) 
       summary_.accounting->before = not_hosted_before_;
     }
   }
-  if (bridge_) summary_.bridge = BridgeFiguresOf(*bridge_);
+  if (bridge_) summary_.bridge = BridgeFiguresOf(*bridge_, bridged_modules_);
   if (!quiet_) streams_.error.Write(FormatTable(summary_));
   if (file_) file_->Commit(ToJson(summary_).dump(2) + "\n");
 }

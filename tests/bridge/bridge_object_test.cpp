@@ -1,4 +1,5 @@
 // IClrHostMemoryBridge and ClrHostMemoryAttachToCoreClr: arguments, errors, reasons.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,11 +9,15 @@
 #include <utility>
 
 #include "bridge/fake_clr.h"
+#include "bridge/reason.h"
 #include "bridge/thunks/thunk_table.h"
 #include "com/every_size.h"
 
 namespace clrhm_test {
 namespace {
+
+using testing::HasSubstr;
+using testing::Pair;
 
 bool Has(const std::array<char, 2048>& reason, const char* text) {
   return std::string(reason.data()).find(text) != std::string::npos;
@@ -206,46 +211,71 @@ class VersionedFakeClr : public testing::Test {
         UpdateResourceW(update, MAKEINTRESOURCEW(16), MAKEINTRESOURCEW(VS_VERSION_INFO), 0, &block, sizeof(block)));
     ASSERT_TRUE(EndUpdateResourceW(update, FALSE)) << GetLastError();
   }
-  // Returns the hooks that the runtime receives, given these or none.
-  std::string Hooks(const char* given, std::string_view companion) {
-    const char* keys[] = {"A", "STARTUP_HOOKS"};
+  // Returns the assemblies that the runtime can load, given these or none.
+  std::string Assemblies(const char* given) {
+    const char* keys[] = {"A", "TRUSTED_PLATFORM_ASSEMBLIES"};
     const char* values[] = {"1", given};
-    clr_host_memory::StartProperties made(attachment_->bridge.get(), given == nullptr ? 1 : 2, keys, values, 0,
-                                          companion);
+    clr_host_memory::StartProperties made(attachment_->bridge.get(), given == nullptr ? 1 : 2, keys, values);
     clr_host_memory::StartProperties properties = std::move(made);
-    std::string hooks;
+    std::string assemblies;
     for (int index = 0; index < properties.count(); ++index) {
-      if (std::string_view(properties.keys()[index]) == "STARTUP_HOOKS") {
-        hooks += std::string("[") + properties.values()[index] + "]";
+      if (std::string_view(properties.keys()[index]) == "TRUSTED_PLATFORM_ASSEMBLIES") {
+        assemblies += std::string("[") + properties.values()[index] + "]";
       }
     }
-    return hooks;
+    return assemblies;
   }
+  // Starts the companion in the runtime of this domain; returns the result, and the reason of a failure.
+  std::pair<HRESULT, std::string> StartCompanion(unsigned domain, void* host) {
+    std::array<char, 2048> reason{};
+    const HRESULT hr = attachment_->bridge->StartCompanion(host, domain, reason.data(), reason.size());
+    return {hr, reason.data()};
+  }
+  std::pair<HRESULT, std::string> StartCompanion(unsigned domain = 1) { return StartCompanion(domain, this); }
 
-  const CopiedFakeCoreClr copy_{L"coreclr.dll"};
+  const CopiedModule copy_{L"coreclr.dll"};
   const clr_host_memory::Result<clr_host_memory::MemoryManager> manager_ = clr_host_memory::CreateMemoryManager();
   std::optional<FakeCoreClr> clr_;
   std::optional<Attachment> attachment_;
 };
 
-TEST_F(VersionedFakeClr, OfNet8LoadsTheCompanionAfterTheAppsHooks) {
+TEST_F(VersionedFakeClr, OfNet8CanLoadTheCompanion) {
   Bridge(8);
-  EXPECT_EQ(Hooks(nullptr, "C:\\x.dll"), "[C:\\x.dll]");
-  EXPECT_EQ(Hooks("", "C:\\x.dll"), "[C:\\x.dll]");
-  EXPECT_EQ(Hooks("a.dll;b.dll", "C:\\x.dll"), "[a.dll;b.dll;C:\\x.dll]");
-  EXPECT_EQ(Hooks("a.dll", ""), "[a.dll]");
-  EXPECT_EQ(Hooks(nullptr, ""), "");
+  const std::wstring file = Beside(L"ClrHostMemory.Companion.dll");
+  if (GetFileAttributesW(file.c_str()) == INVALID_FILE_ATTRIBUTES) GTEST_SKIP() << "the companion was not built";
+  const std::string companion = clr_host_memory::Utf8(file);
+  EXPECT_EQ(Assemblies(""), "[" + companion + "]");
+  EXPECT_EQ(Assemblies("a.dll;b.dll"), "[a.dll;b.dll;" + companion + "]");
+  EXPECT_EQ(Assemblies("a.dll;"), "[a.dll;" + companion + "]");
+  EXPECT_EQ(Assemblies(nullptr), "") << "the host lists no assemblies";
+}
+
+TEST_F(VersionedFakeClr, OfNet8StartsTheCompanion) {
+  Bridge(8);
+  EXPECT_EQ(StartCompanion(), std::make_pair(S_OK, std::string()));
+}
+
+TEST_F(VersionedFakeClr, StartOfTheCompanionFailsWithAReason) {
+  Bridge(8);
+  EXPECT_THAT(StartCompanion(1, nullptr), Pair(E_INVALIDARG, HasSubstr("host handle is null")));
+  EXPECT_THAT(StartCompanion(2), Pair(HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND),
+                                      HasSubstr("0x80070002; name ClrHostMemory.Companion.dll")));
+  clr_->Export<void(int)>("FakeSetCompanionAnswer")(0);
+  EXPECT_THAT(StartCompanion(), Pair(E_OUTOFMEMORY, HasSubstr("no memory for the companion's thread")));
+  attachment_->bridge->Detach();
+  EXPECT_THAT(StartCompanion(), Pair(HOST_E_CLRNOTAVAILABLE, HasSubstr("detached")));
 }
 
 TEST_F(VersionedFakeClr, OfNet7StartsWithoutTheCompanion) {
   Bridge(7);
-  EXPECT_EQ(Hooks("a.dll", "C:\\x.dll"), "[a.dll]");
-  EXPECT_EQ(Hooks(nullptr, "C:\\x.dll"), "");
+  EXPECT_EQ(Assemblies("a.dll"), "[a.dll]");
+  EXPECT_THAT(StartCompanion(), Pair(HOST_E_INVALIDOPERATION, HasSubstr("older than .NET 8")));
 }
 
 TEST_F(VersionedFakeClr, WithoutAVersionStartsWithoutTheCompanion) {
   Bridge(0);
-  EXPECT_EQ(Hooks("a.dll", "C:\\x.dll"), "[a.dll]");
+  EXPECT_EQ(Assemblies("a.dll"), "[a.dll]");
+  EXPECT_THAT(StartCompanion(), Pair(HOST_E_INVALIDOPERATION, HasSubstr("older than .NET 8")));
 }
 
 TEST_F(BridgedFakeClr, ModulesAndPurposesFitTheCallersStructSize) {
@@ -272,7 +302,7 @@ TEST_F(BridgedFakeClr, VerifyReportsThatNoCallHasArrived) {
 TEST_F(BridgedFakeClr, VerifyNamesAnotherCopyOfCoreClr) {
   MEMORY_BASIC_INFORMATION information{};
   clr_.virtual_query(&information, &information, sizeof(information));
-  const CopiedFakeCoreClr copy(L"CoreCLR.dll");
+  const CopiedModule copy(L"CoreCLR.dll");
   {
     const LoadedModule other(copy.path());
     ASSERT_NE(other.get(), nullptr);

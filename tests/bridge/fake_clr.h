@@ -46,11 +46,11 @@ inline std::wstring Beside(const wchar_t* name) {
   return path + name;
 }
 
-// A copy of fake_coreclr.dll under another name, in a folder that no other test process uses. It must outlive its
-// loading.
-class CopiedFakeCoreClr {
+// A copy of a DLL beside this program under another name, in a folder that no other test process uses. It must outlive
+// its loading.
+class CopiedModule {
  public:
-  explicit CopiedFakeCoreClr(const wchar_t* name) {
+  explicit CopiedModule(const wchar_t* name, const wchar_t* source = L"fake_coreclr.dll") {
     std::array<wchar_t, MAX_PATH> temp{};
     EXPECT_NE(GetTempPathW(static_cast<DWORD>(temp.size()), temp.data()), 0U);
     // Another test's copy may stay loaded, since a started runtime is never unloaded.
@@ -59,7 +59,7 @@ class CopiedFakeCoreClr {
               std::to_wstring(++copies);
     path_ = folder_ + L"\\" + name;
     CreateDirectoryW(folder_.c_str(), nullptr);
-    EXPECT_TRUE(CopyFileW(Beside(L"fake_coreclr.dll").c_str(), path_.c_str(), FALSE)) << GetLastError();
+    EXPECT_TRUE(CopyFileW(Beside(source).c_str(), path_.c_str(), FALSE)) << GetLastError();
   }
   // Puts a stand-in for the core library beside it; returns the path.
   [[nodiscard]] std::wstring AddCoreLibrary() {
@@ -67,9 +67,9 @@ class CopiedFakeCoreClr {
     EXPECT_TRUE(CopyFileW(Beside(L"fake_without_free.dll").c_str(), core_library_.c_str(), FALSE)) << GetLastError();
     return core_library_;
   }
-  CopiedFakeCoreClr(const CopiedFakeCoreClr&) = delete;
-  CopiedFakeCoreClr& operator=(const CopiedFakeCoreClr&) = delete;
-  ~CopiedFakeCoreClr() {
+  CopiedModule(const CopiedModule&) = delete;
+  CopiedModule& operator=(const CopiedModule&) = delete;
+  ~CopiedModule() {
     DeleteFileW(core_library_.c_str());
     DeleteFileW(path_.c_str());
     RemoveDirectoryW(folder_.c_str());

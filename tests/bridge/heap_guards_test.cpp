@@ -220,7 +220,7 @@ BOOL WINAPI LogAndFree(HANDLE heap, DWORD flags, LPVOID memory) {
 TEST(HeapGuards, SendEachModulesCallsToItsOwnOriginals) {
   const HANDLE process = GetProcessHeap();
   const MemoryManager manager = MakeManager();
-  const CopiedFakeCoreClr copy(L"other_coreclr.dll");
+  const CopiedModule copy(L"other_coreclr.dll");
   FakeCoreClr a;
   FakeCoreClr b(copy.path());
   const Hook hook(b.Slot("HeapFree"), &LogAndFree, &logged_free);
@@ -280,7 +280,7 @@ void* (*hooked_malloc)(std::size_t);
 void* HookOverMalloc(std::size_t size) { return hooked_malloc(size); }
 
 TEST(HeapGuards, DetachedModulesGetNoBlocksThroughAToolsHook) {
-  const CopiedFakeCoreClr copy(L"other_coreclr.dll");
+  const CopiedModule copy(L"other_coreclr.dll");
   FakeCoreClr detached;
   FakeCoreClr other(copy.path());
   const MemoryManager manager = MakeManager();

@@ -193,12 +193,12 @@ TEST_F(LateModules, LoadAndUnloadUnderThreads) {
 }
 
 TEST_F(LateModules, BeyondTheMaximumAreRefusedWithTheNumber) {
-  std::vector<std::unique_ptr<CopiedFakeCoreClr>> copies;
+  std::vector<std::unique_ptr<CopiedModule>> copies;
   std::vector<std::unique_ptr<LoadedModule>> loaded;
   HRESULT hr = S_OK;
   for (int index = 0; index < 20 && hr == S_OK; ++index) {
     const std::wstring name = L"fake_many_" + std::to_wstring(index) + L".dll";
-    copies.push_back(std::make_unique<CopiedFakeCoreClr>(name.c_str()));
+    copies.push_back(std::make_unique<CopiedModule>(name.c_str()));
     loaded.push_back(std::make_unique<LoadedModule>(copies.back()->path()));
     hr = AttachNamed(name.c_str());
   }

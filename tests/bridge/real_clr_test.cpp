@@ -7,7 +7,6 @@
 #include "bridge/fake_clr.h"
 #include "bridge/patch/import_patch.h"
 #include "clrhm_test_paths.h"
-#include "tool/hosting/runtime_start.h"
 
 namespace clrhm_test {
 namespace {
@@ -111,16 +110,13 @@ TEST_P(RealClr, PatchKeepsTableReadOnlyAndUndoRestoresIt) {
 }
 
 TEST_P(RealClr, HostpolicyImportsGetProcAddressByName) {
-  const LoadedModule coreclr(folder_ + L"coreclr.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   const LoadedModule hostpolicy(folder_ + L"hostpolicy.dll", LOAD_WITH_ALTERED_SEARCH_PATH);
   ASSERT_NE(hostpolicy.get(), nullptr) << GetLastError();
   auto manager = CreateMemoryManager();
   ASSERT_TRUE(manager) << manager.error().reason();
-  auto bridge = AttachToCoreClr(coreclr.get(), *manager);
+  auto bridge = clr_host_memory::BridgeHostFxr(*manager);
   ASSERT_TRUE(bridge) << bridge.error().reason();
-  std::string reason;
-  EXPECT_EQ(clr_host_memory::tool::WatchRuntimeStart(hostpolicy.get(), bridge->get(), &reason), S_OK) << reason;
-  clr_host_memory::tool::StopWatchingRuntimeStart();
+  bridge->Detach();
 }
 
 TEST_P(RealClr, ContinuesWhenManagerIsShutDownWhileRunning) {

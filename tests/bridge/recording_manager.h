@@ -60,6 +60,7 @@ class RecordingManager final : public IHostMemoryManager, public clr_host_memory
   uint64_t last_section = 0;
   HRESULT status_answer = S_OK;
   HRESULT register_answer = S_OK;
+  std::atomic<int> opened_last_part{0};
   std::atomic<int> detached{0};  // how often a bridge was detached from a started runtime
   HRESULT end_start_answer = S_OK;
   std::atomic<int> begun_starts{0};
@@ -214,6 +215,10 @@ class RecordingManager final : public IHostMemoryManager, public clr_host_memory
     *unmapped = unmap(address);
     return S_OK;
   }
+  STDMETHODIMP OpenLastPart() noexcept override {
+    ++opened_last_part;
+    return S_OK;
+  }
   STDMETHODIMP NoteDetached() noexcept override {
     ++detached;
     return S_OK;
@@ -226,6 +231,7 @@ class RecordingManager final : public IHostMemoryManager, public clr_host_memory
     ++ended_starts;
     return end_start_answer;
   }
+  STDMETHODIMP AddEarlierReservation(const void*, std::uint64_t, std::uint64_t) noexcept override { return S_OK; }
   STDMETHODIMP FindRegion(const void* address, clr_host_memory::BackendRegion* region) noexcept override {
     const auto* at = static_cast<const char*>(address);
     for (const clr_host_memory::BackendRegion& known : regions) {

@@ -36,7 +36,7 @@ class StartedRuntime : public testing::Test {
     return !manager_.RequestsOf(Asked::kQuery).empty();
   }
 
-  CopiedFakeCoreClr files_{L"started_coreclr.dll"};
+  CopiedModule files_{L"started_coreclr.dll"};
   std::unique_ptr<FakeCoreClr> clr_ = std::make_unique<FakeCoreClr>(files_.path());
   std::unique_ptr<LoadedModule> core_library_;
   RecordingManager manager_;
@@ -188,7 +188,7 @@ TEST_F(StartedRuntime, OtherBridgesEndWithTheirRelease) {
 // The core library of one runtime does not indicate the start of another runtime loaded beside it.
 TEST(StartedRuntimes, AreDistinguishedByTheirFolders) {
   FakeCoreClr clr;
-  CopiedFakeCoreClr files(L"coreclr.dll");
+  CopiedModule files(L"coreclr.dll");
   const LoadedModule other(files.path());
   ASSERT_NE(other.get(), nullptr);
   EXPECT_FALSE(clr_host_memory::HasBegunToStart(clr.get()));
@@ -201,7 +201,7 @@ TEST(StartedRuntimes, AreDistinguishedByTheirFolders) {
 // TRUSTED_PLATFORM_ASSEMBLIES may lead to a core library in any folder.
 TEST(StartedRuntimes, MayHaveTheirCoreLibraryInAnotherFolder) {
   FakeCoreClr clr;
-  CopiedFakeCoreClr files(L"unused_coreclr.dll");
+  CopiedModule files(L"unused_coreclr.dll");
   const LoadedModule core_library(files.AddCoreLibrary());
   EXPECT_TRUE(clr_host_memory::HasBegunToStart(clr.get()));
 }

@@ -53,6 +53,32 @@ TEST_F(Views, OfWholeSectionsAreAnnouncedWithFullSize) {
   UnmapViewOfFile(raw);
 }
 
+// A CLR commits a whole view to clear it before it unmaps it, and fails fast if it cannot.
+TEST_F(Views, CommitOfAWholeViewIsAskedForAgainAfterARefusal) {
+  char* view = static_cast<char*>(Map(0));
+  ASSERT_NE(view, nullptr);
+  manager_.alloc_answer = E_OUTOFMEMORY;
+  const auto asked = [&](SIZE_T size) {
+    manager_.Forget();
+    EXPECT_EQ(clr_.virtual_alloc(view, size, MEM_COMMIT, PAGE_READWRITE), nullptr);
+    return manager_.RequestsOf(Asked::kAlloc).size();
+  };
+  EXPECT_EQ(asked(kSectionSize), 2U);
+  EXPECT_EQ(manager_.opened_last_part, 1);
+  EXPECT_EQ(asked(kSectionSize - 4096), 1U);
+  EXPECT_EQ(manager_.opened_last_part, 1) << "it is kept for whole views";
+  manager_.alloc_answer = HOST_E_TIMEOUT;
+  EXPECT_EQ(asked(kSectionSize), 1U) << "not for lack of memory";
+
+  int tries = 0;
+  manager_.inside_alloc = [&] { manager_.alloc_answer = ++tries == 1 ? E_OUTOFMEMORY : S_OK; };
+  SetLastError(kLastError);
+  EXPECT_EQ(clr_.virtual_alloc(view, kSectionSize, MEM_COMMIT, PAGE_READWRITE), view);
+  EXPECT_EQ(GetLastError(), kLastError) << "of no failure";
+  manager_.inside_alloc = [] {};
+  EXPECT_TRUE(clr_.unmap_view(view));
+}
+
 TEST_F(Views, AtRequestedAddressAreAnnounced) {
   void* base = VirtualAlloc(nullptr, kSectionSize, MEM_RESERVE, PAGE_NOACCESS);
   VirtualFree(base, 0, MEM_RELEASE);

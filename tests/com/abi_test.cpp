@@ -30,7 +30,7 @@ TEST(Abi, IidsMatchTheDocumentation) {
   EXPECT_EQ("{5D0B7E12-3C4F-4B9A-8E21-6A97D40F5BC3}", TextOf(kIidClrHostMemoryControl));
   EXPECT_EQ("{E4A90C37-5B1D-4F62-9D08-73C5B6A1F2E4}", TextOf(kIidManagerBackend));
   EXPECT_EQ("{06158559-1AFF-436F-9904-CD209CF99E68}", TextOf(kIidClrHostMemoryEventSink));
-  EXPECT_EQ("{2F61C7A8-94BE-4D03-A75D-18E360FB2C91}", TextOf(kIidClrHostMemoryBridge));
+  EXPECT_EQ("{5B0E3D71-6C48-4F9A-8E27-D14A930C75E6}", TextOf(kIidClrHostMemoryBridge));
 }
 
 TEST(Abi, EnumsAndErrorsHaveTheDocumentedValues) {

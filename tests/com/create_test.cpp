@@ -25,6 +25,24 @@ Made Make(const ClrHostMemoryOptions* options, const GUID& iid = kIidHostMemoryM
   return made;
 }
 
+// Returns a manager with a limit of 64 MiB, 4 MiB of it for the process.
+Made MakeForCompanion() {
+  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
+  options.limit = 64_MiB;
+  options.app_domain_headroom = 0;
+  options.process_headroom = 4_MiB;
+  return Make(&options);
+}
+
+// Returns the first reading of a companion whose GC has no limit.
+ClrHostMemoryGcReading FirstReading() {
+  ClrHostMemoryGcReading reading{};
+  reading.size = sizeof(reading);
+  reading.follows = 1;
+  reading.gc_limit = CLR_HOST_MEMORY_NO_LIMIT;
+  return reading;
+}
+
 // Waits until the watcher has lowered the bound to `bytes`, for 20 seconds at most.
 bool BoundFallsTo(IHostMemoryManager* manager, std::uint64_t bytes) {
   for (int round = 0; round < 2000 && StatisticsOf(manager).bound != bytes; ++round) Sleep(10);
@@ -253,19 +271,44 @@ TEST(Create, StartThatFitsEndsWithoutAnError) {
   EXPECT_EQ(8_MiB, StatisticsOf(made.manager.get()).bound);
 }
 
+// A GC counts what it committed before it came under the manager, so its limit is higher by as much.
+TEST(Create, CompanionOfALateGcReceivesALimitThatIncludesItsEarlierMemory) {
+  const Made made = MakeForCompanion();
+  ComPtr<IClrHostMemoryControl> control;
+  ComPtr<IManagerBackend> backend;
+  IHostMemoryManager* manager = made.manager.get();
+  ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
+  ASSERT_HR(S_OK, manager->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(backend.Receive())));
+  char* heap = static_cast<char*>(VirtualAlloc(nullptr, 256_MiB, MEM_RESERVE, PAGE_READWRITE));
+  ASSERT_NE(nullptr, VirtualAlloc(heap, 5_MiB, MEM_COMMIT, PAGE_READWRITE));
+  ASSERT_HR(S_OK, backend->AddEarlierReservation(heap, 256_MiB, 5_MiB));
+  EXPECT_HR(S_FALSE, backend->AddEarlierReservation(heap, 256_MiB, 5_MiB));
+  EXPECT_HR(E_INVALIDARG, backend->AddEarlierReservation(heap, 0, 0));
+  BackendRegion region{};
+  ASSERT_HR(S_OK, backend->FindRegion(heap + 100, &region));
+  EXPECT_EQ(heap, region.base);
+  EXPECT_EQ(256_MiB, region.reserved);
+  EXPECT_EQ(DWORD{PAGE_READWRITE}, region.reserved_as);
+
+  void* more = nullptr;
+  ASSERT_HR(S_OK, manager->VirtualAlloc(heap + 5_MiB, 8_MiB, MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &more));
+  ClrHostMemoryGcReading reading = FirstReading();
+  ClrHostMemoryGcOrder order{};
+  order.size = sizeof(order);
+  ASSERT_HR(S_OK, control->FollowGc(&reading, 0, &order));
+  EXPECT_EQ(8_MiB + 5_MiB, order.gc_charged);
+  EXPECT_EQ(64_MiB - 4_MiB + 5_MiB - 512_KiB, order.gc_limit) << "less half of a 64th of the limit";
+  EXPECT_EQ(8_MiB, StatisticsOf(manager).gc_charged);
+  ASSERT_HR(S_OK, manager->VirtualFree(more, 8_MiB, MEM_DECOMMIT));
+  VirtualFree(heap, 0, MEM_RELEASE);
+}
+
 TEST(Create, CompanionIsGivenWhatTheLimitLeavesToTheGc) {
-  ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
-  options.limit = 64_MiB;
-  options.app_domain_headroom = 0;
-  options.process_headroom = 4_MiB;
-  const Made made = Make(&options);
+  const Made made = MakeForCompanion();
   IHostMemoryManager* manager = made.manager.get();
   ComPtr<IClrHostMemoryControl> control;
   ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
-  ClrHostMemoryGcReading reading{};
-  reading.size = sizeof(reading);
-  reading.follows = 1;
-  reading.gc_limit = CLR_HOST_MEMORY_NO_LIMIT;
+  ClrHostMemoryGcReading reading = FirstReading();
   ClrHostMemoryGcOrder order{};
   order.size = sizeof(order);
   EXPECT_HR(E_POINTER, control->FollowGc(nullptr, 0, &order));
@@ -285,6 +328,7 @@ TEST(Create, CompanionIsGivenWhatTheLimitLeavesToTheGc) {
   ASSERT_HR(S_OK, control->FollowGc(&reading, 0, &order));
   EXPECT_EQ(0u, order.collect);
   EXPECT_EQ(64_MiB - 4_MiB - 10_MiB - 512_KiB, order.gc_limit) << "less half of a 64th of the limit";
+  EXPECT_EQ(8_MiB, order.gc_charged);
 
   reading.gc_limit = order.gc_limit;
   EXPECT_HR(S_FALSE, control->FollowGc(&reading, 0, &order));
@@ -293,8 +337,21 @@ TEST(Create, CompanionIsGivenWhatTheLimitLeavesToTheGc) {
   ASSERT_HR(S_OK, manager->VirtualAlloc(static_cast<char*>(code) + 10_MiB, 2_MiB, MEM_COMMIT, PAGE_READWRITE,
                                         eProcessCritical, &code));
   ASSERT_HR(S_OK, control->FollowGc(&reading, 1000, &order));
-  EXPECT_EQ(reading.gc_limit - 2_MiB, order.gc_limit);
+  EXPECT_EQ(64_MiB - 4_MiB - 12_MiB - 2_MiB, order.gc_limit) << "room for as much growth again";
   reading.gc_limit = order.gc_limit;
+  // Below what is in use, the GC's limit comes first: what was in use stays usable until the GC has received it.
+  ASSERT_HR(S_OK, control->SetLimit(18_MiB, 0, 1_MiB));
+  EXPECT_EQ(21_MiB, StatisticsOf(manager).bound);
+  ASSERT_HR(S_OK, control->FollowGc(&reading, 1000, &order));
+  EXPECT_EQ(18_MiB - 1_MiB - 12_MiB - 18_MiB / 16, order.gc_limit);
+  ASSERT_HR(S_OK, control->FollowGc(&reading, 0, &order)) << "still needed";
+  ASSERT_HR(S_OK, manager->VirtualFree(heap, 4_MiB, MEM_DECOMMIT));
+  ASSERT_HR(S_OK, manager->VirtualAlloc(heap, 2_MiB, MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &heap));
+  reading.gc_limit = order.gc_limit;
+  ASSERT_HR(S_OK, control->FollowGc(&reading, 0, &order));
+  EXPECT_EQ(18_MiB - 1_MiB - 12_MiB - 144_KiB, order.gc_limit) << "the rest grows no more";
+  EXPECT_HR(E_OUTOFMEMORY, manager->VirtualAlloc(static_cast<char*>(heap) + 2_MiB, 2_MiB, MEM_COMMIT, PAGE_READWRITE,
+                                                 eTaskCritical, &code));
   ASSERT_HR(S_OK, control->SetLimit(CLR_HOST_MEMORY_NO_LIMIT, 0, 0));
   ASSERT_HR(S_OK, control->FollowGc(&reading, 1000, &order));
   EXPECT_EQ(CLR_HOST_MEMORY_NO_LIMIT, order.gc_limit);
@@ -320,7 +377,8 @@ TEST(Create, CompanionThatCannotFollowIsToldToCollectAboveTheLimit) {
   ASSERT_HR(S_OK, control->FollowGc(&reading, 0, &order));
   EXPECT_EQ(1u, order.collect);
   EXPECT_EQ(10_MiB, order.gc_limit) << "as it is";
-  EXPECT_HR(S_FALSE, control->FollowGc(&reading, 0, &order)) << "not again at once";
+  EXPECT_HR(S_FALSE, control->FollowGc(&reading, 1, &order)) << "not again at once";
+  EXPECT_HR(S_OK, control->FollowGc(&reading, 0, &order)) << "what is needed now";
 }
 
 TEST(Create, DerivesDefaultHeadroomFromTheLimit) {

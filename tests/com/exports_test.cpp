@@ -34,8 +34,9 @@ TEST(Exports, AreTheDocumentedEntriesAndNothingElse) {
   HMODULE const library = LibraryModule();
   ASSERT_NE(nullptr, library);
   ASSERT_NE(::GetModuleHandleW(nullptr), library) << "the library is linked into this program";
-  const std::set<std::string> documented = {"ClrHostMemoryAttachToCoreClr", "ClrHostMemoryCheckOptions",
-                                            "ClrHostMemoryCreate", "ClrHostMemoryCreateHostControl"};
+  const std::set<std::string> documented = {"ClrHostMemoryAttachToCoreClr", "ClrHostMemoryAttachToRunningCoreClr",
+                                            "ClrHostMemoryBridgeHostFxr",   "ClrHostMemoryCheckOptions",
+                                            "ClrHostMemoryCreate",          "ClrHostMemoryCreateHostControl"};
   EXPECT_EQ(documented, ExportsOf(library));
 }
 

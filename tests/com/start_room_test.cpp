@@ -29,16 +29,16 @@ TEST(LeastLimit, FitsIfRuntimeAndHeapBothHaveRoom) {
     Headrooms headroom;
     bool fits;
   } table[] = {
-      {5_MiB, 2_MiB, {}, true},
-      {5_MiB, 3_MiB, {}, false},  // hello world on .NET 8
-      {6_MiB, 3_MiB, {}, true},
+      {5_MiB, 3_MiB, {}, true},             // hello world on .NET 10
+      {5_MiB, 3_MiB + 512_KiB, {}, false},  // with a server GC
+      {6_MiB, 3_MiB + 512_KiB, {}, true},
       {4_MiB, 3_MiB, {}, false},  // its heap could not grow
-      {5_MiB, 3_MiB, none, true},
-      {5_MiB, 3_MiB + 4096, none, false},
+      {5_MiB, 3_MiB + 256_KiB, none, true},
+      {5_MiB, 3_MiB + 256_KiB + 4096, none, false},
       {4_MiB, 5_MiB, none, false},
       {8_MiB, 4_MiB, half, false},  // the headroom takes all that is left
-      {8_MiB, 2_MiB + 512_KiB, half, true},
-      {8_MiB, 2_MiB + 512_KiB + 4096, half, false},
+      {8_MiB, 3_MiB, half, true},
+      {8_MiB, 3_MiB + 4096, half, false},
       {8_MiB, 0, {.process = 9_MiB, .app_domain = 0}, false},
       {1024_MiB, 900_MiB, {}, true},
       {1024_MiB, 1000_MiB, {}, false},

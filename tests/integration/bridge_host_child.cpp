@@ -116,6 +116,21 @@ int HostAsReadmeSays(std::uint64_t limit, Runtime* runtime, Hosted* hosted) {
   return 0;
 }
 
+// Starts the runtime without a GC limit, and does not report the start: the bridge has to notice it.
+int HostSilently(std::uint64_t limit, Runtime* runtime, Hosted* hosted) {
+  auto manager = CreateMemoryManager({.limit = limit});
+  if (!manager) return Fail(manager.error());
+  auto bridge = AttachToCoreClr(runtime->module, *manager);
+  if (!bridge) return Fail(bridge.error());
+  auto properties = bridge->StartProperties(static_cast<int>(runtime->keys.size()), runtime->keys.data(),
+                                            runtime->values.data(), /*gc_hard_limit=*/0);
+  const int result = runtime->Export<Initialize>("coreclr_initialize")(
+      runtime->exe_path.c_str(), "host", properties.count(), properties.keys(), properties.values(),
+      &runtime->host_handle, &runtime->domain_id);
+  *hosted = {*std::move(manager), *std::move(bridge), result};
+  return result < 0 ? kNotStarted : 0;
+}
+
 void PrintRefusals(IClrHostMemoryControl* control) {
   ClrHostMemoryStatistics statistics{};
   statistics.size = sizeof(statistics);
@@ -127,11 +142,13 @@ void PrintRefusals(IClrHostMemoryControl* control) {
                static_cast<unsigned long long>(statistics.peak_charged));
 }
 
+using HostFunction = int(std::uint64_t limit, Runtime* runtime, Hosted* hosted);
+
 // Starts the runtime under `limit` and runs the program under `later_limit`.
-int RunUnder(std::uint64_t limit, std::uint64_t later_limit, const Program& program) {
+int RunUnder(HostFunction* host, std::uint64_t limit, std::uint64_t later_limit, const Program& program) {
   Runtime runtime(program);
   Hosted hosted;
-  if (const int failed = HostAsReadmeSays(limit, &runtime, &hosted); failed != 0) {
+  if (const int failed = host(limit, &runtime, &hosted); failed != 0) {
     if (hosted.manager.control() != nullptr) PrintRefusals(hosted.manager.control());
     return failed;
   }
@@ -181,7 +198,7 @@ int RunReleased(const Program& program) {
   ComPtr<IClrHostMemoryControl> control;
   {
     Hosted hosted;
-    if (const int failed = HostAsReadmeSays(64_MiB, &runtime, &hosted); failed != 0) return failed;
+    if (const int failed = HostSilently(64_MiB, &runtime, &hosted); failed != 0) return failed;
     hosted.manager.control()->AddRef();
     control = ComPtr<IClrHostMemoryControl>(hosted.manager.control());
     std::thread([bridge = std::move(hosted.bridge)]() mutable { bridge = CoreClrBridge(); }).join();
@@ -191,8 +208,9 @@ int RunReleased(const Program& program) {
   return exit_code;
 }
 
-// Starts the runtime without the library and attaches afterwards. The program runs in any case.
-int RunLate(const Program& program) {
+// Starts the runtime without the library. Runs the program, and attaches on another thread after so many milliseconds.
+// The program runs in any case.
+int RunLate(const Program& program, DWORD after) {
   Runtime runtime(program);
   const int result = runtime.Export<Initialize>("coreclr_initialize")(
       runtime.exe_path.c_str(), "host", static_cast<int>(runtime.keys.size()), runtime.keys.data(),
@@ -200,9 +218,25 @@ int RunLate(const Program& program) {
   if (result < 0) return kNotStarted;
   auto manager = CreateMemoryManager({.limit = 64_MiB});
   if (!manager) return Fail(manager.error());
-  auto bridge = AttachToCoreClr(runtime.module, *manager);
-  std::fprintf(stderr, "attached 0x%08x %s\n", static_cast<unsigned>(bridge.error().code()), bridge.error().reason());
-  return runtime.Run(program);
+  auto refused = AttachToCoreClr(runtime.module, *manager);
+  std::fprintf(stderr, "attached 0x%08x %s\n", static_cast<unsigned>(refused.error().code()), refused.error().reason());
+  std::optional<CoreClrBridge> bridge;
+  std::thread attaching([&] {
+    Sleep(after);
+    if (auto late = AttachToRunningCoreClr(*manager); late) {
+      bridge.emplace(*std::move(late));
+      if (auto verified = bridge->VerifyCallsArrive(); !verified) Fail(verified.error());
+    } else {
+      Fail(late.error());
+    }
+  });
+  if (after == 0) attaching.join();
+  const int exit_code = runtime.Run(program);
+  if (attaching.joinable()) attaching.join();
+  PrintRefusals(manager->control());
+  const ClrHostMemoryAudit audit = manager->Audit();
+  std::fprintf(stderr, "mismatch %llu\n", static_cast<unsigned long long>(audit.mismatch));
+  return exit_code;
 }
 
 // Detaches from the started runtime and tries to attach again.
@@ -252,12 +286,13 @@ int main(int argc, char** argv) {
   if (argc < 4) return 1;
   const std::string way = argv[1];
   const Program program{argv[2], argv[3], {argv + 4, argv + argc}};
-  if (way == "limit-8") return RunUnder(8_MiB, 8_MiB, program);
-  if (way == "limit-64") return RunUnder(64_MiB, 64_MiB, program);
-  if (way == "raised") return RunUnder(64_MiB, 256_MiB, program);
+  if (way == "limit-8") return RunUnder(&HostAsReadmeSays, 8_MiB, 8_MiB, program);
+  if (way == "silent-64") return RunUnder(&HostSilently, 64_MiB, 64_MiB, program);
+  if (way == "raised") return RunUnder(&HostAsReadmeSays, 64_MiB, 256_MiB, program);
   if (way == "lowered") return RunLowered(program);
   if (way == "released") return RunReleased(program);
-  if (way == "late") return RunLate(program);
+  if (way == "late") return RunLate(program, 0);
+  if (way == "late-20") return RunLate(program, 20);
   if (way == "detached") return RunDetached(program);
   if (way == "static") return RunStatic(program);
   if (way == "static-in-dll") return OwnInDll(program);

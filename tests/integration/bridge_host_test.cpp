@@ -80,7 +80,7 @@ TEST_P(BridgeHost, StartsUnderALimitOf8MiB) {
 // would count as process-critical. The heap would then take the headroom, and no task-critical request would ever be
 // refused.
 TEST_P(BridgeHost, KeepsHeadroomWithoutAStartNotification) {
-  const ProcessResult result = Host("limit-64", "AllocateUntilOom");
+  const ProcessResult result = Host("silent-64", "AllocateUntilOom");
   EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;
   EXPECT_GT(NumberAfter("refused task ", result.error), 0U) << result.error;
   EXPECT_EQ(NumberAfter(" process ", result.error), 0U) << result.error;
@@ -93,12 +93,32 @@ TEST_P(BridgeHost, KeepsTheLimitAfterReleasingBridgeAndManager) {
   EXPECT_GT(NumberAfter("charged ", result.error), 0U) << result.error;
 }
 
-TEST_P(BridgeHost, LateAttachIsRefusedAndTheRuntimeContinues) {
+TEST_P(BridgeHost, RunningRuntimeIsRefusedByTheOrdinaryAttach) {
   const ProcessResult result = Host("late", "Hello", {"7"});
   EXPECT_EQ(result.exit_code, 7U) << result.out << result.error;
   EXPECT_THAT(result.error, HasSubstr("attached 0x80131022"));
-  EXPECT_THAT(result.error, HasSubstr("has started already"));
-  EXPECT_THAT(result.error, HasSubstr("attach before coreclr_initialize"));
+  EXPECT_THAT(result.error, HasSubstr("has started already; attach before coreclr_initialize, or call "
+                                      "AttachToRunningCoreClr"));
+}
+
+// What the runtime has committed before is not charged. The limit holds for what follows.
+TEST_P(BridgeHost, LateAttachKeepsTheLimitFromThenOn) {
+  const ProcessResult result = Host("late", "AllocateUntilOom");
+  EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;
+  EXPECT_GT(NumberAfter("refused task ", result.error), 0U) << result.error;
+  EXPECT_LE(NumberAfter("peak ", result.error), 64ULL << 20) << result.error;
+  EXPECT_GT(NumberAfter("peak ", result.error), 48ULL << 20) << result.error;
+  EXPECT_EQ(NumberAfter("mismatch ", result.error), 0U) << result.error;
+}
+
+// The program allocates on several threads and collects while its imports are redirected.
+TEST_P(BridgeHost, LateAttachLeavesABusyRuntimeRunning) {
+  for (int run = 0; run < 5; ++run) {
+    const ProcessResult result = Host("late-20", "Churn", {"128"});
+    EXPECT_THAT(result.exit_code, testing::AnyOf(0U, kCaughtOutOfMemory)) << result.out << result.error;
+    EXPECT_THAT(result.out, HasSubstr(result.exit_code == 0 ? ", 0 changed, finalizers ran" : "OutOfMemoryException"));
+    EXPECT_EQ(NumberAfter("mismatch ", result.error), 0U) << result.error;
+  }
 }
 
 TEST_P(BridgeHost, DetachRaisesAnEventAndTheRuntimeContinues) {

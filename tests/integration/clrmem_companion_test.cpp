@@ -1,5 +1,5 @@
 // Tests the companion in real runtimes: the GC's limit follows the manager's, up and down. The app's own start-up hooks
-// run, and runtimes that cannot load the companion run without it.
+// run, and runtimes that cannot load the companion run without it. The thrash guard sees a GC at its own limit.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +9,7 @@
 
 #include "integration/clrmem_process.h"
 #include "integration/gc_variant.h"
+#include "integration/sound_run.h"
 
 namespace clrhm_test {
 namespace {
@@ -63,6 +64,55 @@ TEST_P(ClrmemCompanion, OffKeepsTheLimitOfTheStart) {
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemCompanion,
                          testing::Combine(testing::Values(kNet8, kNet10), testing::Values(kWorkstation, kServerGc)),
                          VariantName());
+
+class ClrmemThrash : public testing::TestWithParam<Runtime> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNoCompanion(GetParam())) GTEST_SKIP() << *why;
+  }
+};
+
+// With one core for itself, the program is stopped after 10 s. On a loaded machine its GC lets the companion's thread
+// run only now and then, so that it takes longer. The size of generation 0 is fixed. A GC derives it from the
+// processor's cache, and with a larger one the heap is full too early.
+TEST_P(ClrmemThrash, GcThatOnlyCollectsIsStopped) {
+  RunWithSummary run;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    run = RunProgram({"--limit", "128M", "--on-thrash=stop"}, ProgramPath(GetParam(), "Crawl"), {"100"},
+                     {{"DOTNET_GCgen0size", "280000"}});
+    ExpectSound(run);
+    if (run.process.exit_code != 42) break;  // the heap was full before it was full enough
+  }
+  ASSERT_EQ(run.process.exit_code, 124u) << run.process.out << run.process.error;
+  EXPECT_EQ(run.summary["ended_by"], "stopped by the thrash guard");
+  EXPECT_EQ(run.summary["gc_limit"]["follows"], "yes");
+  EXPECT_THAT(run.process.error,
+              HasSubstr("clrmem: the app is stopped because its runtime spins at the limit of 128.0 MiB: "));
+  EXPECT_THAT(run.process.error, HasSubstr(" collections took at least 98 % of "));
+  EXPECT_THAT(run.process.error, HasSubstr("runtime spun at its limit            once\n"));
+  const auto& thrash = run.summary["thrash"];
+  EXPECT_EQ(thrash["windows"], 1);
+  EXPECT_EQ(thrash["first"]["refusals"], 0);
+  EXPECT_GE(thrash["first"]["collections"], 5);
+  EXPECT_GE(thrash["first"]["window_milliseconds"], 5000);
+  // Each gains less than 2 % of a heap that is smaller than the limit.
+  EXPECT_LT(thrash["first"]["obtained_bytes"].get<std::uint64_t>(),
+            thrash["first"]["collections"].get<std::uint64_t>() * (128 * kMiB / 50));
+}
+
+// Collects hundreds of times a second at its limit for longer than a window, and makes progress.
+TEST_P(ClrmemThrash, ProgramThatCollectsHardIsSpared) {
+  const RunWithSummary run =
+      RunProgram({"--limit", "64M", "--on-thrash=stop"}, ProgramPath(GetParam(), "Churn"), {"6000"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  EXPECT_EQ(run.summary["gc_limit"]["follows"], "yes");
+  EXPECT_GE(run.summary["elapsed_milliseconds"], 5000) << "longer than a window";
+  EXPECT_EQ(run.summary["thrash"]["windows"], 0) << run.summary.dump(2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemThrash, testing::Values(kNet8, kNet10),
+                         [](const auto& tested) { return ShortName(tested.param); });
 
 class ClrmemStartupHooks : public testing::TestWithParam<Runtime> {
  protected:

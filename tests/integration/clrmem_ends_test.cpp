@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <sstream>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "integration/clrmem_process.h"
+#include "integration/gc_variant.h"
 #include "integration/sound_run.h"
 
 namespace clrhm_test {
@@ -68,6 +70,9 @@ const Need kNeeds[] = {
     {"RaisedCode", "RaisedNeed", {"code"}, {"--limit", "24M"}},
     {"RaisedTypes", "RaisedNeed", {"types"}, {"--limit", "24M"}},
     {"RaisedNative", "RaisedNeed", {"native"}, {"--limit", "24M"}},
+    {"RaisedCodeAt64MiB", "RaisedNeed", {"code"}, {"--limit", "64M"}},
+    {"RaisedTypesAt64MiB", "RaisedNeed", {"types"}, {"--limit", "64M"}},
+    {"RaisedNativeAt64MiB", "RaisedNeed", {"native"}, {"--limit", "64M"}},
     {"DataLibrary", "DataLibrary", {"28"}, {"--limit", "24M"}},
     {"DataLibraryAt56MiB", "DataLibrary", {"28"}, {"--limit", "56M"}},
     {"DataLibraryThatExhausts", "DataLibrary", {"28", "exhaust"}, {"--limit", "56M"}},
@@ -133,6 +138,16 @@ TEST_P(ClrmemLiveLimit, RaisedLimitLetsTheProgramGrowAgain) {
   EXPECT_THAT(run.process.out, HasSubstr("allocated 100 MiB"));
 }
 
+// The limit is set below what is in use, in a program that was started without one. That is no reason to fail fast.
+TEST_P(ClrmemLiveLimit, BelowTheLiveDataOfAnUnlimitedProgramEndsInAnAllowedWay) {
+  for (const GcVariant& gc : {kWorkstation, kServerGc}) {
+    SCOPED_TRACE(gc.name);
+    const RunWithSummary run =
+        RunWithin60Seconds({"--limit-at", "1s=32M"}, ProgramPath(GetParam(), "JsonCache"), {"40", "5"}, gc.environment);
+    ExpectAllowedEnd(run);
+  }
+}
+
 // What managed code can ask about memory agrees with the limit.
 TEST_P(ClrmemLiveLimit, MemoryLoadIsWithinAContainersLimit) {
   const RunWithSummary run =
@@ -149,6 +164,88 @@ TEST_P(ClrmemLiveLimit, MemoryLoadIsWithinAContainersLimit) {
       << "the charge and the headroom";
   EXPECT_GT(load, 2 * kMiB);
 }
+
+struct CacheFigures {
+  std::int64_t milliseconds;
+  std::uint64_t limit;
+  std::uint64_t charged;
+};
+
+// Returns the lines that JsonCache printed.
+std::vector<CacheFigures> FiguresOf(const std::string& out) {
+  std::vector<CacheFigures> all;
+  std::istringstream lines(out);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    CacheFigures figures{};
+    std::string word;
+    if (words >> figures.milliseconds >> word >> figures.limit >> word >> figures.charged) all.push_back(figures);
+  }
+  return all;
+}
+
+// A cache whose live data fits the lowered limit. It serves without a pause, so most of its memory is garbage.
+struct LoweredCache {
+  GcVariant gc;
+  const char* live;  // MiB
+};
+std::ostream& operator<<(std::ostream& out, const LoweredCache& cache) { return out << cache.gc.name; }
+
+class ClrmemLoweredLimit : public testing::TestWithParam<std::tuple<Runtime, LoweredCache>> {
+ protected:
+  void SetUp() override {
+    if (const auto why = WhyNotRunnable(std::get<0>(GetParam()))) GTEST_SKIP() << *why;
+  }
+  static constexpr std::uint64_t kLimit = 80 * kMiB;
+  static constexpr std::uint64_t kLowered = 58 * kMiB;
+
+  // Runs the cache for 5 s. Expects that it serves to its end, and that it is within the lowered limit 2 s after the
+  // change.
+  static RunWithSummary RunLowered(const std::vector<std::string>& options, const std::vector<std::string>& more = {}) {
+    const auto& [runtime, cache] = GetParam();
+    std::vector<std::string> arguments{cache.live, "5"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    RunWithSummary run =
+        RunWithin60Seconds(options, ProgramPath(runtime, "JsonCache"), arguments, cache.gc.environment);
+    EXPECT_EQ(run.process.exit_code, 0U) << Described(run);
+    ExpectSound(run);
+    std::int64_t lowered_at = -1;
+    std::uint64_t highest_before = 0;
+    int checked = 0;
+    for (const CacheFigures& figures : FiguresOf(run.process.out)) {
+      if (figures.limit != kLowered) {
+        if (lowered_at < 0) highest_before = std::max(highest_before, figures.charged);
+        continue;
+      }
+      if (lowered_at < 0) lowered_at = figures.milliseconds;
+      if (figures.milliseconds < lowered_at + 2000) continue;
+      ++checked;
+      EXPECT_LE(figures.charged, kLowered) << figures.milliseconds - lowered_at << " ms after the limit was lowered";
+    }
+    EXPECT_GT(highest_before, kLowered);
+    EXPECT_GT(checked, 2) << run.process.out;
+    return run;
+  }
+};
+
+TEST_P(ClrmemLoweredLimit, HoldsWithinTwoSeconds) { RunLowered({"--limit", "80M", "--limit-at", "1s=58M"}); }
+
+// The program itself lowers the limit, and raises it again.
+TEST_P(ClrmemLoweredLimit, SetByTheControlInterfaceHoldsAndRises) {
+  const RunWithSummary run = RunLowered({"--limit", "80M"}, {"58"});
+  const std::vector<CacheFigures> figures = FiguresOf(run.process.out);
+  std::uint64_t highest_after = 0;
+  for (auto it = figures.rbegin(); it != figures.rend() && it->limit == kLimit; ++it) {
+    highest_after = std::max(highest_after, it->charged);
+  }
+  EXPECT_GT(highest_after, kLowered) << "the cache uses the raised limit\n" << run.process.out;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Runtimes, ClrmemLoweredLimit,
+    testing::Combine(testing::Values(kNet8, kNet10),
+                     testing::Values(LoweredCache{kWorkstation, "30"}, LoweredCache{kServerGc, "16"})),
+    [](const auto& tested) { return ShortName(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param).gc.name; });
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemLiveLimit, testing::Values(kNet8, kNet10),
                          [](const auto& tested) { return ShortName(tested.param); });

@@ -20,6 +20,7 @@
 #include "clrhm_test_paths.h"
 #include "integration/clrmem_process.h"
 #include "integration/sound_run.h"
+#include "tool/hosting/hosts.h"
 #include "tool/text/text.h"
 
 namespace clrhm_test {
@@ -90,6 +91,31 @@ TEST_P(ClrmemVersion, RunsUnderALimit) {
   EXPECT_EQ(run.summary["runtime"]["version"], version);
   EXPECT_EQ(run.summary["runtime"]["path"], folder + "\\coreclr.dll");
   EXPECT_EQ(run.summary["gc_limit"]["follows"] == "old_runtime", version.starts_with("6.")) << run.process.error;
+}
+
+// The stand-ins are assemblies of .NET 8 and 10, whose versions differ.
+TEST(TrustedAssemblies, NewerAssemblyOfTheAppTakesThePlaceOfTheRuntimes) {
+  if (WhyNotRunnable(kNet8) || WhyNotRunnable(kNet10)) GTEST_SKIP() << "needs .NET 8 and 10";
+  const fs::path root = fs::temp_directory_path() / ("clrhm-trusted-" + std::to_string(GetCurrentProcessId()));
+  const fs::path runtime = root / "runtime";
+  const fs::path app = root / "app";
+  fs::create_directories(runtime);
+  fs::create_directories(app);
+  const fs::path old = fs::path(RuntimeFolder(kNet8)) / "System.Linq.dll";
+  const fs::path latest = fs::path(RuntimeFolder(kNet10)) / "System.Linq.dll";
+  fs::copy_file(old, runtime / "Newer.dll");
+  fs::copy_file(latest, app / "Newer.dll");
+  fs::copy_file(latest, runtime / "Older.dll");
+  fs::copy_file(old, app / "Older.dll");
+  fs::copy_file(old, app / "Own.dll");
+
+  const std::string list = clr_host_memory::tool::TrustedAssemblies(runtime, app);
+  EXPECT_THAT(list, HasSubstr(ToUtf8(app / "Newer.dll") + ";"));
+  EXPECT_THAT(list, Not(HasSubstr(ToUtf8(runtime / "Newer.dll"))));
+  EXPECT_THAT(list, HasSubstr(ToUtf8(runtime / "Older.dll") + ";"));
+  EXPECT_THAT(list, Not(HasSubstr("Own.dll"))) << "is found by APP_PATHS";
+  std::error_code ignored;
+  fs::remove_all(root, ignored);
 }
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, ClrmemVersion, testing::Values("6.0.13", "8.0.33", "9.0.22", "10.0.14"),

@@ -193,10 +193,15 @@ TEST_P(ClrmemPolicy, CountAllLeavesLessForTheProgram) {
   ExpectSound(with);
   // Nothing is kept for process-critical requests, so the runtime may end in any way. It must be refused first.
   EXPECT_GT(with.summary["limit_refusals"]["task_critical"], 0) << with.process.out << with.process.error;
-  EXPECT_EQ(with.summary["outside"]["counted"], true);
-  EXPECT_GT(with.summary["outside"]["bytes"], 0);
   EXPECT_LT(with.summary["memory"]["peak_charged_bytes"], without.summary["memory"]["peak_charged_bytes"]);
-  EXPECT_THAT(with.process.error, HasSubstr("MiB, counts against the limit\n"));
+
+  // Wine counts touched pages as private bytes. This program commits little that it does not touch.
+  const RunWithSummary quiet = Run({"--limit", "256M", "--count-all"}, "AllocateUntilOom", {"1", "1024", "1000"});
+  ExpectSound(quiet);
+  EXPECT_EQ(quiet.process.exit_code, 0u) << quiet.process.out << quiet.process.error;
+  EXPECT_EQ(quiet.summary["outside"]["counted"], true);
+  EXPECT_GT(quiet.summary["outside"]["bytes"], 0);
+  EXPECT_THAT(quiet.process.error, HasSubstr("MiB, counts against the limit\n"));
 }
 
 TEST_P(ClrmemPolicy, CountAllIsRefusedWithoutRoomForARuntime) {

@@ -153,9 +153,15 @@ ProcessResult RunProcessWith(const ProcessSettings& settings, const std::string&
     // A child inherits all inheritable handles. A child that another thread starts now would keep these pipes open.
     static std::mutex starting;
     const std::lock_guard lock(starting);
-    if (!CreateProcessW(ToWide(program).c_str(), wide_command_line.data(), nullptr, nullptr, TRUE,
-                        CREATE_UNICODE_ENVIRONMENT | group, block.data(),
-                        settings.working_directory ? directory.c_str() : nullptr, &startup, &process)) {
+    const auto start = [&] {
+      return CreateProcessW(ToWide(program).c_str(), wide_command_line.data(), nullptr, nullptr, TRUE,
+                            CREATE_UNICODE_ENVIRONMENT | group, block.data(),
+                            settings.working_directory ? directory.c_str() : nullptr, &startup, &process) != FALSE;
+    };
+    // Wine's loader needs fixed addresses, and the kernel ends a new process that cannot have them: about one in a
+    // thousand.
+    const auto is_bad_luck = [] { return IsWine() && GetLastError() == ERROR_INTERNAL_ERROR; };
+    if (!start() && !(is_bad_luck() && start())) {
       throw std::runtime_error("cannot start " + program + ", error " + std::to_string(GetLastError()));
     }
     out.CloseWriteEnd();
@@ -179,6 +185,7 @@ ProcessResult RunProcessWith(const ProcessSettings& settings, const std::string&
       if (settings.input) in.WriteAll(*settings.input);
       in.CloseWriteEnd();
     });
+    if (settings.meanwhile) settings.meanwhile(process.dwProcessId);
     const auto timeout = static_cast<DWORD>(settings.timeout.count());
     if (WaitForSingleObject(process.hProcess, timeout) != WAIT_OBJECT_0) {
       result.timed_out = true;
@@ -230,6 +237,11 @@ std::string TemporaryFile::Read() const {
 
 std::string ProgramPath(const Runtime& runtime, const std::string& name) {
   return std::string(kProgramsDirectory) + "\\" + runtime.framework + "\\" + name + "\\" + name + ".dll";
+}
+
+std::string ShapePath(const Runtime& runtime, const std::string& shape) {
+  const std::string name = shape == "RenamedAppHost" ? "Renamed" : "AllocateUntilOom";
+  return std::string(kProgramsDirectory) + "\\" + runtime.framework + "\\shapes\\" + shape + "\\" + name + ".exe";
 }
 
 std::string RuntimeFolder(const Runtime& runtime) {

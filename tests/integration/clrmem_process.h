@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -32,6 +33,8 @@ struct ProcessSettings {
   // If set, a Ctrl+Break is sent to the process when standard output contains this text. The process then has its own
   // console process group. Requires HasConsole().
   std::string break_after;
+  // If set, called with the process's id while it runs. The timeout begins afterwards.
+  std::function<void(std::uint32_t id)> meanwhile;
 };
 
 // Starts a program with these arguments, quoted as the C run-time splits them, and waits until it ends. Throws
@@ -80,6 +83,7 @@ inline constexpr Runtime kNet10{"net10.0", "10.0.14"};
   const std::string framework = runtime.framework;
   return framework.substr(0, framework.find('.'));
 }
+[[nodiscard]] std::string ShapePath(const Runtime& runtime, const std::string& shape);
 [[nodiscard]] std::string ProgramPath(const Runtime& runtime, const std::string& name);
 [[nodiscard]] std::string RuntimeFolder(const Runtime& runtime);
 // Returns why tests on this runtime cannot run here, or nothing if they can.

@@ -61,13 +61,20 @@ TEST(PolicySummary, ReportsAThrashingRuntime) {
   statistics.thrashes = 2;
   policy.options.on_thrash = OnThrash::kStop;
   policy.events.first_thrash = ThrashFigures{7000, 5100, 1800, 400, 0};
-  EXPECT_EQ(PolicyTable(statistics, policy),
-            "  runtime spun at its limit            2 times\n"
-            "    after 7.0 s                        1,800 refused, 400 collections and 0.0 MiB obtained in 5.1 s\n");
+  EXPECT_EQ(
+      PolicyTable(statistics, policy),
+      "  runtime spun at its limit            2 times\n"
+      "    after 7.0 s                        1,800 refused requests, 400 collections and 0.0 MiB obtained in 5.1 s\n");
   const Json json = PolicyJson(statistics, policy)["thrash"];
   EXPECT_EQ(json["on_thrash"], "stop");
   EXPECT_EQ(json["windows"], 2);
   EXPECT_EQ(json["first"]["refusals"], 1800);
+
+  policy.events.first_thrash = ThrashFigures{7000, 5100, 0, 40, 60_MiB};
+  EXPECT_EQ(
+      PolicyTable(statistics, policy),
+      "  runtime spun at its limit            2 times\n"
+      "    after 7.0 s                        40 collections took at least 98 % of 5.1 s and gained 1.5 MiB each\n");
 }
 
 TEST(PolicySummary, ListsLimitChangesAndTheirOutcomes) {

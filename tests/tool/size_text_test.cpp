@@ -21,6 +21,7 @@ TEST(ParseSize, AcceptsBinaryUnitsInAnyCase) {
       {"512k", 512 * 1024},
       {"256M", std::uint64_t{256} << 20},
       {"64MiB", std::uint64_t{64} << 20},
+      {"64Mi", std::uint64_t{64} << 20},
       {"64mb", std::uint64_t{64} << 20},
       {"1G", std::uint64_t{1} << 30},
       {"1.5G", std::uint64_t{3} << 29},

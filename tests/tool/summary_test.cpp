@@ -43,7 +43,8 @@ Summary ExampleSummary() {
   figures.audit.charged = 104857600;
   figures.audit.committed = 104857600;
   summary.manager = figures;
-  summary.bridge = BridgeFigures{{{"C:\\dotnet\\coreclr.dll", 2, {"VirtualAlloc", "VirtualFree"}}}, 9999};
+  summary.bridge =
+      BridgeFigures{.modules = {{"C:\\dotnet\\coreclr.dll", 2, {"VirtualAlloc", "VirtualFree"}}}, .calls = 9999};
   summary.bridge->purposes.requests[kClrHostMemoryGcHeap] = 77;
   summary.bridge->purposes.refusals[kClrHostMemoryGcHeap] = 5;
   summary.bridge->purposes.requests[kClrHostMemoryCodeHeap] = 8;

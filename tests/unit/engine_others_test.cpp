@@ -79,6 +79,23 @@ TEST_F(EngineAndOthers, ForeignRegionIsChargedOnlyForTheManagersCommits) {
   EXPECT_TRUE(Exact({4}));
 }
 
+TEST_F(EngineAndOthers, WhatAGcReservedBeforeCountsAsTheGcs) {
+  const Address heap = ForeignReservation(64 * kMiB);
+  RawCommit(heap, 2 * kMiB);
+  const PageRange range = *PageRange::Covering(heap, 64 * kMiB);
+  ASSERT_TRUE(Commit(heap + 2 * kMiB, kMiB).outcome.ok());
+  EXPECT_EQ(engine.GcCharged(), Bytes{}) << "nobody has said that it is a GC's";
+  EXPECT_TRUE(engine.earlier_reservations().Add(range, Bytes{2 * kMiB}));
+  EXPECT_FALSE(engine.earlier_reservations().Add(range, Bytes{2 * kMiB})) << "it is known";
+  EXPECT_EQ(engine.GcCharged(), Bytes{kMiB});
+  EXPECT_EQ(engine.earlier_reservations().Committed(), Bytes{2 * kMiB});
+  ASSERT_TRUE(Commit(heap + 3 * kMiB, kMiB).outcome.ok());
+  EXPECT_EQ(engine.GcCharged(), Bytes{2 * kMiB});
+  EXPECT_TRUE(engine.earlier_reservations().Find(heap + 64 * kMiB - 1));
+  EXPECT_FALSE(engine.earlier_reservations().Find(heap + 64 * kMiB));
+  EXPECT_FALSE(engine.earlier_reservations().Find(heap - 1));
+}
+
 TEST_F(EngineAndOthers, ForeignPagesCannotBeFreedThroughTheManager) {
   const Address foreign = ForeignReservation(kMiB);
   RawCommit(foreign, kMiB);

@@ -126,6 +126,7 @@ TEST_F(ReliefTest, StartThatFitsEndsAtTheLimit) {
 }
 
 TEST_F(ReliefTest, LastResortOpensAfterARefusalAndClosesWhenTheHeadroomIsFree) {
+  constexpr std::uint64_t kLastPart = kMiB / 4;
   engine.SetLimits({.limit = {16 * kMiB}, .process_headroom = {2 * kMiB}, .last_resort = {kMiB}});
   ASSERT_TRUE(Take(15 * kMiB, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
@@ -134,7 +135,11 @@ TEST_F(ReliefTest, LastResortOpensAfterARefusalAndClosesWhenTheHeadroomIsFree) {
   EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
   EXPECT_TRUE(Take(kPageSize, Criticality::kProcess).outcome.ok());
   engine.budget().CloseLastResort();
-  EXPECT_TRUE(Take(kMiB - kPageSize, Criticality::kProcess).outcome.ok()) << "it stays open while it is in use";
+  EXPECT_TRUE(Take(kMiB - kLastPart - kPageSize, Criticality::kProcess).outcome.ok())
+      << "it stays open while it is in use";
+  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit()) << "its last part is closed";
+  engine.budget().OpenLastPart();
+  EXPECT_TRUE(Take(kLastPart, Criticality::kProcess).outcome.ok());
   EXPECT_EQ(Charged(), Bytes{16 * kMiB});
   EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
 
@@ -255,49 +260,6 @@ TEST_F(ReliefTest, LargePagesAreChargedAtReservationAndHeldToTheLimit) {
   ASSERT_TRUE(Release(block.address).ok());
   EXPECT_EQ(Charged(), Bytes{});
   EXPECT_TRUE(Exact());
-}
-
-TEST_F(ReliefTest, LimitBelowUsageLeavesTheHeadroomToProcessLevel) {
-  ASSERT_TRUE(Take(12 * kMiB, Criticality::kTask).outcome.ok());
-  Budget& budget = engine.budget();
-  engine.SetLimits({.limit = {4 * kMiB}, .process_headroom = {kMiB}});
-  EXPECT_EQ(budget.Bound(), Bytes{13 * kMiB});
-  EXPECT_EQ(Take(kPageSize, Criticality::kTask).outcome, Outcome::OverLimit());
-  EXPECT_EQ(Take(kPageSize, Criticality::kAppDomain).outcome, Outcome::OverLimit());
-  EXPECT_TRUE(Take(kMiB, Criticality::kProcess).outcome.ok());
-  EXPECT_EQ(Take(kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
-
-  // Process level may use returned memory again, until SettleBound lowers the bound.
-  ASSERT_TRUE(Decommit(region, 2 * kMiB).ok());
-  EXPECT_TRUE(Commit(region, kMiB, Criticality::kProcess).outcome.ok());
-  EXPECT_EQ(Commit(region + kMiB, kMiB, Criticality::kTask).outcome, Outcome::OverLimit());
-  budget.SettleBound();
-  EXPECT_EQ(budget.Bound(), Bytes{13 * kMiB}) << "what is in use and the headroom";
-  ASSERT_TRUE(Decommit(region, 2 * kMiB).ok());
-  budget.SettleBound();
-  EXPECT_EQ(budget.Bound(), Bytes{12 * kMiB});
-  ASSERT_TRUE(Decommit(region, 10 * kMiB).ok());
-  budget.SettleBound();
-  EXPECT_EQ(budget.Bound(), Bytes{4 * kMiB});
-  EXPECT_EQ(engine.Figures().most_over_bound, Bytes{});
-}
-
-TEST_F(ReliefTest, BoundOfALoweredLimitNeverExceedsTheBoundBefore) {
-  ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
-  ASSERT_TRUE(Take(2 * kMiB - kPageSize, Criticality::kProcess).outcome.ok());
-  engine.SetLimits({.limit = {15 * kMiB}, .process_headroom = {kMiB}});
-  EXPECT_EQ(engine.budget().Bound(), kLimits.limit);
-  engine.SetLimits({.limit = {4 * kMiB}, .process_headroom = {kMiB}});
-  EXPECT_EQ(engine.budget().Bound(), kLimits.limit);
-  EXPECT_EQ(Take(2 * kPageSize, Criticality::kProcess).outcome, Outcome::OverLimit());
-  engine.SetLimits({.limit = {64 * kMiB}});
-  EXPECT_EQ(engine.budget().Bound(), Bytes{64 * kMiB});
-}
-
-TEST_F(ReliefTest, LimitThatLeavesLessThanTheHeadroomRaisesTheBoundByTheRest) {
-  ASSERT_TRUE(Take(14 * kMiB, Criticality::kTask).outcome.ok());
-  engine.SetLimits({.limit = {14 * kMiB + kMiB / 4}, .process_headroom = {kMiB}});
-  EXPECT_EQ(engine.budget().Bound(), Bytes{15 * kMiB});
 }
 
 TEST_F(ReliefTest, ReserveServesHeapBlocks) {

@@ -34,6 +34,25 @@ TEST_F(MonitorTest, LimitBelowUsageIsLowUntilTheChargeFits) {
   EXPECT_THAT(After(100), ElementsAre("Neutral 40"));
 }
 
+TEST_F(MonitorTest, GraceOfALoweredLimitEndsAfterTwoSeconds) {
+  Round();
+  budget_.SetLimits({.limit = {50 * kMiB}}, true);
+  ASSERT_TRUE(budget_.IsInGrace());
+  After(1);
+  Return(5);
+  After(1900);
+  EXPECT_TRUE(budget_.IsInGrace());
+  EXPECT_EQ(budget_.Bound(), Bytes{60 * kMiB});
+  After(200);
+  EXPECT_FALSE(budget_.IsInGrace());
+  EXPECT_EQ(budget_.Bound(), Bytes{55 * kMiB});
+  // The next grace is as long.
+  budget_.SetLimits({.limit = {40 * kMiB}}, true);
+  After(1);
+  After(1900);
+  EXPECT_TRUE(budget_.IsInGrace());
+}
+
 TEST_F(MonitorTest, FullLimitIsLowUntilTheLimitIsRaised) {
   Round();
   Charge(32);

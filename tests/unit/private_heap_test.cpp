@@ -1,5 +1,7 @@
 // The blocks behind IHostMalloc: size classes, slabs, validation, fills and reallocation.
 #include <algorithm>
+#include <latch>
+#include <thread>
 #include <vector>
 
 #include "support/heap_fixture.h"
@@ -289,6 +291,34 @@ TEST_F(PrivateHeapTest, InPlaceReallocationKeepsAddressAndRefusalKeepsTheBlock) 
   EXPECT_TRUE(heap->Reallocate(block, 1, Criticality::kTask, kAny, false).outcome.ok()) << "smaller always works";
   int local = 0;
   EXPECT_EQ(heap->Reallocate(&local, 1, Criticality::kTask, kAny, false).outcome, Outcome::NotOurs());
+}
+
+TEST_F(PrivateHeapTest, ThreadThatNeedsFewBlocksOfASizeBorrowsThem) {
+  ASSERT_NE(Block(100), nullptr);
+  const Bytes one_slab = Charged();
+  constexpr int kThreads = 16;
+  // Each of the threads takes that many blocks. Their stacks are apart while they all live, so not all of them use the
+  // shard of this thread.
+  const auto take = [this](int blocks) {
+    std::latch all(kThreads);
+    std::vector<std::thread> takers;
+    for (int taker = 0; taker < kThreads; ++taker) {
+      takers.emplace_back([&] {
+        all.arrive_and_wait();
+        for (int i = 0; i < blocks; ++i) {
+          char* block = Block(100);
+          ASSERT_NE(block, nullptr);
+          EXPECT_TRUE(heap->Free(block).ok());
+        }
+      });
+    }
+    for (std::thread& taker : takers) taker.join();
+  };
+  take(PrivateHeap::kMostBorrowed / kThreads);
+  EXPECT_EQ(Charged(), one_slab);
+  take(PrivateHeap::kMostBorrowed + 1);
+  EXPECT_GT(Charged(), one_slab) << "a thread that needs more has a slab of its own";
+  EXPECT_TRUE(Exact());
 }
 
 }  // namespace

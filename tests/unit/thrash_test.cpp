@@ -187,6 +187,42 @@ TEST(GcThrash, NextReportNeedsANewWindow) {
   EXPECT_TRUE(ObserveGc(9, 990, 10, 0));
 }
 
+TEST(GcThrash, RareReadingsMakeALongWindow) {
+  GcThrashGuard guard;
+  GcReading reading{.at = Milliseconds{1000}, .heap = {100 << 20}};
+  const auto after = [&](int milliseconds, int paused) {
+    reading.at += Milliseconds{milliseconds};
+    reading.paused += Milliseconds{paused};
+    reading.collections += 10;
+    return guard.Observe(reading, Milliseconds{4000});
+  };
+  EXPECT_FALSE(after(0, 0));
+  EXPECT_FALSE(after(2000, 0));
+  EXPECT_FALSE(after(2000, 2000)) << "half of this window was spent";
+  const auto report = after(9000, 9000);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->window, Milliseconds{9000});
+  EXPECT_EQ(report->collections, 10u);
+  EXPECT_FALSE(after(3000, 3000));
+  EXPECT_TRUE(after(4000, 4000));
+}
+
+TEST(GcThrash, LongerWindowIsFilledAnew) {
+  GcThrashGuard guard;
+  GcReading reading{.heap = {100 << 20}};
+  int reports = 0;
+  for (int i = 0; i < 40; ++i) {
+    reports += guard.Observe(reading, Milliseconds{i < 3 ? 4000 : 20'000}) ? 1 : 0;
+    if (i < 20) {
+      EXPECT_EQ(reports, 0) << i;
+    }
+    reading.at += Milliseconds{1000};
+    reading.paused += Milliseconds{1000};
+    reading.collections += 1;
+  }
+  EXPECT_EQ(reports, 1);
+}
+
 TEST(GcThrash, WindowOfZeroReportsNothing) {
   GcThrashGuard guard;
   GcReading reading;

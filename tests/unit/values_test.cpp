@@ -163,9 +163,9 @@ TEST(AdmissionPolicy, DefaultHeadroomIsAtMostAQuarterOfTheLimit) {
 
 TEST(GcLimit, AtStartLeavesRoomForTheRestOfTheRuntime) {
   EXPECT_EQ(GcLimitAtStart({}), kUnlimited);
-  EXPECT_EQ(GcLimitAtStart({.limit = {128 * kMiB}, .headroom = {5 * kMiB}}), Bytes{117 * kMiB});
-  EXPECT_EQ(GcLimitAtStart({.limit = {128 * kMiB}, .outside = {20 * kMiB}, .headroom = {5 * kMiB}}), Bytes{97 * kMiB});
-  EXPECT_EQ(GcLimitAtStart({.limit = {6 * kMiB}, .headroom = {kMiB}}), kLeastGcLimit) << "with less no GC is sound";
+  EXPECT_EQ(GcLimitAtStart({.limit = {128 * kMiB}, .headroom = {5 * kMiB}}), Bytes{118 * kMiB});
+  EXPECT_EQ(GcLimitAtStart({.limit = {128 * kMiB}, .outside = {20 * kMiB}, .headroom = {5 * kMiB}}), Bytes{98 * kMiB});
+  EXPECT_EQ(GcLimitAtStart({.limit = {13 * kMiB}, .headroom = {kMiB}}), kLeastGcLimit) << "with less no GC is sound";
 }
 
 TEST(GcLimit, IsWhatHeadroomAndTheRestOfTheChargeLeave) {
@@ -179,13 +179,20 @@ TEST(GcLimit, IsWhatHeadroomAndTheRestOfTheChargeLeave) {
 TEST(GcLimit, IsToldOnlyIfItMustFallOrMayRiseByMoreThanAStep) {
   const Bytes limit{64 * kMiB};  // a step is 1 MiB
   const Bytes told{40 * kMiB};
-  EXPECT_EQ(GcLimitToTell(told, told, limit), Bytes{});
-  EXPECT_EQ(GcLimitToTell(told, {41 * kMiB}, limit), Bytes{});
-  EXPECT_EQ(GcLimitToTell(told, {41 * kMiB + 1}, limit), Bytes{41 * kMiB - kMiB / 2});
-  EXPECT_EQ(GcLimitToTell(told, {40 * kMiB - 1}, limit), Bytes{39 * kMiB + kMiB / 2 - kPageSize});
-  EXPECT_EQ(GcLimitToTell(told, kUnlimited, kUnlimited), kUnlimited);
-  EXPECT_EQ(GcLimitToTell(kUnlimited, kUnlimited, kUnlimited), Bytes{});
-  EXPECT_EQ(GcLimitToTell(kUnlimited, {kPageSize}, limit), Bytes{kPageSize});
+  EXPECT_EQ(GcLimitToTell({told, told, told}, limit), Bytes{});
+  EXPECT_EQ(GcLimitToTell({told, {41 * kMiB}, told}, limit), Bytes{});
+  EXPECT_EQ(GcLimitToTell({told, {41 * kMiB + 1}, told}, limit), Bytes{41 * kMiB - kMiB / 2});
+  EXPECT_EQ(GcLimitToTell({told, {40 * kMiB - 1}, told}, limit), Bytes{39 * kMiB + kMiB / 2 - kPageSize});
+  EXPECT_EQ(GcLimitToTell({told, {40 * kMiB - 1}, told, {kMiB / 4}}, limit), Bytes{39 * kMiB + kMiB / 2 - kPageSize});
+  EXPECT_EQ(GcLimitToTell({told, {39 * kMiB}, told, {2 * kMiB}}, limit), Bytes{37 * kMiB})
+      << "room for as much growth again";
+  EXPECT_EQ(GcLimitToTell({told, {39 * kMiB}, told, {20 * kMiB}}, limit), Bytes{35 * kMiB}) << "at most a sixteenth";
+  EXPECT_EQ(GcLimitToTell({told, {45 * kMiB}, {29 * kMiB}}, limit), Bytes{}) << "it does not need so little more yet";
+  EXPECT_EQ(GcLimitToTell({told, {45 * kMiB}, {30 * kMiB}}, limit), Bytes{44 * kMiB + kMiB / 2});
+  EXPECT_EQ(GcLimitToTell({told, {46 * kMiB}, {}}, limit), Bytes{45 * kMiB + kMiB / 2});
+  EXPECT_EQ(GcLimitToTell({told, kUnlimited, {}}, kUnlimited), kUnlimited);
+  EXPECT_EQ(GcLimitToTell({kUnlimited, kUnlimited, {}}, kUnlimited), Bytes{});
+  EXPECT_EQ(GcLimitToTell({kUnlimited, {kPageSize}, kUnlimited}, limit), Bytes{kPageSize});
 }
 
 TEST(BudgetTest, RefusedChargeChangesNothing) {

@@ -187,6 +187,14 @@ HRESULT ImportPatch::Find(gsl::span<const ImportHook> hooks, gsl::span<const cha
     if (std::find(names_.begin(), names_.end(), hook->name) == names_.end()) names_.push_back(hook->name);
   }
 
+  // The hooks' order is that of the writes. Each hook has its own replacement.
+  const auto position = [&hooks](const Slot& slot) {
+    return std::find_if(hooks.begin(), hooks.end(),
+                        [&slot](const ImportHook& hook) { return hook.replacement == slot.replacement; });
+  };
+  std::stable_sort(slots_.begin(), slots_.end(),
+                   [&position](const Slot& left, const Slot& right) { return position(left) < position(right); });
+
   std::string missing;
   for (const char* name : required) {
     const bool found = std::any_of(names_.begin(), names_.end(),

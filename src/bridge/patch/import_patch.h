@@ -39,10 +39,10 @@ class ImportPatch {
   ImportPatch& operator=(const ImportPatch&) = delete;
   ~ImportPatch() { Undo(); }
 
-  // Redirects every import of module that has the name of a hook to the hook's replacement. The import may come from
-  // any library of the hook's kind. Other threads may call through the imports meanwhile. On failure every import is
-  // as it was, and *reason gives the cause. If an import cannot be restored after a failure, *patch owns it, and Undo
-  // tries again and counts it.
+  // Redirects every import of module that has the name of a hook to the hook's replacement, in the order of the hooks.
+  // The import may come from any library of the hook's kind. Other threads may call through the imports meanwhile. On
+  // failure every import is as it was, and *reason gives the cause. If an import cannot be restored after a failure,
+  // *patch owns it, and Undo tries again and counts it.
   //
   // Returns:
   // - S_OK

@@ -147,7 +147,8 @@ bool StartsWith(std::string_view text, std::string_view lower_prefix) noexcept {
 }  // namespace
 
 bool IsWin32BaseLibrary(std::string_view library) noexcept {
-  constexpr std::array<std::string_view, 2> kNames = {"kernel32.dll", "kernelbase.dll"};
+  constexpr std::array<std::string_view, 5> kNames = {"kernel32.dll", "kernelbase.dll", "ntdll.dll", "ole32.dll",
+                                                      "combase.dll"};
   return StartsWith(library, "api-ms-win-core-") ||
          std::any_of(kNames.begin(), kNames.end(),
                      [&](std::string_view name) { return library.size() == name.size() && StartsWith(library, name); });

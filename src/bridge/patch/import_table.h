@@ -17,7 +17,8 @@ struct NamedImport {
   void** slot;               // its entry in the import address table
 };
 
-// Returns whether library exports Win32 base functions: kernel32, kernelbase, or an api-ms-win-core-* set.
+// Returns whether library exports Win32 base functions: kernel32, kernelbase, ntdll, those of COM, or an
+// api-ms-win-core-* set.
 [[nodiscard]] bool IsWin32BaseLibrary(std::string_view library) noexcept;
 
 // Returns whether library has the C run-time's malloc: the universal C run-time, its api-ms-win-crt-heap-* set, or an

@@ -45,7 +45,7 @@ Function OfNtdll(const char* name) noexcept {
 void CALLBACK OnDll(ULONG reason, const DllNotification* data, void* /*context*/) {
   if (reason != kLoaded || data->base_name == nullptr) return;
   const std::wstring_view name(data->base_name->text, data->base_name->length / sizeof(wchar_t));
-  if (watch.calls.wanted(name)) SetEvent(watch.loaded);
+  if (watch.calls.wanted(name, static_cast<HMODULE>(data->base))) SetEvent(watch.loaded);
 }
 
 DWORD WINAPI Attend(void* /*context*/) {

@@ -1,5 +1,6 @@
-// Reports modules that are loaded, by any code, on its own thread. The OS reports a load under the loader lock, where
-// attaching is impossible, and before the module's imports are resolved.
+// Reports modules that are loaded, by any code. The OS reports a load under the loader lock, where attaching is
+// impossible. By the OS's documentation the module's imports are not resolved yet; current loaders resolve them before.
+// So a second report follows on the watch's own thread.
 #ifndef CLRHM_BRIDGE_PATCH_LOAD_WATCH_H
 #define CLRHM_BRIDGE_PATCH_LOAD_WATCH_H
 
@@ -10,10 +11,11 @@
 
 namespace clr_host_memory {
 
-// The functions that a watch calls. wanted(file name) is called under the loader lock for each module; it must take no
-// lock that is held while modules are loaded. attend() is called on the watch's thread after a module that was wanted.
+// The functions that a watch calls. wanted(file name, module) is called under the loader lock for each module, before
+// its code runs. It must take no lock that is held while modules are loaded. attend() is called on the watch's thread
+// after a module that was wanted.
 struct LoadWatchCalls {
-  bool (*wanted)(std::wstring_view file_name) noexcept;
+  bool (*wanted)(std::wstring_view file_name, HMODULE module) noexcept;
   void (*attend)() noexcept;
 };
 

@@ -48,16 +48,26 @@ std::wstring ModulePath(HMODULE module) {
   }
 }
 
-std::vector<HMODULE> LoadedModulesNamed(std::wstring_view name) {
+std::vector<HMODULE> LoadedModules() {
+  constexpr int kAttempts = 20;  // the OS may fail while another thread loads or unloads a module
   std::vector<HMODULE> modules(256);
-  for (;;) {
+  for (int attempt = 0; attempt < kAttempts;) {
     const DWORD size = static_cast<DWORD>(modules.size() * sizeof(HMODULE));
     DWORD needed = 0;
-    if (!EnumProcessModules(GetCurrentProcess(), modules.data(), size, &needed)) return {};
+    if (!EnumProcessModules(GetCurrentProcess(), modules.data(), size, &needed)) {
+      ++attempt;
+      Sleep(1);
+      continue;
+    }
     const bool complete = needed <= size;
     modules.resize(needed / sizeof(HMODULE));
-    if (complete) break;
+    if (complete) return modules;
   }
+  return {};
+}
+
+std::vector<HMODULE> LoadedModulesNamed(std::wstring_view name) {
+  std::vector<HMODULE> modules = LoadedModules();
   std::erase_if(modules, [name](HMODULE module) {
     const std::wstring path = ModulePath(module);
     return !SameName(BaseName(path), name);

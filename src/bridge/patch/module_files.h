@@ -23,7 +23,11 @@ namespace clr_host_memory {
 // Returns the full path of a module's file; empty if module is not a module.
 [[nodiscard]] std::wstring ModulePath(HMODULE module);
 
-// Returns all modules of this process whose file is called name.
+// Returns all modules of this process. Empty: the OS does not list them, even after some attempts. Throws
+// std::bad_alloc.
+[[nodiscard]] std::vector<HMODULE> LoadedModules();
+
+// Returns all modules of this process whose file is called name. Throws std::bad_alloc.
 [[nodiscard]] std::vector<HMODULE> LoadedModulesNamed(std::wstring_view name);
 
 // Returns the module whose code or data includes address, without adding a reference; null: none.

@@ -14,21 +14,15 @@ namespace {
 
 // What the currently bridged manager contributes to the properties; all 0 if there is none.
 struct StartFigures {
-  std::uint64_t physical_memory = 0;         // bytes of the machine
-  bool hides_memory = false;                 // a bridged runtime receives less
-  std::uint64_t gc_limit = 0;                // bytes that the limit leaves to a GC at its start; 0: no limit
-  IClrHostMemoryControl* control = nullptr;  // a bridge of the manager keeps it alive
+  std::uint64_t physical_memory = 0;  // bytes of the machine
+  bool hides_memory = false;          // a bridged runtime receives less
+  std::uint64_t gc_limit = 0;         // bytes that the limit leaves to a GC at its start; 0: no limit
 };
 
 StartFigures FiguresAtStart() noexcept {
   StartFigures figures;
   const CallScope scope;
   if (scope.client() == nullptr) return figures;
-  ComPtr<IClrHostMemoryControl> control;
-  if (SUCCEEDED(scope.client()->manager->QueryInterface(kIidClrHostMemoryControl,
-                                                        reinterpret_cast<void**>(control.Receive())))) {
-    figures.control = control.get();
-  }
   BackendMemoryStatus told{};
   told.size = sizeof(told);
   if (scope.client()->backend->GetMemoryStatus(&told) != S_OK) return figures;
@@ -59,13 +53,6 @@ bool EnvironmentLimitsGc() noexcept {
   return std::any_of(kLimits.begin(), kLimits.end(), Exists);
 }
 
-// Returns whether a GC with this limit uses regions of the smallest size, as it does within a range of five times the
-// limit. A server GC divides the range among its heaps, at most one for each processor.
-bool SmallRegions(std::uint64_t gc_limit, bool is_server) noexcept {
-  const std::uint64_t heaps = is_server ? GetActiveProcessorCount(ALL_PROCESSOR_GROUPS) : 1;
-  return gc_limit / std::max(heaps, std::uint64_t{1}) < kSmallRegionsBelow;
-}
-
 template <std::size_t kSize>
 void Add(const char (&key)[kSize], std::uint64_t value, ClrHostMemoryStartProperties* additions) noexcept {
   ClrHostMemoryStartProperty& property = additions->properties[additions->count++];
@@ -79,7 +66,8 @@ void Add(const char (&key)[kSize], std::uint64_t value, ClrHostMemoryStartProper
 }  // namespace
 
 ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,
-                                                  const char* const* values, std::uint64_t gc_hard_limit) noexcept {
+                                                  const char* const* values, std::uint64_t gc_hard_limit,
+                                                  std::uint64_t* start_limit) noexcept {
   bool is_server = IsSet(L"DOTNET_gcServer") || IsSet(L"COMPlus_gcServer");
   // With large pages the range is committed when it is reserved: the GC makes it as large as its hard limit needs.
   bool large_pages = IsSet(L"DOTNET_GCLargePages") || IsSet(L"COMPlus_GCLargePages");
@@ -106,15 +94,15 @@ ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const cha
   ClrHostMemoryStartProperties additions{};
   if (!sizes_range_itself && will_be_raised) {
     Add(kRegionRangeProperty, RegionRangeOfLimit(gc_hard_limit, figures.physical_memory), &additions);
-    if (SmallRegions(gc_hard_limit, is_server)) Add(kRegionSizeProperty, kSmallRegion, &additions);
+    // A server GC divides its range among its heaps, at most one for each processor.
+    const std::uint64_t heaps = is_server ? std::max(GetActiveProcessorCount(ALL_PROCESSOR_GROUPS), DWORD{1}) : 1;
+    Add(kRegionSizeProperty, RegionSizeOfLimit(gc_hard_limit, heaps), &additions);
   } else if (!sizes_range_itself && needs_machines_range) {
     Add(kRegionRangeProperty, RegionRange(figures.physical_memory), &additions);
   }
   if (adds_limit) Add(kHardLimitProperty, gc_hard_limit, &additions);
-  if (figures.control != nullptr) {
-    Add(kControlProperty, reinterpret_cast<std::uintptr_t>(figures.control), &additions);
-    if (follows && (adds_limit || !has_limit)) Add(kFollowProperty, 1, &additions);
-  }
+  additions.gc_limit_follows = follows && !has_limit ? 1 : 0;
+  *start_limit = additions.gc_limit_follows == 0 ? 0 : adds_limit ? gc_hard_limit : UINT64_MAX;
   return additions;
 }
 

@@ -29,24 +29,26 @@ inline constexpr char kRegionRangeProperty[] = "System.GC.RegionRange";
 // The runtime property for the size of a region, bytes. A GC derives it from its range. In the larger range it would
 // take regions of 4 MiB, of which a small heap has too few (docs/decisions/0006).
 inline constexpr char kRegionSizeProperty[] = "System.GC.RegionSize";
-inline constexpr std::uint64_t kSmallRegion = std::uint64_t{1} << 20;
-// A heap with a smaller limit receives small regions.
-inline constexpr std::uint64_t kSmallRegionsBelow = std::uint64_t{64} << 20;
+// Returns the size that a GC with a limit takes by itself in its own range, which is five times the limit. The initial
+// regions of a heap, 19 in all, then fit into half of the range. A server GC's heaps differ in size, so it takes half
+// of that.
+[[nodiscard]] constexpr std::uint64_t RegionSizeOfLimit(std::uint64_t gc_limit, std::uint64_t heaps) noexcept {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  const std::uint64_t most = 5 * gc_limit / 2 / 19 / heaps / (heaps > 1 ? 2 : 1);
+  return most >= 4 * kMiB ? 4 * kMiB : most >= 2 * kMiB ? 2 * kMiB : kMiB;
+}
 
 // The runtime property for the GC's own limit, in bytes, on what it commits. With it the GC collects and decommits in
 // time. Without it, a GC that is only refused asks for new regions and throws (docs/decisions/0011). Only the companion
 // can change it later.
 inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
 
-// The properties for the companion, as IClrHostMemoryBridge::GetStartProperties specifies.
-inline constexpr char kControlProperty[] = "ClrHostMemory.Control";
-inline constexpr char kFollowProperty[] = "ClrHostMemory.FollowGcLimit";
-
 // Returns the properties to pass in addition to the given ones, as IClrHostMemoryBridge::GetStartProperties specifies;
-// leaves size and version 0. Asks the currently bridged manager what it reports about the machine.
+// leaves size and version 0. Asks the currently bridged manager what it reports about the machine. *start_limit
+// receives the limit that the GC starts with, bytes: UINT64_MAX: none; 0: a companion must not change it.
 [[nodiscard]] ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,
-                                                                const char* const* values,
-                                                                std::uint64_t gc_hard_limit) noexcept;
+                                                                const char* const* values, std::uint64_t gc_hard_limit,
+                                                                std::uint64_t* start_limit) noexcept;
 
 }  // namespace clr_host_memory
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bridge/patch/module_files.h"
+#include "bridge/start/linked_runtime.h"
 
 namespace clr_host_memory {
 namespace {
@@ -60,6 +61,8 @@ bool IsAssemblyOfProgram(HMODULE module) {
 }
 
 unsigned MajorVersionOf(HMODULE module) noexcept {
+  // The .exe's own version is the program's.
+  if (HasLinkedRuntime(module)) return static_cast<unsigned>(LinkedRuntimeVersion(module)[0]);
   HRSRC found = FindResourceW(module, MAKEINTRESOURCEW(VS_VERSION_INFO), MAKEINTRESOURCEW(16));  // RT_VERSION
   HGLOBAL loaded = found == nullptr ? nullptr : LoadResource(module, found);
   const auto* const block = static_cast<const std::byte*>(loaded == nullptr ? nullptr : LockResource(loaded));

@@ -31,12 +31,18 @@ class PurposedRequest {
     BackendRegion region{};
     const bool known = address != nullptr && client.backend->FindRegion(address, &region) == S_OK;
     const bool is_own_stack = address != nullptr && !known && (type & MEM_RESERVE) == 0 && IsOwnStack(address);
+    commits_whole_view_ = known && region.is_view != 0 && region.base == address && region.reserved == size;
     purpose_ = PurposeOf(type, protect, known ? &region : nullptr,
                          module.largest_gc_reservation.load(std::memory_order_relaxed), is_own_stack);
   }
 
   [[nodiscard]] EMemoryCriticalLevel level() const noexcept {
     return LevelOf(purpose_, client_.runtime_started.load(std::memory_order_relaxed));
+  }
+  // Returns whether a refused request has to be made again, since the CLR cannot bear it. When the CLR releases a block
+  // of code, it first commits the whole view, to clear it. If that is refused, it fails fast.
+  [[nodiscard]] bool HasToTryAgain(HRESULT result) const noexcept {
+    return result == E_OUTOFMEMORY && commits_whole_view_;
   }
   // Counts the result of the request and returns it as the thunk's result.
   LPVOID Settle(LPVOID memory) noexcept {
@@ -59,6 +65,7 @@ class PurposedRequest {
   const SIZE_T size_;
   const bool commits_;
   const bool gc_reserves_;
+  bool commits_whole_view_ = false;
   Purpose purpose_ = kClrHostMemoryUnknownPurpose;
 };
 
@@ -89,7 +96,15 @@ LPVOID VirtualAlloc(Thunk<decltype(::VirtualAlloc)>& thunk, LPVOID address, SIZE
   const DWORD error_before = GetLastError();
   void* memory = nullptr;
   PurposedRequest request(thunk.module, *client, address, size, type, protect);
-  const HRESULT hr = client->manager->VirtualAlloc(address, size, type, protect, request.level(), &memory);
+  const auto ask = [&] {
+    return client->manager->VirtualAlloc(address, size, type, protect, request.level(), &memory);
+  };
+  HRESULT hr = ask();
+  if (request.HasToTryAgain(hr)) {
+    SetLastError(error_before);
+    client->backend->OpenLastPart();
+    hr = ask();
+  }
   return request.Settle(hr == S_OK ? memory : AllocateAfterShutdown(*client, hr, error_before, allocate));
 }
 

@@ -22,8 +22,19 @@ struct RunOptions {
   bool no_bridge = false;
   bool gc_container = false;
   std::vector<std::string> bridged_modules;  // file names of the additional modules to bridge
+  bool agent = false;                        // run any app in another process
+  bool children = false;                     // put the programs that the app starts under a manager, too
+  bool is_child = false;                     // a program under clrmem has started it; see ChildOrNot
   std::string app;
-  std::vector<std::string> arguments;  // passed to the app unchanged
+  std::vector<std::string> arguments;     // passed to the app unchanged
+  std::vector<std::string> command_line;  // the command, its options and the app, without the app's arguments
+};
+
+// Options for a program that is running already. Those of `run` that need its start keep their defaults.
+struct AttachOptions {
+  std::uint32_t process = 0;  // its id
+  RunOptions run;
+  std::vector<std::string> command_line;  // clrmem's, as given
 };
 
 struct InfoOptions {
@@ -40,7 +51,7 @@ struct PrintText {
   std::string text;
 };
 
-using Options = std::variant<RunOptions, InfoOptions, ScriptedOptions, PrintText>;
+using Options = std::variant<RunOptions, AttachOptions, InfoOptions, ScriptedOptions, PrintText>;
 
 // Parses the command line. arguments are UTF-8, without the program's own name. Throws ToolError.
 [[nodiscard]] Options ParseOptions(const std::vector<std::string>& arguments);

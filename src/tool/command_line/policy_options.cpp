@@ -26,8 +26,7 @@ std::vector<std::string_view> SplitAtCommas(std::string_view text) {
 }
 
 std::uint64_t ParseOneHeadroom(std::string_view text) {
-  if (text == "0") return 0;
-  if (!text.ends_with('%')) return ParseSize(text, "--headroom");
+  if (!text.ends_with('%')) return ParseSizeOrZero(text, "--headroom");
   const std::string_view digits = text.substr(0, text.size() - 1);
   const bool whole = !digits.empty() && digits.size() <= 3 &&
                      std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -88,9 +87,10 @@ LimitChange ParseLimitChange(const std::string& text) {
   if (equals == std::string_view::npos || equals == 0 || equals + 1 == view.size()) {
     throw ToolError("--limit-at " + text + " is not a time and a limit", "write it like 2s=64M or 1m=none");
   }
-  LimitChange change{.after_ms = ParseDuration(view.substr(0, equals), "--limit-at"), .limit = std::nullopt};
+  const std::string within = "in --limit-at " + text + ", the ";
+  LimitChange change{.after_ms = ParseDuration(view.substr(0, equals), within + "time"), .limit = std::nullopt};
   const std::string_view limit = view.substr(equals + 1);
-  if (limit != "none") change.limit = ParseLimit(limit, "--limit-at");
+  if (limit != "none") change.limit = ParseLimit(limit, within + "limit");
   return change;
 }
 
@@ -110,7 +110,7 @@ std::vector<LimitChange> ParseLimitChanges(const std::vector<std::string>& texts
 
 std::uint64_t ParseGcLimit(const std::string& text) {
   if (text == "auto") return CLR_HOST_MEMORY_GC_LIMIT_AUTO;
-  return text == "off" ? 0 : ParseSize(text, "--gc-limit");
+  return text == "off" ? 0 : ParseLimit(text, "--gc-limit");
 }
 
 // Checks that the headroom fits within a limit. Throws ToolError if the headrooms together exceed it, or if the part to
@@ -179,8 +179,8 @@ PolicyOptions ParsePolicy(const PolicyTexts& texts, const Limit& limit) {
     if (limits.empty()) throw ToolError("--headroom needs a limit", "add --limit");
   }
   if (texts.wait) policy.wait_ms = ParseWait(*texts.wait);
-  if (texts.commit_headroom && *texts.commit_headroom != "0") {
-    policy.committed_headroom = ParseSize(*texts.commit_headroom, "--commit-headroom");
+  if (texts.commit_headroom) {
+    policy.committed_headroom = ParseSizeOrZero(*texts.commit_headroom, "--commit-headroom");
   }
   const std::string given = texts.headroom.value_or("");
   if (limit) CheckHeadroom(policy, *limit, given);

@@ -1,4 +1,4 @@
-// The companion of the run: where it is, and whether it changes the limit of the GC (docs/tool.md, The GC's limit).
+// Whether the companion of the run changes the limit of the GC (docs/tool.md, The GC's limit).
 #ifndef CLRHM_TOOL_HOSTING_COMPANION_H
 #define CLRHM_TOOL_HOSTING_COMPANION_H
 
@@ -7,18 +7,14 @@
 
 #include <clr_host_memory/core_clr_bridge.h>
 
-#include <string>
+#include <cstddef>
 
 namespace clr_host_memory::tool {
 
-// Returns the companion's file beside clrmem.exe, in UTF-8; empty: there is none that a runtime could load.
-[[nodiscard]] std::string CompanionFile();
-
-// Returns the properties to start a bridged runtime with, and in *figures the limit that its GC starts with and whether
-// the companion changes it. companion: the result of CompanionFile. Throws std::bad_alloc.
-[[nodiscard]] StartProperties PropertiesWithCompanion(const CoreClrBridge& bridge, const PolicyOptions& policy,
-                                                      const std::string& companion, int count, const char* const* keys,
-                                                      const char* const* values, GcLimitFigures* figures);
+// Returns the limit that the GC of a bridged runtime starts with, and whether the companion changes it. keys, values:
+// all properties that the runtime receives; added: those of them that the bridge added.
+[[nodiscard]] GcLimitFigures GcLimitFiguresOf(const PolicyOptions& policy, std::size_t count, const char* const* keys,
+                                              const char* const* values, const ClrHostMemoryStartProperties& added);
 
 }  // namespace clr_host_memory::tool
 

@@ -15,17 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Returns every .dll of the folder, in the format of TRUSTED_PLATFORM_ASSEMBLIES.
-std::string TrustedAssemblies(const fs::path& folder) {
-  std::string list;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    if (_wcsicmp(it->path().extension().c_str(), L".dll") != 0) continue;
-    list += ToUtf8(it->path()) + ";";
-  }
-  return list;
-}
-
 // Reads configProperties of runtimeconfig.json (System.GC.Server and so on). The values become text, the form that
 // the runtime accepts.
 std::map<std::string, std::string> ConfigProperties(const Program& program) {
@@ -49,6 +38,21 @@ std::map<std::string, std::string> ConfigProperties(const Program& program) {
 
 }  // namespace
 
+std::string TrustedAssemblies(const fs::path& folder, const fs::path& app_folder) {
+  std::string list;
+  std::error_code error;
+  const bool same = fs::equivalent(folder, app_folder, error);
+  error.clear();
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (_wcsicmp(it->path().extension().c_str(), L".dll") != 0) continue;
+    const fs::path own = app_folder / it->path().filename();
+    std::error_code ignored;
+    const bool newer = !same && fs::is_regular_file(own, ignored) && FileVersionOf(own) > FileVersionOf(it->path());
+    list += ToUtf8(newer ? own : it->path()) + ";";
+  }
+  return list;
+}
+
 HMODULE LoadRuntimeFile(const fs::path& file) {
   HMODULE module = LoadLibraryExW(file.c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
   if (module != nullptr) return module;
@@ -68,13 +72,16 @@ ToolError RuntimeDidNotStart(const Session& session, const RunOptions& options, 
     }
     if (options.policy.count_whole_process) outside = statistics.outside;
   }
-  if (refused == 0 && session.gc_limit() != 0) {
-    return ToolError(
-        "the runtime did not start with a limit of " + FormatSize(session.gc_limit()) + " for its GC: " + what,
-        "give a higher --limit, or add --gc-limit off");
+  if (refused == 0) {
+    const std::string gc_limit =
+        session.gc_limit_at_start() == 0
+            ? ""
+            : ", whose GC has a limit of " + FormatSize(session.gc_limit_at_start()) + " and refused nothing";
+    return ToolError("the runtime" + gc_limit + " did not start: " + what,
+                     session.manager() == nullptr
+                         ? "mend what it says, install the runtime again, or name another one with --runtime"
+                         : "mend what it says; run APP with --no-bridge to see whether it starts without the manager");
   }
-  if (refused == 0)
-    return ToolError("the runtime did not start: " + what, "install it again, or name another one with --runtime");
   return ToolError(
       "the runtime did not start within the limit of " + FormatSize(options.limit.value_or(0)) +
           (outside == 0 ? "" : ", of which " + FormatSize(outside) + " are in use outside of the manager") +
@@ -86,13 +93,13 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
                                  const RunOptions& options) {
   const fs::path app_folder = program.file.parent_path();
   std::map<std::string, std::string> properties = ConfigProperties(program);
-  properties["TRUSTED_PLATFORM_ASSEMBLIES"] = TrustedAssemblies(folder);
+  properties["TRUSTED_PLATFORM_ASSEMBLIES"] = TrustedAssemblies(folder, app_folder);
   properties["APP_PATHS"] = ToUtf8(app_folder) + "\\";
   properties["APP_CONTEXT_BASE_DIRECTORY"] = ToUtf8(app_folder) + "\\";
   properties["NATIVE_DLL_SEARCH_DIRECTORIES"] = ToUtf8(app_folder) + "\\;" + ToUtf8(folder) + "\\;";
   // As hostpolicy does: the environment's hooks run first.
   if (const std::string hooks = ToUtf8(EnvironmentVariable(L"DOTNET_STARTUP_HOOKS")); !hooks.empty()) {
-    std::string& property = properties[kStartupHooksProperty];
+    std::string& property = properties["STARTUP_HOOKS"];
     property = hooks + (property.empty() ? "" : ";" + property);
   }
   std::vector<const char*> keys;
@@ -131,6 +138,7 @@ std::uint32_t RunInRuntimeFolder(Session& session, const fs::path& folder, const
   }
 
   if (FAILED(session.NoteManagedCodeBegins())) throw *session.NoRoomError();
+  session.StartCompanion(host, domain);
   std::vector<const char*> arguments;
   for (const std::string& argument : options.arguments) arguments.push_back(argument.c_str());
   unsigned int exit_code = 0;

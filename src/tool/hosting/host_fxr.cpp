@@ -1,7 +1,6 @@
 #include "tool/hosting/hosts.h"
 
 #include "tool/hosting/hostfxr_abi.h"
-#include "tool/hosting/runtime_start.h"
 
 #include <algorithm>
 #include <iterator>
@@ -112,29 +111,16 @@ std::uint32_t RunWithHostFxr(Session& session, const DotnetRoot& root, const Pro
 
   const fs::path file = RuntimeFile(fxr, context);
   session.SetRuntime(".NET", VersionOfRuntimeFile(file), file);
-  session.AttachToCoreClr(LoadRuntimeFile(file));
-  const CoreClrBridge* bridge = session.bridge();
-  if (bridge != nullptr) {
-    std::string reason;
-    HMODULE hostpolicy = GetModuleHandleW(L"hostpolicy.dll");
-    const auto started = [&session] { return session.NoteManagedCodeBegins(); };
-    const auto properties = [&session](int count, const char* const* keys, const char* const* values) {
-      return session.MakeStartProperties(count, keys, values);
-    };
-    if (FAILED(WatchRuntimeStart(hostpolicy, bridge->get(), &reason, properties, started))) {
-      throw ToolError("the start of the runtime cannot be watched: " + reason, "run APP with --no-bridge");
-    }
-  }
+  session.BridgeHostFxr(LoadRuntimeFile(file));
 
   const std::int32_t result = fxr.run(context);
   // hostpolicy's failures are HRESULT-like. An app may end with such a code, but only after its runtime has started.
-  const std::optional<HRESULT> start = RuntimeStartResult();
-  const bool started = bridge != nullptr ? start && *start >= 0 : HostMessages().empty();
-  if (bridge != nullptr) {
+  const CoreClrBridge* const bridge = session.bridge();
+  const std::optional<HRESULT> start = session.start_result();
+  const bool started = bridge != nullptr ? start && SUCCEEDED(*start) : HostMessages().empty();
+  if (bridge != nullptr && start) {
     const auto verified = bridge->VerifyCallsArrive();
-    if (!verified && (started || start == HOST_E_CLRNOTAVAILABLE)) {
-      throw ToolError(verified.error().reason(), "or run APP with --no-bridge, without a limit");
-    }
+    if (!verified) throw ToolError(verified.error().reason(), "or run APP with --no-bridge, without a limit");
   }
   if (const std::optional<ToolError> no_room = session.NoRoomError()) throw *no_room;
   if (!started) throw RuntimeDidNotStart(session, options, HostMessage(result));

@@ -28,6 +28,12 @@ namespace clr_host_memory::tool {
 // manager itself.
 [[nodiscard]] std::uint32_t RunNetFramework(Session& session, const Program& program, const RunOptions& options);
 
+// Returns every .dll of the runtime's folder, in the format of TRUSTED_PLATFORM_ASSEMBLIES. Where the app brings a
+// newer one, by its file version, that takes its place, as with hostpolicy. The runtime finds the app's other
+// assemblies by APP_PATHS.
+[[nodiscard]] std::string TrustedAssemblies(const std::filesystem::path& folder,
+                                            const std::filesystem::path& app_folder);
+
 // Loads the runtime file that hostpolicy or clrmem will start, so that it can be bridged first. Throws ToolError.
 [[nodiscard]] HMODULE LoadRuntimeFile(const std::filesystem::path& file);
 

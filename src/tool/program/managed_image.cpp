@@ -87,6 +87,7 @@ ManagedImage ReadManagedImage(gsl::span<const std::byte> bytes) {
     const auto raw_size = file.U32(at + 16);
     const auto raw_offset = file.U32(at + 20);
     if (!address || !raw_size || !raw_offset) return Damaged(image, "its section table is cut off");
+    if (!file.Part(*raw_offset, *raw_size)) return Damaged(image, "it ends before its last section does");
     sections.push_back({*address, *raw_size, *raw_offset});
   }
 

@@ -36,14 +36,27 @@ bool IsFile(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-// Whether a runtimeconfig.json names frameworks. Returns true for invalid JSON: hostfxr then reports the fault.
+// Whether a runtimeconfig.json names frameworks. Throws ToolError if it is not JSON.
 bool NamesFrameworks(const fs::path& runtime_config) {
   std::ifstream stream(runtime_config);
   const auto json = nlohmann::json::parse(stream, nullptr, false, true);
-  if (!json.is_object()) return true;
+  if (!json.is_object()) {
+    std::error_code ignored;
+    throw ToolError(
+        ToUtf8(runtime_config) + (fs::file_size(runtime_config, ignored) == 0 ? " is empty" : " is not valid JSON"),
+        "build the program again");
+  }
   const auto options = json.find("runtimeOptions");
   if (options == json.end() || !options->is_object()) return false;
   return options->contains("framework") || options->contains("frameworks");
+}
+
+// Checks that the code of the image is for this clrmem's processor.
+void CheckProcessor(const ManagedImage& image, const std::string& shown) {
+  const bool is_32_bit = image.requires_32_bit || (image.machine == kMachineX86 && !image.is_il_only);
+  const bool is_64_bit = image.machine == kMachineX64 || image.machine == kMachineArm64;
+  if (sizeof(void*) == 8 && is_32_bit) throw ToolError(shown + " is a 32-bit program", "run it with the 32-bit clrmem");
+  if (sizeof(void*) == 4 && is_64_bit) throw ToolError(shown + " is a 64-bit program", "run it with the 64-bit clrmem");
 }
 
 }  // namespace
@@ -65,21 +78,17 @@ Program FindProgram(const std::string& app) {
   if (!IsFile(program.file)) throw ToolError("there is no file " + app, "name a .NET program's .dll or .exe");
 
   program.image = ReadImage(program.file);
-  if (program.image.kind == ImageKind::kNative) {
-    fs::path managed = program.file;
-    managed.replace_extension(".dll");
-    if (managed == program.file || !IsFile(managed)) {
-      throw ToolError(app + " is a native program without a managed .dll of the same name beside it",
-                      "name a .NET program; publish a single-file program as separate files");
-    }
-    program.file = managed;
-    program.image = ReadImage(managed);
-  }
   const std::string shown = ToUtf8(program.file);
   switch (program.image.kind) {
     case ImageKind::kManaged: break;
-    case ImageKind::kNative:
-      throw ToolError(shown + " is native code, not a managed program", "name a .NET program's .dll or .exe");
+    case ImageKind::kNative: {
+      if (_wcsicmp(program.file.extension().c_str(), L".exe") != 0) {
+        throw ToolError(shown + " is native code, not a managed program", "name a .NET program's .dll or .exe");
+      }
+      CheckProcessor(program.image, shown);
+      program.is_native = true;
+      return program;
+    }
     case ImageKind::kNotPortableExecutable:
       throw ToolError(shown + " is not a program for Windows or .NET", "name a .NET program's .dll or .exe");
     case ImageKind::kDamaged:
@@ -88,6 +97,7 @@ Program FindProgram(const std::string& app) {
   if (!program.image.has_entry_point) {
     throw ToolError(shown + " is a class library, which has no Main", "name the program that uses it");
   }
+  CheckProcessor(program.image, shown);
   program.has_runtime_config = IsFile(RuntimeConfigOf(program.file));
   program.is_self_contained = program.has_runtime_config && !NamesFrameworks(RuntimeConfigOf(program.file));
   program.is_net_framework = !program.has_runtime_config && program.image.IsForNetFramework();

@@ -214,20 +214,32 @@ std::string VersionOfRuntimeFile(const fs::path& coreclr) {
   if (ParseRuntimeVersion(folder)) return folder;
   const std::string product = ProductVersion(ReadVersionResource(coreclr.parent_path() / "System.Private.CoreLib.dll"));
   if (ParseRuntimeVersion(product)) return product;
-  std::vector<char> block = ReadVersionResource(coreclr);
+  const std::uint64_t version = FileVersionOf(coreclr);
+  if (version == 0) return "of unknown version";
+  return std::to_string(version >> 48) + "." + std::to_string(version >> 32 & 0xFFFF) + "." +
+         std::to_string(version >> 16 & 0xFFFF);
+}
+
+std::uint64_t FileVersionOf(const fs::path& file) {
+  std::vector<char> block = ReadVersionResource(file);
   VS_FIXEDFILEINFO* info = nullptr;
   UINT length = 0;
-  if (block.empty() || !VerQueryValueW(block.data(), L"\\", reinterpret_cast<void**>(&info), &length)) {
-    return "of unknown version";
-  }
-  return std::to_string(HIWORD(info->dwFileVersionMS)) + "." + std::to_string(LOWORD(info->dwFileVersionMS)) + "." +
-         std::to_string(HIWORD(info->dwFileVersionLS));
+  if (block.empty() || !VerQueryValueW(block.data(), L"\\", reinterpret_cast<void**>(&info), &length)) return 0;
+  return std::uint64_t{info->dwFileVersionMS} << 32 | info->dwFileVersionLS;
 }
 
 std::vector<InstalledRuntime> InstalledRuntimes(const DotnetRoot& root) {
   std::vector<InstalledRuntime> runtimes;
   for (const fs::path& framework : Subfolders(root.path / "shared")) {
-    for (const fs::path& version : Subfolders(framework)) {
+    std::vector<fs::path> versions = Subfolders(framework);
+    // Folders whose names are no versions come first.
+    std::stable_sort(versions.begin(), versions.end(), [](const fs::path& left, const fs::path& right) {
+      const auto of_left = ParseRuntimeVersion(ToUtf8(left.filename()));
+      const auto of_right = ParseRuntimeVersion(ToUtf8(right.filename()));
+      if (!of_left || !of_right) return !of_left && of_right.has_value();
+      return CompareVersions(*of_left, *of_right) < 0;
+    });
+    for (const fs::path& version : versions) {
       runtimes.push_back({ToUtf8(framework.filename()), ToUtf8(version.filename()), version});
     }
   }

@@ -58,6 +58,8 @@ struct ModernRuntime {
 // Otherwise uses the product version of System.Private.CoreLib.dll beside it. Otherwise uses the file version of
 // coreclr.dll.
 [[nodiscard]] std::string VersionOfRuntimeFile(const std::filesystem::path& coreclr);
+// Returns the version of a file as four 16-bit numbers, the first in the highest bits; 0: the file lacks a version.
+[[nodiscard]] std::uint64_t FileVersionOf(const std::filesystem::path& file);
 
 // A shared runtime below a root: "Microsoft.NETCore.App", "8.0.33" and its folder.
 struct InstalledRuntime {

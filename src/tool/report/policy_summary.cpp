@@ -30,14 +30,13 @@ constexpr std::array<Names, 3> kOutcomes{{
 const Names& NamesOf(ChangeOutcome outcome) { return kOutcomes.at(static_cast<std::size_t>(outcome)); }
 
 // By GcFollows. The last is for a companion that was passed to the runtime and did not run.
-constexpr std::array<Names, 8> kGcFollows{{
+constexpr std::array<Names, 7> kGcFollows{{
     {"yes", "follows the limit"},
     {"gc_limit_option", "as --gc-limit gives it"},
     {"limit_of_the_app", "the app sets its own"},
     {"companion_off", "as at the start: --companion off"},
-    {"old_runtime", "as at the start: only .NET 8 and later can change it"},
+    {"old_runtime", "as at the start: only .NET 8 and later can change it, and no native AOT program"},
     {"no_companion", "as at the start: no ClrHostMemory.Companion.dll beside clrmem"},
-    {"hooks_off", "as at the start: start-up hooks are off in this app"},
     {"not_begun", "as at the start: the companion did not run"},
 }};
 // statistics.gc_limit is 0 unless a companion has asked the manager.
@@ -164,9 +163,7 @@ void AddThrash(Table& table, const ClrHostMemoryStatistics& statistics, const Ev
   if (!events.first_thrash) return;
   const ThrashFigures& first = *events.first_thrash;
   table.Row("runtime spun at its limit", Times(statistics.thrashes));
-  table.Row(After(first.at_ms), FormatCount(first.refusals) + " refused, " + FormatCount(first.collections) +
-                                    " collections and " + FormatSize(first.obtained_bytes) + " obtained in " +
-                                    Seconds(static_cast<std::int64_t>(first.window_ms)));
+  table.Row(After(first.at_ms), ThrashText(first));
 }
 
 void AddLatch(Table& table, const ClrHostMemoryStatistics& statistics) {
@@ -255,6 +252,17 @@ Json PressureJson(const ClrHostMemoryStatistics& statistics, const EventFigures&
 }
 
 }  // namespace
+
+std::string ThrashText(const ThrashFigures& window) {
+  const std::string collections = FormatCount(window.collections) + " collections";
+  const std::string seconds = FormatSeconds(window.window_ms);
+  if (window.refusals != 0) {
+    return FormatCount(window.refusals) + " refused requests, " + collections + " and " +
+           FormatSize(window.obtained_bytes) + " obtained in " + seconds;
+  }
+  const std::uint64_t gained = window.obtained_bytes / std::max<std::uint64_t>(window.collections, 1);
+  return collections + " took at least 98 % of " + seconds + " and gained " + FormatSize(gained) + " each";
+}
 
 void AddLimit(Table& table, const ClrHostMemoryStatistics& statistics, const PolicyFigures& policy) {
   const bool changes = !policy.limit_changes.empty();

@@ -113,6 +113,7 @@ void AddBridge(Table& table, const BridgeFigures& bridge) {
     table.Count("  " + (name == std::string::npos ? module.path : module.path.substr(name + 1)), module.import_count,
                 "imports");
   }
+  for (const std::string& name : bridge.never_loaded) table.Row("  " + name, "never loaded, so not bridged");
   if (Total(bridge.purposes.requests) == 0) return;
   table.Line("  memory requests by purpose");
   for (std::size_t purpose = 0; purpose < kPurposes.size(); ++purpose) {
@@ -211,8 +212,10 @@ nlohmann::ordered_json ToJson(const Summary& summary) {
       purposes[kPurposes[purpose].key] = {{"requests", summary.bridge->purposes.requests[purpose]},
                                           {"refusals", summary.bridge->purposes.refusals[purpose]}};
     }
-    json["bridge"] = {
-        {"calls", summary.bridge->calls}, {"modules", std::move(modules)}, {"purposes", std::move(purposes)}};
+    json["bridge"] = {{"calls", summary.bridge->calls},
+                      {"modules", std::move(modules)},
+                      {"never_loaded", summary.bridge->never_loaded},
+                      {"purposes", std::move(purposes)}};
   } else {
     json["bridge"] = nullptr;
   }

@@ -40,8 +40,7 @@ enum class GcFollows {
   kLimitOfTheApp,  // the app or its environment sets the GC's limit
   kCompanionOff,
   kOldRuntime,  // before .NET 8
-  kNoCompanion,
-  kHooksOff  // the app has switched start-up hooks off
+  kNoCompanion
 };
 
 struct GcLimitFigures {
@@ -63,6 +62,7 @@ struct PolicyFigures {
 // bridge.
 struct BridgeFigures {
   std::vector<BridgedModule> modules;
+  std::vector<std::string> never_loaded;  // names given by --bridge
   std::uint64_t calls = 0;
   ClrHostMemoryPurposes purposes{};
 };
@@ -100,7 +100,7 @@ class SummaryFile {
   explicit SummaryFile(const std::filesystem::path& path);
   SummaryFile(SummaryFile&& other) noexcept;
   SummaryFile& operator=(SummaryFile&&) = delete;
-  // Deletes the temporary file unless it was committed.
+  // A device, such as NUL or CON, is written to directly. Deletes the temporary file unless it was committed.
   ~SummaryFile();
 
   [[nodiscard]] bool is_open() const noexcept { return file_ != nullptr; }
@@ -108,9 +108,12 @@ class SummaryFile {
   void Commit(const std::string& text);
 
  private:
+  // Opens path_ if it is a device.
+  bool OpenDevice();
+
   std::filesystem::path path_;
-  std::filesystem::path temporary_;
-  void* file_ = nullptr;  // HANDLE
+  std::filesystem::path temporary_;  // empty for a device
+  void* file_ = nullptr;             // HANDLE
 };
 
 }  // namespace clr_host_memory::tool

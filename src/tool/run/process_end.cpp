@@ -1,14 +1,13 @@
 #include "tool/run/process_end.h"
 
-#include "bridge/patch/import_patch.h"
 #include "os/windows/kept_last_error.h"
 #include "tool/hosting/hostfxr_abi.h"
+#include "tool/run/lasting_patch.h"
 #include "tool/text/text.h"
 #include "tool/text/tool_error.h"
 
 #include <array>
 #include <atomic>
-#include <deque>
 
 namespace clr_host_memory::tool {
 namespace {
@@ -27,8 +26,11 @@ struct Watch {
   EndedBy how = EndedBy::kReturn;
   std::uint32_t exit_code = 0;
   std::atomic<LPTOP_LEVEL_EXCEPTION_FILTER> runtime_filter{nullptr};
-  // kernel32's functions, found without any import table: this program's imports may be patched, too.
+  std::atomic<DWORD> filtering_thread{0};  // the first thread inside the filter; 0: none
+  // kernel32's functions and one of ntdll's, found without any import table: this program's imports may be patched,
+  // too.
   decltype(&ExitProcess) exit_process = nullptr;
+  void(NTAPI* exit_user_process)(LONG exit_code) = nullptr;  // ntdll's RtlExitUserProcess
   decltype(&TerminateProcess) terminate_process = nullptr;
   decltype(&RaiseFailFastException) raise_fail_fast = nullptr;
 };
@@ -69,6 +71,11 @@ void WINAPI ExitProcessHook(UINT exit_code) {
   g_watch.exit_process(exit_code);
 }
 
+void NTAPI ExitUserProcessHook(LONG exit_code) {
+  Report(EndedBy::kExit, static_cast<std::uint32_t>(exit_code));
+  g_watch.exit_user_process(exit_code);
+}
+
 BOOL WINAPI TerminateProcessHook(HANDLE process, UINT exit_code) {
   if (GetProcessId(process) == GetCurrentProcessId()) Report(EndedBy::kTerminate, exit_code);
   return g_watch.terminate_process(process, exit_code);
@@ -81,11 +88,18 @@ void WINAPI RaiseFailFastExceptionHook(PEXCEPTION_RECORD record, PCONTEXT contex
 
 // The process's filter for unhandled exceptions. Calls the runtime's own filter first, which prints the exception.
 LONG WINAPI UnhandledExceptionHook(EXCEPTION_POINTERS* exception) {
+  // A runtime that has started before calls the filter that it replaced, which is this one.
+  DWORD nobody = 0;
+  if (!g_watch.filtering_thread.compare_exchange_strong(nobody, GetCurrentThreadId())) {
+    if (nobody == GetCurrentThreadId()) return EXCEPTION_CONTINUE_SEARCH;
+  }
   const LPTOP_LEVEL_EXCEPTION_FILTER runtime_filter = g_watch.runtime_filter.load();
   const LONG verdict = runtime_filter != nullptr ? runtime_filter(exception) : EXCEPTION_CONTINUE_SEARCH;
   if (verdict != EXCEPTION_CONTINUE_EXECUTION) {
     Report(EndedBy::kUnhandledException, static_cast<std::uint32_t>(exception->ExceptionRecord->ExceptionCode));
   }
+  DWORD self = GetCurrentThreadId();
+  g_watch.filtering_thread.compare_exchange_strong(self, 0);
   return verdict;
 }
 
@@ -121,6 +135,17 @@ const char* EndedByText(EndedBy how) noexcept {
   return "unknown";
 }
 
+namespace {
+
+void Hook(HMODULE module, gsl::span<const ImportHook> hooks) {
+  static auto* patches = new LastingPatches();
+  std::string reason;
+  if (SUCCEEDED(patches->Apply(module, hooks, &reason))) return;
+  throw ToolError("the end of the program cannot be watched: " + reason, "report this as a bug");
+}
+
+}  // namespace
+
 void WatchProcessEnd(const EndReporter& reporter) {
   g_watch.reporter = reporter;
   HMODULE kernel32 = GetModuleHandleW(L"kernel32.dll");
@@ -135,7 +160,13 @@ void WatchProcessEnd(const EndReporter& reporter) {
                     "close other programs and try again");
   }
   CloseHandle(thread);
-  SetUnhandledExceptionFilter(UnhandledExceptionHook);
+  KeepFilterInFront();
+  // ExitProcess consists of a call of this function.
+  g_watch.exit_user_process =
+      FunctionOf<decltype(g_watch.exit_user_process)>(GetModuleHandleW(L"ntdll.dll"), "RtlExitUserProcess");
+  const std::array<ImportHook, 1> hooks{
+      {{"RtlExitUserProcess", reinterpret_cast<void*>(&ExitUserProcessHook), nullptr}}};
+  Hook(kernel32, hooks);
   g_watch.armed.store(true);
 }
 
@@ -146,13 +177,12 @@ void WatchProcessEndOf(HMODULE module) {
       {"RaiseFailFastException", reinterpret_cast<void*>(&RaiseFailFastExceptionHook), nullptr},
       {"SetUnhandledExceptionFilter", reinterpret_cast<void*>(&SetUnhandledExceptionFilterHook), nullptr},
   }};
-  // The patches stay until the process is gone: the hooks are called while the process ends.
-  static auto* patches = new std::deque<ImportPatch>();
-  std::string reason;
-  ImportPatch patch;
-  const HRESULT hr = ImportPatch::Apply(module, hooks, {}, &patch, &reason);
-  if (FAILED(hr)) throw ToolError("the end of the program cannot be watched: " + reason, "report this as a bug");
-  patches->push_back(std::move(patch));
+  Hook(module, hooks);
+}
+
+void KeepFilterInFront() noexcept {
+  const LPTOP_LEVEL_EXCEPTION_FILTER before = SetUnhandledExceptionFilter(UnhandledExceptionHook);
+  if (before != nullptr && before != &UnhandledExceptionHook) g_watch.runtime_filter.store(before);
 }
 
 void ReportReturn(std::uint32_t exit_code) noexcept { Report(EndedBy::kReturn, exit_code); }

@@ -31,14 +31,19 @@ struct EndReporter {
 };
 inline constexpr DWORD kReportTimeoutMilliseconds = 30'000;
 
-// Arms the report. Call once per process, before the runtime is loaded. context must live as long as the process.
-// Throws ToolError if the thread cannot be created.
+// Arms the report, and watches ExitProcess of kernel32.dll, called by any code. Call once per process, before the
+// runtime is loaded. context must live as long as the process. Throws ToolError if the thread cannot be created.
 void WatchProcessEnd(const EndReporter& reporter);
 
 // Also detects module's own calls to ExitProcess, TerminateProcess and RaiseFailFastException. These precede the
 // teardown of the process. Also keeps module from replacing the process's filter for unhandled exceptions. Both last
-// for the rest of the process. Throws ToolError if the imports of module cannot be patched.
+// for the rest of the process; a second call for a module does nothing. One thread at a time. Throws ToolError if the
+// imports of module cannot be patched.
 void WatchProcessEndOf(HMODULE module);
+
+// Puts this process's filter for unhandled exceptions in front of the one that a runtime has set by now. Call it when
+// WatchProcessEndOf came after the runtime's start.
+void KeepFilterInFront() noexcept;
 
 // Reports that Main returned to clrmem. If another end was reported before, only waits for that report.
 void ReportReturn(std::uint32_t exit_code) noexcept;

@@ -13,41 +13,51 @@ constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 63;
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 
-constexpr std::array<Unit, 14> kUnits{{{"", 1},
+constexpr std::array<Unit, 18> kUnits{{{"", 1},
                                        {"b", 1},
                                        {"k", std::uint64_t{1} << 10},
                                        {"kb", std::uint64_t{1} << 10},
+                                       {"ki", std::uint64_t{1} << 10},
                                        {"kib", std::uint64_t{1} << 10},
                                        {"m", kMiB},
                                        {"mb", kMiB},
+                                       {"mi", kMiB},
                                        {"mib", kMiB},
                                        {"g", kGiB},
                                        {"gb", kGiB},
+                                       {"gi", kGiB},
                                        {"gib", kGiB},
                                        {"t", std::uint64_t{1} << 40},
                                        {"tb", std::uint64_t{1} << 40},
+                                       {"ti", std::uint64_t{1} << 40},
                                        {"tib", std::uint64_t{1} << 40}}};
+
+constexpr const char* kExample = "write it like 256M, 1.5G, 512K or 268435456";
+
+ToolError Wrong(std::string_view option, std::string_view text, std::string_view wrong, const char* remedy = kExample) {
+  return {std::string(option) + " " + std::string(text) + " " + std::string(wrong), remedy};
+}
 
 }  // namespace
 
 std::uint64_t ParseSize(std::string_view text, std::string_view option) {
-  const auto fail = [&](std::string_view wrong, std::string_view remedy) {
-    return ToolError(std::string(option) + " " + std::string(text) + " " + std::string(wrong), std::string(remedy));
-  };
-  const std::string_view example = "write it like 256M, 1.5G, 512K or 268435456";
+  const std::uint64_t bytes = ParseSizeOrZero(text, option);
+  if (bytes == 0) throw Wrong(option, text, "is zero");
+  return bytes;
+}
 
+std::uint64_t ParseSizeOrZero(std::string_view text, std::string_view option) {
   const Quantity bytes = ParseQuantity(text, kUnits);
   switch (bytes.problem) {
     case QuantityProblem::kNone: break;
-    case QuantityProblem::kNotANumber: throw fail("is not a size", example);
-    case QuantityProblem::kTooManyDecimals: throw fail("has more than six decimals", example);
-    case QuantityProblem::kNotWhole: throw fail("is not a whole number of bytes", example);
+    case QuantityProblem::kNotANumber: throw Wrong(option, text, "is not a size");
+    case QuantityProblem::kTooManyDecimals: throw Wrong(option, text, "has more than six decimals");
+    case QuantityProblem::kNotWhole: throw Wrong(option, text, "is not a whole number of bytes");
     case QuantityProblem::kTooLarge: break;
   }
   if (bytes.problem == QuantityProblem::kTooLarge || bytes.value > kLargestSize) {
-    throw fail("is larger than any address space", "give a smaller size");
+    throw Wrong(option, text, "is larger than any address space", "give a smaller size");
   }
-  if (bytes.value == 0) throw fail("is zero", example);
   return bytes.value;
 }
 

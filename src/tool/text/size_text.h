@@ -12,6 +12,8 @@ namespace clr_host_memory::tool {
 // option, for other text. Invalid are: no number, an unknown unit, a negative or zero size, a fraction of a byte,
 // more than 2^63 bytes.
 [[nodiscard]] std::uint64_t ParseSize(std::string_view text, std::string_view option);
+// Does the same, and accepts zero.
+[[nodiscard]] std::uint64_t ParseSizeOrZero(std::string_view text, std::string_view option);
 
 // Formats bytes as "128.0 MiB", and from 10 GiB on as "256.0 GiB": one decimal, rounded to nearest.
 [[nodiscard]] std::string FormatSize(std::uint64_t bytes);

@@ -20,6 +20,8 @@ class ToolError : public std::runtime_error {
  public:
   ToolError(const std::string& wrong, const std::string& remedy)
       : std::runtime_error(wrong.substr(0, wrong.size() - (wrong.ends_with('.') ? 1 : 0)) + "; " + remedy) {}
+  // Repeats the what() of another process's error.
+  explicit ToolError(const std::string& what) : std::runtime_error(what) {}
 };
 
 }  // namespace clr_host_memory::tool

@@ -106,3 +106,18 @@ FAKE_EXPORT int WINAPI coreclr_initialize(const char* exe_path, const char* app_
   }
   return static_cast<int>(negative ? -answer : answer);
 }
+
+static int companion_answer = 1;
+static int WINAPI CompanionStart(void* /*control*/, std::uint64_t /*start_limit*/) { return companion_answer; }
+
+// Sets what the companion's start returns.
+FAKE_EXPORT void FakeSetCompanionAnswer(int answer) { companion_answer = answer; }
+
+// Finds only the start of the companion, for the host of coreclr_initialize. Otherwise returns "file not found".
+FAKE_EXPORT int WINAPI coreclr_create_delegate(void* host_handle, unsigned int domain_id, const char* assembly,
+                                               const char* type, const char* method, void** delegate) {
+  const bool found = host_handle != nullptr && domain_id == 1 && std::string(assembly) == "ClrHostMemory.Companion" &&
+                     std::string(type) == "ClrHostMemory.Companion" && std::string(method) == "StartForHost";
+  *delegate = found ? reinterpret_cast<void*>(&CompanionStart) : nullptr;
+  return found ? S_OK : static_cast<int>(0x80070002);
+}

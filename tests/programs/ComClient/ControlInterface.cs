@@ -75,6 +75,17 @@ internal static class HostManager
         {
             return false;
         }
+        // CLRMEM_MANAGER names the process, since its children inherit it. There the address means nothing.
+        int colon = text.IndexOf(':');
+        if (colon >= 0)
+        {
+            string own = System.Diagnostics.Process.GetCurrentProcess().Id.ToString(CultureInfo.InvariantCulture);
+            if (text.Substring(0, colon) != own)
+            {
+                return false;
+            }
+            text = text.Substring(colon + 1);
+        }
         bool hex = text.StartsWith("0x", StringComparison.OrdinalIgnoreCase);
         if (!long.TryParse(hex ? text.Substring(2) : text,
                            hex ? NumberStyles.AllowHexSpecifier : NumberStyles.None,

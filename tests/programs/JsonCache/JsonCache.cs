@@ -2,8 +2,9 @@ using System;
 using System.Diagnostics;
 using System.Text.Json;
 
-// JsonCache [LIVE_MIB [SECONDS]]: a cache of LIVE_MIB (20) of JSON documents that serves requests for SECONDS (6). A
-// request parses a document and stores a new one in its place. Each 100 ms it prints a line
+// JsonCache [LIVE_MIB [SECONDS [LIMIT_MIB]]]: a cache of LIVE_MIB (20) of JSON documents that serves requests for
+// SECONDS (6). A request parses a document and stores a new one in its place. After 1 s it sets the manager's limit to
+// LIMIT_MIB, and after 3.5 s back to what it was. Each 100 ms it prints a line
 //   <ms> limit <bytes> charged <bytes> committed <bytes> heap <bytes> served <requests>
 // with the manager's figures (0 without a manager), and the GC's, as of its last collection. Exit code 0; 42: an
 // OutOfMemoryException was caught.
@@ -11,15 +12,18 @@ internal static class JsonCache
 {
     private const int DocumentChars = 2048;  // 2 bytes each
     private const int ReportEveryMilliseconds = 100;
+    private const int LowerAtMilliseconds = 1000;
+    private const int RaiseAtMilliseconds = 3500;
 
     private static int Main(string[] args)
     {
         int live = args.Length > 0 ? int.Parse(args[0]) : 20;
         int seconds = args.Length > 1 ? int.Parse(args[1]) : 6;
+        ulong? limit = args.Length > 2 ? ulong.Parse(args[2]) * 1024 * 1024 : null;
         var control = HostManager.Find() as IClrHostMemoryControl;
         try
         {
-            Serve(live, seconds, control);
+            Serve(live, seconds, limit, control);
         }
         catch (OutOfMemoryException)
         {
@@ -28,13 +32,15 @@ internal static class JsonCache
         return 0;
     }
 
-    private static void Serve(int live, int seconds, IClrHostMemoryControl? control)
+    private static void Serve(int live, int seconds, ulong? lowered, IClrHostMemoryControl? control)
     {
         var cache = new string[live * 1024 * 1024 / (2 * DocumentChars)];
         for (int i = 0; i < cache.Length; ++i)
         {
             cache[i] = Document(i, 0);
         }
+        ulong first = control != null ? HostManager.Figures(control).Limit : 0;
+        long changeAt = lowered != null ? LowerAtMilliseconds : long.MaxValue;
         var random = new Random(1);
         var watch = Stopwatch.StartNew();
         long served = 0;
@@ -48,6 +54,12 @@ internal static class JsonCache
             if (watch.ElapsedMilliseconds >= next)
             {
                 next = watch.ElapsedMilliseconds + ReportEveryMilliseconds;
+                if (control != null && next > changeAt)
+                {
+                    ulong wanted = changeAt == LowerAtMilliseconds && lowered != null ? lowered.Value : first;
+                    control.SetLimit(wanted, HostManager.DefaultHeadroom, HostManager.DefaultHeadroom);
+                    changeAt = wanted == first ? long.MaxValue : RaiseAtMilliseconds;
+                }
                 GCMemoryInfo info = GC.GetGCMemoryInfo();
                 (ulong limit, ulong charged) = control != null ? HostManager.Figures(control) : (0, 0);
                 Console.WriteLine(watch.ElapsedMilliseconds + " limit " + limit + " charged " + charged + " committed " +
