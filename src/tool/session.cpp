@@ -220,13 +220,15 @@ void Session::UseBridge(Result<CoreClrBridge> bridge) {
 }
 
 void Session::AttachToRunning() {
-  UseBridge(AttachToRunningCoreClr(*manager_));
-  NoteRuntimeOfBridge();
-  if (HasLimit()) gc_limit_figures_ = GcLimitFigures{.at_start = 0, .follows = GcFollows::kYes};
-  if (FAILED(NoteManagedCodeBegins())) {
+  // Checks the limit before the bridge is there: it would refuse the program memory until it goes again.
+  if (!ApplyLimit()) {
     throw ToolError("the limit of " + FormatSize(*initial_limit_) + " leaves no room below its headrooms",
                     "give a smaller --headroom or a higher --limit");
   }
+  UseBridge(AttachToRunningCoreClr(*manager_));
+  NoteRuntimeOfBridge();
+  if (HasLimit()) gc_limit_figures_ = GcLimitFigures{.at_start = 0, .follows = GcFollows::kYes};
+  static_cast<void>(NoteManagedCodeBegins());
 }
 
 void Session::EndStartHere() {

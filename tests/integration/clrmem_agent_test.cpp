@@ -271,7 +271,7 @@ TEST_P(ClrmemAgent, AttachLeavesEveryProgramRunning) {
   EXPECT_GT(attached_well, 0);
 }
 
-// The limit leaves nothing below its headroom. The bridge is there by then, and goes again.
+// The limit leaves nothing below its headroom. A runtime that is starting then must not be refused anything.
 TEST_P(ClrmemAgent, ProgramRunsAsBeforeAfterAnAttachThatFailed) {
   ProcessResult attached;
   const ProcessResult program = RunProcessWith(WithMeanwhile([&](std::uint32_t id) {
