@@ -1,12 +1,12 @@
 include_guard(GLOBAL)
 
 # clrhm_target_warnings(<target>)
-# Turns on strict warnings as errors for a target of this project. Also links the platform's options
+# Turns on strict warnings for a target of this project; CLRHM_WARNINGS_AS_ERRORS makes them errors. Also links the platform's options
 # (cmake/modules/Platform.cmake). Third-party headers are SYSTEM headers, so they cause no warnings.
 function(clrhm_target_warnings target)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:clrhm_platform>)
   if(MSVC)
-    target_compile_options(${target} PRIVATE /W4 /WX /external:anglebrackets /external:W0)
+    target_compile_options(${target} PRIVATE /W4 $<$<BOOL:${CLRHM_WARNINGS_AS_ERRORS}>:/WX> /external:anglebrackets /external:W0)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
       # clang-cl warns about C++20 designated initializers that leave members at their defaults. That is their purpose.
       target_compile_options(${target} PRIVATE -Wno-missing-designated-field-initializers
@@ -20,7 +20,7 @@ function(clrhm_target_warnings target)
     PRIVATE -Wall
             -Wextra
             -Wpedantic
-            -Werror
+            $<$<BOOL:${CLRHM_WARNINGS_AS_ERRORS}>:-Werror>
             -Wshadow
             -Wconversion
             -Wsign-conversion
