@@ -31,13 +31,15 @@ class Component {
     load_ = reinterpret_cast<load_assembly_and_get_function_pointer_fn>(found);
     return result == 0;
   }
-  // Returns a static method with [UnmanagedCallersOnly], or null.
+  // Returns a static method, or null. unmanaged_callers_only: it has that attribute. Otherwise it is int(IntPtr, int).
   template <typename Function>
-  Function Method(const wchar_t* method) const {
-    const auto unmanaged_callers_only = reinterpret_cast<const wchar_t*>(static_cast<std::intptr_t>(-1));
+  Function Method(const wchar_t* method, bool unmanaged_callers_only = true) const {
+    const auto mark = reinterpret_cast<const wchar_t*>(static_cast<std::intptr_t>(-1));
     void* found = nullptr;
     const std::wstring type = name_ + L", " + name_;
-    if (load_(file_.c_str(), type.c_str(), method, unmanaged_callers_only, nullptr, &found) != 0) return nullptr;
+    if (load_(file_.c_str(), type.c_str(), method, unmanaged_callers_only ? mark : nullptr, nullptr, &found) != 0) {
+      return nullptr;
+    }
     return reinterpret_cast<Function>(found);
   }
 

@@ -34,6 +34,9 @@ static HRESULT STDMETHODCALLTYPE SinkOnEvent(IClrHostMemoryEventSink* sink, cons
   return S_OK;
 }
 
+/* Receives the lines of the manager's report. */
+static void STDMETHODCALLTYPE PrintLine(const char* line, void* file) { fprintf((FILE*)file, "%s\n", line); }
+
 int wmain(int argc, wchar_t** argv) {
   static const GUID kManager = CLR_HOST_MEMORY_IID_HOST_MEMORY_MANAGER;
   static const GUID kControl = CLR_HOST_MEMORY_IID_CONTROL;
@@ -83,6 +86,7 @@ int wmain(int argc, wchar_t** argv) {
   }
   control->lpVtbl->GetStatistics(control, &figures);
   fprintf(stderr, "peak %llu\n", (unsigned long long)figures.peak_charged);
+  if (exit_code != 0) control->lpVtbl->WriteReport(control, PrintLine, stderr);
 
   /* The runtime stays until the process ends, and with it the bridge and the manager. */
   control->lpVtbl->SetEventSink(control, NULL);

@@ -48,6 +48,7 @@ int main(int argc, char** argv) {
   if (!manager) return Fail(manager.error());
   auto bridge = AttachToCoreClr(coreclr, *manager);
   if (!bridge) return Fail(bridge.error());
+  // The host's properties, and those that a runtime under a limit needs, the GC's own limit among them.
   auto properties = bridge->StartProperties(1, keys, values);
 
   if (initialize(argv[3], "host", properties.count(), properties.keys(), properties.values(), &host, &domain) < 0) {

@@ -130,6 +130,16 @@ TEST_P(Hosts, CoreClrHostIsToldTheLeastLimit) {
   EXPECT_THAT(result.error, HasSubstr("the runtime needs more than the limit to start: raise the limit"));
 }
 
+TEST_P(Hosts, RunWithTheSettingsOfTheDocuments) {
+  for (const char* kind : {"server", "plugins", "desktop", "late"}) {
+    const ProcessResult result = Run("configured_host", {kind, HostFxr(), ProgramPath(GetParam(), "Component"), "100"});
+    EXPECT_EQ(result.exit_code, 0u) << kind << result.out << result.error;
+    EXPECT_THAT(result.out, HasSubstr("held 100")) << kind;
+    EXPECT_GT(Peak(result), 100 * kMiB) << kind;
+    EXPECT_THAT(result.error, HasSubstr("over bound 0")) << kind;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Runtimes, Hosts, testing::Values(kNet8, kNet10),
                          [](const auto& tested) { return ShortName(tested.param); });
 INSTANTIATE_TEST_SUITE_P(Runtimes, ComHosts, testing::Values(kNet8, kNet10),

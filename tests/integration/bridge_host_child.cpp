@@ -1,4 +1,4 @@
-// A host of a modern .NET that uses the library as README.md shows, for bridge_host_test.cpp:
+// A host of a modern .NET, for bridge_host_test.cpp:
 //   clrhm_bridge_host_child WAY FOLDER PROGRAM [ARGUMENT...]
 // FOLDER contains coreclr.dll. The exit code is the program's. It is 101 if the library refused, and 102 if the runtime
 // did not start. The manager's figures go to standard error, one per line.
@@ -86,28 +86,30 @@ class Runtime {
   std::vector<std::string> texts_;
 };
 
-// The objects that the README's lines create.
+// A runtime under a manager.
 struct Hosted {
   MemoryManager manager;
   CoreClrBridge bridge;
   int result = 0;
 };
 
-// Runs the README's lines. Returns 0 on success; *hosted then owns the objects they created. Otherwise returns an exit
+// Starts the runtime under a manager. Returns 0 on success; *hosted then owns the objects. Otherwise returns an exit
 // code.
-int HostAsReadmeSays(std::uint64_t limit, Runtime* runtime, Hosted* hosted) {
-  const HMODULE coreclr_module = runtime->module;
-  const auto coreclr_initialize = runtime->Export<Initialize>("coreclr_initialize");
-  const char* const exe_path = runtime->exe_path.c_str();
-  const char* const domain_name = "host";
-  const int count = static_cast<int>(runtime->keys.size());
-  const char** const keys = runtime->keys.data();
-  const char** const values = runtime->values.data();
-  void*& host_handle = runtime->host_handle;
-  unsigned int& domain_id = runtime->domain_id;
-
-#include "readme_lines.inc"
-
+int HostAsDocumented(std::uint64_t limit, Runtime* runtime, Hosted* hosted) {
+  auto manager = CreateMemoryManager({.limit = limit});
+  if (!manager) return Fail(manager.error());
+  auto bridge = AttachToCoreClr(runtime->module, *manager);
+  if (!bridge) return Fail(bridge.error());
+  auto properties =
+      bridge->StartProperties(static_cast<int>(runtime->keys.size()), runtime->keys.data(), runtime->values.data());
+  const int result = runtime->Export<Initialize>("coreclr_initialize")(
+      runtime->exe_path.c_str(), "host", properties.count(), properties.keys(), properties.values(),
+      &runtime->host_handle, &runtime->domain_id);
+  if (result >= 0) {
+    if (auto started = bridge->FinishStart(runtime->host_handle, runtime->domain_id); !started) {
+      return Fail(started.error());
+    }
+  }
   *hosted = {*std::move(manager), *std::move(bridge), result};
   if (result < 0) {
     std::fprintf(stderr, "coreclr_initialize 0x%08x\n", static_cast<unsigned>(result));
@@ -170,7 +172,7 @@ void PrintBound(const char* moment, const MemoryManager& manager) {
 int RunLowered(const Program& program) {
   Runtime runtime(program);
   Hosted hosted;
-  if (const int failed = HostAsReadmeSays(128_MiB, &runtime, &hosted); failed != 0) return failed;
+  if (const int failed = HostAsDocumented(128_MiB, &runtime, &hosted); failed != 0) return failed;
   IHostMemoryManager* const manager = hosted.manager.get();
   void* held = nullptr;
   if (manager->VirtualAlloc(nullptr, 48_MiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eTaskCritical, &held) != S_OK) {
@@ -243,7 +245,7 @@ int RunLate(const Program& program, DWORD after) {
 int RunDetached(const Program& program) {
   Runtime runtime(program);
   Hosted hosted;
-  if (const int failed = HostAsReadmeSays(64_MiB, &runtime, &hosted); failed != 0) return failed;
+  if (const int failed = HostAsDocumented(64_MiB, &runtime, &hosted); failed != 0) return failed;
   const HANDLE told = CreateEventW(nullptr, TRUE, FALSE, nullptr);
   const auto listening = hosted.manager.OnEvent([told](const ClrHostMemoryEvent& event) {
     if (event.kind == kClrHostMemoryEventDetached) SetEvent(told);
@@ -264,7 +266,7 @@ std::optional<MemoryManager> static_manager;
 int RunStatic(const Program& program) {
   static Runtime runtime(program);
   Hosted hosted;
-  if (const int failed = HostAsReadmeSays(64_MiB, &runtime, &hosted); failed != 0) return failed;
+  if (const int failed = HostAsDocumented(64_MiB, &runtime, &hosted); failed != 0) return failed;
   static_bridge.emplace(std::move(hosted.bridge));
   static_manager.emplace(std::move(hosted.manager));
   return runtime.Run(program);
@@ -286,9 +288,9 @@ int main(int argc, char** argv) {
   if (argc < 4) return 1;
   const std::string way = argv[1];
   const Program program{argv[2], argv[3], {argv + 4, argv + argc}};
-  if (way == "limit-8") return RunUnder(&HostAsReadmeSays, 8_MiB, 8_MiB, program);
+  if (way == "limit-8") return RunUnder(&HostAsDocumented, 8_MiB, 8_MiB, program);
   if (way == "silent-64") return RunUnder(&HostSilently, 64_MiB, 64_MiB, program);
-  if (way == "raised") return RunUnder(&HostAsReadmeSays, 64_MiB, 256_MiB, program);
+  if (way == "raised") return RunUnder(&HostAsDocumented, 64_MiB, 256_MiB, program);
   if (way == "lowered") return RunLowered(program);
   if (way == "released") return RunReleased(program);
   if (way == "late") return RunLate(program, 0);

@@ -1,4 +1,4 @@
-// Tests a host that uses the library directly, as README.md shows, on real runtimes.
+// Tests a host that uses the library directly, on real runtimes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
