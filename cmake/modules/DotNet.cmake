@@ -1,5 +1,5 @@
 # clrhm_dotnet(): restores the Windows runtimes of .NET into build/dotnet (a dotnet root). Builds the companion into
-# build/companion, and the managed sample programs into build/programs/<framework>/<Name>. Publishes one of them as .exe
+# build/companion, the client into build/client, and the managed sample programs into build/programs/<framework>/<Name>. Publishes one of them as .exe
 # files of all shapes into build/programs/<framework>/shapes/<Shape>. Does nothing if the sources and the versions are
 # unchanged. Sets CLRHM_HAS_DOTNET to whether the runtimes and the programs are there. Without a .NET SDK or a package
 # source, prints a message and continues.
@@ -79,10 +79,20 @@ function(clrhm_dotnet)
                      "${companion_hash}" has_companion
                      "build|${companion}/ClrHostMemory.Companion.csproj|-c|Release")
 
+  set(client "${CLRHM_ROOT}/src/client")
+  file(GLOB client_sources "${client}/*.cs" "${client}/*.csproj")
+  list(SORT client_sources)
+  _clrhm_hash(client_hash ${client_sources})
+  if(NOT EXISTS "${CLRHM_BUILD}/client/ClrHostMemory.Client.dll")
+    file(REMOVE "${CLRHM_BUILD}/client/stamp")
+  endif()
+  _clrhm_dotnet_step("Building the client into build/client" "${CLRHM_BUILD}/client/stamp" "${client_hash}" has_client
+                     "build|${client}/ClrHostMemory.Client.csproj|-c|Release")
+
   file(GLOB_RECURSE sources "${programs}/*.cs" "${programs}/*.csproj" "${programs}/*.props"
        "${programs}/*.slnx" "${programs}/*.json")
   list(SORT sources)
-  _clrhm_hash(programs_hash ${sources})
+  _clrhm_hash(programs_hash ${sources} ${client_sources})
   if(NOT EXISTS "${CLRHM_BUILD}/programs/net10.0/Hello/Hello.dll")
     file(REMOVE "${CLRHM_BUILD}/programs/stamp")
   endif()

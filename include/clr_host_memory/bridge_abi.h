@@ -128,6 +128,8 @@ DECLARE_INTERFACE_IID_(IClrHostMemoryBridge, IUnknown, "5B0E3D71-6C48-4F9A-8E27-
   // - System.GC.HeapHardLimit, if gc_hard_limit (bytes) is not 0: a GC plans for a limit that it knows.
   //   CLR_HOST_MEMORY_GC_LIMIT_AUTO: what the manager's limit leaves to a heap at the start, if there is a limit. A
   //   companion that is started later may then change it.
+  // - CLR_HOST_MEMORY_CONTROL, the address of the manager's IClrHostMemoryControl for managed code (docs/managed.md).
+  //   Managed code may use the address until the process ends, so the process keeps a reference to the manager.
   // It adds none where the properties or the environment (DOTNET_..., COMPlus_...) already set it.
   // E_POINTER; E_INVALIDARG: a size of no known version; HOST_E_CLRNOTAVAILABLE: detached.
   STDMETHOD(GetStartProperties)(THIS_ uint32_t count, const char* const* keys, const char* const* values,

@@ -183,6 +183,50 @@ TEST_F(BridgedFakeClr, CppStartPropertiesCombineGivenAndAddedOnes) {
   EXPECT_EQ(clr_host_memory::StartProperties(bridge(), 2, keys, values, 17).count(), 2);
 }
 
+// Managed code may use the address until the process ends.
+TEST(ControlProperty, KeepsOneReferenceToTheManagerAfterDetach) {
+  using clr_host_memory::ComReference;
+  const FakeCoreClr clr;
+  auto manager = clr_host_memory::CreateMemoryManager();
+  ASSERT_TRUE(manager);
+  ComReference<IClrHostMemoryControl> control;
+  manager->get()->QueryInterface(clr_host_memory::kIidClrHostMemoryControl,
+                                 reinterpret_cast<void**>(control.Receive()));
+  const auto references = [&control] {
+    control->AddRef();
+    return control->Release();
+  };
+  Attachment attachment(clr.get(), manager->get());
+  ASSERT_EQ(attachment.hr, S_OK) << attachment.reason.data();
+
+  const ULONG before = references();
+  ClrHostMemoryStartProperties additions{};
+  additions.size = sizeof(additions);
+  for (int call = 0; call < 2; ++call) {
+    ASSERT_EQ(attachment.bridge->GetStartProperties(0, nullptr, nullptr, 0, &additions), S_OK);
+    EXPECT_EQ(references(), before + 1) << "one for the process, at each call";
+  }
+  ASSERT_EQ(additions.count, 1U);
+  EXPECT_STREQ(additions.properties[0].key, "CLR_HOST_MEMORY_CONTROL");
+  std::array<char, 64> expected{};
+  std::snprintf(expected.data(), expected.size(), "%lu:0x%llx", GetCurrentProcessId(),
+                static_cast<unsigned long long>(reinterpret_cast<std::uintptr_t>(control.get())));
+  EXPECT_STREQ(additions.properties[0].value, expected.data());
+
+  const char* const keys[] = {"CLR_HOST_MEMORY_CONTROL"};
+  const char* const values[] = {"of the host"};
+  ASSERT_EQ(attachment.bridge->GetStartProperties(1, keys, values, 0, &additions), S_OK);
+  EXPECT_EQ(additions.count, 0U);
+
+  attachment.bridge->Detach();
+  attachment.bridge.Reset();
+  manager = clr_host_memory::CreateMemoryManager();
+  EXPECT_EQ(references(), 2U) << "the process's and this test's";
+  ClrHostMemoryStatistics statistics{};
+  statistics.size = sizeof(statistics);
+  EXPECT_EQ(control->GetStatistics(&statistics), S_OK);
+}
+
 // A fake coreclr.dll whose file has a version, as .NET's has, bridged to a manager.
 class VersionedFakeClr : public testing::Test {
  protected:

@@ -259,6 +259,17 @@ int RunDetached(const Program& program) {
   return runtime.Run(program);
 }
 
+// Detaches from the started runtime and releases bridge and manager. Managed code still has the manager's address.
+int RunAbandoned(const Program& program) {
+  Runtime runtime(program);
+  {
+    Hosted hosted;
+    if (const int failed = HostSilently(64_MiB, &runtime, &hosted); failed != 0) return failed;
+    hosted.bridge.Detach();
+  }
+  return runtime.Run(program);
+}
+
 // Static owners: they are destroyed when the process ends, in either order.
 std::optional<CoreClrBridge> static_bridge;
 std::optional<MemoryManager> static_manager;
@@ -296,6 +307,8 @@ int main(int argc, char** argv) {
   if (way == "late") return RunLate(program, 0);
   if (way == "late-20") return RunLate(program, 20);
   if (way == "detached") return RunDetached(program);
+  if (way == "abandoned") return RunAbandoned(program);
+  if (way == "limit-128") return RunUnder(&HostAsReadmeSays, 128_MiB, 128_MiB, program);
   if (way == "static") return RunStatic(program);
   if (way == "static-in-dll") return OwnInDll(program);
   return 1;

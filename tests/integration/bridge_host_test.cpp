@@ -128,6 +128,18 @@ TEST_P(BridgeHost, DetachRaisesAnEventAndTheRuntimeContinues) {
   EXPECT_THAT(result.error, HasSubstr("attached 0x80131022"));
 }
 
+TEST_P(BridgeHost, GivesManagedCodeItsManager) {
+  const ProcessResult result = Host("limit-128", "ClientApi", {"128"});
+  EXPECT_EQ(result.exit_code, 0U) << result.out << result.error;
+  EXPECT_THAT(result.out, HasSubstr("all ok"));
+}
+
+TEST_P(BridgeHost, ManagedCodeMayUseAManagerThatTheHostHasReleased) {
+  const ProcessResult result = Host("abandoned", "ClientApi", {"64", "abandoned"});
+  EXPECT_EQ(result.exit_code, 0U) << result.out << result.error;
+  EXPECT_THAT(result.out, HasSubstr("ok the figures of a detached manager"));
+}
+
 TEST_P(BridgeHost, ExitsNormallyWithStaticOwners) {
   const ProcessResult result = Host("static", "Hello", {"7"});
   EXPECT_FALSE(result.timed_out);

@@ -109,6 +109,19 @@ TEST_P(ClrmemRun, LetsAManagedClientCallTheManager) {
   EXPECT_GE(run.summary["calls"]["create_malloc"]["ok"], 1);
 }
 
+TEST_P(ClrmemRun, GivesManagedCodeItsManager) {
+  const RunWithSummary run = RunProgram({"--limit", "128M"}, Program("ClientApi"), {"128"});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  EXPECT_THAT(run.process.out, HasSubstr("all ok"));
+}
+
+TEST_P(ClrmemRun, ManagedCodeFindsNoManagerWithoutABridge) {
+  const RunWithSummary run = RunProgram({"--no-bridge"}, Program("ClientApi"), {"none"});
+  EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
+  EXPECT_THAT(run.process.out, HasSubstr("ok TryGetCurrent finds none"));
+}
+
 TEST_P(ClrmemRun, PassesArgumentsUnchanged) {
   // Hello takes its first argument as its exit code. The arguments after it look like clrmem's options.
   const RunWithSummary run =

@@ -22,17 +22,6 @@ using StartForHost = int(WINAPI*)(IClrHostMemoryControl* control, std::uint64_t 
 
 constexpr unsigned kFirstVersion = 8;
 
-// Returns the control of the bridged manager; null: there is none.
-ComReference<IClrHostMemoryControl> ControlOfManager() {
-  const CallScope scope;
-  ComReference<IClrHostMemoryControl> control;
-  if (scope.client() != nullptr) {
-    (void)scope.client()->manager->QueryInterface(kIidClrHostMemoryControl,
-                                                  reinterpret_cast<void**>(control.Receive()));
-  }
-  return control;
-}
-
 }  // namespace
 
 bool LoadsCompanions(HMODULE coreclr) noexcept { return MajorVersionOf(coreclr) >= kFirstVersion; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <charconv>
 #include <cstddef>
 #include <cstring>
@@ -63,6 +64,22 @@ void Add(const char (&key)[kSize], std::uint64_t value, ClrHostMemoryStartProper
   std::to_chars(property.value, property.value + sizeof(property.value) - 1, value);
 }
 
+// The manager whose address a runtime received last, with a reference for managed code. That code can call the manager
+// after Detach, and until the process ends, so the reference is never released.
+constinit std::atomic<IClrHostMemoryControl*> kept_control{nullptr};
+
+void AddControl(ClrHostMemoryStartProperties* additions) noexcept {
+  ComReference<IClrHostMemoryControl> control = ControlOfManager();
+  if (!control) return;
+  ClrHostMemoryStartProperty& property = additions->properties[additions->count++];
+  std::copy_n(kControlProperty, sizeof(kControlProperty), property.key);
+  char* const end = property.value + sizeof(property.value) - 1;
+  char* at = std::to_chars(property.value, end, GetCurrentProcessId()).ptr;
+  for (const char separator : {':', '0', 'x'}) *at++ = separator;
+  std::to_chars(at, end, reinterpret_cast<std::uintptr_t>(control.get()), 16);
+  if (kept_control.exchange(control.get()) != control.get()) static_cast<void>(control.Detach());
+}
+
 }  // namespace
 
 ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,
@@ -73,8 +90,10 @@ ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const cha
   bool large_pages = IsSet(L"DOTNET_GCLargePages") || IsSet(L"COMPlus_GCLargePages");
   bool has_range = false;
   bool has_limit = EnvironmentLimitsGc();
+  bool has_control = false;
   for (std::size_t index = 0; index < count; ++index) {
     has_range = has_range || std::strcmp(keys[index], kRegionRangeProperty) == 0;
+    has_control = has_control || std::strcmp(keys[index], kControlProperty) == 0;
     // Also matches HeapHardLimitPercent, HeapHardLimitSOH and similar keys.
     has_limit = has_limit || std::strncmp(keys[index], kHardLimitProperty, sizeof(kHardLimitProperty) - 1) == 0;
     const bool says_server = std::strcmp(keys[index], "System.GC.Server") == 0;
@@ -101,6 +120,7 @@ ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const cha
     Add(kRegionRangeProperty, RegionRange(figures.physical_memory), &additions);
   }
   if (adds_limit) Add(kHardLimitProperty, gc_hard_limit, &additions);
+  if (!has_control) AddControl(&additions);
   additions.gc_limit_follows = follows && !has_limit ? 1 : 0;
   *start_limit = additions.gc_limit_follows == 0 ? 0 : adds_limit ? gc_hard_limit : UINT64_MAX;
   return additions;

@@ -43,9 +43,14 @@ inline constexpr char kRegionSizeProperty[] = "System.GC.RegionSize";
 // can change it later.
 inline constexpr char kHardLimitProperty[] = "System.GC.HeapHardLimit";
 
+// The runtime property for managed code that looks for its manager: "<process id>:0x<address>" of the manager's
+// IClrHostMemoryControl, in hexadecimal digits (src/client). The process's id makes a copy in a child process harmless.
+inline constexpr char kControlProperty[] = "CLR_HOST_MEMORY_CONTROL";
+
 // Returns the properties to pass in addition to the given ones, as IClrHostMemoryBridge::GetStartProperties specifies;
-// leaves size and version 0. Asks the currently bridged manager what it reports about the machine. *start_limit
-// receives the limit that the GC starts with, bytes: UINT64_MAX: none; 0: a companion must not change it.
+// leaves size and version 0. Asks the currently bridged manager what it reports about the machine. If it adds
+// kControlProperty, the process keeps a reference to the manager until it ends. *start_limit receives the limit that
+// the GC starts with, bytes: UINT64_MAX: none; 0: a companion must not change it.
 [[nodiscard]] ClrHostMemoryStartProperties AddedStartProperties(std::uint32_t count, const char* const* keys,
                                                                 const char* const* values, std::uint64_t gc_hard_limit,
                                                                 std::uint64_t* start_limit) noexcept;

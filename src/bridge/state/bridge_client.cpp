@@ -23,6 +23,16 @@ HRESULT MakeClient(IHostMemoryManager* manager, std::unique_ptr<BridgeClient>* c
   return S_OK;
 }
 
+ComReference<IClrHostMemoryControl> ControlOfManager() noexcept {
+  const CallScope scope;
+  ComReference<IClrHostMemoryControl> control;
+  if (scope.client() != nullptr) {
+    (void)scope.client()->manager->QueryInterface(kIidClrHostMemoryControl,
+                                                  reinterpret_cast<void**>(control.Receive()));
+  }
+  return control;
+}
+
 void PublishClient(BridgeClient* client) noexcept {
   internal::published_client.store(client, std::memory_order_seq_cst);
 }

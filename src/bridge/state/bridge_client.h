@@ -42,6 +42,9 @@ extern std::array<InsideCounter, kStackShards> calls_inside;
 [[nodiscard]] HRESULT MakeClient(IHostMemoryManager* manager, std::unique_ptr<BridgeClient>* client,
                                  std::string* reason);
 
+// Returns the host's side of the bridged manager; null: no manager is bridged.
+[[nodiscard]] ComReference<IClrHostMemoryControl> ControlOfManager() noexcept;
+
 // Directs calls to client from now on. null: directs them to the functions that the imports pointed at before.
 void PublishClient(BridgeClient* client) noexcept;
 

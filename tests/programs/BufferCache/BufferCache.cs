@@ -2,6 +2,7 @@ using System;
 using System.Collections.Generic;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using ClrHostMemory;
 
 // BufferCache KIND native|managed [deaf]: serves requests, each with a buffer of 2 MiB that a cache keeps. The cache
 // releases its entries on a collection, as caches do. Native buffers come from the memory manager, so the GC does not
@@ -27,7 +28,7 @@ internal static class BufferCache
     private const int BufferBytes = 2 * 1024 * 1024;
     private const uint MemCommitReserve = 0x3000, MemRelease = 0x8000, PageReadWrite = 0x04;
     private const int TaskCritical = 0;
-    private const uint LowPercentLeft = 28, AwaitedPercentLeft = 27;
+    private const int LowPercentLeft = 28, AwaitedPercentLeft = 27;
 
     private static IHostMemoryManager manager_ = null!;
     private static readonly List<WeakReference<Buffer>> weak_ = new();
@@ -106,15 +107,10 @@ internal static class BufferCache
             return 2;
         }
         manager_ = manager;
-        var thresholds = new ClrHostMemoryThresholds
+        HostMemory.Current.SetThresholds(new HostMemoryThresholds
         {
-            EnterLow = LowPercentLeft, LeaveLow = 38, LeaveHigh = 60, EnterHigh = 70, RepeatLowMilliseconds = 8192
-        };
-        if (((IClrHostMemoryControl)manager).SetThresholds(thresholds) != 0)
-        {
-            Console.WriteLine("the thresholds are refused");
-            return 2;
-        }
+            EnterLow = LowPercentLeft, LeaveLow = 38, LeaveHigh = 60, EnterHigh = 70, Dwell = TimeSpan.Zero
+        });
         bool deaf = args.Length > 2 && args[2] == "deaf";
         if (deaf)
         {
@@ -131,7 +127,7 @@ internal static class BufferCache
             for (; served < Requests; ++served)
             {
                 Serve(args[0], args[1] == "managed");
-                if (!deaf && !AwaitRoom((IClrHostMemoryControl)manager))
+                if (!deaf && !AwaitRoom(HostMemory.Current))
                 {
                     Console.WriteLine("nothing was given up after " + served + " requests");
                     return 3;
@@ -158,14 +154,15 @@ internal static class BufferCache
     }
 
     // Returns false if a minute was not enough.
-    private static bool AwaitRoom(IClrHostMemoryControl control)
+    private static bool AwaitRoom(HostMemory memory)
     {
         var idle = new IdleWork();
         var watch = Stopwatch.StartNew();
         for (;;)
         {
-            (ulong limit, ulong charged) = HostManager.Figures(control);
-            if (limit - charged > limit / 100 * AwaitedPercentLeft)
+            HostMemoryStatistics figures = memory.GetStatistics();
+            ulong limit = figures.Limit ?? ulong.MaxValue;
+            if (limit - figures.Charged > limit / 100 * (ulong)AwaitedPercentLeft)
             {
                 return true;
             }

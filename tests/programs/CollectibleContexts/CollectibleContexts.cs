@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.Loader;
+using ClrHostMemory;
 
 // CollectibleContexts [ROUNDS [CONTEXTS]]: loads CONTEXTS (10) copies of this assembly, each into its own collectible
 // context, runs code in them, and unloads them. Repeats that ROUNDS (12) times. Prints a line after each round, when all
@@ -49,7 +50,7 @@ internal static class CollectibleContexts
     {
         int rounds = args.Length > 0 ? int.Parse(args[0]) : 12;
         int contexts = args.Length > 1 ? int.Parse(args[1]) : 10;
-        var control = (IClrHostMemoryControl?)HostManager.Find();
+        HostMemory.TryGetCurrent(out HostMemory? memory);
         for (int round = 1; round <= rounds; ++round)
         {
             var loaded = new List<WeakReference>();
@@ -70,7 +71,7 @@ internal static class CollectibleContexts
             }
             // The GC keeps free memory committed, which would look like a leak. An aggressive collection decommits it.
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
-            Console.WriteLine("round " + round + " charged " + (control == null ? 0 : HostManager.Figures(control).Charged));
+            Console.WriteLine("round " + round + " charged " + (memory?.GetStatistics().Charged ?? 0));
         }
         return 0;
     }

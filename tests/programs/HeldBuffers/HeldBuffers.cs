@@ -2,6 +2,7 @@ using System;
 using System.Collections.Generic;
 using System.Diagnostics;
 using System.Threading;
+using ClrHostMemory;
 
 // HeldBuffers COUNT FIRST LIMIT_MIB|none: allocates FIRST buffers of 2 MiB from the memory manager. Then waits until
 // the manager's limit is LIMIT_MIB, and allocates the rest of COUNT. While it waits, it allocates and frees 64 KiB
@@ -69,9 +70,9 @@ internal static class HeldBuffers
 
     private static bool AwaitLimit(IHostMemoryManager manager, ulong limit)
     {
-        var control = (IClrHostMemoryControl)manager;
+        HostMemory memory = HostMemory.Current;
         var watch = Stopwatch.StartNew();
-        while (HostManager.Figures(control).Limit != limit)
+        while ((memory.Limit ?? ulong.MaxValue) != limit)
         {
             if (watch.Elapsed > TimeSpan.FromMinutes(1))
             {

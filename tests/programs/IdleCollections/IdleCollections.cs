@@ -1,5 +1,6 @@
 using System;
 using System.Diagnostics;
+using ClrHostMemory;
 
 // IdleCollections: an idle program that causes a Low notification, and later a Neutral one. Prints the number of
 // collections in each phase, one line per phase: "before <n>", "low <n>", "neutral <n>".
@@ -17,17 +18,17 @@ internal static class IdleCollections
 
     private static int Main()
     {
-        if (HostManager.Find() is not IClrHostMemoryControl control)
+        if (!HostMemory.TryGetCurrent(out HostMemory? memory))
         {
             Console.WriteLine("no manager");
             return 2;
         }
         Console.WriteLine("before " + CollectionsUntil(int.MaxValue, Watched));
 
-        control.NotifyMemoryAvailable(HostManager.Low);
+        memory.NotifyRuntime(MemoryAvailability.Low);
         Console.WriteLine("low " + CollectionsUntil(2, TimeSpan.FromSeconds(60)));
 
-        control.NotifyMemoryAvailable(HostManager.Neutral);
+        memory.NotifyRuntime(MemoryAvailability.Neutral);
         // A collection that began earlier may end late, so a period without a collection is awaited. While memory is
         // low, such a period does not occur.
         int collections = -1;

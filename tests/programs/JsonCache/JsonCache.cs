@@ -1,6 +1,7 @@
 using System;
 using System.Diagnostics;
 using System.Text.Json;
+using ClrHostMemory;
 
 // JsonCache [LIVE_MIB [SECONDS [LIMIT_MIB]]]: a cache of LIVE_MIB (20) of JSON documents that serves requests for
 // SECONDS (6). A request parses a document and stores a new one in its place. After 1 s it sets the manager's limit to
@@ -20,10 +21,10 @@ internal static class JsonCache
         int live = args.Length > 0 ? int.Parse(args[0]) : 20;
         int seconds = args.Length > 1 ? int.Parse(args[1]) : 6;
         ulong? limit = args.Length > 2 ? ulong.Parse(args[2]) * 1024 * 1024 : null;
-        var control = HostManager.Find() as IClrHostMemoryControl;
+        HostMemory.TryGetCurrent(out HostMemory? memory);
         try
         {
-            Serve(live, seconds, limit, control);
+            Serve(live, seconds, limit, memory);
         }
         catch (OutOfMemoryException)
         {
@@ -32,14 +33,14 @@ internal static class JsonCache
         return 0;
     }
 
-    private static void Serve(int live, int seconds, ulong? lowered, IClrHostMemoryControl? control)
+    private static void Serve(int live, int seconds, ulong? lowered, HostMemory? memory)
     {
         var cache = new string[live * 1024 * 1024 / (2 * DocumentChars)];
         for (int i = 0; i < cache.Length; ++i)
         {
             cache[i] = Document(i, 0);
         }
-        ulong first = control != null ? HostManager.Figures(control).Limit : 0;
+        ulong? first = memory?.Limit;
         long changeAt = lowered != null ? LowerAtMilliseconds : long.MaxValue;
         var random = new Random(1);
         var watch = Stopwatch.StartNew();
@@ -54,15 +55,16 @@ internal static class JsonCache
             if (watch.ElapsedMilliseconds >= next)
             {
                 next = watch.ElapsedMilliseconds + ReportEveryMilliseconds;
-                if (control != null && next > changeAt)
+                if (memory != null && next > changeAt)
                 {
-                    ulong wanted = changeAt == LowerAtMilliseconds && lowered != null ? lowered.Value : first;
-                    control.SetLimit(wanted, HostManager.DefaultHeadroom, HostManager.DefaultHeadroom);
-                    changeAt = wanted == first ? long.MaxValue : RaiseAtMilliseconds;
+                    bool lowers = changeAt == LowerAtMilliseconds;
+                    memory.Limit = lowers ? lowered : first;
+                    changeAt = lowers ? RaiseAtMilliseconds : long.MaxValue;
                 }
                 GCMemoryInfo info = GC.GetGCMemoryInfo();
-                (ulong limit, ulong charged) = control != null ? HostManager.Figures(control) : (0, 0);
-                Console.WriteLine(watch.ElapsedMilliseconds + " limit " + limit + " charged " + charged + " committed " +
+                HostMemoryStatistics? figures = memory?.GetStatistics();
+                Console.WriteLine(watch.ElapsedMilliseconds + " limit " + (figures == null ? 0 : figures.Limit ?? ulong.MaxValue) +
+                                  " charged " + (figures?.Charged ?? 0) + " committed " +
                                   info.TotalCommittedBytes + " heap " + info.HeapSizeBytes + " served " + served);
             }
         }

@@ -1,8 +1,8 @@
 using System;
+using ClrHostMemory;
 
 // MemoryInfo [LIMIT_MIB...] [+MIB]: prints what the GC takes for the machine's memory, at the start and after each
-// change of the manager's limit. Each line is "<total> <high load threshold> <memory load>", in bytes, or, if the
-// manager refuses a limit, "refused 0x<code>". Exit code 1: a limit was refused.
+// change of the manager's limit. Each line is "<total> <high load threshold> <memory load>", in bytes.
 // +MIB: finally allocates and holds that many MiB in arrays. Exit code 42: they did not fit.
 internal static class MemoryInfo
 {
@@ -15,14 +15,7 @@ internal static class MemoryInfo
             {
                 return Hold(int.Parse(argument.Substring(1)));
             }
-            ulong limit = ulong.Parse(argument) * 1024 * 1024;
-            var control = HostManager.Find() as IClrHostMemoryControl;
-            int result = control?.SetLimit(limit, HostManager.DefaultHeadroom, HostManager.DefaultHeadroom) ?? -1;
-            if (result != 0)
-            {
-                Console.WriteLine("refused 0x" + result.ToString("x8"));
-                return 1;
-            }
+            HostMemory.Current.Limit = ulong.Parse(argument) * 1024 * 1024;
             GC.RefreshMemoryLimit();
             Report();
         }
