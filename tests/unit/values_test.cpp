@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <ios>
 #include <limits>
 #include <thread>
 #include <vector>
