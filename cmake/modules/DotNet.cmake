@@ -108,6 +108,16 @@ function(clrhm_dotnet)
   endif()
   _clrhm_dotnet_step("Building the COM component into build/programs" "${com_stamp}" "${com_hash}" has_com
                      "build|ComComponent/ComComponent.csproj|-c|Release")
+
+  set(examples "${CLRHM_ROOT}/examples")
+  file(GLOB_RECURSE sources "${examples}/*.cs" "${examples}/*.csproj" "${examples}/*.props" "${examples}/*.slnx")
+  list(SORT sources)
+  _clrhm_hash(examples_hash ${sources})
+  if(NOT EXISTS "${CLRHM_BUILD}/examples/Game/Game.dll")
+    file(REMOVE "${CLRHM_BUILD}/examples/stamp")
+  endif()
+  _clrhm_dotnet_step("Building the managed parts of the examples into build/examples" "${CLRHM_BUILD}/examples/stamp"
+                     "${examples_hash}" has_examples "build|${examples}/Examples.slnx|-c|Release")
   if(has_runtimes AND has_programs)
     set(CLRHM_HAS_DOTNET TRUE PARENT_SCOPE)
   endif()

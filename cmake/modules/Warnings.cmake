@@ -1,7 +1,7 @@
 include_guard(GLOBAL)
 
 # clrhm_target_warnings(<target>)
-# Turns on strict warnings as errors for a target of this project. Also links the platform's options
+# Turns on strict warnings for a target of this project; CLRHM_WARNINGS_AS_ERRORS makes them errors. Also links the platform's options
 # (cmake/modules/Platform.cmake). Third-party headers are SYSTEM headers, so they cause no warnings.
 function(clrhm_target_warnings target)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:clrhm_platform>)
@@ -9,7 +9,7 @@ function(clrhm_target_warnings target)
     target_compile_options(
       ${target}
       PRIVATE /W4
-              /WX
+              $<$<BOOL:${CLRHM_WARNINGS_AS_ERRORS}>:/WX>
               /external:anglebrackets
               /external:W0
               /wd4127 # a condition is constant: sizeof(void*) is on purpose
@@ -30,7 +30,7 @@ function(clrhm_target_warnings target)
     PRIVATE -Wall
             -Wextra
             -Wpedantic
-            -Werror
+            $<$<BOOL:${CLRHM_WARNINGS_AS_ERRORS}>:-Werror>
             -Wshadow
             -Wconversion
             -Wsign-conversion

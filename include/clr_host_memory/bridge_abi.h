@@ -75,7 +75,7 @@ typedef struct ClrHostMemoryHostFxrOptions {
 //
 // reason parameters may be null. Otherwise, on failure, they receive a null-terminated English sentence in UTF-8, cut
 // to reason_size bytes, that names the problem and what to do.
-DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
+DECLARE_INTERFACE_IID_(IClrHostMemoryBridge, IUnknown, "5B0E3D71-6C48-4F9A-8E27-D14A930C75E6") {
 #ifndef __cplusplus
   STDMETHOD(QueryInterface)(THIS_ REFIID riid, void** object) PURE;
   STDMETHOD_(ULONG, AddRef)(THIS) PURE;
@@ -141,6 +141,8 @@ DECLARE_INTERFACE_(IClrHostMemoryBridge, IUnknown) {
   // otherwise the failure of coreclr_create_delegate.
   STDMETHOD(StartCompanion)(THIS_ void* host, unsigned int domain, char* reason, SIZE_T reason_size) PURE;
 };
+CLR_HOST_MEMORY_DECLARE_IID(IClrHostMemoryBridge, 0x5B0E3D71, 0x6C48, 0x4F9A, 0x8E, 0x27, 0xD1, 0x4A, 0x93, 0x0C, 0x75,
+                            0xE6)
 #undef INTERFACE
 
 #ifdef __cplusplus
@@ -157,9 +159,8 @@ extern "C" {
 // - HOST_E_INVALIDOPERATION: already attached, another manager is bridged in this process, or the runtime has started:
 //   use ClrHostMemoryAttachToRunningCoreClr.
 // - HRESULT_FROM_WIN32: the import table could not be made writable.
-CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager,
-                                                                           IClrHostMemoryBridge** bridge, char* reason,
-                                                                           SIZE_T reason_size);
+HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager,
+                                                       IClrHostMemoryBridge** bridge, char* reason, SIZE_T reason_size);
 
 // Bridges the runtime that is running in this process, late: coreclr.dll, and the JIT compiler and standalone GCs
 // beside it. Its threads keep running. What the runtime has committed by then is not charged: it is part of the
@@ -171,9 +172,9 @@ CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODU
 // - HOST_E_CLRNOTAVAILABLE: no runtime has started.
 // - HOST_E_INVALIDOPERATION: the runtime is bridged already, or another manager is bridged in this process.
 // - E_INVALIDARG, HRESULT_FROM_WIN32: as AttachModule.
-CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToRunningCoreClr(IHostMemoryManager* manager,
-                                                                                  IClrHostMemoryBridge** bridge,
-                                                                                  char* reason, SIZE_T reason_size);
+HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToRunningCoreClr(IHostMemoryManager* manager,
+                                                              IClrHostMemoryBridge** bridge, char* reason,
+                                                              SIZE_T reason_size);
 
 // Bridges the runtime that hostfxr will start in this process. It is for hosts that do not call coreclr_initialize
 // themselves: those of hostfxr and nethost, and those that load a comhost or C++/CLI assembly. Call it before the first
@@ -189,14 +190,12 @@ CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToRunningCoreCl
 // - S_OK; E_OUTOFMEMORY; E_NOINTERFACE: a foreign manager.
 // - E_POINTER: bridge or manager is null.
 // - E_INVALIDARG: a size below 8, or a loaded hostpolicy.dll does not import GetProcAddress.
-// - HOST_E_INVALIDOPERATION: a runtime has started in this process already, another manager is bridged, or
-// BridgeHostFxr
+// - HOST_E_INVALIDOPERATION: a runtime has started in this process already, another manager is bridged, or this
 //   was called before and no runtime has started since.
 // - HRESULT_FROM_WIN32: hostpolicy.dll cannot be watched.
-CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryBridgeHostFxr(IHostMemoryManager* manager,
-                                                                         const ClrHostMemoryHostFxrOptions* options,
-                                                                         IClrHostMemoryBridge** bridge, char* reason,
-                                                                         SIZE_T reason_size);
+HRESULT STDMETHODCALLTYPE ClrHostMemoryBridgeHostFxr(IHostMemoryManager* manager,
+                                                     const ClrHostMemoryHostFxrOptions* options,
+                                                     IClrHostMemoryBridge** bridge, char* reason, SIZE_T reason_size);
 
 #ifdef __cplusplus
 }  // extern "C"

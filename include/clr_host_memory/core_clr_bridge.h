@@ -100,7 +100,7 @@ struct HostFxrOptions {
 class CoreClrBridge {
  public:
   CoreClrBridge() = default;
-  explicit CoreClrBridge(ComPtr<IClrHostMemoryBridge> bridge) noexcept : bridge_(std::move(bridge)) {}
+  explicit CoreClrBridge(ComReference<IClrHostMemoryBridge> bridge) noexcept : bridge_(std::move(bridge)) {}
 
   [[nodiscard]] IClrHostMemoryBridge* get() const noexcept { return bridge_.get(); }
 
@@ -177,13 +177,13 @@ class CoreClrBridge {
     return {};
   }
 
-  ComPtr<IClrHostMemoryBridge> bridge_;
+  ComReference<IClrHostMemoryBridge> bridge_;
 };
 
 // Attaches a bridge. On failure nothing changes, and the reason names what is wrong with the module or the manager.
 // Throws std::bad_alloc if there is no memory for the reason.
 inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager) {
-  ComPtr<IClrHostMemoryBridge> bridge;
+  ComReference<IClrHostMemoryBridge> bridge;
   const auto attached = CoreClrBridge::ResultOf([&](char* reason, SIZE_T size) {
     return ClrHostMemoryAttachToCoreClr(coreclr, manager, bridge.Receive(), reason, size);
   });
@@ -197,7 +197,7 @@ inline Result<CoreClrBridge> AttachToCoreClr(HMODULE coreclr, const MemoryManage
 // Bridges the runtime that is running in this process, late; see ClrHostMemoryAttachToRunningCoreClr. Throws
 // std::bad_alloc if there is no memory for the reason.
 inline Result<CoreClrBridge> AttachToRunningCoreClr(const MemoryManager& manager) {
-  ComPtr<IClrHostMemoryBridge> bridge;
+  ComReference<IClrHostMemoryBridge> bridge;
   const auto attached = CoreClrBridge::ResultOf([&](char* reason, SIZE_T size) {
     return ClrHostMemoryAttachToRunningCoreClr(manager.get(), bridge.Receive(), reason, size);
   });
@@ -210,7 +210,7 @@ inline Result<CoreClrBridge> AttachToRunningCoreClr(const MemoryManager& manager
 inline Result<CoreClrBridge> BridgeHostFxr(const MemoryManager& manager, const HostFxrOptions& options = {}) {
   const ClrHostMemoryHostFxrOptions given{sizeof(given), options.with_companion ? 0U : 1U, options.gc_hard_limit,
                                           options.started, options.context};
-  ComPtr<IClrHostMemoryBridge> bridge;
+  ComReference<IClrHostMemoryBridge> bridge;
   const auto bridged = CoreClrBridge::ResultOf([&](char* reason, SIZE_T size) {
     return ClrHostMemoryBridgeHostFxr(manager.get(), &given, bridge.Receive(), reason, size);
   });

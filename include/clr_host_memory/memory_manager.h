@@ -11,7 +11,7 @@
 #ifndef CLR_HOST_MEMORY_MEMORY_MANAGER_H
 #define CLR_HOST_MEMORY_MEMORY_MANAGER_H
 
-#include <clr_host_memory/com_ptr.h>
+#include <clr_host_memory/com_reference.h>
 #include <clr_host_memory/memory_manager_abi.h>
 #include <clr_host_memory/result.h>
 
@@ -193,7 +193,7 @@ class MemoryManager {
   // destroyed when it is replaced, or at Shutdown.
   Result<void> OnEvent(std::function<void(const ClrHostMemoryEvent&)> function) const noexcept {
     if (!function) return internal::ResultOf(control_->SetEventSink(nullptr));
-    const ComPtr<EventFunction> sink(new (std::nothrow) EventFunction(std::move(function)));
+    const ComReference<EventFunction> sink(new (std::nothrow) EventFunction(std::move(function)));
     return internal::ResultOf(sink ? control_->SetEventSink(sink.get()) : E_OUTOFMEMORY);
   }
   // Call it after the CLR has ended (see IClrHostMemoryControl). To receive no more events, OnEvent({}) is enough.
@@ -214,8 +214,8 @@ class MemoryManager {
     return Error(hr, reason != nullptr ? reason : "level is none of EMemoryCriticalLevel: give one of the three");
   }
 
-  ComPtr<IHostMemoryManager> manager_;
-  ComPtr<IClrHostMemoryControl> control_;
+  ComReference<IHostMemoryManager> manager_;
+  ComReference<IClrHostMemoryControl> control_;
 };
 
 // Creates a memory manager. E_INVALIDARG: the reason names the field that is out of range. E_OUTOFMEMORY: no memory for
@@ -247,9 +247,9 @@ inline Result<MemoryManager> CreateMemoryManager(const MemoryManagerOptions& opt
 
 // Creates an IHostControl for ICLRRuntimeHost::SetHostControl. inner may be null. E_OUTOFMEMORY; E_POINTER: manager is
 // empty.
-inline Result<ComPtr<IHostControl>> CreateHostControl(const MemoryManager& manager,
-                                                      IHostControl* inner = nullptr) noexcept {
-  ComPtr<IHostControl> control;
+inline Result<ComReference<IHostControl>> CreateHostControl(const MemoryManager& manager,
+                                                            IHostControl* inner = nullptr) noexcept {
+  ComReference<IHostControl> control;
   const HRESULT hr = ClrHostMemoryCreateHostControl(manager.get(), inner, control.Receive());
   if (FAILED(hr)) return Error(hr, internal::ReasonOf(hr));
   return control;

@@ -8,15 +8,8 @@
 
 #include <clr_host_memory/hosting_abi.h>
 #include <clr_host_memory/statistics.h>
+#include <clr_host_memory/version.h>
 #include <stdint.h>
-
-#if defined(CLR_HOST_MEMORY_BUILDING_SHARED)
-#define CLR_HOST_MEMORY_API __declspec(dllexport)
-#elif defined(CLR_HOST_MEMORY_SHARED)
-#define CLR_HOST_MEMORY_API __declspec(dllimport)
-#else
-#define CLR_HOST_MEMORY_API
-#endif
 
 // IIDs as initialisers of a GUID, for C. C++ has kIidClrHostMemoryControl and so on.
 #define CLR_HOST_MEMORY_IID_CONTROL {0x5d0b7e12, 0x3c4f, 0x4b9a, {0x8e, 0x21, 0x6a, 0x97, 0xd4, 0x0f, 0x5b, 0xc3}}
@@ -135,7 +128,7 @@ typedef struct ClrHostMemoryEvent {
 // locks. A sink may therefore call every method of the manager. A sink should return soon: the manager does not watch
 // pressure during the call. A sink in managed code makes that thread one that a GC suspends. Refusals are summed, so
 // that many refusals are few events. A latch that came before the sink was registered is reported to it, too.
-DECLARE_INTERFACE_(IClrHostMemoryEventSink, IUnknown) {
+DECLARE_INTERFACE_IID_(IClrHostMemoryEventSink, IUnknown, "06158559-1AFF-436F-9904-CD209CF99E68") {
 #ifndef __cplusplus
   STDMETHOD(QueryInterface)(THIS_ REFIID riid, void** object) PURE;
   STDMETHOD_(ULONG, AddRef)(THIS) PURE;
@@ -144,6 +137,8 @@ DECLARE_INTERFACE_(IClrHostMemoryEventSink, IUnknown) {
   // The library owns event, which is valid during the call only. The result is ignored.
   STDMETHOD(OnEvent)(THIS_ const ClrHostMemoryEvent* event) PURE;
 };
+CLR_HOST_MEMORY_DECLARE_IID(IClrHostMemoryEventSink, 0x06158559, 0x1AFF, 0x436F, 0x99, 0x04, 0xCD, 0x20, 0x9C, 0xF9,
+                            0x9E, 0x68)
 
 // A reading of a running GC. Bytes, unless a name tells otherwise; all since the start of the runtime.
 typedef struct ClrHostMemoryGcReading {
@@ -172,7 +167,7 @@ typedef void(STDMETHODCALLTYPE* ClrHostMemoryReportLine)(const char* line, void*
 #undef INTERFACE
 #define INTERFACE IClrHostMemoryControl
 // The host's side of the manager. QueryInterface of the manager returns it.
-DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
+DECLARE_INTERFACE_IID_(IClrHostMemoryControl, IUnknown, "5D0B7E12-3C4F-4B9A-8E21-6A97D40F5BC3") {
 #ifndef __cplusplus
   STDMETHOD(QueryInterface)(THIS_ REFIID riid, void** object) PURE;
   STDMETHOD_(ULONG, AddRef)(THIS) PURE;
@@ -259,11 +254,13 @@ DECLARE_INTERFACE_(IClrHostMemoryControl, IUnknown) {
   STDMETHOD(FollowGc)(THIS_ const ClrHostMemoryGcReading* reading, uint32_t milliseconds, ClrHostMemoryGcOrder* order)
       PURE;
 };
+CLR_HOST_MEMORY_DECLARE_IID(IClrHostMemoryControl, 0x5D0B7E12, 0x3C4F, 0x4B9A, 0x8E, 0x21, 0x6A, 0x97, 0xD4, 0x0F, 0x5B,
+                            0xC3)
 
 #undef INTERFACE
 #define INTERFACE IClrHostMemoryHeap
 // Figures of a heap behind an IHostMalloc. QueryInterface of an IHostMalloc of this library returns it.
-DECLARE_INTERFACE_(IClrHostMemoryHeap, IUnknown) {
+DECLARE_INTERFACE_IID_(IClrHostMemoryHeap, IUnknown, "FC188362-7D9B-45AB-BF46-E5B9C50AC0E8") {
 #ifndef __cplusplus
   STDMETHOD(QueryInterface)(THIS_ REFIID riid, void** object) PURE;
   STDMETHOD_(ULONG, AddRef)(THIS) PURE;
@@ -279,33 +276,36 @@ DECLARE_INTERFACE_(IClrHostMemoryHeap, IUnknown) {
   // below 8.
   STDMETHOD(GetSite)(THIS_ uint32_t index, ClrHostMemoryHeapSite* site) PURE;
 };
+CLR_HOST_MEMORY_DECLARE_IID(IClrHostMemoryHeap, 0xFC188362, 0x7D9B, 0x45AB, 0xBF, 0x46, 0xE5, 0xB9, 0xC5, 0x0A, 0xC0,
+                            0xE8)
 #undef INTERFACE
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+// Returns CLR_HOST_MEMORY_VERSION of the library.
+uint32_t STDMETHODCALLTYPE ClrHostMemoryVersion(void);
+
 // Creates a memory manager and returns its interface riid (IHostMemoryManager, IClrHostMemoryControl or IUnknown) with
 // one reference, which the caller owns. options may be null: no limit. reason may be null. Otherwise it receives null
 // on success, and on failure a static English sentence that names the field and the change to make. S_OK; E_POINTER:
 // object is null; E_INVALIDARG: an option is out of range; E_NOINTERFACE; E_OUTOFMEMORY: no memory for the manager or
 // for its reserves.
-CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* options, REFIID riid,
-                                                                  void** object, const char** reason);
+HRESULT STDMETHODCALLTYPE ClrHostMemoryCreate(const ClrHostMemoryOptions* options, REFIID riid, void** object,
+                                              const char** reason);
 
 // Checks options as ClrHostMemoryCreate does, without creating a manager. A host can check values for SetLimit,
 // SetThresholds, SetThrashGuard or SetWait as the fields of the same name, with CLR_HOST_MEMORY_OPTIONS_INIT for the
 // others. For options and reason see ClrHostMemoryCreate. S_OK; E_INVALIDARG: an option is out of range.
-CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryCheckOptions(const ClrHostMemoryOptions* options,
-                                                                        const char** reason);
+HRESULT STDMETHODCALLTYPE ClrHostMemoryCheckOptions(const ClrHostMemoryOptions* options, const char** reason);
 
 // Wraps manager in an IHostControl for ICLRRuntimeHost::SetHostControl. GetHostManager(IID_IHostMemoryManager) returns
 // the manager. Every other IID and SetAppDomainManager go to inner, the embedder's IHostControl. inner may be null:
 // then they return E_NOINTERFACE and S_OK. Holds a reference to both. S_OK; E_POINTER: manager or object is null;
 // E_OUTOFMEMORY.
-CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryCreateHostControl(IHostMemoryManager* manager,
-                                                                             IHostControl* inner,
-                                                                             IHostControl** object);
+HRESULT STDMETHODCALLTYPE ClrHostMemoryCreateHostControl(IHostMemoryManager* manager, IHostControl* inner,
+                                                         IHostControl** object);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -256,11 +256,11 @@ Bridge* AdoptedBridge(HMODULE coreclr, IHostMemoryManager* manager) {
 // Throws std::bad_alloc.
 HRESULT AdoptOrAttach(HMODULE coreclr, IHostMemoryManager* manager, HRESULT (Bridge::*attach)(HMODULE, std::string*),
                       IClrHostMemoryBridge** result, std::string* reason) {
-  ComPtr<IClrHostMemoryBridge> owned(AdoptedBridge(coreclr, manager));
+  ComReference<IClrHostMemoryBridge> owned(AdoptedBridge(coreclr, manager));
   HRESULT hr = S_OK;
   if (!owned) {
     auto* const made = NewBridge();
-    owned = ComPtr<IClrHostMemoryBridge>(made);
+    owned = ComReference<IClrHostMemoryBridge>(made);
     hr = made->Open(manager, reason);
     if (SUCCEEDED(hr)) hr = (made->*attach)(coreclr, reason);
   }
@@ -271,8 +271,9 @@ HRESULT AdoptOrAttach(HMODULE coreclr, IHostMemoryManager* manager, HRESULT (Bri
 }  // namespace
 }  // namespace clr_host_memory
 
-extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(
-    HMODULE coreclr, IHostMemoryManager* manager, IClrHostMemoryBridge** bridge, char* reason, SIZE_T reason_size) {
+extern "C" HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCoreClr(HMODULE coreclr, IHostMemoryManager* manager,
+                                                                  IClrHostMemoryBridge** bridge, char* reason,
+                                                                  SIZE_T reason_size) {
   using namespace clr_host_memory;
   if (bridge != nullptr) *bridge = nullptr;
   return WithReason(reason, reason_size, [&](std::string* text) {
@@ -284,8 +285,9 @@ extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToCo
   });
 }
 
-extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToRunningCoreClr(
-    IHostMemoryManager* manager, IClrHostMemoryBridge** bridge, char* reason, SIZE_T reason_size) {
+extern "C" HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToRunningCoreClr(IHostMemoryManager* manager,
+                                                                         IClrHostMemoryBridge** bridge, char* reason,
+                                                                         SIZE_T reason_size) {
   using namespace clr_host_memory;
   if (bridge != nullptr) *bridge = nullptr;
   return WithReason(reason, reason_size, [&](std::string* text) {
@@ -302,9 +304,10 @@ extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE ClrHostMemoryAttachToRu
   });
 }
 
-extern "C" CLR_HOST_MEMORY_API HRESULT STDMETHODCALLTYPE
-ClrHostMemoryBridgeHostFxr(IHostMemoryManager* manager, const ClrHostMemoryHostFxrOptions* options,
-                           IClrHostMemoryBridge** bridge, char* reason, SIZE_T reason_size) {
+extern "C" HRESULT STDMETHODCALLTYPE ClrHostMemoryBridgeHostFxr(IHostMemoryManager* manager,
+                                                                const ClrHostMemoryHostFxrOptions* options,
+                                                                IClrHostMemoryBridge** bridge, char* reason,
+                                                                SIZE_T reason_size) {
   using namespace clr_host_memory;
   if (bridge != nullptr) *bridge = nullptr;
   return WithReason(reason, reason_size, [&](std::string* text) {
@@ -327,11 +330,11 @@ ClrHostMemoryBridgeHostFxr(IHostMemoryManager* manager, const ClrHostMemoryHostF
       return HOST_E_INVALIDOPERATION;
     }
     auto* const made = NewBridge();
-    ComPtr<IClrHostMemoryBridge> owned(made);
+    ComReference<IClrHostMemoryBridge> owned(made);
     HRESULT hr = made->Open(manager, text);
     if (FAILED(hr)) return hr;
     owned->AddRef();
-    hr = WatchRuntimeStart({ComPtr<IClrHostMemoryBridge>(owned.get()),
+    hr = WatchRuntimeStart({ComReference<IClrHostMemoryBridge>(owned.get()),
                             &Bridge::AttachStarting,
                             &Bridge::AbandonStarting,
                             &Bridge::FailStarting,

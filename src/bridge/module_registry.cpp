@@ -84,12 +84,12 @@ bool ServesStartedRuntime(const BridgeRecord* bridge) noexcept try {
 
 // Called under the lock. Returns the manager whose limit holds from now on; null: the start was known, or the bridge is
 // detached.
-ComPtr<IManagerBackend> NoteStartLocked(BridgeRecord* bridge) noexcept {
+ComReference<IManagerBackend> NoteStartLocked(BridgeRecord* bridge) noexcept {
   if (!bridge->attached || std::exchange(bridge->runtime_started, true)) return {};
   client->runtime_started.store(true, std::memory_order_relaxed);
   if (!std::exchange(bridge->start_begun, false)) return {};
   client->backend->AddRef();
-  return ComPtr<IManagerBackend>(client->backend.get());
+  return ComReference<IManagerBackend>(client->backend.get());
 }
 
 }  // namespace
@@ -102,8 +102,8 @@ HRESULT OpenBridge(IHostMemoryManager* manager, BridgeRecord* bridge, std::strin
   PrepareHandleComparison();
 
   // Serves malloc and the process heap. If the manager provides no such heap, they stay unbridged.
-  ComPtr<IHostMalloc> malloc;
-  ComPtr<IHeapBackend> heap;
+  ComReference<IHostMalloc> malloc;
+  ComReference<IHeapBackend> heap;
   if (made->manager->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()) == S_OK) {
     malloc->QueryInterface(kIidHeapBackend, reinterpret_cast<void**>(heap.Receive()));
   }
@@ -180,14 +180,14 @@ void CloseBridge(BridgeRecord* bridge) noexcept {
   }
 
   // Takes its own reference: another bridge may be the last one and close on another thread.
-  ComPtr<IManagerBackend> told;
+  ComReference<IManagerBackend> told;
   std::unique_ptr<BridgeClient> withdrawn;
   {
     const Locked lock;
     if (std::exchange(bridge->start_begun, false)) static_cast<void>(client->backend->EndStart(nullptr));
     if (started) {
       client->backend->AddRef();
-      told = ComPtr<IManagerBackend>(client->backend.get());
+      told = ComReference<IManagerBackend>(client->backend.get());
     }
     *OpenPlaceOf(bridge) = bridge->next_open;
     if (first_open == nullptr) {
@@ -312,7 +312,7 @@ void AbandonStart(BridgeRecord* bridge) noexcept {
 }
 
 HRESULT NoteRuntimeStarted(BridgeRecord* bridge) noexcept {
-  ComPtr<IManagerBackend> backend;
+  ComReference<IManagerBackend> backend;
   {
     const Locked lock;
     backend = NoteStartLocked(bridge);
@@ -428,7 +428,7 @@ void NoteStartBy(std::size_t loader_index, HMODULE loaded) {
     loader = entry.module;
   }
   if (KindOf(loader) != ClrModule::kRuntime || !IsAssemblyOfProgram(loaded)) return;
-  ComPtr<IManagerBackend> backend;
+  ComReference<IManagerBackend> backend;
   {
     const Locked lock;
     if (entry.bridge != nullptr && entry.module == loader) backend = NoteStartLocked(entry.bridge);

@@ -21,6 +21,8 @@ namespace {
 }  // namespace
 }  // namespace clr_host_memory
 
+uint32_t STDMETHODCALLTYPE ClrHostMemoryVersion() { return CLR_HOST_MEMORY_VERSION; }
+
 HRESULT STDMETHODCALLTYPE ClrHostMemoryCheckOptions(const ClrHostMemoryOptions* options, const char** reason) {
   const char* ignored = nullptr;
   if (reason == nullptr) reason = &ignored;

@@ -109,7 +109,7 @@ void CompareReservations(const Managed& managed, int rounds) {
       [&] { return ReserveAndRelease(managed, large, 2); });
 
   test::NullMemorySystem no_os;
-  const ComPtr<HostMemoryManager> over_nothing(new HostMemoryManager(no_os, WindowsThreadSystem(), {}));
+  const ComReference<HostMemoryManager> over_nothing(new HostMemoryManager(no_os, WindowsThreadSystem(), {}));
   const Managed alone{over_nothing.get()};
   void* const place = reinterpret_cast<void*>(static_cast<std::uintptr_t>(16 * 256_GiB));
   std::vector<double> of_small;

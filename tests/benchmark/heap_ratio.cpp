@@ -137,9 +137,9 @@ int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 101;
   auto made = CreateMemoryManager({.limit = 1_GiB});
   if (!made) Fail(made.error().reason());
-  ComPtr<IHostMalloc> heap;
+  ComReference<IHostMalloc> heap;
   if (made->get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()) != S_OK) Fail("CreateMalloc");
-  ComPtr<IHeapBackend> bridged;
+  ComReference<IHeapBackend> bridged;
   if (heap.get()->QueryInterface(kIidHeapBackend, reinterpret_cast<void**>(bridged.Receive())) != S_OK) Fail("heap");
   const Win32 win32{::HeapCreate(0, 0, 0)};
   const Managed managed{heap.get()};

@@ -156,7 +156,7 @@ struct Attachment {
     hr = ClrHostMemoryAttachToCoreClr(module, manager, bridge.Receive(), reason.data(), reason.size());
   }
   HRESULT hr;
-  clr_host_memory::ComPtr<IClrHostMemoryBridge> bridge;
+  clr_host_memory::ComReference<IClrHostMemoryBridge> bridge;
   std::array<char, 2048> reason{};
 };
 

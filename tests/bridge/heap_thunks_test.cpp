@@ -21,7 +21,7 @@
 namespace clrhm_test {
 namespace {
 
-using clr_host_memory::ComPtr;
+using clr_host_memory::ComReference;
 using clr_host_memory::CreateMemoryManager;
 using clr_host_memory::kIidManagerBackend;
 using clr_host_memory::MemoryManager;
@@ -194,7 +194,7 @@ TEST_F(BridgedBlocks, AreCountedAsNativeHeap) {
   EXPECT_EQ(clr_.malloc(10 << 20), nullptr);
   EXPECT_EQ(counted(), std::pair(std::uint64_t{5}, std::uint64_t{1}));
 
-  ComPtr<clr_host_memory::IManagerBackend> client;
+  ComReference<clr_host_memory::IManagerBackend> client;
   ASSERT_EQ(manager_.get()->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(client.Receive())), S_OK);
   clr_host_memory::BackendRegion region{};
   ASSERT_EQ(client->FindRegion(block, &region), S_OK);

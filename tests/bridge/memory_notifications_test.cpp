@@ -295,7 +295,7 @@ TEST(NotificationsLifetime, ConcurrentNotifyAndDetachLeaveNothingSignalled) {
   std::vector<std::thread> threads;
   for (int index = 0; index < 3; ++index) {
     threads.emplace_back([&, index] {
-      clr_host_memory::ComPtr<ICLRMemoryNotificationCallback> callback;
+      clr_host_memory::ComReference<ICLRMemoryNotificationCallback> callback;
       for (uint64_t turn = 0; !stop.load(); ++turn) {
         if (turn % 8 == 0) callback = manager.callback();  // so the threads often notify a withdrawn callback
         if (!callback) continue;
@@ -351,7 +351,7 @@ TEST(MemoryNotificationCallback, QueryInterfaceFollowsTheRules) {
 
 TEST(MemoryNotificationCallback, RefusesToRegisterAfterWithdraw) {
   RecordingManager manager;
-  clr_host_memory::ComPtr<clr_host_memory::MemoryNotificationCallback> callback(
+  clr_host_memory::ComReference<clr_host_memory::MemoryNotificationCallback> callback(
       new clr_host_memory::MemoryNotificationCallback());
   callback->Withdraw(&manager);
   callback->Withdraw(&manager);

@@ -83,10 +83,10 @@ class RecordingManager final : public IHostMemoryManager, public clr_host_memory
     return requests_.empty() ? Request{} : requests_.back();
   }
   // Returns the callback with a reference for the caller; null: none is registered.
-  [[nodiscard]] clr_host_memory::ComPtr<ICLRMemoryNotificationCallback> callback() const {
+  [[nodiscard]] clr_host_memory::ComReference<ICLRMemoryNotificationCallback> callback() const {
     const std::lock_guard lock(mutex_);
     if (callback_ != nullptr) callback_->AddRef();
-    return clr_host_memory::ComPtr<ICLRMemoryNotificationCallback>(callback_);
+    return clr_host_memory::ComReference<ICLRMemoryNotificationCallback>(callback_);
   }
   // Returns the number of calls that registered or unregistered.
   [[nodiscard]] int registrations() const {

@@ -10,7 +10,7 @@
 namespace clrhm_test {
 namespace {
 
-using clr_host_memory::ComPtr;
+using clr_host_memory::ComReference;
 
 class HostFxrStart : public testing::Test {
  protected:
@@ -56,7 +56,7 @@ class HostFxrStart : public testing::Test {
   FakeCoreClr clr_;
   RecordingManager manager_;
   ClrHostMemoryHostFxrOptions options_{};
-  ComPtr<IClrHostMemoryBridge> bridge_;
+  ComReference<IClrHostMemoryBridge> bridge_;
   std::array<char, 2048> reason_{};
   std::unique_ptr<LoadedModule> hostpolicy_;
   int told_ = 0;
@@ -197,7 +197,7 @@ TEST_F(HostFxrStart, OtherLookUpsAreUnchanged) {
 TEST_F(HostFxrStart, DetachEndsTheWait) {
   LoadHostPolicy();
   ASSERT_EQ(Bridge(), S_OK) << reason_.data();
-  ComPtr<IClrHostMemoryBridge> second;
+  ComReference<IClrHostMemoryBridge> second;
   EXPECT_EQ(ClrHostMemoryBridgeHostFxr(&manager_, &options_, second.Receive(), reason_.data(), reason_.size()),
             HOST_E_INVALIDOPERATION);
   EXPECT_STREQ(reason_.data(),

@@ -144,7 +144,7 @@ TEST_F(Slots, ThreeToTwelveFollowTheDocumentedOrder) {
 }
 
 TEST_F(Slots, IHostMallocThreeToFiveAreAllocDebugAllocFree) {
-  ComPtr<IHostMalloc> heap;
+  ComReference<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager_.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   static_cast<void>(MethodThatRan());
   void* const object = heap.get();

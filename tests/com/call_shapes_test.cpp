@@ -228,7 +228,7 @@ TEST_F(CallShapes, VirtualQueryAndProtectServeForeignMemory) {
 
 TEST_F(CallShapes, MallocFreesNullAndServesEveryKindOfHeap) {
   for (const DWORD kind : {0u, 1u, 2u, 3u}) {
-    ComPtr<IHostMalloc> heap;
+    ComReference<IHostMalloc> heap;
     ASSERT_HR(S_OK, host()->CreateMalloc(kind, heap.Receive()));
     EXPECT_HR(S_OK, heap->Free(nullptr));
     for (const SIZE_T size : {SIZE_T{0}, SIZE_T{1}, SIZE_T{100}, SIZE_T{70000}, SIZE_T{2} << 20}) {
@@ -247,8 +247,8 @@ TEST_F(CallShapes, MallocFreesNullAndServesEveryKindOfHeap) {
 }
 
 TEST_F(CallShapes, FreeRefusesForeignPointersOfEveryKind) {
-  ComPtr<IHostMalloc> heap;
-  ComPtr<IHostMalloc> other;
+  ComReference<IHostMalloc> heap;
+  ComReference<IHostMalloc> other;
   ASSERT_HR(S_OK, host()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   ASSERT_HR(S_OK, host()->CreateMalloc(MALLOC_THREADSAFE, other.Receive()));
   void* block = nullptr;

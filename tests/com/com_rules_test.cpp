@@ -49,7 +49,7 @@ TEST(QueryInterface, IsReflexiveSymmetricAndTransitive) {
 
 TEST(QueryInterface, ClearsOutputForAnUnknownInterface) {
   const MemoryManager manager = MakeManager();
-  ComPtr<IHostMalloc> heap;
+  ComReference<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   const auto host_control = CreateHostControl(manager).value();
   for (IUnknown* object : std::vector<IUnknown*>{manager.get(), manager.control(), heap.get(), host_control.get()}) {
@@ -65,7 +65,7 @@ TEST(QueryInterface, ClearsOutputForAnUnknownInterface) {
 
 TEST(QueryInterface, HeapSupportsItsThreeInterfaces) {
   const MemoryManager manager = MakeManager();
-  ComPtr<IHostMalloc> heap;
+  ComReference<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   EXPECT_EQ(heap.get(), Peek(heap.get(), kIidHostMalloc));
   EXPECT_EQ(Peek(heap.get(), IID_IUnknown), Peek(Peek(heap.get(), kIidHostMalloc), IID_IUnknown));
@@ -93,7 +93,7 @@ TEST(References, AllInterfacesShareOneCount) {
 }
 
 TEST(References, HeapKeepsItsManagerAlive) {
-  ComPtr<IHostMalloc> heap;
+  ComReference<IHostMalloc> heap;
   {
     const MemoryManager manager = MakeManager();
     ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
@@ -107,7 +107,7 @@ TEST(References, HeapKeepsItsManagerAlive) {
 TEST(References, LastHeapReleaseUnchargesLiveBlocks) {
   const MemoryManager manager = MakeManager();
   const ULONG before = CountOf(manager.get());
-  ComPtr<IHostMalloc> heap;
+  ComReference<IHostMalloc> heap;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   EXPECT_EQ(before + 1, CountOf(manager.get()));
   void* block = nullptr;

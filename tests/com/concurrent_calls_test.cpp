@@ -162,7 +162,7 @@ TEST_F(ConcurrentCalls, LedgerStaysExactWhenCommitsRaceWithRelease) {
 }
 
 TEST_F(ConcurrentCalls, OneHeapServesSeveralThreads) {
-  ComPtr<IHostMalloc> heap;
+  ComReference<IHostMalloc> heap;
   ASSERT_HR(S_OK, host()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   InThreads([&](unsigned thread, std::minstd_rand& random) {
     std::array<void*, 32> blocks{};

@@ -12,7 +12,7 @@ namespace {
 struct Made {
   HRESULT hr = E_UNEXPECTED;
   std::string reason;
-  ComPtr<IHostMemoryManager> manager;
+  ComReference<IHostMemoryManager> manager;
 };
 
 Made Make(const ClrHostMemoryOptions* options, const GUID& iid = kIidHostMemoryManager) {
@@ -21,7 +21,7 @@ Made Make(const ClrHostMemoryOptions* options, const GUID& iid = kIidHostMemoryM
   const char* reason = "left over";
   made.hr = ClrHostMemoryCreate(options, iid, reinterpret_cast<void**>(&object), &reason);
   made.reason = reason == nullptr ? "" : reason;
-  made.manager = ComPtr<IHostMemoryManager>(object);
+  made.manager = ComReference<IHostMemoryManager>(object);
   return made;
 }
 
@@ -223,7 +223,7 @@ TEST(Create, StartAllowsProcessCriticalExcessUntilItEnds) {
   const Made made = Make(&options);
   ASSERT_HR(S_OK, made.hr) << made.reason;
   IHostMemoryManager* manager = made.manager.get();
-  ComPtr<IClrHostMemoryControl> control;
+  ComReference<IClrHostMemoryControl> control;
   ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
   std::uint64_t least = 1;
   EXPECT_HR(S_FALSE, control->EndStart(&least)) << "none was begun";
@@ -263,7 +263,7 @@ TEST(Create, StartThatFitsEndsWithoutAnError) {
   ClrHostMemoryOptions options = CLR_HOST_MEMORY_OPTIONS_INIT;
   options.limit = 8_MiB;
   const Made made = Make(&options);
-  ComPtr<IClrHostMemoryControl> control;
+  ComReference<IClrHostMemoryControl> control;
   ASSERT_HR(S_OK,
             made.manager.get()->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
   ASSERT_HR(S_OK, control->BeginStart());
@@ -274,8 +274,8 @@ TEST(Create, StartThatFitsEndsWithoutAnError) {
 // A GC counts what it committed before it came under the manager, so its limit is higher by as much.
 TEST(Create, CompanionOfALateGcReceivesALimitThatIncludesItsEarlierMemory) {
   const Made made = MakeForCompanion();
-  ComPtr<IClrHostMemoryControl> control;
-  ComPtr<IManagerBackend> backend;
+  ComReference<IClrHostMemoryControl> control;
+  ComReference<IManagerBackend> backend;
   IHostMemoryManager* manager = made.manager.get();
   ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
   ASSERT_HR(S_OK, manager->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(backend.Receive())));
@@ -306,7 +306,7 @@ TEST(Create, CompanionOfALateGcReceivesALimitThatIncludesItsEarlierMemory) {
 TEST(Create, CompanionIsGivenWhatTheLimitLeavesToTheGc) {
   const Made made = MakeForCompanion();
   IHostMemoryManager* manager = made.manager.get();
-  ComPtr<IClrHostMemoryControl> control;
+  ComReference<IClrHostMemoryControl> control;
   ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
   ClrHostMemoryGcReading reading = FirstReading();
   ClrHostMemoryGcOrder order{};
@@ -362,7 +362,7 @@ TEST(Create, CompanionIsGivenWhatTheLimitLeavesToTheGc) {
 TEST(Create, CompanionThatCannotFollowIsToldToCollectAboveTheLimit) {
   const Made made = Make(nullptr);
   IHostMemoryManager* manager = made.manager.get();
-  ComPtr<IClrHostMemoryControl> control;
+  ComReference<IClrHostMemoryControl> control;
   ASSERT_HR(S_OK, manager->QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
   ClrHostMemoryGcReading reading{};
   reading.size = sizeof(reading);

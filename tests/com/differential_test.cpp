@@ -319,7 +319,7 @@ class Differential : public ::testing::Test {
   }
 
   MemoryManager manager_ = MakeManager();
-  ComPtr<IManagerBackend> client_ = Query<IManagerBackend>(manager_.get(), kIidManagerBackend);
+  ComReference<IManagerBackend> client_ = Query<IManagerBackend>(manager_.get(), kIidManagerBackend);
   std::unique_ptr<Side> managed_;
   std::unique_ptr<Side> raw_;
   std::mt19937 random_;

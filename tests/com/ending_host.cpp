@@ -34,8 +34,8 @@ class Callback final : public ICLRMemoryNotificationCallback {
 
 struct Host {
   MemoryManager manager;
-  ComPtr<IHostMalloc> heap;
-  ComPtr<IHostControl> host_control;
+  ComReference<IHostMalloc> heap;
+  ComReference<IHostControl> host_control;
   CoreClrBridge bridge;
   Callback callback;
   bool shuts_down = false;

@@ -115,7 +115,7 @@ TEST_F(EventSinkTest, ReceivesEachDetachOnce) {
   const auto sink = SinkOf([&](const ClrHostMemoryEvent& event) {
     if (event.kind == kClrHostMemoryEventDetached) detached += event.count;
   });
-  ComPtr<IManagerBackend> bridged;
+  ComReference<IManagerBackend> bridged;
   ASSERT_HR(S_OK, manager()->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(bridged.Receive())));
   EXPECT_HR(S_OK, bridged->NoteDetached());  // without a sink the event waits for the first one
   EXPECT_HR(S_OK, bridged->NoteDetached());
@@ -185,8 +185,8 @@ TEST_F(EventSinkTest, ReceivesThrashReports) {
 
 TEST_F(EventSinkTest, ShutdownEventsArriveOnOneThreadWithoutNesting) {
   for (const bool from_inside : {true, false}) {
-    ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
-                                                          {.thresholds = kEager}, Milliseconds{1}));
+    ComReference<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
+                                                                {.thresholds = kEager}, Milliseconds{1}));
     HostMemoryManager* const its = other.get();
     std::atomic<int> depth = 0;
     std::atomic<int> deepest = 0;

@@ -154,7 +154,7 @@ class FrozenThreads : public ::testing::Test {
 
   void Start(MemorySystem& beneath, std::uint32_t most_spins) {
     os_ = std::make_unique<SpinningMemorySystem>(beneath, most_spins);
-    manager_ = ComPtr<HostMemoryManager>(new HostMemoryManager(*os_, WindowsThreadSystem(), {}));
+    manager_ = ComReference<HostMemoryManager>(new HostMemoryManager(*os_, WindowsThreadSystem(), {}));
     shared_ = Allocate(manager_.get(), nullptr, kSharedSize, MEM_RESERVE, PAGE_NOACCESS);
     ASSERT_NE(nullptr, shared_);
     helper_ = std::make_unique<Rounds>(*manager_.get(), shared_, 99);
@@ -258,7 +258,7 @@ class FrozenThreads : public ::testing::Test {
   }
 
   std::unique_ptr<SpinningMemorySystem> os_;
-  ComPtr<HostMemoryManager> manager_;
+  ComReference<HostMemoryManager> manager_;
   void* shared_ = nullptr;
   std::unique_ptr<Rounds> helper_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -38,8 +38,8 @@ class Heap : public ::testing::Test {
   }
 
   MemoryManager manager_ = MakeManager();
-  ComPtr<IHostMalloc> malloc_;
-  ComPtr<IHeapBackend> heap_;
+  ComReference<IHostMalloc> malloc_;
+  ComReference<IHeapBackend> heap_;
 };
 
 TEST_F(Heap, BothInterfacesShareTheirBlocks) {
@@ -201,7 +201,7 @@ TEST_F(Heap, FiguresAndSitesAreFilledUpToTheCallersSize) {
 }
 
 TEST_F(Heap, ExecutableHeapMemoryIsExecutable) {
-  ComPtr<IHostMalloc> code;
+  ComReference<IHostMalloc> code;
   ASSERT_HR(S_OK, manager_.get()->CreateMalloc(MALLOC_THREADSAFE | MALLOC_EXECUTABLE, code.Receive()));
   for (const SIZE_T size : {SIZE_T{16}, SIZE_T{100000}, SIZE_T{1} << 20}) {
     void* memory = nullptr;
@@ -215,7 +215,7 @@ TEST_F(Heap, ExecutableHeapMemoryIsExecutable) {
 
 TEST_F(Heap, ServesHeapsWithoutTheThreadSafeFlag) {
   for (const DWORD type : {DWORD{0}, DWORD{MALLOC_EXECUTABLE}}) {
-    ComPtr<IHostMalloc> plain;
+    ComReference<IHostMalloc> plain;
     ASSERT_HR(S_OK, manager_.get()->CreateMalloc(type, plain.Receive()));
     void* memory = nullptr;
     ASSERT_HR(S_OK, plain->Alloc(100, eTaskCritical, &memory));

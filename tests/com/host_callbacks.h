@@ -47,8 +47,8 @@ class Callback final : public ICLRMemoryNotificationCallback {
   std::function<void(EMemoryAvailable)> react;
 };
 
-inline ComPtr<EventFunction> SinkOf(std::function<void(const ClrHostMemoryEvent&)> function) {
-  return ComPtr<EventFunction>(new EventFunction(std::move(function)));
+inline ComReference<EventFunction> SinkOf(std::function<void(const ClrHostMemoryEvent&)> function) {
+  return ComReference<EventFunction>(new EventFunction(std::move(function)));
 }
 
 }  // namespace clr_host_memory::test

@@ -120,8 +120,8 @@ class HostOverFake {
  private:
   Answer CallAllocator(ClrHostMemoryMethod method, EMemoryCriticalLevel level);
 
-  ComPtr<HostMemoryManager> manager_;
-  ComPtr<IHostMalloc> malloc_;
+  ComReference<HostMemoryManager> manager_;
+  ComReference<IHostMalloc> malloc_;
   void* region_ = nullptr;
   void* page_ = nullptr;
   void* view_ = nullptr;

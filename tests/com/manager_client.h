@@ -42,13 +42,13 @@ struct Hr {
   ASSERT_EQ(::clr_host_memory::test::Hr{expected}, ::clr_host_memory::test::Hr{actual})
 
 template <typename Interface>
-ComPtr<Interface> Query(IUnknown* object, const GUID& iid) {
-  ComPtr<Interface> found;
+ComReference<Interface> Query(IUnknown* object, const GUID& iid) {
+  ComReference<Interface> found;
   if (object != nullptr) object->QueryInterface(iid, reinterpret_cast<void**>(found.Receive()));
   return found;
 }
 
-inline ComPtr<IClrHostMemoryControl> ControlOf(IUnknown* manager) {
+inline ComReference<IClrHostMemoryControl> ControlOf(IUnknown* manager) {
   return Query<IClrHostMemoryControl>(manager, kIidClrHostMemoryControl);
 }
 

@@ -34,7 +34,7 @@ class NotificationsTest : public testing::Test {
   }
 
   FakeMemorySystem os_;
-  ComPtr<HostMemoryManager> manager_;
+  ComReference<HostMemoryManager> manager_;
   void* region_ = nullptr;
 };
 

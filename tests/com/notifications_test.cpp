@@ -45,8 +45,8 @@ TEST_F(NotificationsTest, CallbackRegisteredDuringLowReceivesLow) {
 
 TEST_F(NotificationsTest, ShutdownEndsLow) {
   for (const bool by_host : {false, true}) {
-    ComPtr<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
-                                                          {.thresholds = kEager}, Milliseconds{1}));
+    ComReference<HostMemoryManager> other(new HostMemoryManager(os_, WindowsThreadSystem(), {.limit = {kLimit}},
+                                                                {.thresholds = kEager}, Milliseconds{1}));
     Callback callback;
     ASSERT_HR(S_OK, other->RegisterMemoryNotificationCallback(&callback));
     if (by_host) {
@@ -88,7 +88,7 @@ TEST_F(NotificationsTest, CallbackMayReenterEveryMethod) {
     EXPECT_HR(S_OK, manager()->VirtualProtect(memory, kPage, PAGE_READONLY, &old));
     EXPECT_HR(S_OK, manager()->VirtualQuery(memory, &information, sizeof(information), &written));
     EXPECT_HR(S_OK, manager()->VirtualFree(memory, 0, MEM_RELEASE));
-    ComPtr<IHostMalloc> heap;
+    ComReference<IHostMalloc> heap;
     EXPECT_HR(S_OK, manager()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
     (void)manager()->NeedsVirtualAddressSpace(nullptr, kPage);
     (void)manager()->AcquiredVirtualAddressSpace(nullptr, kPage);
@@ -167,7 +167,7 @@ TEST_F(NotificationsTest, UnregisteringWaitsForTheCallInProgress) {
 TEST_F(NotificationsTest, ConcurrentShutdownAbandonsAllWaitingRequests) {
   for (int round = 0; round < 20; ++round) {
     FakeMemorySystem os;
-    ComPtr<HostMemoryManager> other(
+    ComReference<HostMemoryManager> other(
         new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kMiB}}, {.thresholds = kEager}, Milliseconds{1}));
     ASSERT_HR(S_OK, other->SetWait(eTaskCritical, 60000));
     void* const all = Allocate(other.get(), nullptr, kMiB, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);

@@ -27,8 +27,8 @@ constexpr PressureThresholds kQuiet{.enter_low = 1,
                                     .dwell = Milliseconds{0},
                                     .repeat_low = Milliseconds{3600000}};
 
-ComPtr<HostMemoryManager> MakeManager(FakeMemorySystem& os) {
-  ComPtr<HostMemoryManager> manager(
+ComReference<HostMemoryManager> MakeManager(FakeMemorySystem& os) {
+  ComReference<HostMemoryManager> manager(
       new HostMemoryManager(os, WindowsThreadSystem(), {.limit = {kLimit}}, {.thresholds = kQuiet}, Milliseconds{1}));
   EXPECT_NE(nullptr,
             Allocate(manager.get(), nullptr, kLimit / 2, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, eProcessCritical));
@@ -72,7 +72,7 @@ void Register(HostMemoryManager* manager, Callback& callback) {
 
 TEST(OverlappingCalls, ShutdownInsideTheHostsCallbackReturnsAndCompletesLater) {
   FakeMemorySystem os;
-  const ComPtr<HostMemoryManager> manager = MakeManager(os);
+  const ComReference<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
   Register(manager.get(), callback);
   bool returned = false;
@@ -124,7 +124,7 @@ TEST(OverlappingCalls, RemovedSinkMayHoldTheLastReference) {
 
 TEST(OverlappingCalls, SinkAndCallbackMayUnregisterEachOther) {
   FakeMemorySystem os;
-  const ComPtr<HostMemoryManager> manager = MakeManager(os);
+  const ComReference<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
   Callback other;
   Register(manager.get(), callback);
@@ -183,7 +183,7 @@ TEST(OverlappingCalls, TwoManagersMayEndEachOtherInsideEvents) {
 
 TEST(OverlappingCalls, ShutdownWaitsForACallbackThatCallsShutdown) {
   FakeMemorySystem os;
-  const ComPtr<HostMemoryManager> manager = MakeManager(os);
+  const ComReference<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
   Register(manager.get(), callback);
   const auto sink = SinkOf([](const ClrHostMemoryEvent&) {});
@@ -222,7 +222,7 @@ TEST(OverlappingCalls, ShutdownWaitsForACallbackThatCallsShutdown) {
 TEST(LowNotification, IsEndedAtShutdownAfterOverlappingCalls) {
   for (const bool low_is_under_way : {false, true}) {
     FakeMemorySystem os;
-    const ComPtr<HostMemoryManager> manager = MakeManager(os);
+    const ComReference<HostMemoryManager> manager = MakeManager(os);
     Callback callback;
     Register(manager.get(), callback);
     Gate gate;
@@ -245,11 +245,11 @@ TEST(LowNotification, IsEndedAtShutdownAfterOverlappingCalls) {
 
 TEST(LowNotification, IsEndedWhenItsCallbackIsReplaced) {
   FakeMemorySystem os;
-  const ComPtr<HostMemoryManager> manager = MakeManager(os);
+  const ComReference<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
   Callback other;
   std::atomic<int> refusals = 0;
-  const ComPtr<EventFunction> sink(new EventFunction([&](const ClrHostMemoryEvent& event) {
+  const ComReference<EventFunction> sink(new EventFunction([&](const ClrHostMemoryEvent& event) {
     if (event.kind == kClrHostMemoryEventRefusal) ++refusals;
   }));
   EXPECT_HR(S_OK, manager->SetEventSink(sink.get()));
@@ -271,7 +271,7 @@ TEST(LowNotification, IsEndedWhenItsCallbackIsReplaced) {
 
 TEST(LowNotification, IsEndedOnceAndNotAfterUnregistering) {
   FakeMemorySystem os;
-  const ComPtr<HostMemoryManager> manager = MakeManager(os);
+  const ComReference<HostMemoryManager> manager = MakeManager(os);
   Callback callback;
   Register(manager.get(), callback);
   EXPECT_HR(S_OK, manager->NotifyMemoryAvailable(eMemoryAvailableLow));

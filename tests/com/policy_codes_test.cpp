@@ -186,7 +186,7 @@ TEST(NotOwner, IsReturnedForSealedRegions) {
 
 TEST(NotOwner, IsReturnedForBlocksOnSealedPages) {
   const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
-  ComPtr<IHostMalloc> malloc;
+  ComReference<IHostMalloc> malloc;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
   const auto heap = Query<IHeapBackend>(malloc.get(), kIidHeapBackend);
   for (const SIZE_T size : {SIZE_T{100}, SIZE_T{100000}, SIZE_T{1} << 20}) {
@@ -219,7 +219,7 @@ TEST(NotOwner, IsReturnedForBlocksOnSealedPages) {
 // A heap is destroyed while its blocks are sealed.
 TEST(NotOwner, UnsealReleasesPagesOfADestroyedHeap) {
   const MemoryManager manager = MakeManager({.limit = 64 * kMiB});
-  ComPtr<IHostMalloc> malloc;
+  ComReference<IHostMalloc> malloc;
   ASSERT_HR(S_OK, manager.get()->CreateMalloc(MALLOC_THREADSAFE, malloc.Receive()));
   void* block = nullptr;
   ASSERT_HR(S_OK, malloc->Alloc(1 << 20, eTaskCritical, &block));

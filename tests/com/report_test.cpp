@@ -40,7 +40,7 @@ class Report : public ::testing::Test {
 
   FakeMemorySystem os_;
   FakeThreadSystem threads_;
-  ComPtr<HostMemoryManager> manager_{new HostMemoryManager(os_, threads_, kLimits)};
+  ComReference<HostMemoryManager> manager_{new HostMemoryManager(os_, threads_, kLimits)};
 };
 
 TEST_F(Report, OfANewManagerHasEveryLine) {
@@ -85,7 +85,7 @@ TEST_F(Report, HasChargesByRegionKindAndOwner) {
   const Address view = os_.MapView(0x20000000, kGranule, ViewPages::kReserved).address;
   EXPECT_HR(S_OK, client()->AcquiredVirtualAddressSpace(PlaceAt(static_cast<std::uintptr_t>(view)), kGranule));
   os_.SetSearchRange(0x30000000, 0x40000000);
-  ComPtr<IHostMalloc> heap;
+  ComReference<IHostMalloc> heap;
   ASSERT_HR(S_OK, client()->CreateMalloc(MALLOC_THREADSAFE, heap.Receive()));
   void* block = nullptr;
   ASSERT_HR(S_OK, heap->Alloc(20 * kPage, eTaskCritical, &block));  // a run: whole pages
@@ -99,7 +99,7 @@ TEST_F(Report, HasChargesByRegionKindAndOwner) {
 }
 
 TEST_F(Report, HasSealedRegionsAndReserves) {
-  ComPtr<HostMemoryManager> reserving(new HostMemoryManager(os_, threads_, kLimits));
+  ComReference<HostMemoryManager> reserving(new HostMemoryManager(os_, threads_, kLimits));
   ASSERT_EQ(nullptr,
             reserving->Configure({.limits = {.committed_headroom = {kMiB / 2}}, .address_space_reserve = {2 * kMiB}}));
   manager_ = std::move(reserving);

@@ -130,7 +130,7 @@ TEST_F(InvalidOperation, VirtualFreeRefusesAView) {
 }
 
 TEST_F(InvalidOperation, MallocFreeRefusesForeignAndInnerPointers) {
-  ComPtr<IHostMalloc> other;
+  ComReference<IHostMalloc> other;
   ASSERT_HR(S_OK, host_.manager()->CreateMalloc(MALLOC_THREADSAFE, other.Receive()));
   int local = 0;
   void* const foreign[] = {host_.block(), &local, host_.page(), At(host_.block(), 1)};
@@ -227,7 +227,7 @@ TEST(InvalidArgument, CreateMallocRefusesUnknownFlags) {
   EXPECT_HR(E_INVALIDARG, host.manager()->CreateMalloc(4, &made));
   EXPECT_EQ(nullptr, made);
   for (const DWORD kind : {0u, 1u, 2u, 3u}) {
-    ComPtr<IHostMalloc> heap;
+    ComReference<IHostMalloc> heap;
     EXPECT_HR(S_OK, host.manager()->CreateMalloc(kind, heap.Receive())) << kind;
   }
 }

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <cwchar>
 
-#include "hosts/hostfxr.h"
+#include "../../examples/hostfxr.h"
 
 using namespace clr_host_memory;
 
@@ -40,10 +40,10 @@ int wmain(int argc, wchar_t** argv) {
   const HRESULT result = get_class(kComComponent, IID_IClassFactory, &created);
   if (auto verified = bridge->VerifyCallsArrive(); !verified) return Fail(verified.error());
   if (FAILED(result)) return 1;
-  const ComPtr<IClassFactory> factory(static_cast<IClassFactory*>(created));
+  const ComReference<IClassFactory> factory(static_cast<IClassFactory*>(created));
 
   if (FAILED(factory->CreateInstance(nullptr, kIidFill, &created))) return 1;
-  const ComPtr<IFill> component(static_cast<IFill*>(created));
+  const ComReference<IFill> component(static_cast<IFill*>(created));
   std::printf("held %d\n", component->Fill(static_cast<int>(std::wcstol(argv[3], nullptr, 10))));
   std::fprintf(stderr, "peak %llu\n", static_cast<unsigned long long>(manager->Statistics().peak_charged));
   std::fprintf(stderr, "mismatch %llu\n", static_cast<unsigned long long>(manager->Audit().mismatch));

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <cwchar>
 
-#include "hosts/hostfxr.h"
+#include "../../examples/hostfxr.h"
 
 using namespace clr_host_memory;
 

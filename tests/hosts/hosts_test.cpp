@@ -25,7 +25,7 @@ class Hosts : public testing::TestWithParam<Runtime> {
     if (const auto why = WhyNotRunnable(GetParam())) GTEST_SKIP() << *why;
   }
   static ProcessResult Run(const char* host, std::vector<std::string> arguments) {
-    return RunProcess(std::string(kBinDirectory) + "\\clrhm_" + host + ".exe", arguments);
+    return RunProcess(HostPath(host), arguments);
   }
   static std::string HostFxr() {
     return std::string(kDotnetRoot) + "\\host\\fxr\\" + GetParam().version + "\\hostfxr.dll";
@@ -42,20 +42,20 @@ class Hosts : public testing::TestWithParam<Runtime> {
   }
 };
 
-TEST_P(Hosts, AppHostKeepsTheLimit) {
-  const ProcessResult result = Run("app_host", {HostFxr(), "64", ProgramPath(GetParam(), "AllocateUntilOom")});
+TEST_P(Hosts, HostFxrHostKeepsTheLimit) {
+  const ProcessResult result = Run("hostfxr_host", {HostFxr(), "64", ProgramPath(GetParam(), "AllocateUntilOom")});
   EXPECT_EQ(result.exit_code, kCaughtOutOfMemory) << result.out << result.error;
   ExpectFilled(result);
 }
 
-TEST_P(Hosts, AppHostReturnsTheProgramsExitCode) {
-  const ProcessResult result = Run("app_host", {HostFxr(), "64", ProgramPath(GetParam(), "Hello"), "7"});
+TEST_P(Hosts, HostFxrHostReturnsTheProgramsExitCode) {
+  const ProcessResult result = Run("hostfxr_host", {HostFxr(), "64", ProgramPath(GetParam(), "Hello"), "7"});
   EXPECT_EQ(result.exit_code, 7u) << result.out << result.error;
   EXPECT_THAT(result.out, HasSubstr("hello from .NET "));
 }
 
-TEST_P(Hosts, AppHostRunsNoProgramThatDoesNotFitTheLimit) {
-  const ProcessResult result = Run("app_host", {HostFxr(), "4", ProgramPath(GetParam(), "AllocateUntilOom")});
+TEST_P(Hosts, HostFxrHostRunsNoProgramThatDoesNotFitTheLimit) {
+  const ProcessResult result = Run("hostfxr_host", {HostFxr(), "4", ProgramPath(GetParam(), "AllocateUntilOom")});
   EXPECT_NE(result.exit_code, kCaughtOutOfMemory);
   EXPECT_NE(result.exit_code, 0u);
   EXPECT_EQ(result.out, "");

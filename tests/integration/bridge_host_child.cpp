@@ -195,12 +195,12 @@ int RunLowered(const Program& program) {
 // Releases the bridge and the manager after the runtime has started; the bridge on another thread.
 int RunReleased(const Program& program) {
   Runtime runtime(program);
-  ComPtr<IClrHostMemoryControl> control;
+  ComReference<IClrHostMemoryControl> control;
   {
     Hosted hosted;
     if (const int failed = HostSilently(64_MiB, &runtime, &hosted); failed != 0) return failed;
     hosted.manager.control()->AddRef();
-    control = ComPtr<IClrHostMemoryControl>(hosted.manager.control());
+    control = ComReference<IClrHostMemoryControl>(hosted.manager.control());
     std::thread([bridge = std::move(hosted.bridge)]() mutable { bridge = CoreClrBridge(); }).join();
   }
   const int exit_code = runtime.Run(program);

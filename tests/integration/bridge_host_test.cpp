@@ -28,7 +28,7 @@ class BridgeHost : public testing::TestWithParam<Runtime> {
     all.insert(all.end(), arguments.begin(), arguments.end());
     ProcessSettings settings;
     settings.timeout = std::chrono::seconds(60);
-    return RunProcessWith(settings, std::string(kBinDirectory) + "\\clrhm_bridge_host_child.exe", all);
+    return RunProcessWith(settings, HostPath("bridge_host_child"), all);
   }
   // Returns the number that follows `words` in `text`. Fails the test if `text` lacks them.
   static std::uint64_t NumberAfter(const std::string& words, const std::string& text) {

@@ -235,6 +235,11 @@ std::string TemporaryFile::Read() const {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+std::string HostPath(const std::string& name) {
+  const char* const flavour = std::getenv("CLRHM_FLAVOUR");
+  return std::string(kBinDirectory) + "\\clrhm_" + name + (flavour != nullptr ? flavour : "") + ".exe";
+}
+
 std::string ProgramPath(const Runtime& runtime, const std::string& name) {
   return std::string(kProgramsDirectory) + "\\" + runtime.framework + "\\" + name + "\\" + name + ".dll";
 }

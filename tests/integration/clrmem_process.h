@@ -84,6 +84,9 @@ inline constexpr Runtime kNet10{"net10.0", "10.0.14"};
   return framework.substr(0, framework.find('.'));
 }
 [[nodiscard]] std::string ShapePath(const Runtime& runtime, const std::string& shape);
+// Returns the path of the test program clrhm_<name>, linked with the static library, or, in a test's second run
+// (RUNS_BOTH), with the DLL.
+[[nodiscard]] std::string HostPath(const std::string& name);
 [[nodiscard]] std::string ProgramPath(const Runtime& runtime, const std::string& name);
 [[nodiscard]] std::string RuntimeFolder(const Runtime& runtime);
 // Returns why tests on this runtime cannot run here, or nothing if they can.

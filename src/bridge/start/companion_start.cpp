@@ -23,9 +23,9 @@ using StartForHost = int(WINAPI*)(IClrHostMemoryControl* control, std::uint64_t 
 constexpr unsigned kFirstVersion = 8;
 
 // Returns the control of the bridged manager; null: there is none.
-ComPtr<IClrHostMemoryControl> ControlOfManager() {
+ComReference<IClrHostMemoryControl> ControlOfManager() {
   const CallScope scope;
-  ComPtr<IClrHostMemoryControl> control;
+  ComReference<IClrHostMemoryControl> control;
   if (scope.client() != nullptr) {
     (void)scope.client()->manager->QueryInterface(kIidClrHostMemoryControl,
                                                   reinterpret_cast<void**>(control.Receive()));
@@ -58,7 +58,7 @@ HRESULT StartCompanionIn(HMODULE coreclr, const RuntimeHost& runtime, std::uint6
     *reason = "The runtime is older than .NET 8, so it cannot load the companion; its GC keeps its limit of the start.";
     return HOST_E_INVALIDOPERATION;
   }
-  ComPtr<IClrHostMemoryControl> control = ControlOfManager();
+  ComReference<IClrHostMemoryControl> control = ControlOfManager();
   if (!control) {
     *reason = "The bridge is detached; start the companion while it is attached.";
     return HOST_E_CLRNOTAVAILABLE;

@@ -50,7 +50,7 @@ std::optional<RuntimeStartOrders> CurrentOrders() noexcept {
   if (current_orders == nullptr) return std::nullopt;
   const RuntimeStartOrders& orders = *current_orders;
   orders.bridge->AddRef();
-  return RuntimeStartOrders{ComPtr<IClrHostMemoryBridge>(orders.bridge.get()), orders.attach, orders.abandon,
+  return RuntimeStartOrders{ComReference<IClrHostMemoryBridge>(orders.bridge.get()), orders.attach, orders.abandon,
                             orders.fail, orders.options};
 }
 

@@ -13,7 +13,7 @@ namespace clr_host_memory {
 
 // What to do with the runtime that hostpolicy starts.
 struct RuntimeStartOrders {
-  ComPtr<IClrHostMemoryBridge> bridge;  // open; it may have no module yet
+  ComReference<IClrHostMemoryBridge> bridge;  // open; it may have no module yet
   // Attaches bridge to coreclr, which may be attached already, and begins the start. Keeps the reason of a failure for
   // VerifyCallsArrive.
   HRESULT (*attach)(IClrHostMemoryBridge* bridge, HMODULE coreclr) noexcept;

@@ -18,7 +18,7 @@ HRESULT MakeClient(IHostMemoryManager* manager, std::unique_ptr<BridgeClient>* c
         "ClrHostMemoryCreate.";
     return E_NOINTERFACE;
   }
-  made->notifications = ComPtr<MemoryNotificationCallback>(new MemoryNotificationCallback());
+  made->notifications = ComReference<MemoryNotificationCallback>(new MemoryNotificationCallback());
   *client = std::move(made);
   return S_OK;
 }

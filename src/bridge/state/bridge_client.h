@@ -2,7 +2,7 @@
 #ifndef CLRHM_BRIDGE_STATE_BRIDGE_CLIENT_H
 #define CLRHM_BRIDGE_STATE_BRIDGE_CLIENT_H
 
-#include <clr_host_memory/com_ptr.h>
+#include <clr_host_memory/com_reference.h>
 #include <clr_host_memory/memory_manager_abi.h>
 
 #include <array>
@@ -21,9 +21,9 @@ namespace clr_host_memory {
 
 // The objects that calls are forwarded to.
 struct BridgeClient {
-  ComPtr<IHostMemoryManager> manager;
-  ComPtr<IManagerBackend> backend;
-  ComPtr<MemoryNotificationCallback> notifications;
+  ComReference<IHostMemoryManager> manager;
+  ComReference<IManagerBackend> backend;
+  ComReference<MemoryNotificationCallback> notifications;
   std::atomic<bool> runtime_started{false};
   std::atomic<bool> as_container{false};  // present the limit as a container's limit
   mutable SectionHandles sections;

@@ -31,11 +31,7 @@ void Begin(const RemoteProcess& process, const Channel& channel, const std::vect
   std::vector<std::string> arguments{ToUtf8(fs::current_path(error))};
   arguments.insert(arguments.end(), command_line.begin(), command_line.end());
   channel.SetArguments(arguments);
-  const fs::path folder = OwnFolder();
-#if defined(CLR_HOST_MEMORY_SHARED)
-  process.Load(folder / L"ClrHostMemory.dll");  // the agent's import; the program's search would not find it
-#endif
-  const fs::path agent = folder / L"clrmem-agent.dll";
+  const fs::path agent = OwnFolder() / L"clrmem-agent.dll";
   const DWORD low = process.Load(agent);
   const DWORD result = process.Call(agent, low, "ClrMemAgentBegin", channel.name());
   if (result == 0 && channel.data().state == AgentState::kReady) return;

@@ -1,5 +1,7 @@
 #include "tool/command_line/options.h"
 
+#include <clr_host_memory/version.h>
+
 #include "tool/text/size_text.h"
 #include "tool/text/tool_error.h"
 
@@ -11,7 +13,7 @@
 namespace clr_host_memory::tool {
 namespace {
 
-constexpr const char* kVersion = "clrmem 0.1.0";
+constexpr const char* kVersion = "clrmem " CLR_HOST_MEMORY_VERSION_TEXT;
 
 // Returns CLI11's message without line ends, as the first half of clrmem's error line.
 std::string Problem(const CLI::ParseError& error) {

@@ -59,7 +59,7 @@ void Check(HRESULT hr, const char* call) {
 
 // Returns the exception's message, as COM interop passes it on.
 std::string ErrorInfoText() {
-  ComPtr<IErrorInfo> info;
+  ComReference<IErrorInfo> info;
   if (GetErrorInfo(0, info.Receive()) != S_OK) return {};
   BSTR description = nullptr;
   if (FAILED(info->GetDescription(&description)) || description == nullptr) return {};
@@ -68,11 +68,11 @@ std::string ErrorInfoText() {
   return text;
 }
 
-ComPtr<RuntimeInfo> FindRuntime(MetaHost& meta_host, const Program& program, const RunOptions& options) {
+ComReference<RuntimeInfo> FindRuntime(MetaHost& meta_host, const Program& program, const RunOptions& options) {
   std::wstring version = ToWide(options.runtime);
   if (options.runtime == "auto") version = ToWide(program.image.metadata_version);
   // A program built for 2.0 to 3.5 runs on 4.x if no older version is present, as on Windows without one.
-  ComPtr<RuntimeInfo> info;
+  ComReference<RuntimeInfo> info;
   for (const std::wstring& candidate : {version, std::wstring(L"v4.0.30319")}) {
     const HRESULT hr =
         meta_host.GetRuntime(candidate.c_str(), kIidRuntimeInfo, reinterpret_cast<void**>(info.Receive()));
@@ -86,20 +86,20 @@ ComPtr<RuntimeInfo> FindRuntime(MetaHost& meta_host, const Program& program, con
 
 // Creates a domain with the program's folder as its base and its App.exe.config. The base of the default domain would
 // be clrmem's folder.
-ComPtr<AppDomain> CreateDomainFor(CorRuntimeHost& host, const Program& program) {
-  ComPtr<IUnknown> unknown_setup;
+ComReference<AppDomain> CreateDomainFor(CorRuntimeHost& host, const Program& program) {
+  ComReference<IUnknown> unknown_setup;
   Check(host.CreateDomainSetup(unknown_setup.Receive()), "ICorRuntimeHost::CreateDomainSetup");
-  ComPtr<AppDomainSetup> setup;
+  ComReference<AppDomainSetup> setup;
   Check(unknown_setup->QueryInterface(kIidAppDomainSetup, reinterpret_cast<void**>(setup.Receive())),
         "IAppDomainSetup");
   const std::wstring folder = program.file.parent_path().native() + L"\\";
   Check(setup->SetApplicationBase(Bstr(folder).get()), "IAppDomainSetup::ApplicationBase");
   Check(setup->SetConfigurationFile(Bstr(program.file.native() + L".config").get()),
         "IAppDomainSetup::ConfigurationFile");
-  ComPtr<IUnknown> unknown_domain;
+  ComReference<IUnknown> unknown_domain;
   Check(host.CreateDomainEx(program.file.filename().c_str(), setup.get(), nullptr, unknown_domain.Receive()),
         "ICorRuntimeHost::CreateDomainEx");
-  ComPtr<AppDomain> domain;
+  ComReference<AppDomain> domain;
   Check(unknown_domain->QueryInterface(kIidAppDomain, reinterpret_cast<void**>(domain.Receive())), "_AppDomain");
   return domain;
 }
@@ -112,8 +112,8 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
                         " is for .NET 6 and later; the .NET Framework calls the memory manager without a bridge",
                     "remove it");
   }
-  const ComPtr<MetaHost> meta_host = OpenMetaHost();
-  const ComPtr<RuntimeInfo> info = FindRuntime(*meta_host.get(), program, options);
+  const ComReference<MetaHost> meta_host = OpenMetaHost();
+  const ComReference<RuntimeInfo> info = FindRuntime(*meta_host.get(), program, options);
   std::array<wchar_t, 256> version{};
   std::array<wchar_t, 1024> folder{};
   auto version_length = static_cast<DWORD>(version.size());
@@ -123,7 +123,7 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
   const std::filesystem::path runtime_folder(folder.data());
   session.SetRuntime(".NET Framework", ToUtf8(std::wstring_view(version.data())), runtime_folder);
 
-  ComPtr<RuntimeHost> runtime;
+  ComReference<RuntimeHost> runtime;
   Check(info->GetInterface(kClsidRuntimeHost, kIidRuntimeHost, reinterpret_cast<void**>(runtime.Receive())),
         "ICLRRuntimeInfo::GetInterface");
   if (session.manager() != nullptr) {
@@ -145,10 +145,10 @@ std::uint32_t RunNetFramework(Session& session, const Program& program, const Ru
   }
   if (HMODULE clr = GetModuleHandleW(L"clr.dll"); clr != nullptr) WatchProcessEndOf(clr);
 
-  ComPtr<CorRuntimeHost> domains;
+  ComReference<CorRuntimeHost> domains;
   Check(info->GetInterface(kClsidCorRuntimeHost, kIidCorRuntimeHost, reinterpret_cast<void**>(domains.Receive())),
         "ICLRRuntimeInfo::GetInterface");
-  const ComPtr<AppDomain> domain = CreateDomainFor(*domains.get(), program);
+  const ComReference<AppDomain> domain = CreateDomainFor(*domains.get(), program);
   if (FAILED(session.NoteManagedCodeBegins())) throw *session.NoRoomError();
   LONG exit_code = 0;
   const HRESULT executed = domain->ExecuteAssembly3(Bstr(program.file.native()).get(), nullptr,

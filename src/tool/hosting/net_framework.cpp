@@ -40,13 +40,13 @@ constexpr std::array<Release, 11> kReleases{{{533320, "4.8.1"},
 
 }  // namespace
 
-ComPtr<MetaHost> OpenMetaHost() {
+ComReference<MetaHost> OpenMetaHost() {
   if (IsWine()) throw NotPresent("Wine does not have it");
   HMODULE mscoree = LoadLibraryExW(L"mscoree.dll", nullptr, LOAD_LIBRARY_SEARCH_SYSTEM32);
   if (mscoree == nullptr) throw NotPresent("mscoree.dll cannot be loaded, " + DescribeWin32Error(GetLastError()));
   const auto create = FunctionOf<ClrCreateInstance>(mscoree, "CLRCreateInstance");
   if (create == nullptr) throw NotPresent("mscoree.dll has no CLRCreateInstance");
-  ComPtr<MetaHost> meta_host;
+  ComReference<MetaHost> meta_host;
   const HRESULT hr = create(kClsidMetaHost, kIidMetaHost, reinterpret_cast<void**>(meta_host.Receive()));
   if (FAILED(hr) || !meta_host) {
     throw NotPresent("CLRCreateInstance returned " + HexCode(static_cast<std::uint32_t>(hr)));
@@ -56,16 +56,16 @@ ComPtr<MetaHost> OpenMetaHost() {
 
 std::vector<NetFrameworkVersion> InstalledNetFrameworks() {
   std::vector<NetFrameworkVersion> versions;
-  ComPtr<MetaHost> meta_host;
+  ComReference<MetaHost> meta_host;
   try {
     meta_host = OpenMetaHost();
   } catch (const ToolError&) {
     return versions;
   }
-  ComPtr<IEnumUnknown> runtimes;
+  ComReference<IEnumUnknown> runtimes;
   if (FAILED(meta_host->EnumerateInstalledRuntimes(runtimes.Receive()))) return versions;
-  for (ComPtr<IUnknown> unknown; runtimes->Next(1, unknown.Receive(), nullptr) == S_OK;) {
-    ComPtr<RuntimeInfo> info;
+  for (ComReference<IUnknown> unknown; runtimes->Next(1, unknown.Receive(), nullptr) == S_OK;) {
+    ComReference<RuntimeInfo> info;
     if (FAILED(unknown->QueryInterface(kIidRuntimeInfo, reinterpret_cast<void**>(info.Receive())))) continue;
     std::array<wchar_t, 1024> version{};
     std::array<wchar_t, 1024> folder{};

@@ -12,7 +12,7 @@
 namespace clr_host_memory::tool {
 
 // Opens ICLRMetaHost. Throws ToolError when the .NET Framework is not installed (as under Wine).
-[[nodiscard]] ComPtr<MetaHost> OpenMetaHost();
+[[nodiscard]] ComReference<MetaHost> OpenMetaHost();
 
 struct NetFrameworkVersion {
   std::string version;  // "v4.0.30319"

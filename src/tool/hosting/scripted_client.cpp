@@ -299,7 +299,7 @@ ScriptedRun PlayDesktopClr(IHostMemoryManager& manager) {
     run.steps.push_back({name, passed, std::move(problem)});
   };
 
-  ComPtr<IHostMalloc> heap;
+  ComReference<IHostMalloc> heap;
   play("start: create the heap", [&]() -> Problem {
     const HRESULT hr = manager.CreateMalloc(MALLOC_THREADSAFE, heap.Receive());
     CLRHM_STEP_CHECK(hr == S_OK && heap, Answered("CreateMalloc", hr));
@@ -319,7 +319,7 @@ ScriptedRun PlayDesktopClr(IHostMemoryManager& manager) {
   play("code heap: find free space near the code and reserve it", [&] { return NearCode(manager); });
   play("other code's memory: query, protect, free", [&] { return ForeignMemory(manager); });
   if (heap) play("heap: allocate and free", [&] { return HostHeap(*heap.get()); });
-  ComPtr<IClrHostMemoryControl> control;
+  ComReference<IClrHostMemoryControl> control;
   const bool has_control =
       SUCCEEDED(manager.QueryInterface(kIidClrHostMemoryControl, reinterpret_cast<void**>(control.Receive())));
   if (has_control) {

@@ -219,7 +219,7 @@ ProcessCommit ReadProcessCommit() noexcept {
 
 MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
   const ProcessCommit process = ReadProcessCommit();
-  ComPtr<IManagerBackend> client;
+  ComReference<IManagerBackend> client;
   if (FAILED(manager.get()->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(client.Receive())))) {
     return {};
   }

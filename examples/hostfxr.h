@@ -1,7 +1,7 @@
-// The functions of hostfxr that the hosts here call, as hostfxr.h and coreclr_delegates.h of dotnet/runtime declare
-// them. A host of yours includes those files, which come with the .NET SDK.
-#ifndef CLRHM_TESTS_HOSTS_HOSTFXR_H
-#define CLRHM_TESTS_HOSTS_HOSTFXR_H
+// The functions of hostfxr that the examples call, as hostfxr.h and coreclr_delegates.h of dotnet/runtime declare them.
+// A host of yours includes those files, which come with the .NET SDK.
+#ifndef EXAMPLES_HOSTFXR_H
+#define EXAMPLES_HOSTFXR_H
 
 #include <windows.h>
 
@@ -29,4 +29,4 @@ Function Find(HMODULE module, const char* name) {
   return reinterpret_cast<Function>(reinterpret_cast<void*>(GetProcAddress(module, name)));
 }
 
-#endif  // CLRHM_TESTS_HOSTS_HOSTFXR_H
+#endif  // EXAMPLES_HOSTFXR_H

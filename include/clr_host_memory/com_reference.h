@@ -1,6 +1,6 @@
 // Owns a COM reference.
-#ifndef CLR_HOST_MEMORY_COM_PTR_H
-#define CLR_HOST_MEMORY_COM_PTR_H
+#ifndef CLR_HOST_MEMORY_COM_REFERENCE_H
+#define CLR_HOST_MEMORY_COM_REFERENCE_H
 
 #include <utility>
 
@@ -8,22 +8,22 @@ namespace clr_host_memory {
 
 // Owns one COM reference. Move-only, so that no reference is copied by accident.
 template <typename Interface>
-class ComPtr {
+class ComReference {
  public:
-  ComPtr() = default;
+  ComReference() = default;
   // Takes ownership of the caller's reference.
-  explicit ComPtr(Interface* owned) noexcept : object_(owned) {}
-  ComPtr(ComPtr&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
-  ComPtr& operator=(ComPtr&& other) noexcept {
+  explicit ComReference(Interface* owned) noexcept : object_(owned) {}
+  ComReference(ComReference&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  ComReference& operator=(ComReference&& other) noexcept {
     if (this != &other) {
       Reset();
       object_ = std::exchange(other.object_, nullptr);
     }
     return *this;
   }
-  ComPtr(const ComPtr&) = delete;
-  ComPtr& operator=(const ComPtr&) = delete;
-  ~ComPtr() { Reset(); }
+  ComReference(const ComReference&) = delete;
+  ComReference& operator=(const ComReference&) = delete;
+  ~ComReference() { Reset(); }
 
   [[nodiscard]] Interface* get() const noexcept { return object_; }
   Interface* operator->() const noexcept { return object_; }
@@ -44,4 +44,4 @@ class ComPtr {
 
 }  // namespace clr_host_memory
 
-#endif  // CLR_HOST_MEMORY_COM_PTR_H
+#endif  // CLR_HOST_MEMORY_COM_REFERENCE_H
