@@ -50,8 +50,12 @@ done < <(find include -name '*.h' | LC_ALL=C sort)
 [ ${#sources[@]} -gt 0 ] || { echo "no sources under $project/src, include and tests"; exit 2; }
 
 # What CMake generates for the tests: tests/CMakeLists.txt and tests/integration/CMakeLists.txt.
-[ ! -f tests/clrhm_test_paths.h.in ] || sed 's/@[A-Z_]*@/X:/' tests/clrhm_test_paths.h.in >"$work/generated/clrhm_test_paths.h"
-[ ! -f README.md ] || sed -n '/^auto manager = CreateMemoryManager/,/^```/{/^```/!p}' README.md >"$work/generated/readme_lines.inc"
+if [ -f tests/clrhm_test_paths.h.in ]; then
+  sed 's/@[A-Z_]*@/X:/' tests/clrhm_test_paths.h.in >"$work/generated/clrhm_test_paths.h"
+fi
+if [ -f README.md ]; then
+  awk '/^```/ { lines = 0 } /^auto manager = CreateMemoryManager/ { lines = 1 } lines' README.md >"$work/generated/readme_lines.inc"
+fi
 # shellcheck disable=SC2034  # msvc_compile reads it
 msvc_includes=(/Itests "/I$work/generated")
 
@@ -60,7 +64,7 @@ failed=0
 mapfile -t texts < <(find src include tests -name '*.cpp' -o -name '*.c' -o -name '*.h' | LC_ALL=C sort)
 awk -f "$checks/msvc/standard_names.awk" "${texts[@]}" || failed=$((failed + 1))
 
-# clang takes these in any dialect; MSVC has none of them. They are accepted on the line of an #if, #elif or #else, or
+# clang takes these in any dialect, and MSVC does not. They are accepted on the line of an #if, #elif or #else, or
 # within the three lines after it.
 gnu='__attribute__|__builtin_|__int128|__asm|\basm *(volatile *)?\(|__restrict__|\b__thread\b|\[\[(gnu|clang)::'
 gnu+='|__PRETTY_FUNCTION__|__typeof__|__extension__|__SIZEOF_|__BYTE_ORDER__|# *pragma +(GCC|clang)'

@@ -1,5 +1,5 @@
 # cmake -DCONSUMER=<folder> -DCOMPONENT=<static|shared> -DINSTALL=<prefix> -DWORK=<folder> [-DTOOLCHAIN=<file>]
-#       [-DARCH=x86_64] [-DRUNNER=<program>] -P run.cmake
+#       [-DARCH=x86_64] [-DRUNNER=<program>] [-DCONFIG=Debug] [-DGENERATOR=<cmake's options, separated by |>] -P run.cmake
 # Configures, builds and runs one consumer of the library, as a user does: in a folder outside of the tree, against the
 # installed package or (cxx_fetch, cxx_subdirectory) the sources. pkg_config builds without CMake.
 cmake_minimum_required(VERSION 3.25)
@@ -9,6 +9,11 @@ set(arch x86_64)
 if(ARCH)
   set(arch ${ARCH})
 endif()
+
+if(NOT CONFIG)
+  set(CONFIG Debug)
+endif()
+string(REPLACE "|" ";" GENERATOR "${GENERATOR}")
 
 # run(<what> <command>...): fails with the command's output.
 function(run what)
@@ -39,7 +44,7 @@ if(CONSUMER STREQUAL "pkg_config")
   file(COPY ${files} DESTINATION "${WORK}/build")
 else()
   file(COPY "${here}/${CONSUMER}" DESTINATION "${WORK}/source")
-  set(options "-DCMAKE_BUILD_TYPE=Debug" "-DCONSUMER_COMPONENT=${COMPONENT}" "-DCONSUMER_SOURCE=${source}"
+  set(options "-DCMAKE_BUILD_TYPE=${CONFIG}" "-DCONSUMER_COMPONENT=${COMPONENT}" "-DCONSUMER_SOURCE=${source}"
               --no-warn-unused-cli)
   if(TOOLCHAIN MATCHES "foreign")
     list(APPEND options "-DCMAKE_PREFIX_PATH=${INSTALL}")
@@ -55,16 +60,16 @@ else()
     list(APPEND options "-DCMAKE_C_COMPILER_LAUNCHER=${ccache}" "-DCMAKE_CXX_COMPILER_LAUNCHER=${ccache}")
   endif()
   if(NOT CMAKE_HOST_WIN32)
-    list(APPEND options -G Ninja)
+    set(GENERATOR -G Ninja)
   endif()
-  run("Configuring" "${CMAKE_COMMAND}" -S "${WORK}/source/${CONSUMER}" -B "${WORK}/build" ${options})
+  run("Configuring" "${CMAKE_COMMAND}" ${GENERATOR} -S "${WORK}/source/${CONSUMER}" -B "${WORK}/build" ${options})
   if(output MATCHES "CMake Warning")
     message(FATAL_ERROR "Configuring warns:\n${output}")
   endif()
-  run("Building" "${CMAKE_COMMAND}" --build "${WORK}/build" --target consumer --config Debug)
+  run("Building" "${CMAKE_COMMAND}" --build "${WORK}/build" --target consumer --config ${CONFIG})
 endif()
 
-find_file(program consumer.exe PATHS "${WORK}/build" "${WORK}/build/Debug" REQUIRED NO_DEFAULT_PATH)
+find_file(program consumer.exe PATHS "${WORK}/build" "${WORK}/build/${CONFIG}" REQUIRED NO_DEFAULT_PATH)
 # A foreign toolchain links MinGW's own DLLs, which a user has in the path.
 foreach(dll libstdc++-6.dll libgcc_s_seh-1.dll libgcc_s_dw2-1.dll libwinpthread-1.dll)
   file(GLOB found "/usr/lib/gcc/${arch}-w64-mingw32/*-posix/${dll}" "/usr/${arch}-w64-mingw32/lib/${dll}")

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The compiler of msvc_check.sh: clang in Visual C++'s dialect and ABI, with the Windows SDK's headers (a NuGet package),
 # libc++ and stand-ins for the headers of Visual C++'s run-time (vcruntime/). Sourced by msvc_check.sh, which is in the
 # project's folder.
@@ -6,11 +7,12 @@
 #   msvc_identity                prints what the results depend on, besides the project's files
 #   msvc_precompile TARGET FILE OUTPUT            writes a precompiled header for msvc_compile
 #   msvc_compile TARGET FILE PRECOMPILED OUTPUT   compiles FILE, all warnings as errors. PRECOMPILED may be empty. If
-#       OUTPUT is not empty, code is generated, too, and OUTPUT gets it as LLVM's text.
+#       OUTPUT is not empty, code is generated, too, and OUTPUT gets it as LLVM's text. msvc_includes has more options.
 #
 # Debian's package of libc++ conflicts with those of other versions. So it is unpacked in FOLDER instead of installed.
 
 msvc_llvm=22
+msvc_includes=()
 msvc_folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 _msvc_apt() { # COMMAND ARGUMENT...: runs apt-get as root. Waits while another apt-get runs.
