@@ -1,6 +1,6 @@
-# clrhm_npm_tools(<folder> <modules>): installs what <folder>/package-lock.json lists in the folder <modules>, once for each
-# package-lock.json. Sets CLRHM_NODE to the program. Sets it to "" and CLRHM_NO_NODE to the reason if node or npm is not
-# installed, or if npm cannot download the packages.
+# clrhm_npm_tools(<folder> <modules>): installs what <folder>/package-lock.json lists in the folder <modules>, once for
+# each package-lock.json. Sets CLRHM_NODE to the program. Sets it to "" and CLRHM_NO_NODE to the reason if node or npm is
+# not installed, or if npm cannot download the packages.
 include_guard(GLOBAL)
 
 function(clrhm_npm_tools folder modules)

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # msvc_check.sh TOOLS.SH PROJECT_DIR FOLDER [JOBS]: compiles the sources in MSVC's dialect, with warnings as errors.
 #
-# TOOLS.SH has the compiler: msvc/tools.sh, or a stand-in for msvc_check_self_test.sh. FOLDER keeps what TOOLS.SH sets up,
-# and results. JOBS compilations run at a time (default: one for each core). They have a low priority, so that
+# TOOLS.SH has the compiler: msvc/tools.sh, or a stand-in for msvc_check_self_test.sh. FOLDER keeps what TOOLS.SH sets
+# up, and results. JOBS compilations run at a time (default: one for each core). They have a low priority, so that
 # concurrent tests run first.
 #
 # Each source and test is compiled for x64. For x86 and ARM64 only the library's and clrmem's sources are compiled whose
 # text differs there: those that use Windows headers or the compiler's macros. The other sources differ only in the
-# sizes of types, and the MinGW x86 build has stricter warnings for those. Each public header is also compiled by itself,
-# to show that it includes all it needs.
+# sizes of types, and the MinGW x86 build has stricter warnings for those. Each public header is also compiled by
+# itself, to show that it includes all it needs.
 #
 # Windows' and the standard library's headers take most of the time, so they are precompiled once for each target. A
-# missing #include of a standard header is therefore no error of the compiler. msvc/standard_names.awk finds those by the
-# names that a file uses, which also finds what another header includes by chance.
+# missing #include of a standard header is therefore no error of the compiler. msvc/standard_names.awk finds those by
+# the names that a file uses, which also finds what another header includes by chance.
 #
-# FOLDER/results has one small file for each source and target that passed. Its name is a hash of all inputs: the source,
-# each project file that it can include, and the tools. Only a source without such a file is compiled. A failure is
-# never kept.
+# FOLDER/results has one small file for each source and target that passed. Its name is a hash of all inputs: the
+# source, each project file that it can include, and the tools. Only a source without such a file is compiled. A failure
+# is never kept.
 #
 # Exit code 77 (skipped): the tools cannot be set up.
 set -uo pipefail
@@ -54,7 +54,8 @@ if [ -f tests/clrhm_test_paths.h.in ]; then
   sed 's/@[A-Z_]*@/X:/' tests/clrhm_test_paths.h.in >"$work/generated/clrhm_test_paths.h"
 fi
 if [ -f README.md ]; then
-  awk '/^```/ { lines = 0 } /^auto manager = CreateMemoryManager/ { lines = 1 } lines' README.md >"$work/generated/readme_lines.inc"
+  awk '/^```/ { lines = 0 } /^auto manager = CreateMemoryManager/ { lines = 1 } lines' README.md \
+    >"$work/generated/readme_lines.inc"
 fi
 # shellcheck disable=SC2034  # msvc_compile reads it
 msvc_includes=(/Itests "/I$work/generated")

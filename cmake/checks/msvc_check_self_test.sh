@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# msvc_check_self_test.sh MSVC_CHECK.SH WORK: tests what msvc_check.sh compiles for which target, that a source that
-# passed is not compiled again, that a failure is never kept, and its findings in the text. A stand-in for msvc/tools.sh
+# msvc_check_self_test.sh MSVC_CHECK.SH WORK: tests what msvc_check.sh compiles for which target, and what it finds in the
+# text. A source that passed must not be compiled again, and a failure must never be kept. A stand-in for msvc/tools.sh
 # records the files it should compile. The test replaces a scratch folder in WORK.
 set -uo pipefail
 script=$(realpath "${1:?MSVC_CHECK.SH}") || exit 2
@@ -43,7 +43,7 @@ echo 'int three;' >"$project/src/three.cpp"
 echo '#include <objbase.h>' >"$project/include/lib/public.h"
 echo '#include <windows.h>' >"$project/tests/four.cpp"
 
-# compiled NAME...: the stand-in's lines for these files. three.cpp has no Windows header, so it is compiled for x64 only.
+# lines NAME...: the stand-in's lines for these files. three.cpp has no Windows header, so it is compiled for x64 only.
 lines() {
   local name
   for name in "$@"; do

@@ -1,5 +1,5 @@
-# awk -v tools=HASH -v work=FOLDER -f closures.awk HASHES INCLUDES DIFFERING SOURCES: finds for each source the files that
-# it can include. An #include counts for every project file with the same last path part. This is a superset of the
+# awk -v tools=HASH -v work=FOLDER -f closures.awk HASHES INCLUDES DIFFERING SOURCES: finds for each source the files
+# that it can include. An #include counts for every project file with the same last path part. This is a superset of the
 # files that the compiler reads. An include through a macro counts for all files.
 #
 # HASHES: sha256sum's lines of all project files, sorted by name. INCLUDES: grep's lines (FILE:TEXT) with #include or

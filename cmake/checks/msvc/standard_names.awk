@@ -1,7 +1,7 @@
-# awk -f standard_names.awk FILE...: finds names of the C++ standard library whose header a file does not include, itself
-# or through the project's headers. Visual C++'s library includes other headers than MinGW's does, so a missing #include
-# often shows only there. FILE...: all sources and headers of the project, as paths from its root. Prints one line for
-# each finding. Exits with 1 if there are any.
+# awk -f standard_names.awk FILE...: finds names of the C++ standard library whose header a file does not include,
+# itself or through the project's headers. Visual C++'s library includes other headers than MinGW's does, so a missing
+# #include often shows only there. FILE...: all sources and headers of the project, as paths from its root. Prints one
+# line for each finding. Exits with 1 if there are any.
 #
 # An integer type such as std::uint64_t needs no include of its own here: every header of the library brings them.
 

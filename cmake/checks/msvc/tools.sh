@@ -1,10 +1,11 @@
 # shellcheck shell=bash
-# The compiler of msvc_check.sh: clang in Visual C++'s dialect and ABI, with the Windows SDK's headers (a NuGet package),
-# libc++ and stand-ins for the headers of Visual C++'s run-time (vcruntime/). Sourced by msvc_check.sh, which is in the
-# project's folder.
+#
+# The compiler of msvc_check.sh: clang in Visual C++'s dialect and ABI, with the Windows SDK's headers (a NuGet
+# package), libc++ and stand-ins for the headers of Visual C++'s run-time (vcruntime/). Sourced by msvc_check.sh, which
+# is in the project's folder.
 #
 #   msvc_setup FOLDER            installs what is missing; FOLDER keeps it. On failure, prints the reason and returns 1.
-#   msvc_identity                prints what the results depend on, besides the project's files
+#   msvc_identity                prints what the results depend on, in addition to the project's files
 #   msvc_precompile TARGET FILE OUTPUT            writes a precompiled header for msvc_compile
 #   msvc_compile TARGET FILE PRECOMPILED OUTPUT   compiles FILE, all warnings as errors. PRECOMPILED may be empty. If
 #       OUTPUT is not empty, code is generated, too, and OUTPUT gets it as LLVM's text. msvc_includes has more options.
@@ -64,11 +65,11 @@ _msvc_sdk() { # restores the SDK's headers
 # The SDK's headers name each other in upper and lower case as on Windows. This tells clang to find the files of the
 # SDK's folders in any case.
 _msvc_overlay() {
-  msvc_overlay=$msvc_cache/overlay-$(printf %s "$msvc_sdk" | cksum | cut -d ' ' -f 1).yaml
+  msvc_overlay=$msvc_cache/sdk-$(printf %s "$msvc_sdk" | cksum | cut -d ' ' -f 1).yaml
   [ ! -s "$msvc_overlay" ] || return 0
   {
     printf '{"version": 0, "case-sensitive": false, "overlay-relative": false, "roots": ['
-    find "$msvc_sdk/ucrt" "$msvc_sdk/shared" "$msvc_sdk/um" -type f | LC_ALL=C sort | awk '
+    find "$msvc_sdk/ucrt" "$msvc_sdk/shared" "$msvc_sdk/um" "$msvc_sdk/winrt" -type f | LC_ALL=C sort | awk '
       {
         folder = $0; sub(/\/[^\/]*$/, "", folder); name = substr($0, length(folder) + 2)
         if (folder != last) {
@@ -112,7 +113,8 @@ msvc_setup() {
   msvc_options=(
     -fmsc-version=1944  # Visual Studio 2022, 17.14
     /X "/clang:-isystem$msvc_libcxx" "-imsvc$("$msvc_clang" -print-resource-dir)/include" "-imsvc$msvc_folder/vcruntime"
-    "-imsvc$msvc_sdk/ucrt" "-imsvc$msvc_sdk/shared" "-imsvc$msvc_sdk/um" "-imsvc$msvc_libraries"
+    "-imsvc$msvc_sdk/ucrt" "-imsvc$msvc_sdk/shared" "-imsvc$msvc_sdk/um" "-imsvc$msvc_sdk/winrt"
+    "-imsvc$msvc_libraries"
     "-imsvc$googletest" "-imsvc$googlemock"
     -Xclang -ivfsoverlay -Xclang "$msvc_overlay"
     /permissive- /Zc:__cplusplus /Zc:inline /EHsc /GR /MD /W4 /WX
@@ -131,8 +133,8 @@ msvc_setup() {
     -Wshorten-64-to-32 -Wimplicit-int-conversion -Wfloat-conversion -Wshadow-all -Wsign-compare -Wunreachable-code
     # Visual C++ does not warn about these:
     -Wno-nonportable-include-path -Wno-nonportable-system-include-path -Wno-missing-designated-field-initializers
-    -Wno-gnu-zero-variadic-macro-arguments -Wno-gnu-anonymous-struct -Wno-unused-command-line-argument
-    -fno-color-diagnostics)
+    -Wno-missing-field-initializers -Wno-gnu-zero-variadic-macro-arguments -Wno-gnu-anonymous-struct
+    -Wno-unused-command-line-argument -fno-color-diagnostics)
 }
 
 msvc_identity() {
