@@ -21,7 +21,8 @@ if(count EQUAL 0)
 endif()
 if(shellcheck)
   # SC1007: "CDPATH= cd" is meant.
-  execute_process(COMMAND "${shellcheck}" --external-sources --severity=warning --exclude=SC1007 ${scripts} WORKING_DIRECTORY "${TREE}" RESULT_VARIABLE result)
+  execute_process(COMMAND "${shellcheck}" --external-sources --severity=warning --exclude=SC1007 ${scripts}
+                  WORKING_DIRECTORY "${TREE}" RESULT_VARIABLE result)
   if(NOT result EQUAL 0)
     list(APPEND failed shellcheck)
   else()

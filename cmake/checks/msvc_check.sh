@@ -106,6 +106,7 @@ cat >"$work/library.cpp" <<'CPP'
 #include <vector>
 #include <gsl/narrow>
 #include <gsl/span>
+#include <nlohmann/json.hpp>
 CPP
 { cat "$work/library.cpp"; printf '#include <%s>\n' random sstream gmock/gmock.h gtest/gtest.h; } >"$work/tests.cpp"
 

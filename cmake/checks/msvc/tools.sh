@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 #
-# The compiler of msvc_check.sh: clang in Visual C++'s dialect and ABI, with the Windows SDK's headers (a NuGet
+# The compiler of msvc_check.sh: clang in the dialect and ABI of Visual C++. It has the Windows SDK's headers (a NuGet
 # package), libc++ and stand-ins for the headers of Visual C++'s run-time (vcruntime/). Sourced by msvc_check.sh, which
 # is in the project's folder.
 #
