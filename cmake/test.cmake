@@ -21,6 +21,9 @@ endif()
 
 clrhm_setup(WINDOWS_TARGETS X86_TARGETS NATIVE_TOOLS)
 clrhm_start_wine()
+if("${tested}" MATCHES "arm64")
+  set(ENV{ClrhmArchitecture} arm64)  # a property of tests/programs/Runtimes and Shapes
+endif()
 clrhm_dotnet()
 if(NOT CLRHM_HAS_DOTNET AND NOT CLRHM_WITHOUT_DOTNET)
   clrhm_fail("The runtimes or the sample programs could not be installed, so the tests on real CLRs would all be left out;

@@ -1,76 +1,73 @@
 #!/usr/bin/env bash
-# msvc_check_self_test.sh MSVC_CHECK.SH WORK: tests that a source that passed is not compiled again, that all others are
-# compiled, and that a failure is never kept. A stand-in for check.sh records the files it should compile. The test
-# replaces a scratch folder in WORK.
+# msvc_check_self_test.sh MSVC_CHECK.SH WORK: tests what msvc_check.sh compiles for which target, and what it finds in the
+# text. A source that passed must not be compiled again, and a failure must never be kept. A stand-in for msvc/tools.sh
+# records the files it should compile. The test replaces a scratch folder in WORK.
 set -uo pipefail
 script=$(realpath "${1:?MSVC_CHECK.SH}") || exit 2
 [ -f "$script" ] || { echo "no $script"; exit 2; }
 mkdir -p "${2:?WORK}" || exit 2
 work=$(cd "$2" && pwd)/msvc-check-self-test || exit 2
 rm -rf "$work"
-mkdir -p "$work/project/src/tool" "$work/project/include/lib" "$work/outside" || exit 2
+mkdir -p "$work/project/src/tool" "$work/project/include/lib" "$work/project/tests" "$work/outside" || exit 2
 cd "$work" || exit 2
-readonly script work project=$work/project results=$work/results
+readonly script work project=$work/project folder=$work/folder
 
-# The stand-in fails if a file, or the header a.h that it includes, has an #error. It finds GNU spellings by text, as
-# the real check.sh does.
-cat >"$work/check.sh" <<CHECK_SH
-#!/usr/bin/env bash
-verbose= once= with= code=
-while [ \$# -gt 0 ]; do
-  case \$1 in
-    -a) target=\$2; shift;;
-    -I|-X|-D) shift;;
-    --ir) code=1;;
-    -emit-pch) once=1;;
-    *.pch) pch=\$1;;
-    -include-pch) with=" with standard headers";;
-    *.cpp) file=\$1;;
-    /clang:-v) verbose=1;;
-  esac
-  shift
-done
-[ ! -f "$work/no-setup" ] || { echo "no setup"; exit 2; }
-if [ -n "\$verbose" ]; then
-  printf '%s\n' "clang version 1" "#include <...> search starts here:" " $work/outside" "End of search list."
-elif [ -n "\$once" ]; then
-  [ -z "\$code" ] || { echo "clang writes code instead"; exit 1; }
-  echo headers >"\$pch"
-else
-  [ -z "\$with" ] || [ -s "\$pch" ] || exit 1
-  echo "\$target \$(basename "\$file")\$with" >>"$work/compiled"
-fi
-grep -rnH __builtin_ "\$file" "$project/include"
-if grep -q '#error' "\$file" ||
-   { grep -q '"tool/a.h"' "\$file" && grep -q '#error' "$project/src/tool/a.h"; }; then
-  echo "\$file(1,1): error: as it says"
-  exit 1
-fi
-exit 0
-CHECK_SH
+# The stand-in fails if a file, or the header a.h that it includes, has an #error. For a file with __try it writes the
+# code of a function that Visual C++ refuses.
+cat >"$work/tools.sh" <<TOOLS_SH
+msvc_setup() { [ ! -f "$work/no-setup" ] || { echo "no setup"; return 1; }; }
+msvc_identity() { cat "$work/tools.sh" "$work/outside/outside.h"; }
+msvc_precompile() { echo "\$1 \$(basename "\$2" .cpp)" >"\$3"; }
+msvc_compile() {
+  local with=alone
+  [ -z "\$3" ] || with=\$(cat "\$3") || return 1
+  echo "\$1 \$(basename "\$2") \$with" >>"$work/compiled"
+  if [ -n "\$4" ] && grep -q __try "\$2"; then
+    printf '%s\n' 'define void @"?f@@YAXXZ"() personality ptr @__C_specific_handler {' \
+      ' call void @"??1Guard@@QEAA@XZ"(ptr %g) [ "funclet"(token %1) ]' >"\$4"
+  fi
+  if grep -q '#error' "\$2" ||
+     { grep -q '"tool/a.h"' "\$2" && grep -q '#error' "$project/src/tool/a.h"; }; then
+    echo "\$2(1,1): error: as it says"
+    return 1
+  fi
+}
+TOOLS_SH
 
 echo '#define OUTSIDE 1' >"$work/outside/outside.h"
-echo '#define B 1' >"$project/src/tool/b.h"
+printf '#include <windows.h>\n#define B 1\n' >"$project/src/tool/b.h"
 echo '#include "tool/b.h"' >"$project/src/tool/a.h"
 echo '#include "tool/a.h"' >"$project/src/one.cpp"
 echo '#include "tool/b.h"' >"$project/src/two.cpp"
 echo 'int three;' >"$project/src/three.cpp"
-echo '#define PUBLIC 1' >"$project/include/lib/public.h"
+echo '#include <objbase.h>' >"$project/include/lib/public.h"
+echo '#include <windows.h>' >"$project/tests/four.cpp"
+
+# lines NAME...: the stand-in's lines for these files. three.cpp has no Windows header, so it is compiled for x64 only.
+lines() {
+  local name
+  for name in "$@"; do
+    case $name in
+      three.cpp) echo "x64 three.cpp x64 library" ;;
+      four.cpp) echo "x64 four.cpp x64 tests" ;;
+      lib_public_h.cpp) printf '%s\n' "x64 $name alone" "x86 $name x86 library" "arm64 $name arm64 library" ;;
+      *) printf '%s\n' "x64 $name x64 library" "x86 $name x86 library" "arm64 $name arm64 library" ;;
+    esac
+  done
+}
 
 failed=0
 says=.
-# expect WHAT RESULT COMPILED...: runs the check. The check must exit with RESULT, compile exactly these files for each
-# target, and print a line that matches $says.
+# expect WHAT RESULT COMPILED...: runs the check. The check must exit with RESULT, compile exactly these files for their
+# targets, and print a line that matches $says.
 expect() {
   local what=$1 result=$2 got compiled wanted
   shift 2
   rm -f "$work/compiled"
-  bash "$script" "$work/check.sh" "$project" "$results" 2 >"$work/output" 2>&1
+  bash "$script" "$work/tools.sh" "$project" "$folder" 2 >"$work/output" 2>&1
   got=$?
   compiled=$(sort "$work/compiled" 2>/dev/null | tr '\n' ';')
-  wanted=$(for file in "$@"; do
-    printf '%s\n' "x64 $file" "x86 $file with standard headers" "arm64 $file with standard headers"
-  done | sort | tr '\n' ';')
+  wanted=$(lines "$@" | sort | tr '\n' ';')
   if [ "$got" != "$result" ] || [ "$compiled" != "$wanted" ] || ! grep -qE "$says" "$work/output"; then
     echo "FAILED: $what: exit $got for $result; compiled '$compiled' for '$wanted'; output:"
     cat "$work/output"
@@ -80,7 +77,7 @@ expect() {
   fi
 }
 
-all=(one.cpp two.cpp three.cpp lib_public_h.cpp)
+all=(one.cpp two.cpp three.cpp four.cpp lib_public_h.cpp)
 expect "the first run compiles everything" 0 "${all[@]}"
 expect "the second run compiles nothing" 0
 echo '// changed' >>"$project/src/three.cpp"
@@ -91,6 +88,8 @@ touch "$project/src/three.cpp" "$project/src/tool/b.h"
 expect "a time is no change" 0
 echo '// changed' >>"$project/include/lib/public.h"
 expect "a public header is compiled by itself" 0 lib_public_h.cpp
+echo '// changed' >>"$project/tests/four.cpp"
+expect "a test is compiled for x64" 0 four.cpp
 mkdir "$project/src/other"
 echo '#define OTHER_A 1' >"$project/src/other/a.h"
 expect "a new file that an include could mean counts" 0 one.cpp
@@ -98,8 +97,8 @@ rm -r "$project/src/other"
 expect "what was known before is known again" 0
 echo '#define OUTSIDE 2' >"$work/outside/outside.h"
 expect "a header from outside counts for all" 0 "${all[@]}"
-echo '# changed' >>"$work/check.sh"
-expect "and so does the check itself" 0 "${all[@]}"
+echo '# changed' >>"$work/tools.sh"
+expect "and so do the tools" 0 "${all[@]}"
 
 echo '#error' >>"$project/src/tool/a.h"
 says='src/one.cpp\(1,1\): error: as it says'
@@ -109,7 +108,7 @@ says=.
 sed -i '/#error/d' "$project/src/tool/a.h"
 expect "until it is mended, which is known from before" 0
 
-for kept in "$work/results"/*; do : >"$kept"; done
+for kept in "$folder/results"/*; do : >"$kept"; done
 expect "results that are not whole are not trusted" 0 "${all[@]}"
 
 echo 'int four = __builtin_four();' >>"$project/src/three.cpp"
@@ -122,8 +121,22 @@ expect "behind an #if it is all right" 0 three.cpp
 echo '__builtin_header' >>"$project/include/lib/public.h"
 says='public.h:[0-9]*: a GNU spelling'
 expect "it is found in headers" 1 lib_public_h.cpp
-expect "also when nothing is compiled" 1
 sed -i '/__builtin_header/d' "$project/include/lib/public.h"
+
+echo 'std::vector<std::string> names;' >>"$project/src/three.cpp"
+says='src/three.cpp:[0-9]*: std::string needs #include <string>'
+expect "a name of the standard library whose header is not included is found" 1 three.cpp
+echo '#include <string>' >"$project/src/tool/names.h"
+sed -i '1i #include <vector>\n#include "tool/names.h"\n// std::map "std::set"' "$project/src/three.cpp"
+says=.
+expect "a header of the project may include it; comments and strings do not count" 0 three.cpp
+
+echo 'void f() { __try { } __except (1) { } }' >>"$project/src/three.cpp"
+says='error C2712: __try in a function that requires object unwinding'
+expect "__try beside an object with a destructor is found" 1 three.cpp
+sed -i '/__try/d' "$project/src/three.cpp"
+says=.
+expect "and a function without __try is not" 0
 
 touch "$work/no-setup"
 says='skipped: the check could not be set up'

@@ -4,6 +4,12 @@
 #   2. when cross-compiling, the headers and sources that Debian's packages install;
 #   3. the release, fetched from the project's repository.
 include(FetchContent)
+# CMake 4 refuses projects that ask for a CMake before 3.5, as nlohmann_json 3.11.2 does, unless this is set.
+set(CMAKE_POLICY_VERSION_MINIMUM 3.5)
+# FetchContent_Populate alone lets EXCLUDE_FROM_ALL be given; FetchContent_MakeAvailable has it since CMake 3.28.
+if(POLICY CMP0169)
+  cmake_policy(SET CMP0169 OLD)
+endif()
 
 # When cross-compiling, /usr/include must not become an include directory: the build machine's libc headers would hide
 # MinGW's. This folder has symbolic links to the libraries' folders only.

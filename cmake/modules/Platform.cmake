@@ -12,6 +12,8 @@ if(WIN32)
                              WINVER=0x0A00)
 endif()
 if(MSVC)
+  # The UCRT calls standard functions such as std::getenv insecure.
+  target_compile_definitions(clrhm_platform INTERFACE _CRT_SECURE_NO_WARNINGS)
   target_compile_options(
     clrhm_platform INTERFACE /permissive- /Zc:__cplusplus /Zc:preprocessor /utf-8
                              $<$<COMPILE_LANGUAGE:CXX>:/EHsc>)

@@ -98,7 +98,7 @@ endfunction()
 # clrhm_setup([WINDOWS_TARGETS] [X86_TARGETS] [NATIVE_TOOLS]): on Linux installs the missing packages for
 #   WINDOWS_TARGETS  the MinGW-w64 compiler for x64 and Wine
 #   X86_TARGETS      the MinGW-w64 compiler for x86
-#   NATIVE_TOOLS     valgrind, for the instruction counts
+#   NATIVE_TOOLS     valgrind, for the instruction counts, and the linters that are Debian packages
 # and in any case a C++ compiler, ccache, Ninja and the libraries. On Windows it installs nothing and fails if dotnet or
 # git is missing.
 function(clrhm_setup)
@@ -137,6 +137,7 @@ function(clrhm_setup)
   if(arg_NATIVE_TOOLS)
     _clrhm_need(valgrind valgrind)
     _clrhm_need(clang-format-19 clang-format-19)
+    _clrhm_need(shellcheck shellcheck)
   endif()
   if(CLRHM_MISSING)
     _clrhm_apt_install(${CLRHM_MISSING})

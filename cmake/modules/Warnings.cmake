@@ -6,10 +6,20 @@ include_guard(GLOBAL)
 function(clrhm_target_warnings target)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:clrhm_platform>)
   if(MSVC)
-    target_compile_options(${target} PRIVATE /W4 $<$<BOOL:${CLRHM_WARNINGS_AS_ERRORS}>:/WX> /external:anglebrackets /external:W0)
+    target_compile_options(
+      ${target}
+      PRIVATE /W4
+              $<$<BOOL:${CLRHM_WARNINGS_AS_ERRORS}>:/WX>
+              /external:anglebrackets
+              /external:W0
+              /wd4127 # a condition is constant: sizeof(void*) is on purpose
+              /wd4324 # a struct is padded: alignas(64) is on purpose
+              /wd4702) # unreachable code: cl.exe takes it for that after inlining
     if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
       # clang-cl warns about C++20 designated initializers that leave members at their defaults. That is their purpose.
-      target_compile_options(${target} PRIVATE -Wno-missing-designated-field-initializers
+      # It also warns about options of cl.exe that it does not have.
+      target_compile_options(${target} PRIVATE -Wno-unused-command-line-argument
+                                               -Wno-missing-designated-field-initializers
                                                -Wno-missing-field-initializers
                                                -Wno-unknown-warning-option)
     endif()

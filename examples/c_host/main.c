@@ -60,8 +60,8 @@ int wmain(int argc, wchar_t** argv) {
     return 1;
   }
   hostfxr = LoadLibraryExW(argv[1], NULL, LOAD_WITH_ALTERED_SEARCH_PATH);
-  initialize = (InitializeFunction)(void*)GetProcAddress(hostfxr, "hostfxr_initialize_for_dotnet_command_line");
-  run = (ContextFunction)(void*)GetProcAddress(hostfxr, "hostfxr_run_app");
+  initialize = (InitializeFunction)GetProcAddress(hostfxr, "hostfxr_initialize_for_dotnet_command_line");
+  run = (ContextFunction)GetProcAddress(hostfxr, "hostfxr_run_app");
   if (initialize == NULL || run == NULL) return 1;
 
   options.limit = wcstoull(argv[2], NULL, 10) * 1024 * 1024;

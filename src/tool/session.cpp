@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cwchar>
 #include <memory>
 #include <new>
 #include <nlohmann/json.hpp>

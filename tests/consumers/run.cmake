@@ -1,7 +1,8 @@
 # cmake -DCONSUMER=<folder> -DCOMPONENT=<static|shared> -DINSTALL=<prefix> -DWORK=<folder> [-DTOOLCHAIN=<file>]
-#       [-DARCH=x86_64] [-DRUNNER=<program>] -P run.cmake
+#       [-DARCH=x86_64] [-DRUNNER=<program>] [-DCONFIG=Debug] [-DGENERATOR=<cmake's options, separated by |>] -P run.cmake
 # Configures, builds and runs one consumer of the library, as a user does: in a folder outside of the tree, against the
-# installed package or (cxx_fetch, cxx_subdirectory) the sources. pkg_config builds without CMake.
+# installed package or (cxx_fetch, cxx_subdirectory) the sources. pkg_config builds without CMake. examples builds all of
+# the examples and runs none.
 cmake_minimum_required(VERSION 3.25)
 get_filename_component(here "${CMAKE_CURRENT_LIST_DIR}" ABSOLUTE)
 get_filename_component(source "${here}/../.." ABSOLUTE)
@@ -9,6 +10,11 @@ set(arch x86_64)
 if(ARCH)
   set(arch ${ARCH})
 endif()
+
+if(NOT CONFIG)
+  set(CONFIG Debug)
+endif()
+string(REPLACE "|" ";" GENERATOR "${GENERATOR}")
 
 # run(<what> <command>...): fails with the command's output.
 function(run what)
@@ -38,8 +44,12 @@ if(CONSUMER STREQUAL "pkg_config")
   file(GLOB files "${INSTALL}/bin/ClrHostMemory*.dll")
   file(COPY ${files} DESTINATION "${WORK}/build")
 else()
-  file(COPY "${here}/${CONSUMER}" DESTINATION "${WORK}/source")
-  set(options "-DCMAKE_BUILD_TYPE=Debug" "-DCONSUMER_COMPONENT=${COMPONENT}" "-DCONSUMER_SOURCE=${source}"
+  if(CONSUMER STREQUAL "examples")
+    file(COPY "${source}/examples" DESTINATION "${WORK}/source")
+  else()
+    file(COPY "${here}/${CONSUMER}" DESTINATION "${WORK}/source")
+  endif()
+  set(options "-DCMAKE_BUILD_TYPE=${CONFIG}" "-DCONSUMER_COMPONENT=${COMPONENT}" "-DCONSUMER_SOURCE=${source}"
               --no-warn-unused-cli)
   if(TOOLCHAIN MATCHES "foreign")
     list(APPEND options "-DCMAKE_PREFIX_PATH=${INSTALL}")
@@ -55,16 +65,27 @@ else()
     list(APPEND options "-DCMAKE_C_COMPILER_LAUNCHER=${ccache}" "-DCMAKE_CXX_COMPILER_LAUNCHER=${ccache}")
   endif()
   if(NOT CMAKE_HOST_WIN32)
-    list(APPEND options -G Ninja)
+    set(GENERATOR -G Ninja)
   endif()
-  run("Configuring" "${CMAKE_COMMAND}" -S "${WORK}/source/${CONSUMER}" -B "${WORK}/build" ${options})
+  run("Configuring" "${CMAKE_COMMAND}" ${GENERATOR} -S "${WORK}/source/${CONSUMER}" -B "${WORK}/build" ${options})
   if(output MATCHES "CMake Warning")
     message(FATAL_ERROR "Configuring warns:\n${output}")
   endif()
-  run("Building" "${CMAKE_COMMAND}" --build "${WORK}/build" --target my_host --config Debug)
+  set(target my_host)
+  if(CONSUMER STREQUAL "examples")
+    set(target all)
+    if(GENERATOR MATCHES "Visual Studio")
+      set(target ALL_BUILD)
+    endif()
+  endif()
+  run("Building" "${CMAKE_COMMAND}" --build "${WORK}/build" --target ${target} --config ${CONFIG})
+endif()
+if(CONSUMER STREQUAL "examples")
+  message("ok: the examples are built; the suite hosts runs them")
+  return()
 endif()
 
-find_file(program my_host.exe PATHS "${WORK}/build" "${WORK}/build/Debug" REQUIRED NO_DEFAULT_PATH)
+find_file(program my_host.exe PATHS "${WORK}/build" "${WORK}/build/${CONFIG}" REQUIRED NO_DEFAULT_PATH)
 # A foreign toolchain links MinGW's own DLLs, which a user has in the path.
 foreach(dll libstdc++-6.dll libgcc_s_seh-1.dll libgcc_s_dw2-1.dll libwinpthread-1.dll)
   file(GLOB found "/usr/lib/gcc/${arch}-w64-mingw32/*-posix/${dll}" "/usr/${arch}-w64-mingw32/lib/${dll}")

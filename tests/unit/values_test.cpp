@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <ios>
 #include <limits>
 #include <thread>
 #include <vector>
@@ -216,9 +217,9 @@ TEST(BudgetTest, PeakIsTheHighestNotedCharge) {
 }
 
 TEST(BudgetTest, ConcurrentSetLimitsNeverMixes) {
-  const Limits small{.limit = {10}, .app_domain_headroom = {1}, .process_headroom = {2}};
+  const Limits little{.limit = {10}, .app_domain_headroom = {1}, .process_headroom = {2}};
   const Limits large{.limit = {100}, .app_domain_headroom = {10}, .process_headroom = {20}};
-  Budget budget(small);
+  Budget budget(little);
   const auto is = [](const Limits& a, const Limits& b) {
     return a.limit == b.limit && a.app_domain_headroom == b.app_domain_headroom &&
            a.process_headroom == b.process_headroom;
@@ -227,18 +228,18 @@ TEST(BudgetTest, ConcurrentSetLimitsNeverMixes) {
   const auto set = [&](const Limits& limits) {
     while (!stop.load()) budget.SetLimits(limits);
   };
-  std::thread first(set, small);
+  std::thread first(set, little);
   std::thread second(set, large);
   int mixtures = 0;
   for (int i = 0; i < 20'000; ++i) {
     const Limits seen = budget.CurrentLimits();
-    if (!is(seen, small) && !is(seen, large)) ++mixtures;
+    if (!is(seen, little) && !is(seen, large)) ++mixtures;
   }
   stop.store(true);
   first.join();
   second.join();
   EXPECT_EQ(mixtures, 0);
-  EXPECT_TRUE(is(budget.CurrentLimits(), small) || is(budget.CurrentLimits(), large));
+  EXPECT_TRUE(is(budget.CurrentLimits(), little) || is(budget.CurrentLimits(), large));
 }
 
 TEST(BudgetTest, LimitsReadBackAsSet) {

@@ -2,6 +2,7 @@
 
 #include "tool/text/text.h"
 
+#include <algorithm>
 #include <cstddef>
 
 namespace clr_host_memory::tool {

@@ -1,0 +1,52 @@
+# clrhm_npm_tools(<folder> <modules>): installs what <folder>/package-lock.json lists in the folder <modules>, once for
+# each package-lock.json. Sets CLRHM_NODE to the program. Sets it to "" and CLRHM_NO_NODE to the reason if node or npm is
+# not installed, or if npm cannot download the packages.
+include_guard(GLOBAL)
+
+function(clrhm_npm_tools folder modules)
+  set(CLRHM_NODE "" PARENT_SCOPE)
+  set(least_node 20)
+  find_program(node NAMES node nodejs NO_CACHE)
+  find_program(npm NAMES npm.cmd npm NO_CACHE)
+  set(found "")
+  if(node)
+    execute_process(COMMAND "${node}" --version OUTPUT_VARIABLE found)
+  endif()
+  if(NOT found MATCHES "^v([0-9]+)" OR CMAKE_MATCH_1 LESS least_node)
+    set(CLRHM_NO_NODE "no node ${least_node} or later" PARENT_SCOPE)
+    return()
+  endif()
+
+  # The mark is written last, so an interrupted installation is repeated.
+  file(SHA256 "${folder}/package-lock.json" wanted)
+  set(mark "${modules}/installed.txt")
+  file(MAKE_DIRECTORY "${modules}")
+  file(LOCK "${modules}/lock" GUARD FUNCTION TIMEOUT 300)
+  set(installed "")
+  if(EXISTS "${mark}")
+    file(READ "${mark}" installed)
+  endif()
+  if(NOT installed STREQUAL wanted)
+    if(NOT npm)
+      set(CLRHM_NO_NODE "no npm, and ${modules} lacks the packages" PARENT_SCOPE)
+      return()
+    endif()
+    foreach(file package.json package-lock.json .npmrc)
+      configure_file("${folder}/${file}" "${modules}/${file}" COPYONLY)
+    endforeach()
+    execute_process(
+      COMMAND "${npm}" ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-timeout=60000
+      WORKING_DIRECTORY "${modules}" RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    if(NOT result EQUAL 0)
+      # EUSAGE: package.json and package-lock.json differ. EINTEGRITY: a package is not the locked one.
+      if(output MATCHES "EUSAGE|EINTEGRITY|EJSONPARSE")
+        message(FATAL_ERROR "npm ci failed for ${folder}:\n${output}")
+      endif()
+      message("${output}")
+      set(CLRHM_NO_NODE "npm could not download the packages of ${folder}" PARENT_SCOPE)
+      return()
+    endif()
+    file(WRITE "${mark}" "${wanted}")
+  endif()
+  set(CLRHM_NODE "${node}" PARENT_SCOPE)
+endfunction()
