@@ -45,7 +45,9 @@ fi
 
 # ---- the sources -----------------------------------------------------------------------------------
 sources=()
-while IFS= read -r file; do sources+=("$file"); done < <(find src "${tests[@]}" -name '*.cpp' -o -name '*.c' | LC_ALL=C sort)
+while IFS= read -r file; do
+  sources+=("$file")
+done < <(find src "${tests[@]}" -name '*.cpp' -o -name '*.c' | LC_ALL=C sort)
 while IFS= read -r header; do
   name=${header#include/}
   unit=$work/own/$(echo "$name" | tr '/.' '__').cpp
@@ -77,7 +79,8 @@ gnu+='|__PRETTY_FUNCTION__|__typeof__|__extension__|__SIZEOF_|__BYTE_ORDER__|# *
 gnu+='|# *include +<(unistd|pthread|cpuid|cxxabi|x86intrin|sys/[a-z]+|bits/[a-z+]+)(\.h)?>'
 while IFS=: read -r file line text; do
   [[ ! $text =~ ^[[:space:]]*// ]] || continue
-  if ! sed -n "$((line > 3 ? line - 3 : 1)),${line}p" "$file" | grep -qE '^[[:space:]]*#[[:space:]]*(if|elif|else)'; then
+  if ! sed -n "$((line > 3 ? line - 3 : 1)),${line}p" "$file" |
+    grep -qE '^[[:space:]]*#[[:space:]]*(if|elif|else)'; then
     echo "$file:$line: a GNU spelling without an #if just before it"
     failed=$((failed + 1))
   fi
@@ -122,7 +125,8 @@ sha256sum "${files[@]}" >"$work/hashes"
 grep -HE '(#|%:)[[:space:]]*(include|import)|__has_include' "${files[@]}" >"$work/includes"
 {
   grep -lE '^ *# *include +<[a-z0-9_]+\.h>|\b_M_[A-Z]|\b_WIN(32|64)\b' "${files[@]}" | sed 's/^/x86 /'
-  grep -lE '\b_M_[A-Z]|\bCONTEXT\b|intrin|\b_mm_|\b__rdtsc|YieldProcessor|_ReturnAddress' "${files[@]}" | sed 's/^/arm64 /'
+  grep -lE '\b_M_[A-Z]|\bCONTEXT\b|intrin|\b_mm_|\b__rdtsc|YieldProcessor|_ReturnAddress' "${files[@]}" |
+    sed 's/^/arm64 /'
 } >"$work/differing"
 printf '%s\n' "${sources[@]}" >"$work/sources"
 awk -v tools="$tools" -v work="$work" -f "$checks/msvc/closures.awk" \

@@ -20,7 +20,7 @@ FILENAME == ARGV[2] {
     rest = substr(rest, RSTART + RLENGTH); found = 1
     if (last in named) includes[file] = includes[file] named[last]
   }
-  if (!found) includes[file] = all
+  if (!found && rest !~ /defined\(__has_include\)$/) includes[file] = all
   next
 }
 FILENAME == ARGV[3] {
