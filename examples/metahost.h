@@ -1,5 +1,5 @@
-// The .NET Framework's entry. The Windows SDK has metahost.h; MinGW-w64 has not, so the slots that the examples call
-// are declared here.
+// The .NET Framework's entry. The .NET Framework SDK has metahost.h. Where that is not installed, the slots
+// that the examples call are declared here.
 #ifndef EXAMPLES_METAHOST_H
 #define EXAMPLES_METAHOST_H
 
@@ -8,7 +8,7 @@
 #if __has_include(<metahost.h>)
 #include <metahost.h>
 #else
-struct ICLRRuntimeInfo : IUnknown {
+struct DECLSPEC_UUID("BD39D1D2-BA2F-486A-89B0-B4B0CB466891") ICLRRuntimeInfo : IUnknown {
   virtual HRESULT STDMETHODCALLTYPE GetVersionString(LPWSTR version, DWORD* length) = 0;
   virtual HRESULT STDMETHODCALLTYPE GetRuntimeDirectory(LPWSTR directory, DWORD* length) = 0;
   virtual HRESULT STDMETHODCALLTYPE IsLoaded(HANDLE process, BOOL* loaded) = 0;
@@ -17,11 +17,13 @@ struct ICLRRuntimeInfo : IUnknown {
   virtual HRESULT STDMETHODCALLTYPE GetProcAddress(LPCSTR name, LPVOID* function) = 0;
   virtual HRESULT STDMETHODCALLTYPE GetInterface(REFCLSID clsid, REFIID riid, LPVOID* object) = 0;
 };
-struct ICLRMetaHost : IUnknown {
+struct DECLSPEC_UUID("D332DB9E-B9B3-4125-8207-A14884F53216") ICLRMetaHost : IUnknown {
   virtual HRESULT STDMETHODCALLTYPE GetRuntime(LPCWSTR version, REFIID riid, LPVOID* runtime) = 0;
 };
+#ifdef __CRT_UUID_DECL  // MinGW-w64, which ignores the UUIDs above
 __CRT_UUID_DECL(ICLRRuntimeInfo, 0xBD39D1D2, 0xBA2F, 0x486A, 0x89, 0xB0, 0xB4, 0xB0, 0xCB, 0x46, 0x68, 0x91)
 __CRT_UUID_DECL(ICLRMetaHost, 0xD332DB9E, 0xB9B3, 0x4125, 0x82, 0x07, 0xA1, 0x48, 0x84, 0xF5, 0x32, 0x16)
+#endif
 #endif
 
 #include <clr_host_memory/com_reference.h>

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# msvc_check.sh TOOLS.SH PROJECT_DIR FOLDER [JOBS]: compiles the sources in MSVC's dialect, with warnings as errors.
+# msvc_check.sh [--tests] TOOLS.SH PROJECT_DIR FOLDER [JOBS]: compiles the sources in MSVC's dialect, with warnings as
+# errors. --tests: the tests and examples, too, which take longer than all else.
 #
 # TOOLS.SH has the compiler: msvc/tools.sh, or a stand-in for msvc_check_self_test.sh. FOLDER keeps what TOOLS.SH sets
 # up, and results. JOBS compilations run at a time (default: one for each core). They have a low priority, so that
 # concurrent tests run first.
 #
-# Each source and test is compiled for x64. For x86 and ARM64 only the library's and clrmem's sources are compiled whose
-# text differs there: those that use Windows headers or the compiler's macros. The other sources differ only in the
-# sizes of types, and the MinGW x86 build has stricter warnings for those. Each public header is also compiled by
-# itself, to show that it includes all it needs.
+# Each source is compiled for x64, and each public header by itself, to show that it includes all it needs. For x86 only
+# sources are compiled that use Windows headers or the compiler's macros: calling conventions differ there. Sizes of
+# types do, too, but the MinGW x86 build has stricter warnings for those. ARM64 has the sizes of x64 and one calling
+# convention. So for ARM64 only sources are compiled that depend on the processor, and the public headers.
 #
 # Windows' and the standard library's headers take most of the time, so they are precompiled once for each target. A
 # missing #include of a standard header is therefore no error of the compiler. msvc/standard_names.awk finds those by
@@ -20,6 +21,11 @@
 #
 # Exit code 77 (skipped): the tools cannot be set up.
 set -uo pipefail
+tests=()
+if [ "$1" = --tests ]; then
+  tests=(tests examples)
+  shift
+fi
 checks=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tools_script=$(realpath "$1") project=$2 folder=$3 jobs=${4:-$(nproc)}
 cd "$project" || exit 2
@@ -39,15 +45,16 @@ fi
 
 # ---- the sources -----------------------------------------------------------------------------------
 sources=()
-while IFS= read -r file; do sources+=("$file"); done < <(find src -name '*.cpp' | LC_ALL=C sort)
-while IFS= read -r file; do sources+=("$file"); done < <(find tests -name '*.cpp' -o -name '*.c' | LC_ALL=C sort)
+while IFS= read -r file; do
+  sources+=("$file")
+done < <(find src "${tests[@]}" -name '*.cpp' -o -name '*.c' | LC_ALL=C sort)
 while IFS= read -r header; do
   name=${header#include/}
   unit=$work/own/$(echo "$name" | tr '/.' '__').cpp
   printf '#include <%s>\n' "$name" >"$unit"
   sources+=("$unit")
 done < <(find include -name '*.h' | LC_ALL=C sort)
-[ ${#sources[@]} -gt 0 ] || { echo "no sources under $project/src, include and tests"; exit 2; }
+[ ${#sources[@]} -gt 0 ] || { echo "no sources under $project/src, include, tests and examples"; exit 2; }
 
 # What CMake generates for the tests: tests/CMakeLists.txt and tests/integration/CMakeLists.txt.
 if [ -f tests/clrhm_test_paths.h.in ]; then
@@ -62,7 +69,7 @@ msvc_includes=(/Itests "/I$work/generated")
 
 # ---- findings in the text --------------------------------------------------------------------------
 failed=0
-mapfile -t texts < <(find src include tests -name '*.cpp' -o -name '*.c' -o -name '*.h' | LC_ALL=C sort)
+mapfile -t texts < <(find src include tests examples -name '*.cpp' -o -name '*.c' -o -name '*.h' | LC_ALL=C sort)
 awk -f "$checks/msvc/standard_names.awk" "${texts[@]}" || failed=$((failed + 1))
 
 # clang takes these in any dialect, and MSVC does not. They are accepted on the line of an #if, #elif or #else, or
@@ -72,7 +79,8 @@ gnu+='|__PRETTY_FUNCTION__|__typeof__|__extension__|__SIZEOF_|__BYTE_ORDER__|# *
 gnu+='|# *include +<(unistd|pthread|cpuid|cxxabi|x86intrin|sys/[a-z]+|bits/[a-z+]+)(\.h)?>'
 while IFS=: read -r file line text; do
   [[ ! $text =~ ^[[:space:]]*// ]] || continue
-  if ! sed -n "$((line > 3 ? line - 3 : 1)),${line}p" "$file" | grep -qE '^[[:space:]]*#[[:space:]]*(if|elif|else)'; then
+  if ! sed -n "$((line > 3 ? line - 3 : 1)),${line}p" "$file" |
+    grep -qE '^[[:space:]]*#[[:space:]]*(if|elif|else)'; then
     echo "$file:$line: a GNU spelling without an #if just before it"
     failed=$((failed + 1))
   fi
@@ -111,16 +119,20 @@ CPP
 { cat "$work/library.cpp"; printf '#include <%s>\n' random sstream gmock/gmock.h gtest/gtest.h; } >"$work/tests.cpp"
 
 tools=$({ cat "${BASH_SOURCE[0]}" "$work/library.cpp" "$work/tests.cpp"; msvc_identity; } | sha256sum | cut -c 1-64)
-mapfile -t files < <(find src include tests "$work/own" "$work/generated" -type f \
+mapfile -t files < <(find src include tests examples "$work/own" "$work/generated" -type f \
   \( -name '*.h' -o -name '*.cpp' -o -name '*.c' -o -name '*.inc' \) | LC_ALL=C sort)
 sha256sum "${files[@]}" >"$work/hashes"
 grep -HE '(#|%:)[[:space:]]*(include|import)|__has_include' "${files[@]}" >"$work/includes"
-grep -lE '^ *# *include +<[a-z0-9_]+\.h>|\b_M_[A-Z]|\b_WIN(32|64)\b' "${files[@]}" >"$work/differing"
+{
+  grep -lE '^ *# *include +<[a-z0-9_]+\.h>|\b_M_[A-Z]|\b_WIN(32|64)\b' "${files[@]}" | sed 's/^/x86 /'
+  grep -lE '\b_M_[A-Z]|\bCONTEXT\b|intrin|\b_mm_|\b__rdtsc|YieldProcessor|_ReturnAddress' "${files[@]}" |
+    sed 's/^/arm64 /'
+} >"$work/differing"
 printf '%s\n' "${sources[@]}" >"$work/sources"
 awk -v tools="$tools" -v work="$work" -f "$checks/msvc/closures.awk" \
   "$work/hashes" "$work/includes" "$work/differing" "$work/sources" >"$work/differ" || exit 2
 declare -A differs=()
-while IFS= read -r index; do differs[$index]=1; done <"$work/differ"
+while IFS= read -r line; do differs[$line]=1; done <"$work/differ"
 
 # Each entry of `missing` is a line "<target> <headers to precompile, or -> <index of the source> <result>".
 missing=() known=0
@@ -129,9 +141,15 @@ for index in "${!sources[@]}"; do
   headers=library targets=(x64)
   case ${sources[$index]} in
     "$work"/*) headers=- ;;
-    tests/*) headers=tests ;;
+    tests/* | examples/*) headers=tests ;;
   esac
-  [ "$headers" = tests ] || [ -z "${differs[$index]:-}" ] || targets+=(x86 arm64)
+  for target in x86 arm64; do
+    case $headers in
+      tests) ;;
+      -) targets+=("$target") ;;
+      *) [ -z "${differs[$target $index]:-}" ] || targets+=("$target") ;;
+    esac
+  done
   key=$(sha256sum <"$work/closures/$index" | cut -c 1-64)
   for target in "${targets[@]}"; do
     # Other targets are checked for what differs there. A missing #include is found for x64.

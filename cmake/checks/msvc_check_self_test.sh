@@ -8,7 +8,7 @@ script=$(realpath "${1:?MSVC_CHECK.SH}") || exit 2
 mkdir -p "${2:?WORK}" || exit 2
 work=$(cd "$2" && pwd)/msvc-check-self-test || exit 2
 rm -rf "$work"
-mkdir -p "$work/project/src/tool" "$work/project/include/lib" "$work/project/tests" "$work/outside" || exit 2
+mkdir -p "$work/project/src/tool" "$work/project/include/lib" "$work/project/tests" "$work/project/examples" "$work/outside" || exit 2
 cd "$work" || exit 2
 readonly script work project=$work/project folder=$work/folder
 
@@ -38,12 +38,13 @@ echo '#define OUTSIDE 1' >"$work/outside/outside.h"
 printf '#include <windows.h>\n#define B 1\n' >"$project/src/tool/b.h"
 echo '#include "tool/b.h"' >"$project/src/tool/a.h"
 echo '#include "tool/a.h"' >"$project/src/one.cpp"
-echo '#include "tool/b.h"' >"$project/src/two.cpp"
+printf '#include "tool/b.h"\n#ifdef _M_ARM64\n#endif\n' >"$project/src/two.cpp"
 echo 'int three;' >"$project/src/three.cpp"
 echo '#include <objbase.h>' >"$project/include/lib/public.h"
 echo '#include <windows.h>' >"$project/tests/four.cpp"
 
 # lines NAME...: the stand-in's lines for these files. three.cpp has no Windows header, so it is compiled for x64 only.
+# two.cpp depends on the processor.
 lines() {
   local name
   for name in "$@"; do
@@ -51,7 +52,8 @@ lines() {
       three.cpp) echo "x64 three.cpp x64 library" ;;
       four.cpp) echo "x64 four.cpp x64 tests" ;;
       lib_public_h.cpp) printf '%s\n' "x64 $name alone" "x86 $name x86 library" "arm64 $name arm64 library" ;;
-      *) printf '%s\n' "x64 $name x64 library" "x86 $name x86 library" "arm64 $name arm64 library" ;;
+      two.cpp) printf '%s\n' "x64 $name x64 library" "x86 $name x86 library" "arm64 $name arm64 library" ;;
+      *) printf '%s\n' "x64 $name x64 library" "x86 $name x86 library" ;;
     esac
   done
 }
@@ -64,7 +66,7 @@ expect() {
   local what=$1 result=$2 got compiled wanted
   shift 2
   rm -f "$work/compiled"
-  bash "$script" "$work/tools.sh" "$project" "$folder" 2 >"$work/output" 2>&1
+  bash "$script" --tests "$work/tools.sh" "$project" "$folder" 2 >"$work/output" 2>&1
   got=$?
   compiled=$(sort "$work/compiled" 2>/dev/null | tr '\n' ';')
   wanted=$(lines "$@" | sort | tr '\n' ';')
