@@ -21,13 +21,6 @@ using testing::HasSubstr;
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
-// Returns the environment for programs that free code. Freeing W^X code mappings is fatal to .NET 10 under Wine 8 under
-// every host (see LoadAssemblies.cs).
-Environment WithPlainCodeIfNeeded(const Runtime& runtime) {
-  if (!IsWine() || std::string(runtime.framework) == kNet8.framework) return {};
-  return {{"DOTNET_EnableWriteXorExecute", "0"}};
-}
-
 void ExpectWithin(const RunWithSummary& run, std::uint64_t limit) {
   ExpectSound(run);
   EXPECT_EQ(run.process.exit_code, 0u) << run.process.out << run.process.error;
@@ -48,8 +41,7 @@ class ClrmemPrograms : public testing::TestWithParam<Runtime> {
 };
 
 TEST_P(ClrmemPrograms, AspNetCoreServesRequestsUnderALimit) {
-  const RunWithSummary run =
-      RunProgram({"--limit", "64M"}, Program("WebHello"), {"300"}, WithPlainCodeIfNeeded(GetParam()));
+  const RunWithSummary run = RunProgram({"--limit", "64M"}, Program("WebHello"), {"300"}, ForFreeingCode(GetParam()));
   ExpectWithin(run, 64 * kMiB);
   EXPECT_THAT(run.process.out, HasSubstr("answered 300 of 300 requests"));
   // 300 requests allocate 75 MiB in all.
@@ -86,8 +78,7 @@ TEST_P(ClrmemPrograms, ChargeStaysLevelWhileContextsLoadAndUnload) {
 }
 
 TEST_P(ClrmemPrograms, NativeHeavyRunsUnderALimit) {
-  const RunWithSummary run =
-      RunProgram({"--limit", "64M"}, Program("NativeHeavy"), {}, WithPlainCodeIfNeeded(GetParam()));
+  const RunWithSummary run = RunProgram({"--limit", "64M"}, Program("NativeHeavy"), {}, ForFreeingCode(GetParam()));
   ExpectWithin(run, 64 * kMiB);
   EXPECT_THAT(run.process.out, HasSubstr("all right"));
 }
