@@ -119,6 +119,10 @@ if ! "$root/$linker" --version >/dev/null 2>&1; then
   cat >"$programs/wine" <<'SCRIPT'
 #!/bin/sh
 here=$(dirname -- "$0")
+# With W^X a runtime writes code through a second mapping, which the emulation does not notice. Tests read the second
+# variable.
+: "${DOTNET_EnableWriteXorExecute:=0}"
+export DOTNET_EnableWriteXorExecute CLRHM_EMULATED=1
 exec "$here/qemu-i386" -cpu max -0 "$0" "$here/wine-emulated" "$@"
 SCRIPT
   chmod +x "$programs/wine"

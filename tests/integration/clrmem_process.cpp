@@ -244,6 +244,8 @@ std::string ProgramPath(const Runtime& runtime, const std::string& name) {
   return std::string(kProgramsDirectory) + "\\" + runtime.framework + "\\" + name + "\\" + name + ".dll";
 }
 
+bool IsEmulated() { return GetEnvironmentVariableW(L"CLRHM_EMULATED", nullptr, 0) != 0; }
+
 bool FreesMappedCode(const Runtime& runtime) {
   const bool wine_8 = IsWine() && WineVersion() < 10;
   return !wine_8 || std::string(runtime.framework) != kNet10.framework;

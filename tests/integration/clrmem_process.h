@@ -87,6 +87,9 @@ inline constexpr Runtime kNet10{"net10.0", kNet10Version};
   const std::string framework = runtime.framework;
   return framework.substr(0, framework.find('.'));
 }
+// Returns whether the processor is emulated (get-wine.sh). Then W^X must stay off: the emulation does not notice that
+// code is written through a second mapping.
+[[nodiscard]] bool IsEmulated();
 // Returns whether a program that frees code mapped by W^X survives. Under Wine 8 it is fatal to .NET 10 under every
 // host (see LoadAssemblies.cs).
 [[nodiscard]] bool FreesMappedCode(const Runtime& runtime);

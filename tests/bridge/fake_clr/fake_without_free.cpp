@@ -5,3 +5,8 @@ extern "C" __declspec(dllexport) LPVOID WINAPI FakeVirtualAlloc(LPVOID address, 
                                                                 DWORD protect) {
   return VirtualAlloc(address, size, type, protect);
 }
+
+#if defined(__MINGW32__)
+// The entry of a DLL without MinGW's start-up code, which imports GetProcAddress on x86.
+extern "C" BOOL WINAPI DllMainCRTStartup(HINSTANCE, DWORD, LPVOID) { return TRUE; }
+#endif
