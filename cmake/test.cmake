@@ -5,38 +5,39 @@ cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/modules/Setup.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/modules/DotNet.cmake")
 
-# tested: these presets are built, and one ctest run covers all their tests. compiled: of these presets only clrmem and a
-# suite of each layer are built.
+# These presets are built, and one ctest run covers all their tests.
 if(CMAKE_HOST_WIN32)
   set(tested msvc-release)
-  set(compiled)
 else()
-  set(tested mingw-release native-asan native-tsan native-release)
-  set(compiled mingw-x86-release)
+  set(tested mingw-release mingw-x86-release native-asan native-tsan native-release)
 endif()
 if(CLRHM_ONLY)
   set(tested ${CLRHM_ONLY})
-  set(compiled)
 endif()
 
-clrhm_setup(WINDOWS_TARGETS X86_TARGETS NATIVE_TOOLS)
+set(setup WINDOWS_TARGETS NATIVE_TOOLS)
+set(x86)
+if("${tested}" MATCHES "x86")
+  list(APPEND setup X86_TARGETS)
+  set(x86 X86)
+endif()
+if(mingw-release IN_LIST tested)
+  list(APPEND setup WINE_10)
+endif()
+clrhm_setup(${setup})
 clrhm_start_wine()
 if("${tested}" MATCHES "arm64")
   set(ENV{ClrhmArchitecture} arm64)  # a property of tests/programs/Runtimes and Shapes
 endif()
-clrhm_dotnet()
+clrhm_dotnet(${x86})
 if(NOT CLRHM_HAS_DOTNET AND NOT CLRHM_WITHOUT_DOTNET)
   clrhm_fail("The runtimes or the sample programs could not be installed, so the tests on real CLRs would all be left out;
   mend what is said above, or run cmake -DCLRHM_WITHOUT_DOTNET=ON -P cmake/test.cmake to test without them")
 endif()
 
-foreach(preset IN LISTS tested compiled)
+foreach(preset IN LISTS tested)
   clrhm_run("Configuring ${preset}" QUIET COMMAND "${CMAKE_COMMAND}" --preset ${preset})
-  set(targets)
-  if(preset IN_LIST compiled)
-    set(targets --target clrmem clrhm_unit_layers clrhm_com_abi clrhm_com_return_codes clrhm_bridge)
-  endif()
-  clrhm_run("Building ${preset}" COMMAND "${CMAKE_COMMAND}" --build --preset ${preset} -j ${CLRHM_CORES} ${targets})
+  clrhm_run("Building ${preset}" COMMAND "${CMAKE_COMMAND}" --build --preset ${preset} -j ${CLRHM_CORES})
 endforeach()
 
 # One ctest run covers all builds, so that there is one summary. It uses a folder whose test file includes the builds'

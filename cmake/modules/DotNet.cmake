@@ -1,5 +1,6 @@
-# clrhm_dotnet(): restores the Windows runtimes of .NET into build/dotnet (a dotnet root). Builds the companion into
-# build/companion, the client into build/client, and the managed sample programs into build/programs/<framework>/<Name>. Publishes one of them as .exe
+# clrhm_dotnet([X86]): restores the Windows runtimes of .NET into build/dotnet (a dotnet root), and with X86 the 32-bit
+# ones into build/dotnet-x86. Builds the companion into build/companion, the client into build/client, and the managed
+# sample programs into build/programs/<framework>/<Name>. Publishes one of them as .exe
 # files of all shapes into build/programs/<framework>/shapes/<Shape>. Does nothing if the sources and the versions are
 # unchanged. Sets CLRHM_HAS_DOTNET to whether the runtimes and the programs are there. Without a .NET SDK or a package
 # source, prints a message and continues.
@@ -49,6 +50,7 @@ function(_clrhm_dotnet_step what stamp hash result_variable)
 endfunction()
 
 function(clrhm_dotnet)
+  cmake_parse_arguments(PARSE_ARGV 0 arg "X86" "" "")
   set(CLRHM_HAS_DOTNET FALSE PARENT_SCOPE)
   find_program(CLRHM_DOTNET dotnet NO_CACHE)
   if(NOT CLRHM_DOTNET)
@@ -67,6 +69,17 @@ function(clrhm_dotnet)
     "Restoring the Windows runtimes of .NET into build/dotnet" "${CLRHM_BUILD}/dotnet/stamp"
     "${runtimes_hash}" has_runtimes "restore|Runtimes/Runtimes.csproj"
     "build|Runtimes/Runtimes.csproj|--no-restore|-f|net10.0|-t:Layout")
+
+  if(arg_X86)
+    if(NOT EXISTS "${CLRHM_BUILD}/dotnet-x86/shared")
+      file(REMOVE "${CLRHM_BUILD}/dotnet-x86/stamp")
+    endif()
+    set(x86 "-p:ClrhmArchitecture=x86")
+    _clrhm_dotnet_step(
+      "Restoring the 32-bit Windows runtimes of .NET into build/dotnet-x86" "${CLRHM_BUILD}/dotnet-x86/stamp"
+      "${runtimes_hash}" has_x86_runtimes "restore|Runtimes/Runtimes.csproj|${x86}"
+      "build|Runtimes/Runtimes.csproj|--no-restore|-f|net10.0|-t:Layout|${x86}")
+  endif()
 
   set(companion "${CLRHM_ROOT}/src/companion")
   file(GLOB sources "${companion}/*.cs" "${companion}/*.csproj")

@@ -11,6 +11,14 @@ if(WIN32)
     clrhm_platform INTERFACE WIN32_LEAN_AND_MEAN NOMINMAX UNICODE _UNICODE _WIN32_WINNT=0x0A00
                              WINVER=0x0A00)
 endif()
+if(WIN32 AND CMAKE_SIZEOF_VOID_P EQUAL 4)
+  # A 32-bit program then has up to 4 GiB of address space instead of 2. Runtimes need it for their heaps.
+  if(MSVC)
+    target_link_options(clrhm_platform INTERFACE /LARGEADDRESSAWARE)
+  else()
+    target_link_options(clrhm_platform INTERFACE -Wl,--large-address-aware)
+  endif()
+endif()
 if(MSVC)
   # The UCRT calls standard functions such as std::getenv insecure.
   target_compile_definitions(clrhm_platform INTERFACE _CRT_SECURE_NO_WARNINGS)

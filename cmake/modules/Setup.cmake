@@ -3,13 +3,13 @@
 #
 #   clrhm_setup(WINDOWS_TARGETS|NATIVE_TOOLS ...)  installs missing packages
 #   clrhm_run(<what> COMMAND <command>...)         prints <what> and runs the command; on failure calls clrhm_fail
-#   clrhm_start_wine() / clrhm_stop_wine()         start and stop Wine's server for the build's own prefix
-#   clrhm_fail(<message>)                          stops that server, then raises FATAL_ERROR
+#   clrhm_start_wine() / clrhm_stop_wine()         start and stop Wine's servers for the build's own prefixes
+#   clrhm_fail(<message>)                          stops those servers, then raises FATAL_ERROR
 include_guard(GLOBAL)
 
 get_filename_component(CLRHM_ROOT "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
 set(CLRHM_BUILD "${CLRHM_ROOT}/build")
-set(CLRHM_WINE_SERVER "")
+set(CLRHM_WINE_SERVERS "")
 cmake_host_system_information(RESULT CLRHM_CORES QUERY NUMBER_OF_LOGICAL_CORES)
 
 function(clrhm_say)
@@ -95,14 +95,15 @@ function(_clrhm_apt_install)
   endif()
 endfunction()
 
-# clrhm_setup([WINDOWS_TARGETS] [X86_TARGETS] [NATIVE_TOOLS]): on Linux installs the missing packages for
+# clrhm_setup([WINDOWS_TARGETS] [X86_TARGETS] [WINE_10] [NATIVE_TOOLS]): on Linux installs the missing packages for
 #   WINDOWS_TARGETS  the MinGW-w64 compiler for x64 and Wine
-#   X86_TARGETS      the MinGW-w64 compiler for x86
+#   X86_TARGETS      the MinGW-w64 compiler for x86, and a 32-bit Wine in build/wine-x86
+#   WINE_10          a Wine 10 in build/wine-10
 #   NATIVE_TOOLS     valgrind, for the instruction counts, and the linters that are Debian packages
 # and in any case a C++ compiler, ccache, Ninja and the libraries. On Windows it installs nothing and fails if dotnet or
-# git is missing.
+# git is missing. If a Wine cannot be laid out in build, says why; the tests that need it are then skipped.
 function(clrhm_setup)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "WINDOWS_TARGETS;X86_TARGETS;NATIVE_TOOLS" "" "")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "WINDOWS_TARGETS;X86_TARGETS;WINE_10;NATIVE_TOOLS" "" "")
   find_program(dotnet dotnet NO_CACHE)
   if(CMAKE_HOST_WIN32)
     if(NOT dotnet)
@@ -134,6 +135,9 @@ function(clrhm_setup)
   if(arg_X86_TARGETS)
     _clrhm_need(g++-mingw-w64-i686-posix i686-w64-mingw32-g++-posix)
   endif()
+  if(arg_X86_TARGETS OR arg_WINE_10)
+    _clrhm_need(patchelf patchelf)
+  endif()
   if(arg_NATIVE_TOOLS)
     _clrhm_need(valgrind valgrind)
     _clrhm_need(clang-format-19 clang-format-19)
@@ -143,6 +147,12 @@ function(clrhm_setup)
     _clrhm_apt_install(${CLRHM_MISSING})
   else()
     clrhm_say("Everything the build needs is installed")
+  endif()
+  if(arg_X86_TARGETS)
+    _clrhm_lay_out_wine(wine-x86 bookworm i386 "a 32-bit Wine")
+  endif()
+  if(arg_WINE_10)
+    _clrhm_lay_out_wine(wine-10 trixie amd64 "Wine 10")
   endif()
 endfunction()
 
@@ -156,24 +166,48 @@ function(_clrhm_wine wine_variable server_variable)
   set(${server_variable} "${_server}" PARENT_SCOPE)
 endfunction()
 
-# Starts Wine in the build's own prefix, so the user's settings are neither read nor changed.
+# _clrhm_lay_out_wine(<folder in build> <Debian suite> <architecture> <what>)
+function(_clrhm_lay_out_wine folder suite architecture what)
+  if(EXISTS "${CLRHM_BUILD}/${folder}")
+    return()
+  endif()
+  clrhm_say("Laying out ${what} in build/${folder}")
+  execute_process(COMMAND "${CLRHM_ROOT}/cmake/toolchains/get-wine.sh" "${CLRHM_BUILD}/${folder}" ${suite} ${architecture}
+                  RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    message("${output}")
+    clrhm_say("There is no ${what}: get-wine.sh failed as shown above, and the tests that need it are skipped")
+  endif()
+endfunction()
+
+# Starts every Wine that there is, each in a prefix of the build, so the user's settings are neither read nor changed.
 # cmake/toolchains/wine-run.sh creates the prefix and starts its server. Doing so once in advance keeps parallel tests
 # from doing it at the same time.
 macro(clrhm_start_wine)
   if(NOT CMAKE_HOST_WIN32)
-    foreach(name WINEDEBUG WINEDLLOVERRIDES WINELOADER)
+    foreach(name WINEDEBUG WINEDLLOVERRIDES WINELOADER WINESERVER WINEDLLPATH WINEARCH)
       unset(ENV{${name}})
     endforeach()
     set(ENV{WINEPREFIX} "${CLRHM_BUILD}/wine-prefix")
-    _clrhm_wine(_clrhm_wine_program CLRHM_WINE_SERVER)
-    clrhm_run("Starting Wine in build/wine-prefix" QUIET COMMAND "${CLRHM_ROOT}/cmake/toolchains/wine-run.sh"
-              cmd /c ver)
+    _clrhm_wine(_clrhm_wine_program _clrhm_wine_server)
+    set(CLRHM_WINE_SERVERS "${CLRHM_BUILD}/wine-prefix|${_clrhm_wine_server}")
+    set(_clrhm_wine_run "${CLRHM_ROOT}/cmake/toolchains/wine-run.sh")
+    clrhm_run("Starting Wine in build/wine-prefix" QUIET COMMAND "${_clrhm_wine_run}" cmd /c ver)
+    foreach(name wine-x86 wine-10)
+      if(EXISTS "${CLRHM_BUILD}/${name}")
+        list(APPEND CLRHM_WINE_SERVERS "${CLRHM_BUILD}/${name}-prefix|${CLRHM_BUILD}/${name}/usr/lib/wine/wineserver")
+        clrhm_run("Starting Wine in build/${name}-prefix" QUIET COMMAND "${_clrhm_wine_run}" --wine
+                  "${CLRHM_BUILD}/${name}" cmd /c ver)
+      endif()
+    endforeach()
   endif()
 endmacro()
 
 function(clrhm_stop_wine)
-  if(CLRHM_WINE_SERVER)
+  foreach(entry IN LISTS CLRHM_WINE_SERVERS)
+    string(REPLACE "|" ";" entry "${entry}")
+    list(POP_FRONT entry prefix)
     # This ends only this prefix's server and its programs.
-    execute_process(COMMAND "${CLRHM_WINE_SERVER}" -k OUTPUT_QUIET ERROR_QUIET)
-  endif()
+    execute_process(COMMAND "${CMAKE_COMMAND}" -E env "WINEPREFIX=${prefix}" "${entry}" -k OUTPUT_QUIET ERROR_QUIET)
+  endforeach()
 endfunction()

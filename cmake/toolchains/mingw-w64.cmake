@@ -1,5 +1,5 @@
-# MinGW-w64 with POSIX threads on Linux, for x86_64 (default) or i686 (CLRHM_MINGW_ARCH). x86_64 programs run under Wine
-# at build and test time. i686 programs are only built, since a 32-bit Wine may be missing.
+# MinGW-w64 with POSIX threads on Linux, for x86_64 (default) or i686 (CLRHM_MINGW_ARCH). Programs run under Wine:
+# x86_64 under the machine's, i686 under the one in build/wine-x86.
 set(CLRHM_MINGW_ARCH "x86_64" CACHE STRING "x86_64 or i686")
 list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES CLRHM_MINGW_ARCH)
 
@@ -27,6 +27,8 @@ foreach(kind EXE SHARED MODULE)
   set(CMAKE_${kind}_LINKER_FLAGS_INIT "-static")
 endforeach()
 
-if(CLRHM_MINGW_ARCH STREQUAL "x86_64")
-  set(CMAKE_CROSSCOMPILING_EMULATOR "${CMAKE_CURRENT_LIST_DIR}/wine-run.sh")
+set(CMAKE_CROSSCOMPILING_EMULATOR "${CMAKE_CURRENT_LIST_DIR}/wine-run.sh")
+if(CLRHM_MINGW_ARCH STREQUAL "i686")
+  get_filename_component(_wine "${CMAKE_CURRENT_LIST_DIR}/../../build/wine-x86" ABSOLUTE)
+  list(APPEND CMAKE_CROSSCOMPILING_EMULATOR --wine "${_wine}")
 endif()

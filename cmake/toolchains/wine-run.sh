@@ -1,15 +1,16 @@
 #!/bin/sh
-# wine-run.sh PROGRAM.exe [ARGS...]: runs a Windows program with Wine in the build's own prefix.
+# wine-run.sh [--wine FOLDER] PROGRAM.exe [ARGS...]: runs a Windows program with Wine in a prefix of the build.
+#   without --wine   the machine's Wine, in WINEPREFIX or build/wine-prefix
+#   --wine FOLDER    the Wine that get-wine.sh laid out in FOLDER, in FOLDER-prefix. Without a Wine there, exits with 77,
+#                    which ctest counts as skipped
 # CMake and ctest call it for every program built with the MinGW toolchain.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-: "${WINEPREFIX:=$here/../../build/wine-prefix}"
 : "${WINEDEBUG:=-all}"
 # Turns off the offer to install a browser engine, and the debugger's report for programs that crash on purpose. mscoree
 # must stay on: no managed assembly loads without it.
 : "${WINEDLLOVERRIDES:=mshtml=;winedbg.exe=d}"
-export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
-mkdir -p "$WINEPREFIX"
+export WINEDEBUG WINEDLLOVERRIDES
 
 # find_tool NAME...: prints the first of these programs that exists. The callers name the 64-bit programs first:
 # Debian's wrappers in /usr/bin look for a 32-bit Wine and print a warning.
@@ -23,10 +24,32 @@ find_tool() {
   echo "wine-run.sh: no $1 (Debian package wine64; cmake -P cmake/test.cmake installs it)" >&2
   exit 127
 }
-wine=$(find_tool /usr/lib/wine/wine64 wine64 wine)
-server=$(find_tool /usr/lib/wine/wineserver64 wineserver64 wineserver)
-: "${WINELOADER:=$wine}"
-export WINELOADER
+if [ "$1" = --wine ]; then
+  folder=$2
+  shift 2
+  wine=$folder/usr/lib/wine/wine
+  server=$folder/usr/lib/wine/wineserver
+  if [ ! -x "$wine" ]; then
+    echo "wine-run.sh: SKIPPED: no Wine in $folder: cmake -P cmake/test.cmake lays it out"
+    exit 77
+  fi
+  WINEPREFIX=$folder-prefix
+  WINELOADER=$wine
+  WINESERVER=$server
+  WINEDLLPATH=$folder/usr/lib/wine/dlls
+  export WINESERVER WINEDLLPATH
+  # A prefix of a 32-bit Wine says so when it is created.
+  if [ -d "$folder/usr/lib/i386-linux-gnu/wine" ]; then
+    export WINEARCH=win32
+  fi
+else
+  wine=$(find_tool /usr/lib/wine/wine64 wine64 wine)
+  server=$(find_tool /usr/lib/wine/wineserver64 wineserver64 wineserver)
+  : "${WINEPREFIX:=$here/../../build/wine-prefix}"
+  : "${WINELOADER:=$wine}"
+fi
+export WINEPREFIX WINELOADER
+mkdir -p "$WINEPREFIX"
 
 # Starts Wine's server with -p60: it stays for a minute after the last program ends. The next program then starts in
 # 0.1 s instead of 2.5 s. If a server is running already, this command fails within a millisecond.

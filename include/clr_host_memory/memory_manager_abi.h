@@ -48,15 +48,17 @@ enum {
 
 // The host's choices. Start from CLR_HOST_MEMORY_OPTIONS_INIT.
 typedef struct ClrHostMemoryOptions {
-  uint32_t size;                   // sizeof(ClrHostMemoryOptions) of the caller
-  uint32_t flags;                  // bits kClrHostMemory..., or 0
-  uint64_t limit;                  // bytes the CLR may commit, at least 65536, or CLR_HOST_MEMORY_NO_LIMIT
-  uint64_t app_domain_headroom;    // left by eTaskCritical requests to the higher levels: bytes, PERCENT or DEFAULT
-  uint64_t process_headroom;       // kept for eProcessCritical requests: bytes, PERCENT or DEFAULT
-  uint64_t committed_headroom;     // bytes of process_headroom that are committed at the start, and decommitted for an
-                                   // eProcessCritical request that the OS or the limit would refuse. They count against
-                                   // the limit while they are held. At most process_headroom; any size without a limit
-  uint64_t address_space_reserve;  // bytes of address space released when a view or a reservation finds no room
+  uint32_t size;                 // sizeof(ClrHostMemoryOptions) of the caller
+  uint32_t flags;                // bits kClrHostMemory..., or 0
+  uint64_t limit;                // bytes the CLR may commit, at least 65536, or CLR_HOST_MEMORY_NO_LIMIT
+  uint64_t app_domain_headroom;  // left by eTaskCritical requests to the higher levels: bytes, PERCENT or DEFAULT
+  uint64_t process_headroom;     // kept for eProcessCritical requests: bytes, PERCENT or DEFAULT
+  uint64_t committed_headroom;   // bytes of process_headroom that are committed at the start, and decommitted for an
+                                 // eProcessCritical request that the OS or the limit would refuse. They count against
+                                 // the limit while they are held. At most process_headroom; any size without a limit
+  // Bytes of address space released when a view or a reservation finds no room. The first that asks gets it, which with
+  // a CoreCLR is the GC's next segment. Commits in reserved regions need none.
+  uint64_t address_space_reserve;
   uint32_t wait_ms[kClrHostMemoryLevelCount];  // how long a request of each level may wait for memory; 0: no wait
   uint32_t sampling_ms;                        // how often the manager asks the OS about memory, 1 to 60000
   ClrHostMemoryThresholds thresholds;

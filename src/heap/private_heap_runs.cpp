@@ -76,6 +76,9 @@ Outcome PrivateHeap::RetireRun(Slab& run, Pages pages) {
 
 BlockOutcome PrivateHeap::AllocateLarge(std::size_t size, Criticality level) {
   Reap();
+  // No process has so much: the first and the last granule are never given out.
+  constexpr std::uint64_t kMost = PageMap::kEverything.count.InBytes().value - 2 * kGranuleSize;
+  if (size > kMost) return {Outcome::OsRefused(win32::kNotEnoughMemory)};
   const auto allocate = [&] {
     return engine_.Allocate(
         {.address = 0, .size = size, .type = win32::kMemReserve | win32::kMemCommit, .protect = protect_}, level);

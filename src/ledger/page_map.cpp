@@ -89,6 +89,12 @@ std::optional<Region> PageMap::FindRegionBelow(Address address, PageWord* word) 
 bool PageMap::AddRegion(const Region& region, std::optional<Region>* replaced, std::uint64_t* shown) {
   Leaf* leaf = EnsureLeaf(region.base);
   if (leaf == nullptr) return false;
+  if constexpr (kLeavesWithRegion) {
+    const std::uint64_t last = (region.Range().end() - 1) >> (kLeafShift - kPageShift);
+    for (std::uint64_t next = (region.base >> kLeafShift) + 1; next <= last; ++next) {
+      if (EnsureLeaf(next << kLeafShift) == nullptr) return false;
+    }
+  }
   RegionSlot& slot = leaf->regions[GranuleInLeaf(region.base)];
   slot.owner.store(0);
   *shown = slot.section_view.exchange(region.section_view);

@@ -5,6 +5,9 @@
 // compare-exchange and live as long as the map, so a reader needs no protection. Cost is in proportion to what was
 // touched, never to the reserved size.
 //
+// In 32-bit processes the address space may be full, and a commit in a region must succeed all the same. So AddRegion
+// creates all leaves of the region there. There are 64 at most.
+//
 // Threads: every function may run at any time in any number of threads. A thread may be suspended anywhere, and no
 // function waits for another.
 #ifndef CLRHM_LEDGER_PAGE_MAP_H
@@ -106,12 +109,13 @@ struct PageSpan {
 
 class PageMap {
  public:
-  static constexpr unsigned kLeafShift = 26;
-  static constexpr unsigned kMiddleShift = 36;
   // User space: 47 bits on x64 and ARM64, 32 on x86. Tests on Linux use 64-bit builds.
   static constexpr unsigned kAddressBits = sizeof(void*) == 8 ? 47 : 32;
-  static constexpr std::size_t kMiddleCount =
-      kAddressBits > kMiddleShift ? std::size_t{1} << (kAddressBits - kMiddleShift) : 1;
+  static constexpr unsigned kLeafShift = 26;
+  static constexpr unsigned kMiddleShift = kAddressBits > 36 ? 36 : kAddressBits;
+  static constexpr std::size_t kMiddleCount = std::size_t{1} << (kAddressBits - kMiddleShift);
+  // Whether AddRegion creates all leaves of the region, not only the first.
+  static constexpr bool kLeavesWithRegion = kAddressBits == 32;
 
   static constexpr PageRange kEverything{0, {std::uint64_t{1} << (kAddressBits - kPageShift)}};
 
@@ -220,7 +224,8 @@ class PageMap {
     return leaf == nullptr ? 0 : leaf->regions[GranuleInLeaf(base)].owner.load();
   }
   // Makes region findable, without an owner. Replaces a record at the same base, and returns it through *replaced.
-  // *shown: the SectionView of a view there until now; the caller drops its section. False: no memory for the record.
+  // *shown: the SectionView of a view there until now; the caller drops its section. False: no memory for the record,
+  // or for the region's leaves where they are created with it (kLeavesWithRegion).
   [[nodiscard]] bool AddRegion(const Region& region, std::optional<Region>* replaced, std::uint64_t* shown);
   // Makes the region at base unknown. One caller gets it, with its section_view. Any other caller gets nothing.
   [[nodiscard]] std::optional<Region> RemoveRegion(Address base, Region::Kind kind);

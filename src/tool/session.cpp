@@ -228,7 +228,8 @@ void Session::AttachToRunning() {
   }
   UseBridge(AttachToRunningCoreClr(*manager_));
   NoteRuntimeOfBridge();
-  if (HasLimit()) gc_limit_figures_ = GcLimitFigures{.at_start = 0, .follows = GcFollows::kYes};
+  const GcFollows follows = kGcTakesLimits ? GcFollows::kYes : GcFollows::kGcTakesNone;
+  if (HasLimit()) gc_limit_figures_ = GcLimitFigures{.at_start = 0, .follows = follows};
   static_cast<void>(NoteManagedCodeBegins());
 }
 
@@ -304,6 +305,7 @@ std::optional<std::uint64_t> Session::CompanionLimit() const {
     case GcFollows::kYes:
       return gc_limit_figures_->at_start == 0 ? CLR_HOST_MEMORY_NO_LIMIT : gc_limit_figures_->at_start;
     case GcFollows::kGivenLimit:
+    case GcFollows::kGcTakesNone:
     case GcFollows::kLimitOfTheApp: return 0;  // the companion only passes readings of the GC
     case GcFollows::kCompanionOff:
     case GcFollows::kOldRuntime:

@@ -85,7 +85,7 @@ int AtLeastOne(const std::string& option, const std::string& value) {
 
 Settings ParseSettings(const std::vector<std::string>& arguments) {
   Settings settings;
-  settings.page.wine = IsWine();
+  settings.page.wine = WineVersion();
   for (std::size_t i = 0; i < arguments.size(); i += 2) {
     const std::string& option = arguments[i];
     if (i + 1 == arguments.size()) throw std::invalid_argument(option + " wants a value");

@@ -71,7 +71,7 @@ std::string SweepPage(const std::vector<Row>& rows, const PageSettings& settings
 
 This page shows the least memory in total with which each sample program passes, under four policies. The samples'
 arguments stand beside their names. `cmake -P cmake/sweep.cmake` writes it)"
-       << (settings.wine ? ", here under Wine.\n\n" : ".\n\n");
+       << (settings.wine != 0 ? ", here under Wine " + std::to_string(settings.wine) + ".\n\n" : ".\n\n");
   for (const Policy& policy : kPolicies) page << "- **(" << policy.letter << ")** " << policy.name << "\n";
   page << R"(
 ## Method

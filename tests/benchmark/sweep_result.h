@@ -69,7 +69,7 @@ struct PageSettings {
   std::uint64_t precision = 64;
   int repeats = 3;
   int timeout_seconds = 20;
-  bool wine = false;
+  int wine = 0;                           // major version; 0: Windows
   std::string chart = "limit-sweep.svg";  // address of the chart, relative to the page
 };
 // Returns the page in Markdown, and its chart as SVG.

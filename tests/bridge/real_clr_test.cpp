@@ -16,7 +16,7 @@ using clr_host_memory::CreateMemoryManager;
 
 struct Runtime {
   const char* name;
-  const wchar_t* folder;
+  const char* version;
   bool has_clrgcexp;
 };
 
@@ -24,7 +24,8 @@ class RealClr : public testing::TestWithParam<Runtime> {
  protected:
   void SetUp() override {
     const std::string root = kDotnetRoot;
-    folder_ = std::wstring(root.begin(), root.end()) + L"\\shared\\Microsoft.NETCore.App\\" + GetParam().folder + L"\\";
+    const std::string folder = root + "\\shared\\Microsoft.NETCore.App\\" + GetParam().version + "\\";
+    folder_ = std::wstring(folder.begin(), folder.end());
     if (GetFileAttributesW((folder_ + L"coreclr.dll").c_str()) == INVALID_FILE_ATTRIBUTES) {
       GTEST_SKIP() << ".NET " << GetParam().name << " is not in " << root
                    << "; cmake -P cmake/test.cmake restores it there";
@@ -137,7 +138,7 @@ TEST_P(RealClr, ContinuesWhenManagerIsShutDownWhileRunning) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, RealClr,
-                         testing::Values(Runtime{"8.0", L"8.0.33", false}, Runtime{"10.0", L"10.0.14", true}),
+                         testing::Values(Runtime{"8.0", kNet8Version, false}, Runtime{"10.0", kNet10Version, true}),
                          [](const auto& runtime) { return runtime.index == 0 ? "Net8" : "Net10"; });
 
 }  // namespace

@@ -237,7 +237,7 @@ TEST_P(NoticedStart, IsTheFirstAssemblyAfterTheCoreLibrary) {
 TEST_P(NoticedStart, IgnoresLoadsByOtherModules) {
   const LoadedModule plugin(Beside(L"fake_plugin.dll"));
   ASSERT_EQ(bridge()->AttachModule(plugin.get(), nullptr, 0), S_OK);
-  const auto load = plugin.Export<HMODULE(LPCWSTR, HANDLE, DWORD)>("FakeGcLoadLibraryExW");
+  const auto load = plugin.Export<decltype(::LoadLibraryExW)>("FakeGcLoadLibraryExW");
   HMODULE assembly = load((folder_ + L"System.Runtime.dll").c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
   ASSERT_NE(assembly, nullptr);
   EXPECT_FALSE(HasStarted());
@@ -251,7 +251,7 @@ TEST_P(NoticedStart, IgnoresFilesLoadedAsData) {
   FreeLibrary(data);
 }
 
-INSTANTIATE_TEST_SUITE_P(Runtimes, NoticedStart, testing::Values("8.0.33", "10.0.14"),
+INSTANTIATE_TEST_SUITE_P(Runtimes, NoticedStart, testing::Values(kNet8Version, kNet10Version),
                          [](const auto& tested) { return tested.index == 0 ? "net8" : "net10"; });
 
 }  // namespace

@@ -44,10 +44,10 @@ std::optional<std::string> WhyNoShape(const Runtime& runtime, const std::string&
   if (!FileExists(ShapePath(runtime, shape))) {
     return "no " + ShapePath(runtime, shape) + "; the set-up publishes it, a native AOT program only on Windows";
   }
-  const bool has_placeholders =
-      GetProcAddress(GetModuleHandleW(L"kernelbase.dll"), "MapViewOfFile3") != nullptr && !IsWine();
-  if (shape == "SingleFile" && !has_placeholders) {
-    return "needs Windows: Wine 8 lacks placeholders (VirtualAlloc2), without which the program does not start";
+  const bool lacks_placeholders = IsWine() && WineVersion() < 10;
+  if (shape == "SingleFile" && lacks_placeholders) {
+    return "needs Windows or Wine 10: Wine 8 lacks placeholders (VirtualAlloc2), without which the program does not "
+           "start";
   }
   return std::nullopt;
 }

@@ -267,7 +267,7 @@ TEST(Clrmem, InfoListsTheRuntimesAndTheMachine) {
   EXPECT_THAT(result.out, AllOf(HasSubstr("DOTNET_ROOT"), HasSubstr(".NET Framework"), HasSubstr("65,536 bytes"),
                                 HasSubstr("physical memory"), HasSubstr("commit limit")));
   if (!WhyNotRunnable(kNet8)) {
-    EXPECT_THAT(result.out, HasSubstr("Microsoft.NETCore.App 8.0.33"));
+    EXPECT_THAT(result.out, HasSubstr(std::string("Microsoft.NETCore.App ") + kNet8Version));
   }
 }
 

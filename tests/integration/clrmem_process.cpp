@@ -214,7 +214,12 @@ bool TemporaryFile::exists() const { return FileExists(path_); }
 
 bool HasConsole() { return GetConsoleCP() != 0 || AllocConsole(); }
 
-bool IsWine() { return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != nullptr; }
+int WineVersion() {
+  using GetVersion = const char*(__cdecl*)();
+  const auto get = reinterpret_cast<GetVersion>(
+      reinterpret_cast<void*>(GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version")));
+  return get == nullptr ? 0 : std::stoi(get());
+}
 
 bool FileExists(const std::string& path) { return GetFileAttributesW(ToWide(path).c_str()) != INVALID_FILE_ATTRIBUTES; }
 
@@ -242,6 +247,17 @@ std::string HostPath(const std::string& name) {
 
 std::string ProgramPath(const Runtime& runtime, const std::string& name) {
   return std::string(kProgramsDirectory) + "\\" + runtime.framework + "\\" + name + "\\" + name + ".dll";
+}
+
+bool IsEmulated() { return GetEnvironmentVariableW(L"CLRHM_EMULATED", nullptr, 0) != 0; }
+
+bool FreesMappedCode(const Runtime& runtime) {
+  const bool wine_8 = IsWine() && WineVersion() < 10;
+  return !wine_8 || std::string(runtime.framework) != kNet10.framework;
+}
+
+Environment ForFreeingCode(const Runtime& runtime) {
+  return FreesMappedCode(runtime) ? Environment{} : Environment{{"DOTNET_EnableWriteXorExecute", "0"}};
 }
 
 std::string ShapePath(const Runtime& runtime, const std::string& shape) {

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "clrhm_test_paths.h"
+
 namespace clrhm_test {
 
 using Environment = std::map<std::string, std::string>;
@@ -62,7 +64,9 @@ class TemporaryFile {
   std::string path_;
 };
 
-[[nodiscard]] bool IsWine();
+// Returns the major version of the Wine that runs this process; 0: Windows.
+[[nodiscard]] int WineVersion();
+[[nodiscard]] inline bool IsWine() { return WineVersion() != 0; }
 // Returns whether this process has a console, allocating one if it lacks one. Ctrl+Break reaches only processes of the
 // sender's console.
 [[nodiscard]] bool HasConsole();
@@ -75,14 +79,22 @@ struct Runtime {
   const char* framework;  // "net8.0"
   const char* version;    // "8.0.33"
 };
-inline constexpr Runtime kNet8{"net8.0", "8.0.33"};
-inline constexpr Runtime kNet10{"net10.0", "10.0.14"};
+inline constexpr Runtime kNet8{"net8.0", kNet8Version};
+inline constexpr Runtime kNet10{"net10.0", kNet10Version};
 
 // Returns a short name for test names, such as "net8".
 [[nodiscard]] inline std::string ShortName(const Runtime& runtime) {
   const std::string framework = runtime.framework;
   return framework.substr(0, framework.find('.'));
 }
+// Returns whether the processor is emulated (get-wine.sh). Then W^X must stay off: the emulation does not notice that
+// code is written through a second mapping.
+[[nodiscard]] bool IsEmulated();
+// Returns whether a program that frees code mapped by W^X survives. Under Wine 8 it is fatal to .NET 10 under every
+// host (see LoadAssemblies.cs).
+[[nodiscard]] bool FreesMappedCode(const Runtime& runtime);
+// Returns the environment for programs that free code: without W^X where the runtime would not survive it.
+[[nodiscard]] Environment ForFreeingCode(const Runtime& runtime);
 [[nodiscard]] std::string ShapePath(const Runtime& runtime, const std::string& shape);
 // Returns the path of the test program clrhm_<name>, linked with the static library, or, in a test's second run
 // (RUNS_BOTH), with the DLL.

@@ -136,11 +136,8 @@ struct Load {
 };
 
 TEST_P(ClrmemRun, AccountingIsExactUnderEveryLoad) {
-  // Freeing W^X code mappings is fatal to .NET 10 under Wine 8 under every host (see LoadAssemblies.cs).
-  const Load loads[] = {{"SmallObjects", {}},
-                        {"LargeObjects", {}},
-                        {"ManyThreads", {}},
-                        {"LoadAssemblies", {{"DOTNET_EnableWriteXorExecute", "0"}}}};
+  const Load loads[] = {
+      {"SmallObjects", {}}, {"LargeObjects", {}}, {"ManyThreads", {}}, {"LoadAssemblies", ForFreeingCode(GetParam())}};
   for (const Load& load : loads) {
     SCOPED_TRACE(load.program);
     const RunWithSummary run = RunProgram({}, Program(load.program), {}, load.environment);

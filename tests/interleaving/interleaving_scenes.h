@@ -15,7 +15,7 @@
 
 namespace clr_host_memory::test {
 
-inline constexpr Address kSceneBase = 0x10'0000'0000;
+inline constexpr Address kSceneBase = sizeof(void*) == 8 ? 0x10'0000'0000 : 0x4000'0000;
 inline constexpr std::uint64_t kSceneSize = 64 * kPageSize;
 
 // Where the region lies: in one page word, or across two.

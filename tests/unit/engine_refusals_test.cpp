@@ -105,14 +105,33 @@ TEST_F(EngineRefusals, TableAllocationFailureUndoesTheReservation) {
   }
 }
 
+// 64-bit builds create a region's leaves as its pages are committed, 32-bit builds with the region.
+constexpr Address kLeafBorder = 0x4000'0000;
+
 TEST_F(EngineRefusals, CommitWithoutMemoryForItsSecondLeafIsRolledBack) {
-  const Address leaf_border = 0x8000'0000;
-  const Address base = Reserve(2 * kMiB, leaf_border - kMiB).address;
+  if (PageMap::kLeavesWithRegion) GTEST_SKIP() << "a region has all its leaves here";
+  const Address base = Reserve(2 * kMiB, kLeafBorder - kMiB).address;
   os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory);
   EXPECT_EQ(Commit(base + kMiB - kPageSize, 2 * kPageSize).outcome, Outcome::NoMetadata());
   EXPECT_TRUE(Exact());
   EXPECT_TRUE(Commit(base + kMiB - kPageSize, 2 * kPageSize).outcome.ok());
   EXPECT_TRUE(Exact());
+}
+
+TEST_F(EngineRefusals, ReservationWithoutMemoryForItsSecondLeafIsRolledBack) {
+  if (!PageMap::kLeavesWithRegion) GTEST_SKIP() << "a reservation needs its first leaf only here";
+  for (std::uint64_t nth = 1; nth < 3; ++nth) {  // after the middle node, or one leaf more
+    ManagedEngine fresh;
+    fresh.os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, nth);
+    EXPECT_EQ(fresh.Reserve(2 * kMiB, kLeafBorder - kMiB).outcome, Outcome::NoMetadata());
+    EXPECT_EQ(fresh.os.RegionCount(), 0u);
+    EXPECT_TRUE(fresh.Exact());
+    const Address base = fresh.Reserve(2 * kMiB, kLeafBorder - kMiB).address;
+    // The whole region can be committed without any further memory for tables.
+    fresh.os.Fail(OsCall::kAllocateMetadata, win32::kNotEnoughMemory, 0, 1000);
+    EXPECT_TRUE(fresh.Commit(base, 2 * kMiB).outcome.ok());
+    EXPECT_TRUE(fresh.Exact());
+  }
 }
 
 TEST_F(EngineRefusals, ImpossibleOsAnswerBreaksAnInvariant) {
@@ -160,7 +179,7 @@ TEST_F(EngineRefusals, AcceptedFreeOfUnknownTypeIsReconciled) {
 
 class EngineRefusalsOfHugeCommits : public EngineTest {
  protected:
-  static constexpr std::uint64_t kHuge = sizeof(void*) == 8 ? 255 * kGiB : kGiB;
+  static constexpr std::uint64_t kHuge = sizeof(void*) == 8 ? 255 * kGiB : 256 * kMiB;
   // Returns the bytes of the manager's tables, for the whole process.
   [[nodiscard]] Bytes Tables() const { return engine.ledger().Figures().metadata; }
 };
@@ -186,10 +205,10 @@ TEST_F(EngineRefusalsOfHugeCommits, LimitRefusalAllocatesNoTables) {
 
 TEST_F(EngineRefusalsOfHugeCommits, OsRefusalAllocatesNoTables) {
   os.SetCommitLimit({64 * kMiB});
-  const Address own = Reserve(kHuge + kGiB).address;
+  const Address own = Reserve(2 * kHuge).address;
   ASSERT_TRUE(Commit(own, kPageSize).outcome.ok());
   const Bytes before = Tables();
-  EXPECT_EQ(Commit(own, kHuge + kGiB).outcome, Outcome::OsRefused(win32::kCommitmentLimit));
+  EXPECT_EQ(Commit(own, 2 * kHuge).outcome, Outcome::OsRefused(win32::kCommitmentLimit));
   EXPECT_EQ(Tables(), before);
   EXPECT_EQ(ChargedPages(), 1u);
   EXPECT_TRUE(Exact());

@@ -9,6 +9,7 @@ namespace clr_host_memory::tool {
 
 GcLimitFigures GcLimitFiguresOf(const PolicyOptions& policy, std::size_t count, const char* const* keys,
                                 const char* const* values, const ClrHostMemoryStartProperties& added) {
+  if (!kGcTakesLimits) return {.at_start = 0, .follows = GcFollows::kGcTakesNone};
   GcLimitFigures figures;
   std::string_view limit;
   // The runtime takes the first of two.

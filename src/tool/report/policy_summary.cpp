@@ -30,13 +30,14 @@ constexpr std::array<Names, 3> kOutcomes{{
 const Names& NamesOf(ChangeOutcome outcome) { return kOutcomes.at(static_cast<std::size_t>(outcome)); }
 
 // By GcFollows. The last is for a companion that was passed to the runtime and did not run.
-constexpr std::array<Names, 7> kGcFollows{{
+constexpr std::array<Names, 8> kGcFollows{{
     {"yes", "follows the limit"},
     {"gc_limit_option", "as --gc-limit gives it"},
     {"limit_of_the_app", "the app sets its own"},
     {"companion_off", "as at the start: --companion off"},
     {"old_runtime", "as at the start: only .NET 8 and later can change it, and no native AOT program"},
     {"no_companion", "as at the start: no ClrHostMemory.Companion.dll beside clrmem"},
+    {"gc_takes_none", "a 32-bit GC takes no limit; the limit above holds for it, too"},
     {"not_begun", "as at the start: the companion did not run"},
 }};
 // statistics.gc_limit is 0 unless a companion has asked the manager.
@@ -46,6 +47,7 @@ const Names& NamesOf(const GcLimitFigures& figures, const ClrHostMemoryStatistic
 }
 // Returns the GC's limit: bytes, or CLR_HOST_MEMORY_NO_LIMIT.
 std::uint64_t GcLimitNow(const GcLimitFigures& figures, const ClrHostMemoryStatistics& statistics) {
+  if (figures.follows == GcFollows::kGcTakesNone) return CLR_HOST_MEMORY_NO_LIMIT;
   if (statistics.gc_limit != 0) return statistics.gc_limit;
   return figures.at_start == 0 ? CLR_HOST_MEMORY_NO_LIMIT : figures.at_start;
 }

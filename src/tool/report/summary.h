@@ -40,8 +40,11 @@ enum class GcFollows {
   kLimitOfTheApp,  // the app or its environment sets the GC's limit
   kCompanionOff,
   kOldRuntime,  // before .NET 8
-  kNoCompanion
+  kNoCompanion,
+  kGcTakesNone  // the GC ignores every limit
 };
+// The GCs of 32-bit runtimes ignore GCHeapHardLimit.
+inline constexpr bool kGcTakesLimits = sizeof(void*) == 8;
 
 struct GcLimitFigures {
   std::uint64_t at_start = 0;  // bytes; 0: none

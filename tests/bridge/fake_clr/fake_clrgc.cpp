@@ -7,10 +7,12 @@
 FAKE_EXPORT HRESULT GC_Initialize(void*, void**, void**, void*) { return E_NOTIMPL; }
 #endif
 
-FAKE_EXPORT LPVOID FakeGcVirtualAlloc(LPVOID address, SIZE_T size, DWORD type, DWORD protect) {
+FAKE_EXPORT LPVOID WINAPI FakeGcVirtualAlloc(LPVOID address, SIZE_T size, DWORD type, DWORD protect) {
   return VirtualAlloc(address, size, type, protect);
 }
-FAKE_EXPORT BOOL FakeGcVirtualFree(LPVOID address, SIZE_T size, DWORD type) { return VirtualFree(address, size, type); }
-FAKE_EXPORT HMODULE FakeGcLoadLibraryExW(LPCWSTR name, HANDLE file, DWORD flags) {
+FAKE_EXPORT BOOL WINAPI FakeGcVirtualFree(LPVOID address, SIZE_T size, DWORD type) {
+  return VirtualFree(address, size, type);
+}
+FAKE_EXPORT HMODULE WINAPI FakeGcLoadLibraryExW(LPCWSTR name, HANDLE file, DWORD flags) {
   return LoadLibraryExW(name, file, flags);
 }
