@@ -1,6 +1,7 @@
-// Tests that the DLL exports exactly the documented entries. Built only if the library is a DLL.
+// Tests that the DLL exports exactly the documented entries, under plain names, and has a version resource.
 #include <set>
 #include <string>
+#include <vector>
 
 #include "manager_client.h"
 
@@ -36,8 +37,27 @@ TEST(Exports, AreTheDocumentedEntriesAndNothingElse) {
   ASSERT_NE(::GetModuleHandleW(nullptr), library) << "the library is linked into this program";
   const std::set<std::string> documented = {"ClrHostMemoryAttachToCoreClr", "ClrHostMemoryAttachToRunningCoreClr",
                                             "ClrHostMemoryBridgeHostFxr",   "ClrHostMemoryCheckOptions",
-                                            "ClrHostMemoryCreate",          "ClrHostMemoryCreateHostControl"};
+                                            "ClrHostMemoryCreate",          "ClrHostMemoryCreateHostControl",
+                                            "ClrHostMemoryVersion"};
   EXPECT_EQ(documented, ExportsOf(library));
+}
+
+// Explorer and installers read the version from there.
+TEST(VersionResource, HasTheVersionOfTheHeaders) {
+  wchar_t path[MAX_PATH] = {};
+  ASSERT_NE(0u, ::GetModuleFileNameW(LibraryModule(), path, MAX_PATH));
+  DWORD ignored = 0;
+  std::vector<char> data(::GetFileVersionInfoSizeW(path, &ignored));
+  ASSERT_FALSE(data.empty());
+  ASSERT_NE(FALSE, ::GetFileVersionInfoW(path, 0, static_cast<DWORD>(data.size()), data.data()));
+  void* found = nullptr;
+  UINT size = 0;
+  ASSERT_NE(FALSE, ::VerQueryValueW(data.data(), L"\\", &found, &size));
+  const auto& information = *static_cast<const VS_FIXEDFILEINFO*>(found);
+  EXPECT_EQ(DWORD{CLR_HOST_MEMORY_VERSION_MAJOR}, HIWORD(information.dwFileVersionMS));
+  EXPECT_EQ(DWORD{CLR_HOST_MEMORY_VERSION_MINOR}, LOWORD(information.dwFileVersionMS));
+  EXPECT_EQ(DWORD{CLR_HOST_MEMORY_VERSION_PATCH}, HIWORD(information.dwFileVersionLS));
+  EXPECT_EQ(std::uint32_t{CLR_HOST_MEMORY_VERSION}, ClrHostMemoryVersion());
 }
 
 }  // namespace

@@ -27,10 +27,10 @@ class Examples : public testing::TestWithParam<Runtime> {
     arguments.insert(arguments.begin(),
                      std::string(kDotnetRoot) + "\\host\\fxr\\" + GetParam().version + "\\hostfxr.dll");
     ProcessSettings settings;
-    settings.environment["DOTNET_ROLL_FORWARD"] =
-        std::string(GetParam().framework) == "net8.0" ? "Minor" : "LatestMajor";
+    settings.environment["DOTNET_ROLL_FORWARD"] = RollForward();
     return RunProcessWith(settings, HostPath(example), arguments);
   }
+  static std::string RollForward() { return std::string(GetParam().framework) == "net8.0" ? "Minor" : "LatestMajor"; }
   static std::string ManagedPart(const std::string& name) {
     return std::string(kBuildDirectory) + "\\examples\\" + name + "\\" + name + ".dll";
   }
@@ -63,6 +63,17 @@ TEST_P(Examples, PluginHostUnloadsTheGreedyPluginOnly) {
   EXPECT_THAT(result.out, HasSubstr("plug-in 2: unloaded, 0 KiB"));
   EXPECT_THAT(result.out, HasSubstr("plug-in 3: runs, 8192 KiB"));
   EXPECT_THAT(result.out, HasSubstr("mismatch 0"));
+}
+
+TEST_P(Examples, ManagedCacheServesEveryRequestUnderALimit) {
+  // 4000 values of 64 KiB are 250 MiB.
+  const ProcessResult result =
+      RunClrmem({"run", "--limit", "64M", "--runtime", kDotnetRoot, ManagedPart("ManagedCache"), "4000"},
+                {{"DOTNET_ROLL_FORWARD", RollForward()}});
+  EXPECT_EQ(result.exit_code, 0u) << result.out << result.error;
+  EXPECT_THAT(result.out, HasSubstr("4000 requests, "));
+  EXPECT_THAT(result.out, Not(HasSubstr(", 0 values given up")));
+  EXPECT_THAT(result.out, HasSubstr(" of 64 MiB"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Runtimes, Examples, testing::Values(kNet8, kNet10),
