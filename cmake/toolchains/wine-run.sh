@@ -38,7 +38,7 @@ if [ "$1" = --wine ]; then
   WINESERVER=$server
   WINEDLLPATH=$folder/usr/lib/wine/dlls
   export WINESERVER WINEDLLPATH
-  # A prefix of a 32-bit Wine says so when it is created.
+  # A prefix is for 32-bit programs only if this is set when it is created.
   if [ -d "$folder/usr/lib/i386-linux-gnu/wine" ]; then
     export WINEARCH=win32
   fi

@@ -175,7 +175,7 @@ class Differential : public ::testing::Test {
  protected:
   // Places the twin arenas where neither the OS nor the manager (for its tables) allocates by itself.
   Differential() {
-    constexpr std::uintptr_t kPlace = sizeof(void*) == 8 ? static_cast<std::uintptr_t>(0x3000'0000'0000) : 0x3000'0000;
+    constexpr std::uintptr_t kPlace = sizeof(void*) == 8 ? static_cast<std::uintptr_t>(0x3000'0000'0000) : 0x9000'0000;
     auto* const place = reinterpret_cast<char*>(kPlace);
     managed_ = std::make_unique<ManagedSide>(place, manager_.get());
     raw_ = std::make_unique<RawSide>(place + 2 * kArena);

@@ -171,9 +171,13 @@ class WindowsSystem final : public MemorySystem {
     if (!::GlobalMemoryStatusEx(&status)) return FailureOf(::GetLastError());
     const Bytes process_private = AskProcessPrivate();
     const JobBound job = TightestInJob(AskJob(process_private));
-    *load = {.percent_in_use = status.dwMemoryLoad,
+    // A 32-bit Wine counts the machine's memory in 32 bits: it reports less in all than is free, and a wrong
+    // percentage.
+    const std::uint64_t total = std::max<std::uint64_t>(status.ullTotalPhys, status.ullAvailPhys);
+    const auto free_percent = static_cast<std::uint32_t>(total == 0 ? 0 : status.ullAvailPhys * 100 / total);
+    *load = {.percent_in_use = status.dwMemoryLoad <= 100 ? std::uint32_t{status.dwMemoryLoad} : 100 - free_percent,
              .available_physical = {status.ullAvailPhys},
-             .total_physical = {status.ullTotalPhys},
+             .total_physical = {total},
              .available_commit = {status.ullAvailPageFile},
              .total_commit = {status.ullTotalPageFile},
              .available_in_job = job.available,
