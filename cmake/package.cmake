@@ -1,5 +1,5 @@
-# cmake -P cmake/package.cmake: builds the packages into build/packages: for each processor an archive with programs,
-# libraries and their debug information; a NuGet package with all of them; and SHA256SUMS.
+# cmake -P cmake/package.cmake: builds the packages into build/packages. For each processor there is an archive with
+# programs, libraries and their debug information. A NuGet package has all of them. SHA256SUMS has the checksums.
 #   -DCLRHM_ONLY=mingw-release;mingw-x86-release   only these presets (default: all of this system that can be built)
 #   -DCLRHM_BUILT=ON                               the presets' build folders are up to date: packs what they contain
 cmake_minimum_required(VERSION 3.25)

@@ -1,7 +1,7 @@
 # cmake -DTREE=<source tree> -P CheckSnippets.cmake
 #
 # Fails if a code block of a document is not code that the tests build. A block of C, C++, C#, CMake or XML must be in one
-# of the files below, line for line; indentation and empty lines do not count. docs/embedding.md's diffs are checked by
+# of the files below. Indentation and empty lines do not count. docs/embedding.md's diffs are checked by
 # tests/hosts/CMakeLists.txt, and command lines of clrmem by the suite tool. Of other commands, the scripts, presets and
 # files that they name must exist.
 cmake_minimum_required(VERSION 3.25)

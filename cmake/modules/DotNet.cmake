@@ -7,9 +7,17 @@
 include_guard(GLOBAL)
 include("${CMAKE_CURRENT_LIST_DIR}/Setup.cmake")
 
-# Options of every call. Build servers are off: they would outlive the script.
-set(_clrhm_dotnet_options -nologo -v quiet -nodeReuse:false "-p:UseSharedCompilation=false"
-                          "-p:ClrhmBuildRoot=${CLRHM_BUILD}/")
+# Options of every call. Build servers are off: they would outlive the script. The exception is a compiler's server under
+# a name that only this script knows, where it can be ended by that name. With it a hundred compilations take a third of
+# the time.
+find_program(CLRHM_PKILL pkill NO_CACHE)
+set(_clrhm_dotnet_options -nologo -v quiet -nodeReuse:false "-p:ClrhmBuildRoot=${CLRHM_BUILD}/")
+if(CLRHM_PKILL)
+  string(RANDOM LENGTH 12 ALPHABET abcdefghijklmnopqrstuvwxyz CLRHM_COMPILER_SERVER)
+  list(APPEND _clrhm_dotnet_options "-p:UseSharedCompilation=true" "-p:SharedCompilationId=clrhm-${CLRHM_COMPILER_SERVER}")
+else()
+  list(APPEND _clrhm_dotnet_options "-p:UseSharedCompilation=false")
+endif()
 
 # _clrhm_hash(<variable> <file>...): sets one hash of the files' names and contents.
 function(_clrhm_hash variable)
@@ -141,6 +149,9 @@ function(clrhm_dotnet)
   endif()
   _clrhm_dotnet_step("Building the managed parts of the examples into build/examples" "${CLRHM_BUILD}/examples/stamp"
                      "${examples_hash}" has_examples "build|${examples}/Examples.slnx|-c|Release")
+  if(CLRHM_PKILL)
+    execute_process(COMMAND "${CLRHM_PKILL}" -f "pipename:clrhm-${CLRHM_COMPILER_SERVER}")
+  endif()
   if(has_runtimes AND has_programs)
     set(CLRHM_HAS_DOTNET TRUE PARENT_SCOPE)
   endif()

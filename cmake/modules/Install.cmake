@@ -29,8 +29,8 @@ if(MSVC)
   install(FILES "${PROJECT_SOURCE_DIR}/src/clr_host_memory.natvis" DESTINATION "${CMAKE_INSTALL_DATADIR}/ClrHostMemory")
 endif()
 
-# The companion is the same file for every processor. The .NET SDK has built it before (cmake/modules/DotNet.cmake), or
-# not: then the package has none, and a runtime keeps the GC's first limit.
+# The companion is the same file for every processor. The .NET SDK has built it before (cmake/modules/DotNet.cmake). If it
+# has not, the package lacks the companion, and a runtime keeps the GC's first limit.
 install(FILES "${CLRHM_COMPANION}" DESTINATION "${CMAKE_INSTALL_BINDIR}" OPTIONAL)
 if(TARGET clrmem)
   install(TARGETS clrmem clrmem_agent RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")

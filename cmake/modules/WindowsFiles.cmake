@@ -1,5 +1,5 @@
-# What a file of Windows has besides its code: the names that a DLL exports, the version resource, and debug information
-# in a file beside it.
+# What a file of Windows has in addition to its code: exported names, a version resource, and debug information in a file
+# beside it.
 include_guard(GLOBAL)
 if(NOT WIN32)
   return()

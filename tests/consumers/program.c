@@ -43,7 +43,8 @@ int main(void) {
   if (statistics.charged != 768 * 1024) return Fail("768 KiB are charged");
   if (manager->lpVtbl->VirtualFree(manager, memory, 0, MEM_RELEASE) != S_OK) return Fail("VirtualFree");
 
-  if (SUCCEEDED(ClrHostMemoryAttachToCoreClr(GetModuleHandleW(L"kernel32.dll"), manager, &bridge, text, sizeof(text)))) {
+  if (SUCCEEDED(
+          ClrHostMemoryAttachToCoreClr(GetModuleHandleW(L"kernel32.dll"), manager, &bridge, text, sizeof(text)))) {
     return Fail("kernel32.dll is no runtime");
   }
   control->lpVtbl->Release(control);

@@ -1,7 +1,7 @@
 # cmake -DCONSUMER=<folder> -DCOMPONENT=<static|shared> -DINSTALL=<prefix> -DWORK=<folder> [-DTOOLCHAIN=<file>]
 #       [-DARCH=x86_64] [-DRUNNER=<program>] [-DCONFIG=Debug] [-DGENERATOR=<cmake's options, separated by |>] -P run.cmake
-# Configures, builds and runs one consumer of the library, as a user does: in a folder outside of the tree, against the
-# installed package or (cxx_fetch, cxx_subdirectory) the sources. pkg_config builds without CMake. examples builds all of
+# Configures, builds and runs one consumer of the library, as a user does, in a folder outside of the tree. It uses the
+# installed package or, for cxx_fetch and cxx_subdirectory, the sources. pkg_config builds without CMake. examples builds all of
 # the examples and runs none.
 cmake_minimum_required(VERSION 3.25)
 get_filename_component(here "${CMAKE_CURRENT_LIST_DIR}" ABSOLUTE)

@@ -1,6 +1,7 @@
 # cmake -DWORK=<folder> [-DTOOLCHAIN=<file>] -P vcpkg_port.cmake
-# Runs the vcpkg port's portfile with stand-ins for vcpkg's functions: the port configures the tree for each linkage, and
-# every option that it gives is known. vcpkg itself is not needed. The manifests must have the version of the headers.
+#
+# Runs the vcpkg port's portfile with stand-ins for vcpkg's functions. The port must configure the tree for each linkage,
+# with options that the tree knows. vcpkg itself is not needed. The manifests must have the version of the headers.
 cmake_minimum_required(VERSION 3.25)
 get_filename_component(tree "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
 set(port "${tree}/packaging/vcpkg/clr-host-memory")
