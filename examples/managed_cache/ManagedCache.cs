@@ -9,7 +9,7 @@ using ClrHostMemory;
 // Exit codes: 0: every request was served; 2: there is no manager.
 internal static class ManagedCache
 {
-    private const int ValueBytes = 64 * 1024;
+    private const int ValueBytes = 16 * 1024;
 
     private static readonly Dictionary<int, byte[]> s_values = new();
     private static readonly Queue<int> s_oldest = new();
@@ -17,7 +17,7 @@ internal static class ManagedCache
 
     private static int Main(string[] args)
     {
-        int requests = args.Length > 0 ? int.Parse(args[0]) : 4000;
+        int requests = args.Length > 0 ? int.Parse(args[0]) : 8000;
         if (!HostMemory.TryGetCurrent(out HostMemory? memory))
         {
             Console.WriteLine("no manager: run this by clrmem, or by a host that has one");
@@ -28,10 +28,7 @@ internal static class ManagedCache
         for (int key = 0; key < requests; ++key)
         {
             Get(key);
-            if (key % 16 == 0)
-            {
-                Thread.Sleep(1);  // as long as real work takes
-            }
+            Thread.Sleep(1);  // as long as real work takes
         }
         Console.WriteLine($"{requests} requests, {s_shed} values given up, {s_values.Count} kept");
         HostMemoryStatistics figures = memory.GetStatistics();

@@ -308,7 +308,7 @@ int main(int argc, char** argv) {
   if (way == "late-20") return RunLate(program, 20);
   if (way == "detached") return RunDetached(program);
   if (way == "abandoned") return RunAbandoned(program);
-  if (way == "limit-128") return RunUnder(&HostAsReadmeSays, 128_MiB, 128_MiB, program);
+  if (way == "limit-128") return RunUnder(&HostAsDocumented, 128_MiB, 128_MiB, program);
   if (way == "static") return RunStatic(program);
   if (way == "static-in-dll") return OwnInDll(program);
   return 1;
