@@ -64,7 +64,7 @@ SETTINGS
   shift 3
   (
     export APT_CONFIG="$apt/apt.conf"
-    [ -n "$(ls "$apt/lists" | grep Packages)" ] || apt-get -qq update
+    find "$apt/lists" -name '*Packages*' | grep -q . || apt-get -qq update
     cd "$apt/archives"
     apt-get -qq download "$@"
     for package in *.deb; do dpkg -x "$package" "$into"; done

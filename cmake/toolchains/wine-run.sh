@@ -33,6 +33,10 @@ if [ "$1" = --wine ]; then
     echo "wine-run.sh: SKIPPED: no Wine in $folder: cmake -P cmake/test.cmake lays it out"
     exit 77
   fi
+  if [ -x "$folder/usr/lib/wine/qemu-i386" ] && [ -n "${CLRHM_NEEDS_PROCESSOR:-}" ]; then
+    echo "wine-run.sh: SKIPPED: this needs a machine that runs 32-bit code, and here it would be emulated"
+    exit 77
+  fi
   WINEPREFIX=$folder-prefix
   WINELOADER=$wine
   WINESERVER=$server

@@ -164,9 +164,15 @@ TEST_F(CallShapes, CodeHeapsRetryNearTheClrAfterLosingARace) {
   char* const clr = reinterpret_cast<char*>(::GetModuleHandleW(L"kernel32.dll"));
   int lost_races = 0;
   constexpr SIZE_T kSize = 4 * kGranule;
-  char* const from = reinterpret_cast<char*>((reinterpret_cast<std::uintptr_t>(clr) & ~std::uintptr_t{0xFFFF}) -
-                                             (std::uintptr_t{1} << 28));
-  void* const code = AllocateNear(host(), from, clr + (1 << 28), kSize, &lost_races);
+  // A jump reaches 2 GiB, which on x86 is everything.
+  char* from = reinterpret_cast<char*>((reinterpret_cast<std::uintptr_t>(clr) & ~std::uintptr_t{0xFFFF}) -
+                                       (std::uintptr_t{1} << 28));
+  char* to = clr + (1 << 28);
+  if (sizeof(void*) == 4) {
+    from = reinterpret_cast<char*>(std::uintptr_t{0x10000000});
+    to = reinterpret_cast<char*>(std::uintptr_t{0x7F000000});
+  }
+  void* const code = AllocateNear(host(), from, to, kSize, &lost_races);
   ASSERT_NE(nullptr, code);
   EXPECT_GE(lost_races, 1);
   EXPECT_EQ(code, Allocate(host(), code, kPage, MEM_COMMIT, PAGE_EXECUTE_READWRITE));
