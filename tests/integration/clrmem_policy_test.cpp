@@ -154,7 +154,9 @@ TEST_P(ClrmemPolicy, CommittedHeadroomServesProcessCriticalRequestsAtTheLimit) {
   EXPECT_EQ(headroom["bytes"], 16 * kMiB);
   EXPECT_GE(headroom["uses"], 1);
   EXPECT_GT(headroom["given_bytes"], 4 * kMiB);
-  EXPECT_LT(headroom["held_bytes"], 16 * kMiB);
+  // A collection may have freed so much since then that the manager has taken all of it back.
+  EXPECT_EQ(headroom["held_bytes"].get<std::uint64_t>() + headroom["given_bytes"].get<std::uint64_t>(),
+            16 * kMiB + headroom["taken_back_bytes"].get<std::uint64_t>());
   EXPECT_LE(run.summary["memory"]["peak_charged_bytes"], 64 * kMiB);
   EXPECT_EQ(run.summary["limit_refusals"]["process_critical"], 0);
   EXPECT_GE(run.summary["limit_refusals"]["task_critical"], 1);
