@@ -360,7 +360,7 @@ TEST_P(BlocksOfAStoppedHeap, AreUnchangedWhenOriginalHasNoMemory) {
   if (GetParam()) {
     EXPECT_EQ(errno, ENOMEM);
   }
-  EXPECT_EQ(clr_.heap_re_alloc(process_, 0, block, SIZE_MAX / 4), nullptr);
+  EXPECT_EQ(clr_.heap_re_alloc(process_, 0, block, SIZE_MAX - 0xFFFF), nullptr);
   EXPECT_TRUE(Is(0x42, block, kSize));
   ExpectFreed([&] { EXPECT_EQ(clr_.realloc(block, 0), nullptr); });
 }

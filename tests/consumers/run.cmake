@@ -6,6 +6,7 @@
 cmake_minimum_required(VERSION 3.25)
 get_filename_component(here "${CMAKE_CURRENT_LIST_DIR}" ABSOLUTE)
 get_filename_component(source "${here}/../.." ABSOLUTE)
+string(REPLACE "|" ";" RUNNER "${RUNNER}")
 set(arch x86_64)
 if(ARCH)
   set(arch ${ARCH})
