@@ -5,6 +5,7 @@
 cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/modules/Setup.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/modules/DotNet.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/modules/Version.cmake")
 
 set(presets mingw-release mingw-x86-release)
 set(configuration)
@@ -53,10 +54,7 @@ foreach(preset IN LISTS presets)
 endforeach()
 file(REMOVE_RECURSE "${packages}/_CPack_Packages")
 
-file(STRINGS "${CLRHM_ROOT}/include/clr_host_memory/version.h" version
-     REGEX "^#define CLR_HOST_MEMORY_VERSION_(MAJOR|MINOR|PATCH) ")
-string(REGEX REPLACE "[^0-9;]" "" version "${version}")
-list(JOIN version "." version)
+clrhm_read_version(version)
 clrhm_run(
   "Packing for NuGet" QUIET
   COMMAND "${CLRHM_DOTNET}" pack "${CLRHM_ROOT}/packaging/nuget/ClrHostMemory.csproj" -c Release -o "${packages}" -nologo

@@ -6,10 +6,8 @@ cmake_minimum_required(VERSION 3.25)
 get_filename_component(tree "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
 set(port "${tree}/packaging/vcpkg/clr-host-memory")
 
-file(STRINGS "${tree}/include/clr_host_memory/version.h" version
-     REGEX "^#define CLR_HOST_MEMORY_VERSION_(MAJOR|MINOR|PATCH) ")
-string(REGEX REPLACE "[^0-9;]" "" version "${version}")
-list(JOIN version "." version)
+include("${tree}/cmake/modules/Version.cmake")
+clrhm_read_version(version)
 foreach(manifest "${tree}/vcpkg.json" "${port}/vcpkg.json")
   file(READ "${manifest}" text)
   string(JSON found GET "${text}" version)
