@@ -26,13 +26,19 @@ int wmain(int argc, wchar_t** argv) {
   constexpr std::uint64_t kLimit = 64_MiB;
   constexpr std::uint64_t kShare = 12_MiB;  // of each plug-in; the rest is the runtime's
 
-  auto manager = CreateMemoryManager({.limit = kLimit});
+  // Low comes when 40 % are left: early enough to unload plug-ins before any allocation fails.
+  auto manager = CreateMemoryManager({.limit = kLimit,
+                                      .thresholds = {.enter_low = 40,
+                                                     .leave_low = 50,
+                                                     .leave_high = 60,
+                                                     .enter_high = 70,
+                                                     .dwell_ms = 0,
+                                                     .repeat_low_ms = 8192}});
   if (!manager) return Fail(manager.error());
   // The function runs on the manager's own thread, so it only takes a note.
   std::atomic<bool> is_low = false;
   auto listening = manager->OnEvent([&](const ClrHostMemoryEvent& event) {
-    const bool low = event.kind == kClrHostMemoryEventPressure && event.availability == eMemoryAvailableLow;
-    if (low || event.kind == kClrHostMemoryEventRefusal) is_low = true;
+    if (event.kind == kClrHostMemoryEventPressure) is_low = event.availability == eMemoryAvailableLow;
   });
   if (!listening) return Fail(listening.error());
   auto bridge = BridgeHostFxr(*manager);
@@ -51,12 +57,13 @@ int wmain(int argc, wchar_t** argv) {
   for (int id = 0; id < kPlugins; ++id) load(id);
   bool loaded[kPlugins] = {true, true, true, true};
   for (int round = 0; round < 200; ++round) {
-    for (int id = 0; id < kPlugins; ++id) {
+    bool failed = false;
+    for (int id = 0; id < kPlugins && !failed; ++id) {
       // In a round a modest plug-in keeps 64 KiB more, up to 8 MiB, and the greedy one keeps 512 KiB more.
       if (!loaded[id] || (id != kGreedy && held(id) >= static_cast<long long>(8_MiB))) continue;
-      if (work(id, id == kGreedy ? 8 : 1) == 0) is_low = true;
+      failed = work(id, id == kGreedy ? 8 : 1) == 0;
     }
-    if (is_low.exchange(false)) {
+    if (is_low || failed) {
       for (int id = 0; id < kPlugins; ++id) {
         if (held(id) <= static_cast<long long>(kShare)) continue;
         std::printf("plug-in %d holds %lld KiB and is unloaded\n", id, held(id) / 1024);

@@ -209,7 +209,7 @@ void Session::UseBridge(Result<CoreClrBridge> bridge) {
                     "or run APP with --no-bridge");
   }
   bridge_.emplace(*std::move(bridge));
-  if (accounting_) not_hosted_before_ = BreakDownProcess(*manager_).not_hosted;
+  if (accounting_) not_hosted_before_ = BreakDownProcess(*manager_, manager_->Statistics()).not_hosted;
   if (gc_container_ && !bridge_->PresentAsContainer()) {
     throw ToolError("the bridge is detached", "remove --gc-container");
   }
@@ -353,7 +353,7 @@ void Session::WriteSummary(EndedBy how, std::optional<std::uint32_t> exit_code) 
     summary_.policy = PolicyFiguresNow();
     summary_.manager = FiguresOf(*manager_);
     if (accounting_) {
-      summary_.accounting = BreakDownProcess(*manager_);
+      summary_.accounting = BreakDownProcess(*manager_, summary_.manager->statistics);
       summary_.accounting->before = not_hosted_before_;
     }
   }

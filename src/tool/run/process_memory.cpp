@@ -217,7 +217,7 @@ ProcessCommit ReadProcessCommit() noexcept {
   return {counters.PagefileUsage, "PagefileUsage"};
 }
 
-MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
+MemoryBreakdown BreakDownProcess(const MemoryManager& manager, const ClrHostMemoryStatistics& statistics) {
   const ProcessCommit process = ReadProcessCommit();
   ComReference<IManagerBackend> client;
   if (FAILED(manager.get()->QueryInterface(kIidManagerBackend, reinterpret_cast<void**>(client.Receive())))) {
@@ -225,7 +225,6 @@ MemoryBreakdown BreakDownProcess(const MemoryManager& manager) {
   }
   const std::vector<SeenRun> seen = Walk(manager.control(), client.get());
   const std::vector<MemoryRun> runs = WithPurposes(seen);
-  const ClrHostMemoryStatistics statistics = manager.Statistics();
   MemoryBreakdown accounting = BreakDown(runs, FindKnownAllocations(runs, Guarded(seen)),
                                          {.process = process.bytes,
                                           .hosted_pages = statistics.charged,

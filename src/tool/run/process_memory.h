@@ -20,8 +20,9 @@ struct ProcessCommit {
 // Walks the whole address space with VirtualQuery and breaks it down. Takes some milliseconds where hundreds of GiB
 // are reserved. Takes only the loader's lock and the process heap's lock, so it may be called while threads hang in
 // the manager. Concurrent calls blur the result: memory committed or freed during the walk appears in `unexplained`.
+// `statistics` are the manager's, read just before, so that they equal the figures beside the breakdown.
 // Throws std::bad_alloc.
-[[nodiscard]] MemoryBreakdown BreakDownProcess(const MemoryManager& manager);
+[[nodiscard]] MemoryBreakdown BreakDownProcess(const MemoryManager& manager, const ClrHostMemoryStatistics& statistics);
 
 }  // namespace clr_host_memory::tool
 
