@@ -105,6 +105,10 @@ function(_clrhm_googletest)
     get_target_property(includes ${target} INTERFACE_INCLUDE_DIRECTORIES)
     set_property(TARGET ${target} PROPERTY INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${includes}")
     set_property(TARGET ${target} PROPERTY FOLDER third-party)
+    get_target_property(imported ${target} IMPORTED)
+    if(NOT imported AND NOT MSVC)
+      target_compile_options(${target} PRIVATE -O0) # compiles in half of the time, and takes no time in the tests
+    endif()
   endforeach()
 endfunction()
 

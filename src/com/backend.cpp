@@ -29,12 +29,14 @@ HRESULT HostMemoryManager::VirtualAllocOnNode(void* address, SIZE_T size, DWORD 
   constexpr auto kMethod = kClrHostMemoryVirtualAlloc;
   if (memory == nullptr) return barrier_.Reject(kMethod, E_POINTER);
   *memory = nullptr;
-  return barrier_.ServeAllocation(kMethod, level, [&](Criticality criticality) {
+  const HRESULT hr = barrier_.ServeAllocation(kMethod, level, [&](Criticality criticality) {
     const AllocateRequest request{ToAddress(address), size, allocation_type, protect, node};
     const AddressOutcome result = engine_.Allocate(request, criticality);
     *memory = ToPointer(result.address);
     return result.outcome;
   });
+  if ((allocation_type & MEM_COMMIT) == 0 && hr == S_OK) counters_.CountWithoutGain();
+  return hr;
 }
 
 HRESULT HostMemoryManager::FindRegion(const void* address, BackendRegion* region) noexcept {

@@ -32,6 +32,9 @@ class CallCounters {
     refusals_[index][CodeIndexOf(hr)].fetch_add(1, std::memory_order_relaxed);
     if (over_limit) limit_refusals_[index].fetch_add(1, std::memory_order_relaxed);
   }
+  // Counts a reservation without memory, or a release of a region (ThrashCounts).
+  void CountWithoutGain() { without_gain_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t WithoutGain() const { return without_gain_.load(std::memory_order_relaxed); }
   void CountPlacementRefusal() { placement_refusals_.fetch_add(1, std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t PlacementRefusals() const { return placement_refusals_.load(std::memory_order_relaxed); }
   [[nodiscard]] RefusalCounts Refusals() const {
@@ -80,6 +83,7 @@ class CallCounters {
   std::array<ByCode, kCriticalityCount> refusals_{};
   std::array<std::atomic<std::uint64_t>, kCriticalityCount> limit_refusals_{};
   std::atomic<std::uint64_t> placement_refusals_ = 0;
+  std::atomic<std::uint64_t> without_gain_ = 0;
 };
 
 }  // namespace clr_host_memory

@@ -43,13 +43,15 @@ HRESULT HostMemoryManager::VirtualAlloc(void* address, SIZE_T size, DWORD alloca
 }
 
 HRESULT HostMemoryManager::VirtualFree(LPVOID address, SIZE_T size, DWORD free_type) noexcept {
-  return barrier_.Serve(kClrHostMemoryVirtualFree, Operation::kFree, [&] {
+  const HRESULT hr = barrier_.Serve(kClrHostMemoryVirtualFree, Operation::kFree, [&] {
     const Outcome outcome = engine_.Free(ToAddress(address), size, free_type);
     // The manager frees its own memory in every state. After Shutdown or a latch, it answers every other address with
     // HOST_E_CLRNOTAVAILABLE.
     if (outcome.verdict == Verdict::kNotOurs && !engine_.Serving()) return Outcome::Unavailable();
     return outcome;
   });
+  if (free_type == MEM_RELEASE && hr == S_OK) counters_.CountWithoutGain();
+  return hr;
 }
 
 HRESULT HostMemoryManager::VirtualQuery(void* address, void* buffer, SIZE_T length, SIZE_T* result) noexcept {

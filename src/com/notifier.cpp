@@ -144,6 +144,7 @@ void Notifier::OnThrash(const ThrashReport& report) {
 ThrashCounts Notifier::CountsNow() {
   return {.refusals = counters_.LimitRefusals(Criticality::kTask) + counters_.LimitRefusals(Criticality::kAppDomain),
           .grants = counters_.Calls(kClrHostMemoryVirtualAlloc, kClrHostMemoryOk),
+          .without_gain = counters_.WithoutGain(),
           .collections = engine_.StatusQuestions()};
 }
 

@@ -42,6 +42,7 @@ std::optional<ThrashReport> ThrashGuard::Observe(const ThrashReading& reading, M
   }
   quarter_.refusals += reading.counts.refusals - before.counts.refusals;
   quarter_.grants += reading.counts.grants - before.counts.grants;
+  quarter_.without_gain += reading.counts.without_gain - before.counts.without_gain;
   quarter_.collections += reading.counts.collections - before.counts.collections;
   quarter_.obtained = quarter_.obtained + (reading.charged - std::min(reading.charged, before.charged));
   quarter_.at_limit = quarter_.at_limit && IsAtLimit(reading);
@@ -65,12 +66,15 @@ std::optional<ThrashReport> ThrashGuard::CloseQuarter(Milliseconds now, Bytes ce
 
   ThrashReport report{.window = now - steady_.front().began};
   std::uint64_t grants = 0;
+  std::uint64_t without_gain = 0;
   for (const Quarter& quarter : steady_) {
     report.refusals += quarter.refusals;
     report.collections += quarter.collections;
     report.obtained = report.obtained + quarter.obtained;
     grants += quarter.grants;
+    without_gain += quarter.without_gain;
   }
+  grants -= std::min(grants, without_gain);
   if (report.refusals < settings_.refusals || AreMany(grants, report.refusals) || IsMuch(report.obtained, ceiling)) {
     return std::nullopt;
   }

@@ -5,7 +5,9 @@
 // A thrashing window meets all of these conditions:
 // - Two successive refusals are at most a quarter of the window apart.
 // - The charge stays near the limit.
-// - There are many refusals, few grants, and few bytes obtained.
+// - There are many refusals, few grants, and few bytes obtained. A reservation is no gain, and neither is a grant whose
+//   region is released again. A segments GC reserves a segment for a large object, commits its first page, is refused
+//   the rest, and releases the segment.
 //
 // So these CLRs cause no report:
 // - a CLR that is refused now and then;
@@ -36,9 +38,10 @@ struct ThrashSettings {
 
 // Counts since the manager was made; they never decrease.
 struct ThrashCounts {
-  std::uint64_t refusals = 0;     // by the limit, of requests that may fail
-  std::uint64_t grants = 0;       // requests for memory that were granted
-  std::uint64_t collections = 0;  // queries of available memory by the CLR; each of its collections makes one
+  std::uint64_t refusals = 0;      // by the limit, of requests that may fail
+  std::uint64_t grants = 0;        // allocations that were granted
+  std::uint64_t without_gain = 0;  // of these the reservations without memory; and releases of regions
+  std::uint64_t collections = 0;   // queries of available memory by the CLR; each of its collections makes one
 };
 
 // What a running GC says of itself. Totals since the start of the runtime.
@@ -80,6 +83,7 @@ class ThrashGuard {
     Milliseconds began{};
     std::uint64_t refusals = 0;
     std::uint64_t grants = 0;
+    std::uint64_t without_gain = 0;
     std::uint64_t collections = 0;
     Bytes obtained;
     bool at_limit = true;  // set while every reading is near the limit

@@ -124,6 +124,12 @@ class RawSide final : public Side {
 
  private:
   void* DoAlloc(void* address, SIZE_T size, DWORD type, DWORD protect) override {
+    // What Windows answers. Wine lets the range wrap round in a 32-bit process.
+    const auto before_wrap = std::numeric_limits<SIZE_T>::max() - reinterpret_cast<SIZE_T>(address);
+    if (sizeof(void*) == 4 && size != 0 && size - 1 > before_wrap) {
+      ::SetLastError(ERROR_INVALID_PARAMETER);
+      return nullptr;
+    }
     return ::VirtualAlloc(address, size, type, protect);
   }
   bool DoFree(void* address, SIZE_T size, DWORD type) override { return ::VirtualFree(address, size, type) != FALSE; }

@@ -237,6 +237,16 @@ TEST_P(ClrmemPolicy, RuntimeFolderProgramGetsItsLimitChanges) {
   EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
 }
 
+// A GC of segments reserves one for each large object, is granted its first page, and releases it again when the rest is
+// refused.
+TEST_P(ClrmemPolicy, ThrashGuardStopsASpinningGcOfSegments) {
+  const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off", "--on-thrash=stop"}, "SpinAtLimit",
+                                 {"spin", "60"}, {{"DOTNET_GCName", "clrgc.dll"}});
+  ExpectSound(run);
+  EXPECT_EQ(run.process.exit_code, 124u) << run.process.out << run.process.error;
+  EXPECT_EQ(run.summary["thrash"]["windows"], 1) << run.summary.dump(2);
+}
+
 TEST_P(ClrmemPolicy, ThrashGuardStopsASpinningRuntime) {
   const RunWithSummary run =
       Run({"--limit", "64M", "--gc-limit", "off", "--on-thrash=stop"}, "SpinAtLimit", {"spin", "60"});

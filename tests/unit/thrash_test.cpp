@@ -18,6 +18,7 @@ struct Round {
   std::uint64_t grants = 0;
   std::uint64_t collections = 0;
   std::uint64_t charged_mib = 59;
+  std::uint64_t without_gain = 0;
 };
 
 // Plays rounds to a ThrashGuard and collects its reports.
@@ -30,6 +31,7 @@ class Life {
     now_ += length;
     reading_.counts.refusals += round.refusals;
     reading_.counts.grants += round.grants;
+    reading_.counts.without_gain += round.without_gain;
     reading_.counts.collections += round.collections;
     reading_.charged = {round.charged_mib * kMiB};
     reading_.ceiling = ceiling_;
@@ -75,6 +77,9 @@ TEST(ThrashGuard, ReportsThrashingAndIgnoresNormalLoad) {
       {"comes below its limit once a second", [](int i) { return Round{16, 0, 5, i % 10 == 0 ? 30u : 59u}; }, false},
       {"fills its heap again and again", [](int i) { return Round{i % 3 == 0 ? 16u : 0u, 400, 50}; }, false},
       {"is granted as often as refused", [](int) { return Round{16, 16, 5}; }, false},
+      {"reserves a segment, is granted its first page and refused the rest, and releases it",
+       [](int) { return Round{16, 16, 5, 59, 16}; }, true},
+      {"is granted more than it reserves and releases", [](int) { return Round{16, 16, 5, 59, 8}; }, false},
       {"gets large blocks in between", [](int i) { return i % 10 == 0 ? Round{16, 1, 5, 59} : Round{16, 0, 5, 55}; },
        false},
       {"is refused too seldom to tell", [](int i) { return i % 10 == 0 ? Round{6, 0, 2} : Round{}; }, false},

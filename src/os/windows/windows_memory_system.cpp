@@ -124,6 +124,11 @@ class WindowsSystem final : public MemorySystem {
   }
 
   AllocateResult Allocate(const AllocateRequest& request) override {
+    // Windows refuses a range that passes the end of the address space. Wine lets it wrap round in a 32-bit process and
+    // reserves less than was asked for.
+    if constexpr (sizeof(void*) == 4) {
+      if (request.address + request.size > std::uint64_t{1} << 32) return {0, ERROR_INVALID_PARAMETER};
+    }
     void* memory = request.node == win32::kNoPreferredNode
                        ? ::VirtualAlloc(ToPointer(request.address), ToSize(request.size), request.type, request.protect)
                        : ::VirtualAllocExNuma(::GetCurrentProcess(), ToPointer(request.address), ToSize(request.size),
