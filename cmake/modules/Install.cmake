@@ -24,6 +24,7 @@ foreach(_clrhm_library static shared)
 endforeach()
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" "${PROJECT_SOURCE_DIR}/README.md" "${PROJECT_SOURCE_DIR}/CHANGELOG.md"
+              "${PROJECT_SOURCE_DIR}/packaging/THIRD-PARTY-NOTICES.txt"
         DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 if(MSVC)
   install(FILES "${PROJECT_SOURCE_DIR}/src/clr_host_memory.natvis" DESTINATION "${CMAKE_INSTALL_DATADIR}/ClrHostMemory")

@@ -1,4 +1,4 @@
-# cmake -DBUILD=<build folder> -DWORK=<folder> -DHOSTFXR=<path> -DAPP=<path> -DEXIT_CODE=<n> [-DTOOLCHAIN=<file>]
+# cmake -DBUILD=<build folder> -DCONFIG=<configuration> -DWORK=<folder> -DHOSTFXR=<path> -DAPP=<path> -DEXIT_CODE=<n> [-DTOOLCHAIN=<file>]
 #       [-DRUNNER=<program>] -P newcomer.cmake
 # The way of a newcomer, from an empty folder: installs the package, copies the hostfxr example, and builds it with
 # find_package. Then runs a program under a limit, and reads the summary. Fails if that takes more than two minutes.
@@ -17,16 +17,16 @@ endfunction()
 
 file(REMOVE_RECURSE "${WORK}")
 get_filename_component(source "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
-run("Installing" "${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${WORK}/prefix" ${CONFIGURATION})
+run("Installing" "${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${WORK}/prefix" --config ${CONFIG})
 file(COPY "${source}/examples/hostfxr_host" "${source}/examples/hostfxr.h" DESTINATION "${WORK}/source")
 set(options)
 if(NOT CMAKE_HOST_WIN32)
   set(options -G Ninja "-DCMAKE_TOOLCHAIN_FILE=${TOOLCHAIN}" "-DCLRHM_MINGW_ARCH=${ARCH}")
 endif()
 run("Configuring" "${CMAKE_COMMAND}" -S "${WORK}/source/hostfxr_host" -B "${WORK}/build" ${options}
-    -DCMAKE_BUILD_TYPE=Release "-DClrHostMemory_DIR=${WORK}/prefix/lib/cmake/ClrHostMemory" --no-warn-unused-cli)
-run("Building" "${CMAKE_COMMAND}" --build "${WORK}/build" --config Release)
-find_file(program hostfxr_host.exe PATHS "${WORK}/build" "${WORK}/build/Release" REQUIRED NO_DEFAULT_PATH)
+    -DCMAKE_BUILD_TYPE=${CONFIG} "-DClrHostMemory_DIR=${WORK}/prefix/lib/cmake/ClrHostMemory" --no-warn-unused-cli)
+run("Building" "${CMAKE_COMMAND}" --build "${WORK}/build" --config ${CONFIG})
+find_file(program hostfxr_host.exe PATHS "${WORK}/build" "${WORK}/build/${CONFIG}" REQUIRED NO_DEFAULT_PATH)
 get_filename_component(folder "${program}" DIRECTORY)
 if(NOT EXISTS "${folder}/ClrHostMemory.Companion.dll")
   message(FATAL_ERROR "clr_host_memory_deploy has not put the companion beside the program")
@@ -44,4 +44,13 @@ math(EXPR seconds "${ended} - ${began}")
 message("${output}From an empty folder to this summary: ${seconds} s")
 if(seconds GREATER 120)
   message(FATAL_ERROR "That is more than two minutes")
+endif()
+
+# A package without the companion builds the same program, which then has no file beside it.
+file(REMOVE "${WORK}/prefix/bin/ClrHostMemory.Companion.dll" "${folder}/ClrHostMemory.Companion.dll")
+run("Configuring again" "${CMAKE_COMMAND}" "${WORK}/build")
+file(REMOVE "${program}")
+run("Building without the companion" "${CMAKE_COMMAND}" --build "${WORK}/build" --config ${CONFIG})
+if(NOT EXISTS "${program}" OR EXISTS "${folder}/ClrHostMemory.Companion.dll")
+  message(FATAL_ERROR "Without the companion the program was not built, or got a companion")
 endif()

@@ -237,8 +237,8 @@ TEST_P(ClrmemPolicy, RuntimeFolderProgramGetsItsLimitChanges) {
   EXPECT_EQ(run.summary["limit_changes"][0]["outcome"], "applied");
 }
 
-// A GC of segments reserves one for each large object, is granted its first page, and releases it again when the rest is
-// refused.
+// A GC of segments reserves one for each large object, is granted its first page, and releases it again when the rest
+// is refused.
 TEST_P(ClrmemPolicy, ThrashGuardStopsASpinningGcOfSegments) {
   const RunWithSummary run = Run({"--limit", "64M", "--gc-limit", "off", "--on-thrash=stop"}, "SpinAtLimit",
                                  {"spin", "60"}, {{"DOTNET_GCName", "clrgc.dll"}});
