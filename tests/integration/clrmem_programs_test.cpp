@@ -73,9 +73,12 @@ TEST_P(ClrmemPrograms, ChargeStaysLevelWhileContextsLoadAndUnload) {
   ExpectWithin(run, 64 * kMiB);
   const std::vector<std::int64_t> charged = ChargedByRound(run.process.out);
   ASSERT_EQ(charged.size(), kRounds) << run.process.out;
-  const auto [least, most] = std::minmax_element(charged.begin() + kRounds / 2, charged.end());
-  EXPECT_GT(*least, 1 << 20) << run.process.out;
-  EXPECT_LE(*most - *least, kMargin) << run.process.out;
+  // A single round may also count contexts whose finalizers have not run yet. What leaks stays in every later round.
+  const auto middle = charged.begin() + kRounds / 2;
+  const auto late = middle + kRounds / 4;
+  const std::int64_t earlier = *std::min_element(middle, late);
+  EXPECT_GT(earlier, 1 << 20) << run.process.out;
+  EXPECT_LE(*std::min_element(late, charged.end()) - earlier, kMargin) << run.process.out;
 }
 
 TEST_P(ClrmemPrograms, NativeHeavyRunsUnderALimit) {
