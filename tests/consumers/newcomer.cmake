@@ -1,5 +1,5 @@
-# cmake -DBUILD=<build folder> -DCONFIG=<configuration> -DWORK=<folder> -DHOSTFXR=<path> -DAPP=<path> -DEXIT_CODE=<n> [-DTOOLCHAIN=<file>]
-#       [-DRUNNER=<program>] -P newcomer.cmake
+# cmake -DBUILD=<build folder> -DCONFIG=<configuration> -DWORK=<folder> -DHOSTFXR=<path> -DAPP=<path> -DEXIT_CODE=<n>
+#       [-DTOOLCHAIN=<file>] [-DRUNNER=<program>] -P newcomer.cmake
 # The way of a newcomer, from an empty folder: installs the package, copies the hostfxr example, and builds it with
 # find_package. Then runs a program under a limit, and reads the summary. Fails if that takes more than two minutes.
 cmake_minimum_required(VERSION 3.25)

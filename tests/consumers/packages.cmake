@@ -33,8 +33,8 @@ foreach(archive IN LISTS archives)
          "lib/cmake/ClrHostMemory/ClrHostMemoryConfig[.]cmake" "lib/pkgconfig/clr-host-memory[.]pc"
          "share/doc/ClrHostMemory/LICENSE" "share/doc/ClrHostMemory/THIRD-PARTY-NOTICES[.]txt")
 endforeach()
-expect("${PACKAGES}/ClrHostMemory.${VERSION}.nupkg" "LICENSE" "THIRD-PARTY-NOTICES[.]txt" "lib/net8[.]0/ClrHostMemory[.]Client[.]xml"
-       "lib/net8[.]0/ClrHostMemory[.]Client[.]dll"
+expect("${PACKAGES}/ClrHostMemory.${VERSION}.nupkg" "LICENSE" "THIRD-PARTY-NOTICES[.]txt"
+       "lib/net8[.]0/ClrHostMemory[.]Client[.]xml" "lib/net8[.]0/ClrHostMemory[.]Client[.]dll"
        "runtimes/win-x64/native/ClrHostMemory[.]dll" "runtimes/win-x64/native/ClrHostMemory[.]Companion[.]dll"
        "build/native/include/clr_host_memory/memory_manager[.]h" "build/native/ClrHostMemory[.]targets")
 

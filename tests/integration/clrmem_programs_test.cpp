@@ -73,12 +73,12 @@ TEST_P(ClrmemPrograms, ChargeStaysLevelWhileContextsLoadAndUnload) {
   ExpectWithin(run, 64 * kMiB);
   const std::vector<std::int64_t> charged = ChargedByRound(run.process.out);
   ASSERT_EQ(charged.size(), kRounds) << run.process.out;
-  // A single round may also count contexts whose finalizers have not run yet. What leaks stays in every later round.
-  const auto middle = charged.begin() + kRounds / 2;
-  const auto late = middle + kRounds / 4;
-  const std::int64_t earlier = *std::min_element(middle, late);
-  EXPECT_GT(earlier, 1 << 20) << run.process.out;
-  EXPECT_LE(*std::min_element(late, charged.end()) - earlier, kMargin) << run.process.out;
+  // One round may be higher: .NET 8 was seen on a loaded machine with 320 KiB more in one round and none in the next.
+  // What leaks stays in each later round.
+  std::vector<std::int64_t> later(charged.begin() + kRounds / 2, charged.end());
+  std::sort(later.begin(), later.end());
+  EXPECT_GT(later.front(), 1 << 20) << run.process.out;
+  EXPECT_LE(later[later.size() - 2] - later.front(), kMargin) << run.process.out;
 }
 
 TEST_P(ClrmemPrograms, NativeHeavyRunsUnderALimit) {
